@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""C types as the compiler left them, whichever of BTF and DWARF they were read from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Int(NamedTuple):
+    """An integer, ``_Bool`` or ``char``; size in bytes."""
+
+    name: str
+    size: int
+    signed: bool = False
+    boolean: bool = False
+    char: bool = False
+
+
+class Float(NamedTuple):
+    """A floating-point number; size in bytes."""
+
+    name: str
+    size: int
+
+
+class Enum(NamedTuple):
+    """An enumeration: value -> name, the first name of a value wins."""
+
+    name: str
+    size: int
+    signed: bool
+    names: dict[int, str]
+
+
+class Pointer(NamedTuple):
+    """A pointer; its target matters only where a global tells an event's type."""
+
+    size: int
+    target: Type | None
+
+
+class Array(NamedTuple):
+    """``count`` elements; 0 for a flexible array member."""
+
+    element: Type
+    count: int
+
+
+class Member(NamedTuple):
+    """One member of a struct or union; ``bits`` is 0 unless it is a bit field.
+
+    ``bit_offset`` counts from the start of the struct. ``tags`` are its ``btf_decl_tag`` strings.
+    """
+
+    name: str
+    type: Type
+    bit_offset: int
+    bits: int
+    tags: tuple[str, ...] = ()
+
+
+class Struct(NamedTuple):
+    """A struct or, where ``union`` is true, a union; size in bytes."""
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    union: bool = False
+    tags: tuple[str, ...] = ()
+
+
+class Typedef(NamedTuple):
+    """A name for another type; where the field's meaning is said (``errno_t``, ``ipv4_t``, ...)."""
+
+    name: str
+    target: Type
+
+
+class Opaque(NamedTuple):
+    """What has no layout to show: void, a function, a forward declaration."""
+
+    name: str
+
+
+Type = Int | Float | Enum | Pointer | Array | Struct | Typedef | Opaque
+
+
+def sizeof(type_: Type) -> int:
+    """Return a type's size in bytes; 0 for what has none."""
+    match type_:
+        case Typedef():
+            return sizeof(type_.target)
+        case Array():
+            return type_.count * sizeof(type_.element)
+        case Opaque():
+            return 0
+        case _:
+            return type_.size
+
+
+def strip(type_: Type) -> Type:
+    """Return what a chain of typedefs stands for."""
+    while isinstance(type_, Typedef):
+        type_ = type_.target
+    return type_

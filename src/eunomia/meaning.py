@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What numbers mean: errors, signals, system calls, addresses, times, texts.
+
+Each meaning is the name that a field's typedef gives it in ``eunomia/types.h``. Work is done a column
+at a time, and what a batch repeats (command names, errors, flags) is looked up, not made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from eunomia import _native
+
+if TYPE_CHECKING:
+    from eunomia.batch import Field
+
+_ORDER = "<" if sys.byteorder == "little" else ">"
+_CACHE_LIMIT = 8192  # distinct values of one meaning that are remembered
+
+# Meanings whose place in the record is (offset, length) into the heap.
+VARIABLE = frozenset({"str", "path", "argv"})
+
+
+class _Cache(dict[Any, Any]):
+    """Remembers what a value looks like; forgets everything when too many were seen."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, key: Any) -> Any:
+        if len(self) >= _CACHE_LIMIT:
+            self.clear()
+        value = self[key] = self.make(key)
+        return value
+
+
+def decode(raw: bytes) -> str:
+    r"""Return text; bytes that are not UTF-8 appear as ``\xNN``."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def char_array(raw: bytes) -> str:
+    """Return a C string's text, up to its first NUL."""
+    return decode(raw.partition(b"\0")[0])
+
+
+class Text:
+    """The texts of a batch's heap; decoded at once where all of it is ASCII."""
+
+    def __init__(self, heap: bytes) -> None:
+        self.heap = heap
+        self._ascii = heap.decode("ascii") if heap.isascii() else None
+
+    def strings(self, places: Iterable[tuple[int, int]]) -> list[str]:
+        """Return the text at each (offset, length)."""
+        text = self._ascii
+        if text is not None:
+            return [text[at : at + size] for at, size in places]
+        heap = self.heap
+        return [decode(heap[at : at + size]) for at, size in places]
+
+    def paths(self, places: Iterable[tuple[int, int]]) -> list[str]:
+        """Return paths without ``.``, ``..`` and doubled slashes."""
+        return [_tidy(p) if "/." in p or "//" in p else p for p in self.strings(places)]
+
+    def vectors(self, places: Iterable[tuple[int, int]]) -> list[list[str]]:
+        """Return NUL-terminated strings as lists, as in ``/proc/PID/cmdline``."""
+        return [t.removesuffix("\0").split("\0") if t else [] for t in self.strings(places)]
+
+
+def _tidy(path: str) -> str:
+    return os.path.normpath(path).replace("//", "/") if path.startswith("/") else path
+
+
+# Times
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """Return nanoseconds since the epoch as RFC 3339 in UTC."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
+
+
+_WIDTH = len("2026-11-23T20:05:29.123456789Z")
+
+
+def times(data: bytes, stride: int, offset: int, count: int, clock: int) -> list[str]:
+    """Return the time at ``offset`` of each record as RFC 3339; ``clock`` is added to each, in ns."""
+    out = bytearray(_WIDTH * count)
+    _native.lib.eu_rfc3339(
+        _native.ffi.from_buffer(data), stride, offset, count, clock, _native.ffi.from_buffer(out)
+    )
+    text = out.decode("ascii")
+    return [text[i : i + _WIDTH] for i in range(0, _WIDTH * count, _WIDTH)]
+
+
+# Numbers with names
+
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
+    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT "
+    "SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE "
+    "AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ "
+    "PERFMON BPF CHECKPOINT_RESTORE"
+).split()  # include/uapi/linux/capability.h, in the order of their numbers
+
+_ACCESS = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
+_OPEN_FLAGS = [
+    (getattr(os, name), name)
+    for name in (
+        "O_SYNC", "O_TMPFILE",  # of several bits, so before the ones they contain
+        "O_APPEND", "O_ASYNC", "O_CLOEXEC", "O_CREAT", "O_DIRECT", "O_DIRECTORY", "O_DSYNC", "O_EXCL",
+        "O_NOATIME", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_PATH", "O_TRUNC",
+    )
+    if hasattr(os, name)
+] + [(0o100000 if os.uname().machine in {"x86_64", "i686"} else 0o400000, "O_LARGEFILE")]  # fmt: skip
+
+
+def open_flags(value: int) -> str:
+    """Return open(2) flags by name, joined by ``|``; bits without a name in hex."""
+    names, rest = [_ACCESS[value & 3]], value & ~3
+    for bits, name in _OPEN_FLAGS:
+        if bits and rest & bits == bits:
+            names.append(name)
+            rest &= ~bits
+    if rest:
+        names.append(hex(rest))
+    return "|".join(names)
+
+
+def errno_name(value: int) -> str:
+    """Return an error's name; empty for success. Negative values, as kernels return them, are meant too."""
+    value = abs(value)
+    if value == 0:
+        return ""
+    return errno.errorcode.get(value) or _KERNEL_ERRNO.get(value) or str(value)
+
+
+# include/linux/errno.h: kernel-internal codes that tracing can see
+_KERNEL_ERRNO = {
+    512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 515: "ENOIOCTLCMD",
+    516: "ERESTART_RESTARTBLOCK", 517: "EPROBE_DEFER", 524: "ENOTSUPP",
+}  # fmt: skip
+
+
+def signal_name(value: int) -> str:
+    """Return a signal's name, ``SIGRTMIN+n`` for real-time ones; empty for none."""
+    import signal
+
+    if value == 0:
+        return ""
+    try:
+        return signal.Signals(value).name
+    except ValueError:
+        low, high = int(signal.SIGRTMIN), int(signal.SIGRTMAX)
+        return f"SIGRTMIN+{value - low}" if low < value <= high else str(value)
+
+
+def syscall_name(value: int) -> str:
+    """Return a system call's name on this machine's architecture; its number where unknown."""
+    from eunomia.tables import syscalls
+
+    return syscalls.NAMES.get(value) or str(value)
+
+
+def capability_name(value: int) -> str:
+    """Return a capability's name, as in ``CAP_SYS_ADMIN``."""
+    return f"CAP_{_CAPABILITIES[value]}" if 0 <= value < len(_CAPABILITIES) else str(value)
+
+
+def ipv4(value: int) -> str:
+    """Return the address whose four bytes stand in memory as this number does."""
+    return ".".join(map(str, struct.pack("=I", value)))
+
+
+def ip(raw: bytes) -> str:
+    """Return an address of 16 bytes; IPv4 ones, mapped to ``::ffff:0:0/96``, dotted."""
+    import socket
+
+    if raw[:12] == b"\0" * 10 + b"\xff\xff":
+        return socket.inet_ntop(socket.AF_INET, raw[12:])
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def ipv6(raw: bytes) -> str:
+    """Return an IPv6 address."""
+    import socket
+
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def port(value: int) -> int:
+    """Return a port number from network byte order."""
+    return int.from_bytes(struct.pack("=H", value), "big")
+
+
+def device(value: int) -> str:
+    """Return ``major:minor`` of a kernel ``dev_t`` (20 bits of minor, include/linux/kdev_t.h)."""
+    return f"{value >> 20}:{value & 0xFFFFF}"
+
+
+# What each meaning is, in the words of `eunomia info`, and how one value of it looks.
+# None: shown as the number it is.
+MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
+    "": ("number", None),
+    "bool": ("true or false", bool),
+    "float": ("number", None),
+    "duration": ("nanoseconds", None),
+    "uid": ("user id", None),
+    "gid": ("group id", None),
+    "pid": ("process id", None),
+    "cgroup_id": ("cgroup id", None),
+    "text": ("text", char_array),
+    "bytes": ("bytes in hex", bytes.hex),
+    "pointer": ("address in hex", hex),
+    "hex": ("number in hex", hex),
+    "errno": ("error name, empty on success", errno_name),
+    "signal": ("signal name, empty for none", signal_name),
+    "syscall": ("system call name", syscall_name),
+    "capability": ("capability name", capability_name),
+    "open_flags": ("open(2) flags, joined by |", open_flags),
+    "mode": ("mode in octal", lambda v: f"{v:04o}"),
+    "device": ("major:minor", device),
+    "ipv4": ("IPv4 address", ipv4),
+    "ipv6": ("IPv6 address", ipv6),
+    "ip": ("IP address", ip),
+    "port": ("port number", port),
+    "kstack": ("kernel stack, innermost function first, joined by ;", None),
+    "ustack": ("user stack id", None),
+    # rendered by render() itself
+    "time": ("time, RFC 3339 with nanoseconds", None),
+    "enum": ("name", None),
+    "str": ("text", None),
+    "path": ("path", None),
+    "argv": ("list of texts", None),
+    "array": ("list", None),
+    "struct": ("object", None),
+    "union": ("bytes in hex", bytes.hex),
+}
+
+_caches = {
+    name: _Cache(make)
+    for name, (_, make) in MEANINGS.items()
+    if make is not None and name not in {"bytes", "union", "pointer", "hex", "bool"}
+}
+
+
+def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
+    """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
+    kind = field.meaning
+    if kind in VARIABLE:
+        return {"str": text.strings, "path": text.paths, "argv": text.vectors}[kind](raw)
+    if kind in _caches:
+        return list(map(_caches[kind].__getitem__, raw))
+    if kind == "enum":
+        names = field.names or {}
+        return [names.get(v, v) for v in raw]
+    if kind == "array":
+        return _array(field, raw)
+    if kind == "struct":
+        return [_struct(field.parts, v) for v in raw]
+    make = MEANINGS[kind][1]
+    return raw if make is None else list(map(make, raw))
+
+
+def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
+    """Return lists; an array of plain numbers is a tuple already, any other is bytes to be cut."""
+    if not field.parts:
+        return list(map(list, raw)) if field.code.lstrip("0123456789") != "s" else [v.hex() for v in raw]
+    part = field.parts[0]
+    if part.size == 0:
+        return [[] for _ in raw]
+    return [[_one(part, v[i : i + part.size]) for i in range(0, len(v), part.size)] for v in raw]
+
+
+def _one(part: Field, raw: bytes) -> Any:
+    """Return one value out of ``part.size`` bytes."""
+    values = struct.unpack(_ORDER + part.code, raw)
+    value: Any = values if len(values) > 1 or part.meaning == "array" and not part.parts else values[0]
+    if part.bits is not None:
+        shift, width = part.bits
+        value = (int.from_bytes(raw, sys.byteorder) >> shift) & ((1 << width) - 1)
+        if part.signed and value >> (width - 1):
+            value -= 1 << width
+    return render(part, [value], Text(b""))[0]
+
+
+def _struct(parts: Sequence[Field], raw: bytes) -> dict[str, Any]:
+    return {p.name: _one(p, raw[p.offset : p.offset + p.size]) for p in parts}
+
+
+def tagged(field: Field, raw: Sequence[bytes], tags: Sequence[int]) -> list[Any]:
+    """Return a union's values by the member that each row's tag selects; bytes in hex where none does."""
+    members = {int(p.tag, 0): p for p in field.parts if p.tag}
+    return [
+        _one(members[tag], value[: members[tag].size]) if tag in members else value.hex()
+        for value, tag in zip(raw, tags, strict=True)
+    ]

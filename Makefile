@@ -14,6 +14,7 @@ COMPILED := $(shell find src/eunomia/bpf src/eunomia/native -type f -not -name "
 MAKEFLAGS += --no-builtin-rules
 export PYTHON
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help build run test lint bench wheel clean deps test-deps bench-deps
 
 help: ## this menu

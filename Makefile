@@ -39,9 +39,10 @@ bench: bench-deps build ## measure Eunomia beside its C twins (root), some minut
 
 wheel: build $(VENV)/.dev ## a wheel in dist/ that needs no compiler, with libbpf inside
 	@rm -rf build dist
-	$(PIP) wheel --no-deps --no-build-isolation -w build/wheel .
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel -q repair --strip -w dist build/wheel/*.whl
-	@size=$$(stat -c %s dist/*.whl); echo "dist/$$(ls dist): $$size bytes of $(WHEEL_LIMIT) allowed"; \
+	@$(PIP) wheel --no-deps --no-build-isolation -w build/wheel .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --strip -w dist build/wheel/*.whl >build/auditwheel.log 2>&1 \
+	    || { cat build/auditwheel.log; exit 1; }
+	@size=$$(stat -c %s dist/*.whl); echo "dist/$$(ls dist): $$size bytes, $(WHEEL_LIMIT) allowed"; \
 	    [ $$size -le $(WHEEL_LIMIT) ]
 
 clean: ## remove everything that was built, .venv too

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Do what a stranger does, on a Debian 12 that has git and make and nothing else: build, test, run.
 # usage (root): tools/prove_bare_debian.sh [COMMAND...]    e.g. tools/prove_bare_debian.sh make build
-# What is committed is cloned. BARE (default /tmp/eunomia-bare) keeps the bare system for the next time.
+# What is committed is cloned. BARE (default /tmp/eunomia-bare) keeps the bare system for the next time;
+# AGAIN=1 goes on in the last one that was built in, with the clone renewed.
 set -euo pipefail
 say() { echo "== $*" >&2; }
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -24,7 +25,12 @@ if [ ! -e "$bare/base/.complete" ]; then
         "${MIRROR:-http://deb.debian.org/debian}" >"$bare/debootstrap.log" 2>&1
     touch "$bare/base/.complete"
 fi
-rm -rf "$root" && cp -a "$bare/base" "$root"
+again=${AGAIN:+$([ ! -d "$root" ] || echo yes)}
+if [ -n "$again" ]; then
+    rm -rf "$root/root/eunomia"
+else
+    rm -rf "$root" && cp -a "$bare/base" "$root"
+fi
 git clone -q "$here" "$root/root/eunomia"
 
 # The way to the package registries is this machine's.
@@ -47,7 +53,7 @@ inside() {
     return "$status"
 }
 for program in python3 clang gcc; do
-    if chroot "$root" sh -c "command -v $program" >/dev/null; then say "$program is there: not bare"; exit 1; fi
+    if [ -z "$again" ] && chroot "$root" sh -c "command -v $program" >/dev/null; then say "$program is there: not bare"; exit 1; fi
 done
 if [ $# -gt 0 ]; then
     inside "$@"

@@ -36,7 +36,7 @@ def texts(field: Field, values: Sequence[Any]) -> Iterable[Any]:
     return values
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Return any value as text, not yet escaped."""
     if isinstance(value, str):
         return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import JOINED, VIRTUAL, Batch
 from eunomia.identity import NOBODY_KNOWS, Identity
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from eunomia.batch import Schema
     from eunomia.sinks import StreamInfo
 
-WHOLE = {
-    noun: tuple(name for name in JOINED if name.startswith(f"{noun}.")) for noun in ("container", "pod")
-}
+WHOLE = {noun: tuple(name for name in JOINED if name.startswith(f"{noun}.")) for noun in ("container", "pod")}
 _REMEMBERED = 4096  # identities whose looks are remembered
-
-T = TypeVar("T")
 
 
 def has(schema: Schema, name: str) -> bool:
     """Whether a stream of this schema has a column."""
     return name in schema.fields or name in VIRTUAL or name in JOINED or name in WHOLE
+
+
+def own_columns(schema: Schema) -> list[str]:
+    """Return a stream's own fields, without the one that is its time."""
+    return [name for name in schema.columns if name not in VIRTUAL and name not in JOINED]
 
 
 def checked(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
@@ -48,7 +49,7 @@ def union(streams: Sequence[StreamInfo]) -> list[str]:
     """Return the columns of all streams: the virtual ones, the fields in order, the joined ones."""
     own: dict[str, None] = {}
     for stream in streams:
-        own.update(dict.fromkeys(c for c in stream.schema.columns if c not in VIRTUAL and c not in JOINED))
+        own.update(dict.fromkeys(own_columns(stream.schema)))
     return [*VIRTUAL, *own, *JOINED]
 
 
@@ -59,34 +60,43 @@ def expanded(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]
     return list(dict.fromkeys(n for group in names for n in group))
 
 
-class Looks(dict[Identity, T]):
-    """What identities look like to a sink, made once each; forgets all when it has seen too many."""
+class Looks:
+    """The columns that identities make, each identity's made once.
 
-    def __init__(self, make: Callable[[Identity], T]) -> None:
-        super().__init__()
-        self.make = make
-
-    def __missing__(self, identity: Identity) -> T:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        look = self[identity] = self.make(identity)
-        return look
-
-
-def identity_columns(batch: Batch, looks: Looks[tuple[Any, ...]], width: int) -> list[Iterable[Any]]:
-    """Return the ``width`` columns that the looks of a batch's identities make.
-
-    Identities are few objects shared by many rows: they are told apart by address, and hashed once each.
+    Identities are few objects shared by many rows, so they are told apart by address; those that are
+    remembered are held, so that no other gets the address.
     """
-    identities = batch.identities or [NOBODY_KNOWS] * batch.count
-    places = list(map(id, identities))
-    known = {place: looks[identity] for place, identity in dict(zip(places, identities, strict=True)).items()}
-    columns: list[Iterable[Any]] = []
-    for i in range(width):
-        values = {place: look[i] for place, look in known.items()}
-        sample = next(iter(values.values()))
-        if all(v is sample for v in values.values()):
-            columns.append(repeat(sample, batch.count))
-        else:
-            columns.append(map(values.__getitem__, places))
-    return columns
+
+    def __init__(self, make: Callable[[Identity], tuple[Any, ...]]) -> None:
+        self._make = make
+        self._held: dict[int, Identity] = {}
+        self._columns: list[dict[int, Any]] = [{} for _ in make(NOBODY_KNOWS)]
+
+    def columns(self, batch: Batch) -> list[Iterable[Any]]:
+        """Return the columns of a batch's rows."""
+        identities = batch.identities
+        if not identities:
+            return [repeat(value, batch.count) for value in self._make(NOBODY_KNOWS)]
+        places = list(map(id, identities))
+        distinct = set(places)
+        if not distinct <= self._held.keys():
+            self._learn(identities)
+        found: list[Iterable[Any]] = []
+        for column in self._columns:
+            sample = column[places[0]]
+            if len(distinct) == 1 or all(column[place] is sample for place in distinct):
+                found.append(repeat(sample, batch.count))
+            else:
+                found.append(map(column.__getitem__, places))
+        return found
+
+    def _learn(self, identities: Iterable[Identity]) -> None:
+        if len(self._held) > _REMEMBERED:
+            for known in (self._held, *self._columns):
+                known.clear()
+        for identity in identities:
+            if id(identity) in self._held:
+                continue
+            self._held[id(identity)] = identity
+            for column, value in zip(self._columns, self._make(identity), strict=True):
+                column[id(identity)] = value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import JOINED, VIRTUAL
 from eunomia.sinks.cells import joined_texts, texts
-from eunomia.sinks.columns import Looks, checked, expanded, identity_columns, union
+from eunomia.sinks.columns import Looks, checked, expanded, union
 from eunomia.sinks.merge import Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class CsvSink:
         self._writer = writer
         names = union(streams) if columns is None else checked(columns, streams)
         self._columns = expanded(names, streams)
-        self._looks: Looks[tuple[Any, ...]] = Looks(joined_texts)
+        self._looks = Looks(joined_texts)
         self._buffer = io.StringIO(newline="")
         self._rows = csv.writer(self._buffer)
         self.wants = frozenset(self._columns)
@@ -55,7 +55,7 @@ class CsvSink:
 
     def _cells(self, piece: Piece) -> Iterable[tuple[Any, ...]]:
         batch = piece.batch
-        who = dict(zip(JOINED, identity_columns(batch, self._looks, len(JOINED)), strict=True))
+        who = dict(zip(JOINED, self._looks.columns(batch), strict=True))
         columns: list[Iterable[Any]] = []
         for name in self._columns:
             if name == "time":

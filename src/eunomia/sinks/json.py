@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from eunomia.batch import VIRTUAL
-from eunomia.sinks.columns import WHOLE, Looks, checked, has, identity_columns
+from eunomia.sinks.columns import WHOLE, Looks, checked, has, own_columns
 from eunomia.sinks.escape import escape_json, valid
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 
@@ -46,7 +46,7 @@ class JsonSink:
     ) -> None:
         self._writer = writer
         self._encode = msgspec.json.Encoder().encode_lines
-        self._looks: Looks[tuple[Any, ...]] = Looks(self._look)
+        self._looks = Looks(self._look)
         self._members = {noun: tuple(n.partition(".")[2] for n in names) for noun, names in WHOLE.items()}
         self._chosen: list[str] | None = None
         if columns is not None:
@@ -66,13 +66,13 @@ class JsonSink:
     def _plan(self, schema: Schema) -> _Plan:
         if self._chosen is not None:
             return _Plan(schema, [name for name in self._chosen if has(schema, name)])
-        own = [name for name in schema.columns if name in schema.fields]
-        return _Plan(schema, [*VIRTUAL, *own, *_WHO])
+        return _Plan(schema, [*VIRTUAL, *own_columns(schema), *_WHO])
 
     def _look(self, identity: Identity) -> tuple[Any, ...]:
-        return self._object("container", identity.container), self._object("pod", identity.pod), identity.state
+        container = self._object("container", identity.container)
+        return container, self._object("pod", identity.pod), identity.state
 
-    def _object(self, noun: str, thing: Container | Pod | None) -> Any:
+    def _object(self, noun: str, thing: Container | Pod | None) -> msgspec.Raw | msgspec.UnsetType:
         if thing is None:
             return msgspec.UNSET
         members = {name: valid(getattr(thing, name)) for name in self._members[noun]}
@@ -89,7 +89,7 @@ class JsonSink:
         plan = self._plans.get(piece.key)
         if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
             plan = self._plans[piece.key] = self._plan(batch.schema)
-        who = dict(zip(_WHO, identity_columns(batch, self._looks, len(_WHO)), strict=True))
+        who = dict(zip(_WHO, self._looks.columns(batch), strict=True))
         columns: list[Iterable[Any]] = []
         for name in plan.columns:
             if name == "time":

@@ -20,6 +20,7 @@ _WIDTHS = {
 _VIRTUAL = {"time": 12, "tracker": 10, "stream": 6, "container": 14, "identity": 8, "container.id": 12}
 _LONG_TEXT = 32  # char arrays of more bytes share what is left of the line
 _WIDEST = 24  # what a column of text may grow to
+_WIDEST_LONG = 40  # the same for text of any length, where no terminal's width sets it
 _WIDEST_NUMBER = 20
 _NARROWEST = 8
 
@@ -44,12 +45,13 @@ class Column:
             if text:
                 self.width = min(self.width, field.size)
         self.width = max(self.width, len(self.header))
-        self.widest = max(self.width, _WIDEST_NUMBER if self.right else _WIDEST)
+        widest = _WIDEST_NUMBER if self.right else _WIDEST_LONG if self.flexible else _WIDEST
+        self.widest = max(self.width, widest)
 
     def grow(self, seen: int) -> bool:
         """Take what was seen into account; return whether the column became wider."""
         wanted = min(seen, self.widest)
-        if self.flexible or wanted <= self.width:
+        if wanted <= self.width:
             return False
         self.width = wanted
         return True
@@ -68,14 +70,27 @@ def widths(columns: Sequence[Column], line: int) -> list[int]:
 
 def fill(cells: Sequence[str], width: int, *, right: bool = False, cut: bool = True) -> list[str]:
     """Return cells filled to a width in character cells of a terminal; longer ones are cut if ``cut``."""
-    if "".join(cells).isascii():
-        if cut and max(map(len, cells), default=0) > width:
-            cells = [c if len(c) <= width else f"{c[: width - 1]}…" for c in cells]
-        return [c.rjust(width) for c in cells] if right else [c.ljust(width) for c in cells]
+    plain = "".join(cells).isascii()
     if cut:
-        cells = [cut_to(c, width) for c in cells]
+        cells = cut_all(cells, width)
+    if plain:
+        return [c.rjust(width) for c in cells] if right else [c.ljust(width) for c in cells]
     gaps = [" " * (width - measure(c)) for c in cells]
     return [gap + c if right else c + gap for c, gap in zip(cells, gaps, strict=True)]
+
+
+def cut_all(cells: Sequence[str], width: int) -> Sequence[str]:
+    """Return cells of at most a width."""
+    if not "".join(cells).isascii():
+        return [cut_to(c, width) for c in cells]
+    if max(map(len, cells), default=0) <= width:
+        return cells
+    return [c if len(c) <= width else f"{c[: width - 1]}…" for c in cells]
+
+
+def longest(cells: Sequence[str]) -> int:
+    """Return the width of the widest cell."""
+    return max(map(len if "".join(cells).isascii() else measure, cells), default=0)
 
 
 def measure(text: str) -> int:
@@ -110,6 +125,7 @@ def terminal_size(fd: int) -> tuple[int, int]:
         columns, lines = 0, 0
     asked = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
     columns, lines = (
-        int(a) if a.isdecimal() and int(a) > 0 else size for a, size in zip(asked, (columns, lines), strict=True)
+        int(text) if text.isdecimal() and int(text) > 0 else size
+        for text, size in zip(asked, (columns, lines), strict=True)
     )
     return columns or 80, lines or 24

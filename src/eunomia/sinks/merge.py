@@ -64,7 +64,9 @@ def _cut(batch: Batch, start: int, end: int) -> Batch:
         return batch
     if batch._text is None:
         batch._text = Text(batch.heap)
-    part = batch[start:end]
+    size = batch.schema.size
+    identities = None if batch.identities is None else batch.identities[start:end]
+    part = batch._like(batch.data[start * size : end * size], batch.heap, identities)
     part._text = batch._text  # else each piece would decode the whole heap again
     return part
 

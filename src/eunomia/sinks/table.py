@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from eunomia.batch import JOINED
+from eunomia.batch import JOINED, VIRTUAL
 from eunomia.identity import HOST
 from eunomia.sinks.cells import joined_texts, texts
-from eunomia.sinks.columns import Looks, checked, expanded, identity_columns
+from eunomia.sinks.columns import Looks, checked, expanded, own_columns
 from eunomia.sinks.escape import escape, escape_all
 from eunomia.sinks.histogram import draw, is_histogram
-from eunomia.sinks.layout import Column, cut_to, fill, measure, terminal_size, widths
+from eunomia.sinks.layout import Column, cut_all, cut_to, fill, longest, terminal_size, widths
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _OFF = "\x1b[0m"
 _BOLD, _DIM, _RED, _CYAN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"
 _STYLES = {"time": _DIM, "container": _CYAN}
 _STYLES_BY_MEANING = {"errno": _RED, "signal": _RED}
+
+_LONG_ONES = 2  # columns of any length that one line has room for
 
 # A word in a command line that could be taken for one of the details behind it.
 _LIKE_A_DETAIL = re.compile(r"[A-Za-z_][\w.]*=")
@@ -51,10 +53,8 @@ class TableSink:
         self._terminal = writer.terminal
         self._color = _wanted(writer.terminal) if color is None else color
         self._streams = {s.key: s for s in streams}
-        self._looks: Looks[tuple[Any, ...]] = Looks(lambda i: (*joined_texts(i), _who(i)))
-        self._histograms = {
-            s.key: [f for f in s.schema.fields.values() if is_histogram(f)] for s in streams
-        }
+        self._looks = Looks(lambda i: (*joined_texts(i), _who(i)))
+        self._histograms = {s.key: [f for f in s.schema.fields.values() if is_histogram(f)] for s in streams}
         self._details: dict[Key, list[str]] = {}
         if columns is None:
             names = self._default(streams)
@@ -82,6 +82,9 @@ class TableSink:
         for key, names in shown.items():
             drawn = {f.name for f in self._histograms[key]}
             self._details[key] = [n for n in names if n not in common and n not in drawn]
+        if len(streams) == 1:
+            common = _before_long_ones(common, streams[0].schema)
+            self._details[streams[0].key] = [n for n in lists[0] if n not in common and n not in drawn]
         several = ["stream"] if len(streams) > 1 else []
         rest = ["details"] if any(self._details.values()) else []
         return ["time", *several, "container", *common, *rest]
@@ -102,8 +105,8 @@ class TableSink:
             widened = False
             for i, column in enumerate(self._columns):
                 for cells in made:
-                    longest = max(map(measure, cells[i])) if not column.flexible else 0
-                    widened |= column.grow(longest)
+                    if self._terminal is None or not column.flexible:
+                        widened |= column.grow(longest(cells[i]))
             if widened and self._terminal is not None and self._since_header > 0:
                 self._since_header = self._lines
             sizes = self._sizes()
@@ -163,9 +166,10 @@ class TableSink:
             last = i == len(self._columns) - 1 and not column.right
             wide = cells[i]
             if last and self._terminal is not None:
-                wide = [cut_to(c, width) for c in wide]
+                wide = cut_all(wide, width)
             elif not last:
-                wide = fill(wide, width, right=column.right, cut=self._terminal is not None and not column.right)
+                cut = self._terminal is not None and not column.right  # half a number would be a wrong one
+                wide = fill(wide, width, right=column.right, cut=cut)
             elif column.right:
                 wide = fill(wide, width, right=True, cut=False)
             if self._color and fits:
@@ -184,7 +188,7 @@ class TableSink:
     def _cells(self, piece: Piece) -> list[Sequence[str]]:
         """Return the columns' cells as text, neither cut nor filled."""
         batch = piece.batch
-        looks = identity_columns(batch, self._looks, len(JOINED) + 1)
+        looks = self._looks.columns(batch)
         who = dict(zip((*JOINED, "container"), looks, strict=True))
         columns: list[Sequence[str]] = []
         for name in (c.name for c in self._columns):
@@ -205,14 +209,20 @@ class TableSink:
         return columns
 
     def _detail_cells(self, batch: Batch, key: Key, who: dict[str, Iterable[Any]]) -> list[str]:
+        """Return what went wrong, then the command line, then the rest; what is empty is left out."""
         columns: list[Iterable[str]] = []
-        for name in self._details.get(key, ()):
-            field = batch.schema.fields.get(name)
+        fields = batch.schema.fields
+        first = {"errno": 0, "signal": 0, "argv": 1}
+        names = sorted(
+            self._details.get(key, ()), key=lambda n: first.get(fields[n].meaning, 2) if n in fields else 2
+        )
+        for name in names:
+            field = fields.get(name)
             if field is None:
                 values: Iterable[Any] = who.get(name, repeat("", batch.count))
                 columns.append([f"{name}={_word(v)}" if v else "" for v in values])
             elif field.meaning == "argv":
-                columns.insert(0, escape_all([" ".join(map(_argument, v)) for v in batch.values(name)]))
+                columns.append(escape_all([" ".join(map(_argument, v)) for v in batch.values(name)]))
             else:
                 label = name.removesuffix("_ns") if field.meaning == "duration" else name
                 shown = _shown_texts(field, batch.values(name))
@@ -243,16 +253,21 @@ def _shown(stream: StreamInfo) -> list[str]:
     """Return the fields of a stream's own that it shows unless told otherwise."""
     schema = stream.schema
     if stream.default_columns:
+        own = [*own_columns(schema), *JOINED]
         always = {"time", "tracker", "stream", "container", "container.name"}
-        return [n for n in stream.default_columns if n not in always and _exists(schema, n)]
-    return [n for n in schema.columns if n in schema.fields and not schema.fields[n].hidden]
+        return [n for n in stream.default_columns if n not in always and n in own]
+    return [n for n in own_columns(schema) if not schema.fields[n].hidden]
 
 
-def _exists(schema: Schema, name: str) -> bool:
-    return name in JOINED or (name in schema.fields and (schema.time is None or name != schema.time.name))
+def _before_long_ones(names: list[str], schema: Schema) -> list[str]:
+    """Return the columns up to the first long one, if there are more of these than a line has room for."""
+    long = [n for n in names if n in schema.fields and Column(n, schema.fields[n]).flexible]
+    return names[: names.index(long[0])] if len(long) > _LONG_ONES else names
 
 
 def _field(name: str, streams: Sequence[StreamInfo]) -> Field | None:
+    if name in VIRTUAL:
+        return None
     return next((s.schema.fields[name] for s in streams if name in s.schema.fields), None)
 
 

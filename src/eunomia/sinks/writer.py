@@ -109,6 +109,7 @@ class FileWriter(Writer):
         self,
         fd: int,
         name: str,
+        *,
         path: str | None = None,
         limit: int = 0,
         keep: int = 5,
@@ -211,7 +212,7 @@ class FileWriter(Writer):
     # Rotation
 
     def _end(self, data: bytes, start: int) -> int:
-        """Return where to stop in ``data`` so that the file stays within its limit; rotate when it is full."""
+        """Return where to stop in ``data`` so that the file stays within its limit; rotate a full one."""
         if not self._limit or self._size + len(data) - start <= self._limit:
             return len(data)
         room = max(0, self._limit - self._size)
@@ -250,7 +251,7 @@ class FileWriter(Writer):
 
 
 class PipeWriter(Writer):
-    """Writes to a pipe, a terminal or a socket; what its reader has not taken waits, up to ``bound`` bytes."""
+    """Writes to a pipe, a terminal or a socket; what its reader leaves waits, up to ``bound`` bytes."""
 
     def __init__(self, fd: int, bound: int = 8 << 20, patience: float = 2.0) -> None:
         super().__init__()
@@ -397,7 +398,7 @@ def open_writer(path: str | None = None, rotate: int = 0, keep: int = 5, fd: int
         raise ValueError("only a file can be rotated: give its name with --output")
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
-        return FileWriter(fd, name, path if name == path else None, rotate, keep)
+        return FileWriter(fd, name, path=path if name == path else None, limit=rotate, keep=keep)
     if rotate:
         raise ValueError(f"{path} is no regular file and cannot be rotated")
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):

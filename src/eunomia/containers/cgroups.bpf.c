@@ -7,7 +7,11 @@
  * hold all that is needed, so nothing here is relocated and libbpf need not
  * read the kernel's BTF.
  */
-#include <eunomia/probe.h>
+#include <eunomia/types.h>
+#include <eunomia/stream.h>
+
+/* No <eunomia/probe.h>: what containers there are is not to be filtered. */
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* The kernel cuts paths at this (TRACE_CGROUP_PATH_LEN). */
 #define PATH_MAX_LEN 1024

@@ -20,7 +20,7 @@ CGROUP_EVENT = Schema(
         Field("cgroup_id", 8, 8, "Q", "cgroup_id"),
         Field("hierarchy", 16, 4, "I"),
         Field("level", 20, 4, "I"),
-        Field("path", 24, 8, "2I", "str"),
+        Field("path", 24, 8, "II", "str"),
     ],
 )
 

@@ -37,11 +37,15 @@ class Need(NamedTuple):
     source: str
     file: str = ""
 
+    def __str__(self) -> str:
+        return f"  {self.what} is missing: apt install {self.debian} (Fedora: dnf install {self.fedora})"
+
     def is_met(self) -> bool:
         if not shutil.which(self.compiler[0]):
             return False
         command = [*self.compiler, "-fsyntax-only", "-xc", "-"]
-        return subprocess.run(command, input=self.source, text=True, capture_output=True).returncode == 0
+        done = subprocess.run(command, input=self.source, text=True, capture_output=True, check=False)
+        return done.returncode == 0
 
 
 C_COMPILER = Need("a C compiler (compiles the binding)", "gcc libc6-dev", "gcc", CC, "#include <stdlib.h>")
@@ -69,8 +73,7 @@ def check_needs() -> None:
     if C_COMPILER in missing:  # headers could not be tried then, only looked for
         missing = [need for need in missing if not os.path.exists(need.file)]
     if missing:
-        lines = [f"  {n.what} is missing: apt install {n.debian} (Fedora: dnf install {n.fedora})" for n in missing]
-        raise SystemExit("\n".join(["", "error: eunomia cannot be built here yet.", *lines, ""]))
+        raise SystemExit("\n".join(["", "error: eunomia cannot be built here yet.", *map(str, missing), ""]))
 
 
 def probe_flags() -> list[str]:
@@ -92,7 +95,7 @@ def compile_probe(source: Path) -> str:
     unfinished = target.with_suffix(f".{os.getpid()}.tmp")
     try:
         command = [*CLANG, *probe_flags(), "-c", str(source), "-o", str(unfinished)]
-        done = subprocess.run(command, text=True, stderr=subprocess.PIPE)
+        done = subprocess.run(command, text=True, stderr=subprocess.PIPE, check=False)
         if done.returncode:
             return done.stderr or f"{source}: clang ended with {done.returncode}"
         strip = shutil.which("llvm-strip")
@@ -114,7 +117,7 @@ def stale_probes() -> Iterator[Path]:
 
 class BuildProbes(Command):
     description = "compile the kernel probes (*.bpf.c) with clang"
-    user_options = ()  # type: ignore[assignment]
+    user_options = []  # noqa: RUF012
     editable_mode = False
 
     def initialize_options(self) -> None: ...

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# `make` alone prints the menu, which is read from the comments behind the targets.
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+WHEEL_LIMIT := 4194304
+
+# What eunomia is built from, and so what it is built again for.
+PROBES := $(shell find src -name '*.bpf.c')
+COMPILED := $(shell find src/eunomia/bpf src/eunomia/native -type f -not -name "*.pyc" 2>/dev/null) $(PROBES)
+
+MAKEFLAGS += --no-builtin-rules
+export PYTHON
+.DELETE_ON_ERROR:
+.PHONY: help build run test lint bench wheel clean deps test-deps bench-deps
+
+help: ## this menu
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+build: deps $(VENV)/.built $(VENV)/.installed ## build .venv/bin/eunomia; as root it installs what the machine lacks
+
+run: ARGS ?= process
+run: build ## show what containers do until Ctrl-C (root): make run ARGS="opensnoop -o json"
+	@exec $(BIN)/eunomia run $(ARGS)
+
+test: test-deps lint ## check and test everything (root, for probes and containers)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: build $(VENV)/.dev ## ruff, mypy, and every C warning an error
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	gcc -fsyntax-only -std=gnu11 -O2 -Wall -Wextra -Werror src/eunomia/native/*.c
+
+bench: bench-deps build ## measure Eunomia beside its C twins (root), some minutes
+	$(BIN)/python bench/run.py $(ARGS)
+
+wheel: build $(VENV)/.dev ## a wheel in dist/ that needs no compiler, with libbpf inside
+	@rm -rf build dist
+	$(PIP) wheel --no-deps --no-build-isolation -w build/wheel .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel -q repair --strip -w dist build/wheel/*.whl
+	@size=$$(stat -c %s dist/*.whl); echo "dist/$$(ls dist): $$size bytes of $(WHEEL_LIMIT) allowed"; \
+	    [ $$size -le $(WHEEL_LIMIT) ]
+
+clean: ## remove everything that was built, .venv too
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find src \( -name '*.bpf.o' -o -name '*.so' \) -delete
+	find src tests bench tools -name __pycache__ -prune -exec rm -rf {} +
+
+deps: ## install the Debian packages that a build needs (root)
+	@tools/install_needs.sh build
+test-deps:
+	@tools/install_needs.sh test
+bench-deps:
+	@tools/install_needs.sh bench
+
+# `run` and `test` must not find half a virtual environment: each stamp is written when its step is done.
+$(VENV)/.made: | deps
+	@echo "eunomia: making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "eunomia: Python 3.11 or later is needed; name one: make PYTHON=/path/to/python3")'
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.requires: pyproject.toml $(VENV)/.made
+	@echo "eunomia: building, and installing the Python packages it needs into $(VENV)"
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	    | $(PIP) install -r /dev/stdin
+	@touch $@
+
+# Before pip, which wraps a compiler's words in thirty lines of its own.
+$(VENV)/.built: setup.py $(VENV)/.requires $(COMPILED)
+	@$(BIN)/python setup.py -q build_probes build_ext --inplace
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml setup.py $(VENV)/.requires | $(VENV)/.built
+	@$(PIP) install --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.installed
+	@echo "eunomia: installing the tools for tests, checks and wheels"
+	@$(PIP) install --group dev
+	@touch $@

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The only reasons to skip a test: this machine lacks something that can be named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def root() -> None:
+    """Skip unless root: probes are loaded and containers are started by nobody else."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: run `sudo make test`")
+
+
+def program(name: str, package: str) -> str:
+    """Return a program's path, or skip and say Debian's package that has it."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"needs {name}: apt install {package}")
+    return path

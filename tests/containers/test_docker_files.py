@@ -7,12 +7,12 @@ import sys
 import time
 
 import pytest
-from tests.containers.stage import DB, WEB, write_config
 
 from eunomia.containers import docker as docker_module
 from eunomia.containers.docker import CONFIG_LIMIT, DataRoot, Docker, option
 from eunomia.containers.runtime import TEXT_LIMIT
 from eunomia.identity import Container
+from tests.containers.stage import DB, WEB, write_config
 
 PATH = f"/docker/{WEB}"
 NAMELESS = Container(WEB, runtime="docker")
@@ -167,7 +167,9 @@ def test_the_data_root_is_read_off_the_command_line(arguments, value):
 
 
 # A process called dockerd: a real one is not needed to see where its data would be.
-_PRETENDER = "import sys, time; open('/proc/self/comm', 'w').write('dockerd'); print(flush=True); time.sleep(60)"
+_PRETENDER = (
+    "import sys, time; open('/proc/self/comm', 'w').write('dockerd'); print(flush=True); time.sleep(60)"
+)
 
 
 @pytest.fixture
@@ -222,7 +224,9 @@ def test_an_ordinary_user_cannot_pass_for_the_daemon(tmp_path, pretend):
     write_config(tmp_path, WEB)
     tmp_path.chmod(0o755)
     process = subprocess.Popen(
-        ["/usr/bin/python3", "-c", _PRETENDER, "--data-root", str(tmp_path)], stdout=subprocess.PIPE, user=65534
+        ["/usr/bin/python3", "-c", _PRETENDER, "--data-root", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        user=65534,
     )
     try:
         process.stdout.readline()

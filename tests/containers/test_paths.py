@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 import pytest
-from tests.containers.stage import DB, INNER, WEB
 
 from eunomia.containers.docker import Docker
 from eunomia.containers.paths import candidates
+from tests.containers.stage import DB, INNER, WEB
 
 
 def found(path):

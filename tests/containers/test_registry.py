@@ -2,11 +2,11 @@
 """The registry as records and time reach it, with data roots made here."""
 
 import pytest
-from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
 
 from eunomia.containers.docker import DataRoot, Docker
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container
+from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
 
 NS = 1_000_000_000
 
@@ -218,7 +218,9 @@ def test_memory_stays_bounded_when_every_removal_is_lost(registry, clock):
 def test_subscribers_hear_of_all_that_is_and_of_each_change(tmp_path, registry, clock):
     heard = []
     registry.feed([batch("made", (7, "/x"))])
-    registry.subscribe(lambda cgroup_id, identity, path: heard.append((cgroup_id, identity and identity.state, path)))
+    registry.subscribe(
+        lambda cgroup_id, identity, path: heard.append((cgroup_id, identity and identity.state, path))
+    )
     registry.feed([batch("made", (8, f"/docker/{WEB}"))])
     write_config(tmp_path, WEB)
     tick_until(registry, clock, 0.1)

@@ -49,13 +49,14 @@ class _Metadata(msgspec.Struct):
 
 
 class Docker:
-    """Reads containers of every dockerd on the machine; ``roots`` replaces the search for them."""
+    """Reads what every dockerd on the machine keeps about its containers."""
 
     name = "docker"
 
     def __init__(
         self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
+        """``roots`` replaces the search for daemons; ``clock`` gives monotonic nanoseconds."""
         self._clock = clock
         self._search = roots is None
         self._searched: int | None = None

@@ -59,8 +59,7 @@ class _Cgroup:
 class Registry(dict[int, Identity]):
     """Who each cgroup is: ``map(registry.__getitem__, cgroup_ids)`` joins a column.
 
-    Ids that nobody has heard of give :data:`NOBODY_KNOWS`. ``mount`` is where the v2 hierarchy is mounted,
-    ``clock`` gives monotonic nanoseconds.
+    Ids that nobody has heard of give :data:`NOBODY_KNOWS`.
     """
 
     def __init__(
@@ -70,6 +69,7 @@ class Registry(dict[int, Identity]):
         mount: str | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """Start empty; ``mount`` is where v2 is mounted, ``clock`` gives monotonic nanoseconds."""
         super().__init__()
         self.runtimes: Sequence[Runtime] = [Docker()] if runtimes is None else runtimes
         self._mount = tree.mount_point() if mount is None else mount
@@ -85,6 +85,7 @@ class Registry(dict[int, Identity]):
         self._room = ROOM
 
     def __missing__(self, cgroup_id: int) -> Identity:
+        """Look through the tree, not too often, for an id that no record told of."""
         now = self._clock()
         if self._walked is None or now - self._walked >= WALK_PAUSE:
             self._walk(now)

@@ -19,9 +19,7 @@ _DIGITS = "0123456789abcdef"
 class Selection:
     """Which cgroups a filter speaks of, followed live; subscribe it to a registry.
 
-    ``wanted`` are exact names, ids, or at least four digits of an id's start, as Docker takes them.
-    ``added`` and ``removed`` are called with each cgroup id that enters and leaves :attr:`ids`. A cgroup in a
-    container belongs to the innermost container.
+    A cgroup in a container belongs to the innermost container.
     """
 
     def __init__(
@@ -32,6 +30,11 @@ class Selection:
         added: Callable[[int], None] = lambda _: None,
         removed: Callable[[int], None] = lambda _: None,
     ) -> None:
+        """``wanted`` are exact names, ids, or at least four digits of an id's start, as Docker takes them.
+
+        ``added`` and ``removed`` are called with each cgroup id that enters and leaves :attr:`ids`. Raises
+        :class:`ValueError` for an empty name or a mode that does not go with ``wanted``.
+        """
         if mode not in {CHOSEN, CONTAINERS, HOST}:
             raise ValueError(f"mode {mode!r}: expected {CHOSEN!r}, {CONTAINERS!r} or {HOST!r}")
         if (mode == CHOSEN) != bool(wanted):

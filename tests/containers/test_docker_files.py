@@ -5,13 +5,17 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from eunomia.containers import docker as docker_module
 from eunomia.containers.docker import CONFIG_LIMIT, DataRoot, Docker, option
 from eunomia.containers.runtime import TEXT_LIMIT
+from eunomia.containers.tree import mount_point
 from eunomia.identity import Container
+from tests import needs
 from tests.containers.stage import DB, WEB, write_config
 
 PATH = f"/docker/{WEB}"
@@ -176,9 +180,9 @@ _PRETENDER = (
 def pretend():
     started = []
 
-    def start(*arguments, cwd=None):
+    def start(*arguments, **options):
         process = subprocess.Popen(
-            [sys.executable, "-c", _PRETENDER, *arguments], stdout=subprocess.PIPE, cwd=cwd
+            ["/usr/bin/python3", "-c", _PRETENDER, *arguments], stdout=subprocess.PIPE, **options
         )
         started.append(process)
         process.stdout.readline()
@@ -222,20 +226,35 @@ def test_looking_for_daemons_is_rate_limited(tmp_path, pretend):
 
 def test_an_ordinary_user_cannot_pass_for_the_daemon(tmp_path, pretend):
     write_config(tmp_path, WEB)
-    tmp_path.chmod(0o755)
-    process = subprocess.Popen(
-        ["/usr/bin/python3", "-c", _PRETENDER, "--data-root", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        user=65534,
-    )
+    pretend("--data-root", str(tmp_path), user=65534)
+    assert Docker().lookup(WEB, PATH) is None
+
+
+@contextmanager
+def _moved_to(cgroup, process):
+    directory = Path(mount_point() + cgroup)
+    directory.mkdir(parents=True)
+    (directory / "cgroup.procs").write_text(str(process.pid))
     try:
-        process.stdout.readline()
-        docker = Docker()
-        assert docker.lookup(WEB, PATH) is None
+        yield
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+        directory.rmdir()
+        with suppress(OSError):  # another Docker's
+            directory.parent.rmdir()
+
+
+@pytest.mark.parametrize(("user", "elsewhere"), [(None, "web"), (65534, None)])
+def test_a_daemon_in_a_container_is_believed_about_others_only_if_it_is_privileged(
+    tmp_path, pretend, user, elsewhere
+):
+    needs.root()
+    write_config(tmp_path, WEB)
+    with _moved_to(f"/docker/{DB}", pretend("--data-root", str(tmp_path), user=user)):
+        docker = Docker()
+        assert getattr(docker.lookup(WEB, PATH), "name", None) == elsewhere
+        assert docker.lookup(WEB, f"/docker/{DB}/docker/{WEB}").name == "web"
 
 
 _CHROOTED = """

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eunomia.containers.inside import open_file, read_file
+from eunomia.containers.inside import open_file, open_own, read
 from eunomia.containers.paths import candidates, is_below, is_id
 from eunomia.containers.runtime import bounded
 from eunomia.containers.tree import path_of
@@ -24,6 +24,8 @@ CONFIG_LIMIT = 4 << 20  # bytes; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
 DEFAULT_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG = "/etc/docker/daemon.json"
+_CAP_SYS_ADMIN = 1 << 21
+_INITIAL_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 _STAMPS = 4096  # containers whose file's time is remembered
 
 
@@ -40,6 +42,12 @@ class DataRoot(NamedTuple):
     below: str = "/"
     pid: int = 0
     birth: bytes = b""
+
+    def open(self, path: str) -> int:
+        """Open a file of the daemon's; raises :class:`OSError`, and :class:`ValueError` for a NUL in it."""
+        if (self.base, self.below) == ("/", "/"):
+            return open_own(path)
+        return open_file(self.base, path)
 
 
 class _Metadata(msgspec.Struct):
@@ -81,8 +89,8 @@ class Docker:
         """Whether ``config.v2.json`` was rewritten (``docker rename`` does) since it was read."""
         for root in self._heard(path):
             try:
-                descriptor = open_file(root.base, _config(root, container.id))
-            except OSError:
+                descriptor = root.open(_config(root, container.id))
+            except (OSError, ValueError):
                 continue
             try:
                 return os.fstat(descriptor).st_mtime_ns != self._stamps.get(container.id)
@@ -99,7 +107,9 @@ class Docker:
         """Look for daemons now."""
         self._searched = self._clock()
         # Daemons that may speak for everything come first.
-        self._roots = sorted(dict.fromkeys(_data_roots()), key=lambda r: (r.below != "/", r.pid))
+        self._roots = sorted(
+            dict.fromkeys(_data_roots()), key=lambda r: (r.below != "/", r.base != "/", r.pid)
+        )
 
     def _look_again(self) -> bool:
         if not self._search:
@@ -121,7 +131,7 @@ class Docker:
         known = None
         for root in self._heard(path):
             try:
-                data, written = read_file(root.base, _config(root, container_id), CONFIG_LIMIT)
+                data, written = read(root.open(_config(root, container_id)), CONFIG_LIMIT)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):  # ValueError: a NUL in a data root
@@ -206,18 +216,21 @@ def _root_of(pid: str) -> DataRoot | None:
     )
     if not path.startswith("/"):
         path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), path)
-    below = _below(path_of(pid) or "/", os.stat(f"/proc/{pid}").st_uid)
+    below = _below(pid)
     if below is None:
         return None
     return DataRoot(base, path, below) if base == "/" else DataRoot(base, path, below, int(pid), birth)
 
 
-def _below(path: str, uid: int) -> str | None:
+def _below(pid: str) -> str | None:
     """Return the cgroup below which a daemon may speak; ``None`` when nowhere.
 
-    Whoever can start a process can call it dockerd. One in a container speaks for what is nested in that,
-    an ordinary user's for that user's slice.
+    Whoever can start a process can call it dockerd. One that rules the machine anyway speaks for all of it,
+    one in a container for what is nested in that, an ordinary user's for that user's slice.
     """
+    if _rules(pid):
+        return "/"
+    path, uid = path_of(pid) or "/", os.stat(f"/proc/{pid}").st_uid
     inside = candidates(path, [Docker([])])
     if inside:
         return inside[-1].path
@@ -225,6 +238,17 @@ def _below(path: str, uid: int) -> str | None:
         return "/"
     head, found, _ = path.partition(f"/user-{uid}.slice")
     return head + found if found else None
+
+
+def _rules(pid: str) -> bool:
+    """Whether a process has CAP_SYS_ADMIN over the machine, as a privileged container's has."""
+    if os.readlink(f"/proc/{pid}/ns/user") != _INITIAL_USER_NAMESPACE:
+        return False
+    with open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"CapEff:"):
+                return bool(int(line.split()[1], 16) & _CAP_SYS_ADMIN)
+    return False
 
 
 def option(arguments: Sequence[str], *names: str) -> str:
@@ -242,7 +266,7 @@ def option(arguments: Sequence[str], *names: str) -> str:
 def _configured(base: str, config: str) -> str:
     """Return the data root that a daemon.json names; empty when it names none."""
     try:
-        data, _ = read_file(base, config, CONFIG_LIMIT)
+        data, _ = read(open_file(base, config), CONFIG_LIMIT)
         settings = msgspec.json.decode(data)
     except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
         return ""

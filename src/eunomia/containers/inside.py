@@ -52,16 +52,30 @@ def open_file(base: str, path: str) -> int:
             os.close(descriptor)
 
 
-def read_file(base: str, path: str, limit: int) -> tuple[bytes, int]:
-    """Return a file's bytes and when it was last written (ns since the epoch).
+def open_own(path: str) -> int:
+    """Open a regular file that only root can have put there; return the descriptor.
+
+    Raises :class:`OSError`, also for anything but a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+def read(descriptor: int, limit: int) -> tuple[bytes, int]:
+    """Return a file's bytes and when it was last written (ns since the epoch), and close it.
 
     Raises :class:`OSError`, also where it holds more than ``limit`` bytes.
     """
-    descriptor = open_file(base, path)
-    with open(descriptor, "rb", buffering=0) as file:
-        data, at = bytearray(), os.fstat(descriptor).st_mtime_ns
-        while piece := file.read(limit + 1 - len(data)):
-            data += piece
-            if len(data) > limit:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        return bytes(data), at
+    try:
+        about = os.fstat(descriptor)
+        data = os.read(descriptor, min(about.st_size, limit) + 1)
+        while len(data) <= limit and (more := os.read(descriptor, limit + 1 - len(data))):
+            data += more
+        if len(data) > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return data, about.st_mtime_ns
+    finally:
+        os.close(descriptor)

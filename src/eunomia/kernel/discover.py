@@ -9,16 +9,15 @@ above all those that the sending function has variables of.
 from __future__ import annotations
 
 import re
-import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from eunomia.kernel import bytecode
 from eunomia.kernel.bytecode import MapUse, Output
+from eunomia.kernel.core_types import kernel_structs
 from eunomia.kernel.dwarf import Dwarf, Local, named
 from eunomia.kernel.elf import section
-from eunomia.kernel.errors import BadObject, BadSetting
+from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, sizeof, strip
 
 _KIND_STRUCT, _KIND_TYPEDEF = 4, 8  # enum btf_kind
@@ -29,6 +28,7 @@ _CONTEXT = re.compile(
     r"syscall_trace_(enter|exit)|sk_(msg|reuseport)_md|task_struct|.*(_|^)(ctx|context)"
 )
 _EVENTLIKE = re.compile(r"event|evt|record|msg|message|sample|data|info|log|entry|payload|packet")
+_ARGUMENTS = re.compile(r"_args?(_t)?$")  # tracepoints' own, by custom
 _COMMON = {"event", "evt", "rb", "ring", "ringbuf", "perf", "buf", "buffer", "map", "t", "output"}
 _SCALARS = {
     **{f"{p}{8 * n}": Int(f"{p}{8 * n}", n) for p in ("u", "__u", "uint") for n in (1, 2, 4, 8)},
@@ -120,7 +120,7 @@ class _Search:
         self.btf = btf
         self.uses = uses if uses is not None else bytecode.uses(data)
         self.dwarf = Dwarf(data)
-        self.kernel = _core_types(data, btf)
+        self.kernel = kernel_structs(section(data, ".BTF"), section(data, ".BTF.ext"))
         self.globals: list[tuple[str, Type]] = []
         self.map_types: set[str] = set()
         for place, name, _, _, id_ in btf.variables():
@@ -196,7 +196,12 @@ class _Search:
             for name, type_ in (self.in_dwarf | self.in_btf).items()
             if self.own(type_) and (size is None or sizeof(type_) == size)
         }
-        return tuple(sorted(names, key=lambda n: (not _EVENTLIKE.search(n), n in self.map_types, n)))
+        return tuple(sorted(names, key=self.unlikeliness))
+
+    def unlikeliness(self, name: str) -> tuple[bool, bool, bool, str]:
+        """Return a key by which names of events sort before others."""
+        arguments = bool(_ARGUMENTS.search(name))
+        return arguments, not _EVENTLIKE.search(name), name in self.map_types, name
 
     def buffer(self, name: str) -> Found:
         """Return what one buffer carries, as far as it can be known."""
@@ -240,7 +245,7 @@ class _Search:
 
     def hint(self, name: str, size: int | None) -> str:
         names = self.candidates(size)
-        if not names:
+        if not names or _ARGUMENTS.search(names[0]):
             return (
                 "add `__type(value, struct STRUCT);` to the map, or build with -g and don't strip the object"
             )
@@ -278,8 +283,7 @@ class _Search:
     def by_size(self, buffer: str, output: Output, size: int, where: str) -> list[_Guess]:
         """Return types of the size that is sent: variables at hand first, then any struct."""
         sent = f"{where} sends {size} bytes"
-        variables = self.variables(output, size)
-        structs = [v for v in variables if isinstance(named(v.type), Struct)]
+        structs, others = self.variables(output, size)
         found = [
             _Guess(
                 named(v.type),
@@ -290,17 +294,15 @@ class _Search:
         ]
         if found:
             return found
-        others = [v for v in variables if not v.pointer or output.reserved]
         if others:
-            return [
-                _Guess(v.type, f"{_say(v.type)}: {sent}, the size of its variable `{v.name}`", -index)
-                for index, v in enumerate(others)
-            ]
+            names = ", ".join(f"`{v.name}`" for v in others[:3])
+            type_ = others[0].type
+            return [_Guess(type_, f"{_say(type_)}: {sent}, the size of its variable {names}", 0)]
         for place, types in (("BTF", self.in_btf), ("DWARF", self.in_dwarf)):
             found = [
                 _Guess(t, f"{_say(t)}: {sent}, the size of this struct in {place}", self.score(buffer, t))
                 for t in types.values()
-                if sizeof(t) == size and self.own(t)
+                if sizeof(t) == size and self.own(t) and self.may_be_sent(_label(t))
             ]
             if found:
                 return found
@@ -308,21 +310,30 @@ class _Search:
             return [_Guess(Int(f"u{8 * size}", size), f"a number: {sent}, and no struct has that size", 0)]
         return []
 
-    def variables(self, output: Output, size: int) -> list[Local]:
-        """Return the variables of that size of the sending function or, if it has none, of its callers."""
+    def may_be_sent(self, name: str) -> bool:
+        """Tell whether a struct is more than what a map keeps, whose look-ups would have been seen."""
+        return name not in self.map_types or bool(_EVENTLIKE.search(name))
+
+    def variables(self, output: Output, size: int) -> tuple[list[Local], list[Local]]:
+        """Return structs and others of that size: variables of the sender or, if it has none, its callers."""
+        structs: list[Local] = []
+        others: list[Local] = []
         for depth, function in enumerate(output.functions):
-            context = depth == len(output.functions) - 1
-            found = [
+            program = depth == len(output.functions) - 1
+            near = [
                 v
                 for v in self.dwarf.locals(function)
-                if sizeof(v.type) == size
-                and isinstance(strip(v.type), Struct | Int | Float | Enum | Array)
-                and (self.own(v.type) or not isinstance(named(v.type), Struct))
-                and not (context and v.parameter)
+                if sizeof(v.type) == size and not (program and v.parameter)
             ]
-            if found:
-                return found
-        return []
+            structs = structs or [
+                v for v in near if isinstance(named(v.type), Struct) and self.own(named(v.type))
+            ]
+            others = others or [
+                v
+                for v in near
+                if isinstance(strip(v.type), Int | Float | Enum | Array) and v.pointer == output.reserved
+            ]
+        return structs, others
 
     def score(self, buffer: str, type_: Type) -> int:
         name = _label(type_)
@@ -370,43 +381,3 @@ def _similar(name: str, known: Sequence[str]) -> str:
 def _is_kernel_file(path: str) -> bool:
     base = path.rpartition("/")[2]
     return (base.startswith("vmlinux") and base.endswith(".h")) or path.startswith("/usr/include/")
-
-
-def _core_types(data: bytes, btf: Btf) -> set[str]:
-    """Return the structs that CO-RE relocates, and those in them: they are the kernel's."""
-    found: set[str] = set()
-    try:
-        for id_ in _core_ids(section(data, ".BTF.ext")):
-            _add_nested(btf.type(id_), found)
-    except struct.error:
-        raise BadObject("its .BTF.ext section is broken") from None
-    return found
-
-
-def _add_nested(type_: Type, found: set[str]) -> None:
-    type_ = strip(type_)
-    while isinstance(type_, Array):
-        type_ = strip(type_.element)
-    if isinstance(type_, Struct):
-        found.add(type_.name.partition("___")[0])
-        for member in type_.members:
-            _add_nested(member.type, found)
-
-
-def _core_ids(raw: bytes) -> Iterator[int]:
-    """Yield the type ids of a .BTF.ext section's CO-RE relocations (include/uapi/linux/btf.h, bpf.h)."""
-    order = "<" if sys.byteorder == "little" else ">"
-    if len(raw) < 32:
-        return
-    (header,) = struct.unpack_from(order + "I", raw, 4)
-    start, length = struct.unpack_from(order + "II", raw, 24)
-    if header < 32 or not length:
-        return
-    at, end = header + start + 4, header + start + length
-    (width,) = struct.unpack_from(order + "I", raw, at - 4)
-    while at < end and width >= 8:
-        _, count = struct.unpack_from(order + "II", raw, at)
-        at += 8
-        for _ in range(count):
-            yield struct.unpack_from(order + "I", raw, at + 4)[0]
-            at += width

@@ -24,7 +24,7 @@ _ORDER = "<" if sys.byteorder == "little" else ">"
 _CACHE_LIMIT = 8192  # distinct values of one meaning that are remembered
 
 # Meanings whose place in the record is (offset, length) into the heap.
-VARIABLE = frozenset({"str", "path", "argv"})
+VARIABLE = frozenset({"str", "path", "argv", "blob"})
 
 
 class _Cache(dict[Any, Any]):
@@ -69,6 +69,10 @@ class Text:
     def paths(self, places: Iterable[tuple[int, int]]) -> list[str]:
         """Return paths without ``.``, ``..`` and doubled slashes."""
         return [_tidy(p) if "/." in p or "//" in p else p for p in self.strings(places)]
+
+    def blobs(self, places: Iterable[tuple[int, int]]) -> list[str]:
+        """Return bytes in hex."""
+        return [self.heap[at : at + size].hex() for at, size in places]
 
     def vectors(self, places: Iterable[tuple[int, int]]) -> list[list[str]]:
         """Return NUL-terminated strings as lists, as in ``/proc/PID/cmdline``."""
@@ -240,6 +244,7 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "str": ("text", None),
     "path": ("path", None),
     "argv": ("list of texts", None),
+    "blob": ("bytes in hex", None),
     "array": ("list", None),
     "struct": ("object", None),
     "union": ("bytes in hex", bytes.hex),
@@ -256,7 +261,7 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
     kind = field.meaning
     if kind in VARIABLE:
-        return {"str": text.strings, "path": text.paths, "argv": text.vectors}[kind](raw)
+        return {"str": text.strings, "path": text.paths, "argv": text.vectors, "blob": text.blobs}[kind](raw)
     if kind in _caches:
         return list(map(_caches[kind].__getitem__, raw))
     if kind == "enum":

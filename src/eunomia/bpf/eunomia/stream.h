@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Streams: rings whose every record is counted, delivered or refused.
+ *
+ *	STREAM(open, struct open_event, 4 << 20);
+ *	...
+ *	stream_output(open, &event, sizeof(event));
+ */
+#ifndef EUNOMIA_STREAM_H
+#define EUNOMIA_STREAM_H
+
+#include <bpf/bpf_helpers.h>
+#include <eunomia/types.h>
+
+/* What became of the records of one stream, on one CPU. */
+struct eunomia_ledger {
+	__u64 emitted;
+	__u64 lost;
+};
+
+/*
+ * The consumer sets it before it sleeps. Whoever writes next clears it and wakes the consumer, once:
+ * a wakeup for each event costs ten times what the event does.
+ */
+volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
+
+#define LEDGER(name_) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \
+		__uint(max_entries, 1); \
+		__type(key, __u32); \
+		__type(value, struct eunomia_ledger); \
+	} ledger_##name_ SEC(".maps")
+
+#define STREAM(name_, struct_, bytes_) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_RINGBUF); \
+		__uint(max_entries, bytes_); \
+		__type(value, struct_); \
+	} name_ SEC(".maps"); \
+	LEDGER(name_)
+
+/*
+ * A table that is emptied at each interval: programs write into the map in slot 0, the consumer puts a
+ * fresh one there and reads the old when no program can be using it any more, so no count is torn.
+ */
+#define TABLE(name_, key_, value_, entries_) \
+	struct name_##_inner { \
+		__uint(type, BPF_MAP_TYPE_HASH); \
+		__uint(max_entries, entries_); \
+		__type(key, key_); \
+		__type(value, value_); \
+	} name_##_a SEC(".maps"), name_##_b SEC(".maps"); \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); \
+		__uint(max_entries, 1); \
+		__type(key, __u32); \
+		__array(values, struct name_##_inner); \
+	} name_ SEC(".maps") = { .values = { [0] = &name_##_a } }; \
+	LEDGER(name_)
+
+static __always_inline __u64 eunomia_wakeup(void)
+{
+	if (!eunomia_armed)
+		return BPF_RB_NO_WAKEUP;
+	eunomia_armed = 0;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void eunomia_count(void *ledger, bool lost)
+{
+	__u32 zero = 0;
+	struct eunomia_ledger *count = bpf_map_lookup_elem(ledger, &zero);
+
+	if (!count)
+		return;
+	/* atomic for the sake of an interrupt that comes in between */
+	if (lost)
+		__sync_fetch_and_add(&count->lost, 1);
+	else
+		__sync_fetch_and_add(&count->emitted, 1);
+}
+
+static __always_inline long eunomia_output(void *ring, void *ledger, void *record, __u64 size)
+{
+	long err = bpf_ringbuf_output(ring, record, size, eunomia_wakeup());
+
+	eunomia_count(ledger, err != 0);
+	return err;
+}
+
+/* Copies a record into the stream's ring and counts what became of it; 0 or a negative errno. */
+#define stream_output(name_, record, size) eunomia_output(&name_, &ledger_##name_, record, size)
+
+/* An event that could not even be built: counted as lost. */
+#define stream_lost(name_) eunomia_count(&ledger_##name_, true)
+
+#endif

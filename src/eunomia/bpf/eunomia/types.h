@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What a field means, said in its type. Eunomia reads these names, and doc(), from the object's BTF;
+ * nothing about a stream is described a second time anywhere else.
+ */
+#ifndef EUNOMIA_TYPES_H
+#define EUNOMIA_TYPES_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#include <linux/bpf.h>
+
+typedef _Bool bool;
+#define true 1
+#define false 0
+
+typedef __u32 pid_t;
+typedef __u32 uid_t;
+typedef __u32 gid_t;
+typedef __u16 umode_t;
+#endif
+
+/* One sentence on a field, a struct or a setting; shown by `eunomia info`. */
+#define doc(text) __attribute__((btf_decl_tag("doc:" text)))
+/* Not in tables unless asked for. */
+#define hidden __attribute__((btf_decl_tag("hidden")))
+/* On a union: the field beside it that says which member holds; on its members: for which value. */
+#define chosen_by(field) __attribute__((btf_decl_tag("tag:" #field)))
+#define when(value) __attribute__((btf_decl_tag("when:" #value)))
+
+typedef __u64 time_ns_t;	/* bpf_ktime_get_ns(); shown as wall-clock time */
+typedef __u64 duration_ns_t;
+typedef __u64 cgroup_id_t;	/* bpf_get_current_cgroup_id(): rows are joined with containers by it */
+typedef __s32 errno_t;		/* positive, negative or 0 */
+typedef __u32 signal_t;
+typedef __u32 syscall_t;
+typedef __u32 capability_t;
+typedef __u32 open_flags_t;
+typedef __u32 device_t;		/* the kernel's own dev_t */
+typedef __u32 ipv4_t;		/* in network order, as in struct iphdr */
+typedef __u16 port_be_t;	/* in network order */
+typedef __u32 hex32_t;
+typedef __u64 hex64_t;
+typedef __s32 kstack_id_t;	/* bpf_get_stackid() without BPF_F_USER_STACK */
+typedef __s32 ustack_id_t;
+
+typedef struct {
+	__u8 bytes[16];
+} ipv6_t;
+
+typedef struct {
+	__u8 bytes[16];		/* IPv4 addresses as ::ffff:a.b.c.d */
+} ip_t;
+
+/*
+ * Text of any length, behind the fixed part of the record: `off` counts from the record's start.
+ * path_t is tidied ("/a/../b" is "/b"), argv_t holds NUL-terminated strings one after another.
+ */
+typedef struct {
+	__u32 off;
+	__u32 len;
+} str_t;
+
+typedef struct {
+	__u32 off;
+	__u32 len;
+} path_t;
+
+typedef struct {
+	__u32 off;
+	__u32 len;
+} argv_t;
+
+#endif

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Read BTF, the type information that clang leaves in an object (Documentation/bpf/btf.rst)."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+
+from eunomia.kernel.errors import BadObject
+from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, Typedef
+
+# enum btf_kind, include/uapi/linux/btf.h
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(1, 11)
+_RESTRICT, _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(11, 20)
+
+# bytes behind the 12 that each type starts with, for each of its vlen entries
+_ENTRY = {_STRUCT: 12, _UNION: 12, _ENUM: 8, _FUNC_PROTO: 8, _DATASEC: 12, _ENUM64: 12}
+_EXTRA = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
+_TRANSPARENT = {_VOLATILE, _CONST, _RESTRICT, _TYPE_TAG}
+
+_POINTER_SIZE = 8
+_DEPTH = 64  # of types in types, past which BTF is broken or hostile
+
+
+class Btf:
+    """The types of one object, decoded when asked for."""
+
+    def __init__(self, raw: bytes) -> None:
+        """Index raw BTF; raises :class:`BadObject` where it is not BTF."""
+        self._order = "<" if sys.byteorder == "little" else ">"
+        try:
+            magic, _version, _flags, header, types_at, types_size, strings_at, strings_size = struct.unpack_from(
+                self._order + "HBBIIIII", raw
+            )
+            if magic != 0xEB9F:
+                raise BadObject("its .BTF section is not BTF")
+            self._types = raw[header + types_at : header + types_at + types_size]
+            self._strings = raw[header + strings_at : header + strings_at + strings_size]
+            self._offsets = [0, *self._walk()]
+        except struct.error as error:
+            raise BadObject(f"its .BTF section is broken: {error}") from None
+        self._decoded: dict[int, Type] = {0: Opaque("void")}
+        self._tags: dict[tuple[int, int], list[str]] | None = None
+
+    def _walk(self) -> Iterator[int]:
+        at = 0
+        while at < len(self._types):
+            yield at
+            (info,) = struct.unpack_from(self._order + "I", self._types, at + 4)
+            kind = info >> 24 & 0x1F
+            at += 12 + _EXTRA.get(kind, 0) + _ENTRY.get(kind, 0) * (info & 0xFFFF)
+
+    def _head(self, id_: int) -> tuple[str, int, int, bool, int, int]:
+        """Return name, kind, vlen, kind flag, size or type, and where what follows starts."""
+        if not 0 < id_ < len(self._offsets):
+            raise BadObject(f"its BTF refers to type {id_}, which is not there")
+        at = self._offsets[id_]
+        name, info, size = struct.unpack_from(self._order + "III", self._types, at)
+        return self._string(name), info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), size, at + 12
+
+    def _string(self, offset: int) -> str:
+        end = self._strings.find(b"\0", offset)
+        return self._strings[offset:end].decode("utf-8", "backslashreplace")
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def kind_ids(self, *kinds: int) -> Iterator[int]:
+        """Yield the ids of all types of these kinds."""
+        for id_ in range(1, len(self._offsets)):
+            if self._head(id_)[1] in kinds:
+                yield id_
+
+    def tags(self, id_: int, component: int = -1) -> tuple[str, ...]:
+        """Return the ``btf_decl_tag`` strings of a type, or of its member or argument ``component``."""
+        if self._tags is None:
+            self._tags = {}
+            for tag in self.kind_ids(_DECL_TAG):
+                name, _, _, _, target, at = self._head(tag)
+                (index,) = struct.unpack_from(self._order + "i", self._types, at)
+                self._tags.setdefault((target, index), []).append(name)
+        return tuple(self._tags.get((id_, component), ()))
+
+    def type(self, id_: int, depth: int = 0) -> Type:
+        """Return a type by id; raises :class:`BadObject` where BTF is broken."""
+        known = self._decoded.get(id_)
+        if known is None:
+            if depth > _DEPTH:
+                raise BadObject("its BTF nests types too deep")
+            try:
+                known = self._decode(id_, depth + 1)
+            except struct.error as error:
+                raise BadObject(f"its BTF is broken at type {id_}: {error}") from None
+            self._decoded[id_] = known
+        return known
+
+    def _decode(self, id_: int, depth: int) -> Type:  # noqa: PLR0911
+        name, kind, vlen, flag, size, at = self._head(id_)
+        order = self._order
+        if kind == _INT:
+            (encoding,) = struct.unpack_from(order + "I", self._types, at)
+            bits = encoding >> 24 & 0xF
+            char = name in {"char", "signed char"} or bool(bits & 2)
+            return Int(name, size, signed=bool(bits & 1), boolean=bool(bits & 4), char=char)
+        if kind == _PTR:
+            # Pointers may go round in circles; only what a global points at is ever asked for.
+            return Pointer(_POINTER_SIZE, None)
+        if kind == _ARRAY:
+            element, _, count = struct.unpack_from(order + "III", self._types, at)
+            return Array(self.type(element, depth), count)
+        if kind in {_STRUCT, _UNION}:
+            return self._struct(id_, depth)
+        if kind in {_ENUM, _ENUM64}:
+            return self._enum(id_)
+        if kind == _FLOAT:
+            return Float(name, size)
+        if kind == _TYPEDEF:
+            return Typedef(name, self.type(size, depth))
+        if kind in _TRANSPARENT:
+            return self.type(size, depth)
+        return Opaque(name or "void")
+
+    def _struct(self, id_: int, depth: int) -> Struct:
+        name, kind, vlen, flag, size, at = self._head(id_)
+        members = []
+        for index in range(vlen):
+            label, type_, offset = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
+            bits = offset >> 24 if flag else 0
+            offset = offset & 0xFFFFFF if flag else offset
+            members.append(
+                Member(self._string(label), self.type(type_, depth), offset, bits, self.tags(id_, index))
+            )
+        return Struct(name, size, tuple(members), kind == _UNION, self.tags(id_))
+
+    def _enum(self, id_: int) -> Enum:
+        name, kind, vlen, flag, size, at = self._head(id_)
+        names: dict[int, str] = {}
+        for index in range(vlen):
+            if kind == _ENUM:
+                label, value = struct.unpack_from(self._order + ("Ii" if flag else "II"), self._types, at + 8 * index)
+            else:
+                label, low, high = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
+                value = high << 32 | low
+                value -= (value >> 63 << 64) if flag else 0
+            names.setdefault(value, self._string(label))
+        # clang 14 writes no sign flag on enumerations: a value past the sign bit that is named is enough
+        return Enum(name, size, flag or any(v < 0 for v in names), names)
+
+    def target(self, id_: int) -> int:
+        """Return the id of what a pointer, typedef or qualifier refers to, all of them looked through."""
+        for _ in range(_DEPTH):
+            if id_ == 0:
+                return 0
+            _, kind, _, _, size, _ = self._head(id_)
+            if kind not in _TRANSPARENT | {_PTR, _TYPEDEF}:
+                return id_
+            id_ = size
+        raise BadObject("its BTF goes round in circles")
+
+    def structs(self) -> Iterator[Struct]:
+        """Yield every struct that has a name and members."""
+        for id_ in self.kind_ids(_STRUCT):
+            name, _, vlen, *_ = self._head(id_)
+            if name and vlen:
+                type_ = self.type(id_)
+                assert isinstance(type_, Struct)  # noqa: S101
+                yield type_
+
+    def variables(self) -> Iterator[tuple[str, str, int, int, int]]:
+        """Yield (section, name, offset in section, size, id of the variable) of every global."""
+        for id_ in self.kind_ids(_DATASEC):
+            section, _, vlen, _, _, at = self._head(id_)
+            for index in range(vlen):
+                variable, offset, size = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
+                yield section, self._head(variable)[0], offset, size, variable
+
+    def variable_type(self, id_: int) -> Type:
+        """Return a global's type; a pointer's target is filled in."""
+        _, _, _, _, type_id, _ = self._head(id_)
+        type_ = self.type(type_id)
+        if isinstance(type_, Pointer):
+            return Pointer(type_.size, self.type(self.target(type_id)))
+        return type_
+
+    def name(self, id_: int) -> str:
+        """Return a type's name."""
+        return self._head(id_)[0]
+
+    def map_member(self, map_name: str, member: str) -> int:
+        """Return the id of the type that ``__type(member, ...)`` gives a map, 0 where it says nothing.
+
+        Of a map of maps, the inner maps' are meant.
+        """
+        for section, name, _, _, variable in self.variables():
+            if section == ".maps" and name == map_name:
+                return self._map_member(self._head(variable)[4], member)
+        return 0
+
+    def _map_member(self, id_: int, member: str) -> int:
+        _, kind, vlen, _, _, at = self._head(self.target(id_))
+        if kind != _STRUCT:
+            return 0
+        found = {
+            self._string(label): type_
+            for label, type_, _ in struct.iter_unpack(self._order + "III", self._types[at : at + 12 * vlen])
+        }
+        if member in found:
+            return self._pointee(found[member])
+        if "values" in found:
+            _, kind, _, _, _, at = self._head(found["values"])
+            if kind == _ARRAY:
+                (element, _, _) = struct.unpack_from(self._order + "III", self._types, at)
+                return self._map_member(element, member)
+        return 0
+
+    def _pointee(self, id_: int) -> int:
+        _, kind, _, _, target, _ = self._head(id_)
+        return target if kind == _PTR else 0

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What can go wrong between an object file and a running probe, as callers need to tell it apart."""
+
+from __future__ import annotations
+
+
+class BadObject(ValueError):
+    """The file is not a BPF object that could run on any machine like this one."""
+
+
+class BadSetting(ValueError):
+    """A setting that the object does not have, or a value that does not fit it."""
+
+
+class KernelError(RuntimeError):
+    """The kernel refused, and not for want of a feature."""
+
+
+class Unsupported(KernelError):
+    """This kernel, or what runs it, lacks something: the one good reason to skip a test.
+
+    ``missing`` names it: a hook, map type, helper, BTF field.
+    """
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(missing)
+        self.missing = missing
+
+
+class NotPermitted(KernelError):
+    """The process lacks the rights."""
+
+
+class VerifierError(KernelError):
+    """The verifier refused a program. The message is its last telling line, ``log`` is all it said."""
+
+    def __init__(self, program: str, line: str, log: str) -> None:
+        super().__init__(f"the verifier refused {program}: {line}")
+        self.program = program
+        self.line = line
+        self.log = log

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The binding seen from Python: the log that libbpf keeps, errno as exceptions, C text."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from eunomia._native import ffi, lib
+
+__all__ = ["error", "ffi", "lib", "log_start", "log_take", "owned", "text"]
+
+# Buffers that C fills: not cleared first, so that untouched pages cost no memory.
+buffer_of = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def log_start() -> None:
+    """Forget what libbpf has said and keep what it says from now on."""
+    lib.eu_log_start()
+
+
+def log_take() -> str:
+    """Return what libbpf has said since :func:`log_start`, and forget it."""
+    size = lib.eu_log_take(ffi.NULL, 0)
+    out = ffi.new("char[]", size + 1)
+    lib.eu_log_take(out, size)
+    return bytes(ffi.buffer(out, size)).decode("utf-8", "backslashreplace")
+
+
+def text(pointer: Any) -> str:
+    """Return a C string, empty for NULL."""
+    if pointer == ffi.NULL:
+        return ""
+    raw = ffi.string(pointer)
+    assert isinstance(raw, bytes)  # noqa: S101
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def error(number: int | None = None) -> OSError:
+    """Return the last C error, or that of a negative return value, as an exception to raise."""
+    number = abs(number) if number else ffi.errno
+    return OSError(number, os.strerror(number))
+
+
+def owned(data: bytes) -> Any:
+    """Return C memory that lives as long as Python refers to it."""
+    return ffi.from_buffer(data)

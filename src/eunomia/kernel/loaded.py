@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A live object: its programs attached, its streams ready to be drained. It owns its links."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+from eunomia.kernel import attach, settings
+from eunomia.kernel.diagnose import load_error
+from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
+from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
+from eunomia.kernel.ring import PerfReader, RingReader
+from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, RINGBUF, Program, Spec, memory_of, section_of
+from eunomia.kernel.spec import walk_maps, walk_programs
+from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
+
+Readers = RingReader | PerfReader | TableReader
+
+
+class Count(NamedTuple):
+    """What a stream's probe did, in records; None where nothing in the object counts it."""
+
+    emitted: int
+    lost: int | None
+
+
+class MapHandle:
+    """A live map, by bytes; ``fd`` is its descriptor, valid while the object is loaded."""
+
+    def __init__(self, handle: Any) -> None:
+        self.fd: int = lib.bpf_map__fd(handle)
+        self.key_size: int = lib.bpf_map__key_size(handle)
+        self.value_size: int = lib.bpf_map__value_size(handle)
+        self.memory, self.memory_size = memory_of(handle)
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set an entry; raises :class:`OSError`, E2BIG where the map is full."""
+        if lib.bpf_map_update_elem(self.fd, ffi.from_buffer(key), ffi.from_buffer(value), 0):
+            raise error()
+
+    def delete(self, key: bytes) -> None:
+        """Remove an entry, if it is there."""
+        if lib.bpf_map_delete_elem(self.fd, ffi.from_buffer(key)) and ffi.errno != errno.ENOENT:
+            raise error()
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return an entry's value, of every CPU where the map is per-CPU; None where there is none."""
+        per_cpu = (self.value_size + 7) // 8 * 8 * lib.libbpf_num_possible_cpus()
+        out = ffi.new("char[]", max(per_cpu, self.value_size))
+        if lib.bpf_map_lookup_elem(self.fd, ffi.from_buffer(key), out):
+            return None
+        return bytes(ffi.buffer(out))
+
+
+class Loaded:
+    """A loaded object. As a context manager it leaves nothing attached, whatever happens inside."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        programs: Sequence[str] | None = None,
+        set_: Mapping[str, object] | None = None,
+        ring_size: int | None = None,
+        share: Mapping[str, int] | None = None,
+        targets: Mapping[str, str] | None = None,
+    ) -> None:
+        """Load a spec's programs, all or those named, and attach them.
+
+        ``set_`` gives settings, ``ring_size`` the bytes of each ring (a power of two), ``share`` the
+        descriptors of maps to be used in place of the object's own, ``targets`` what to attach programs to
+        whose sections name nothing. Raises what :mod:`eunomia.kernel.errors` lists.
+        """
+        self.spec = spec
+        self.readers: dict[str, Readers] = {}
+        self.maps: dict[str, MapHandle] = {}
+        self._links: list[Any] = []
+        self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
+        self._object = spec.take()
+        try:
+            self._prepare(set_ or {}, ring_size, share or {})
+            self._load()
+            self._open_streams()
+            self._attach(targets or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _prepare(self, set_: Mapping[str, object], ring_size: int | None, share: Mapping[str, int]) -> None:
+        chosen = {p.name for p in self._chosen}
+        for handle in walk_programs(self._object):
+            lib.bpf_program__set_autoload(handle, text(lib.bpf_program__name(handle)) in chosen)
+        for handle in walk_maps(self._object):
+            name = text(lib.bpf_map__name(handle))
+            if lib.bpf_map__type(handle) == RINGBUF:
+                # __type(value, ...) is for us; the kernel wants 0 here
+                lib.bpf_map__set_value_size(handle, 0)
+                if ring_size:
+                    lib.bpf_map__set_max_entries(handle, ring_size)
+            elif lib.bpf_map__type(handle) == PERF_EVENT_ARRAY and lib.bpf_map__value_size(handle) != 4:  # noqa: PLR2004
+                lib.bpf_map__set_value_size(handle, 4)
+            # nothing of ours stays behind in the kernel
+            lib.bpf_map__set_pin_path(handle, ffi.NULL)
+            if name in share and lib.bpf_map__reuse_fd(handle, share[name]):
+                raise KernelError(f"{self.spec.name}: map {name} cannot be shared: {error().strerror}")
+        self._set(set_)
+
+    def _set(self, set_: Mapping[str, object]) -> None:
+        if not set_:
+            return
+        images = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
+        for name, value in set_.items():
+            setting = self.spec.settings.get(name)
+            if setting is None:
+                known = [s.name for s in self.spec.settings.values() if not s.reserved]
+                raise BadSetting(
+                    f"{self.spec.name} has no setting {name!r}: "
+                    + (f"it has {', '.join(known)}" if known else "it has none")
+                )
+            raw = settings.encode(setting, value)
+            memory, size = memory_of(images[setting.section])
+            if memory is None or setting.offset + len(raw) > size:
+                raise BadSetting(f"setting {name}: the object has no room for it")
+            ffi.memmove(ffi.cast("char *", memory) + setting.offset, raw, len(raw))
+
+    def _load(self) -> None:
+        log_start()
+        failed = lib.bpf_object__load(self._object)
+        if failed:
+            raise load_error(self.spec, -failed, log_take(), self._chosen)
+        self.maps = {text(lib.bpf_map__name(h)): MapHandle(h) for h in walk_maps(self._object)}
+
+    def _open_streams(self) -> None:
+        for name, stream in self.spec.streams.items():
+            handle = self.maps[stream.map.name]
+            if stream.kind == "ring":
+                size = self._max_entries(stream.map.name)
+                self.readers[name] = RingReader(stream, handle.fd, size)
+            elif stream.kind == "perf":
+                self.readers[name] = PerfReader(stream, handle.fd)
+            elif stream.kind == "swapped":
+                inner = self.spec.maps[f"{name}_a"]
+                fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
+                self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
+            elif stream.kind == "globals":
+                self.readers[name] = GlobalsReader(stream, handle.memory, handle.memory_size)
+            else:
+                self.readers[name] = TableReader(stream, handle.fd)
+
+    def _max_entries(self, name: str) -> int:
+        for handle in walk_maps(self._object):
+            if text(lib.bpf_map__name(handle)) == name:
+                return int(lib.bpf_map__max_entries(handle))
+        raise KeyError(name)
+
+    def _attach(self, targets: Mapping[str, str]) -> None:
+        wrong = [name for name in targets if name not in {p.name for p in self.spec.programs}]
+        if wrong:
+            names = ", ".join(p.name for p in self.spec.programs)
+            raise BadSetting(f"{self.spec.name} has no program {wrong[0]!r}: it has {names}")
+        handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
+        for program in self._chosen:
+            links = attach.attach(self.spec, program, handles[program.name], targets.get(program.name, ""))
+            self._links += links
+
+    # While it lives
+
+    @property
+    def armed(self) -> Any:
+        """The word by which the object's probes know that the consumer sleeps; None in foreign objects."""
+        handle = next((m for n, m in self.maps.items() if n.endswith(".data.eunomia")), None)
+        return ffi.cast("uint32_t *", handle.memory) if handle and handle.memory is not None else None
+
+    def count(self, stream: str) -> Count:
+        """Return what the probe of a stream has emitted and lost so far."""
+        reader = self.readers[stream]
+        handle = self.maps.get(LEDGER + stream)
+        if isinstance(reader, TableReader):
+            lost = self._ledger(handle)[1] if handle else 0
+            return Count(reader.drained, lost)
+        if handle is not None:
+            emitted, lost = self._ledger(handle)
+            return Count(emitted, lost + self._misses())
+        if isinstance(reader, PerfReader):
+            return Count(reader.drained, reader.lost)
+        return Count(reader.drained, None)
+
+    @staticmethod
+    def _ledger(handle: MapHandle) -> tuple[int, int]:
+        raw = handle.lookup(bytes(4)) or b""
+        numbers = ffi.from_buffer("uint64_t[]", raw)
+        each = list(numbers)
+        return sum(each[0::2]), sum(each[1::2])
+
+    def _misses(self) -> int:
+        """Return how often the kernel skipped a program because it was running on that CPU already.
+
+        Only an object of one stream can put them down to it.
+        """
+        if len(self.readers) != 1:
+            return 0
+        out, total = ffi.new("uint64_t *"), 0
+        chosen = {p.name for p in self._chosen}
+        for handle in walk_programs(self._object):
+            if text(lib.bpf_program__name(handle)) in chosen and not lib.eu_recursion_misses(
+                lib.bpf_program__fd(handle), out
+            ):
+                total += out[0]
+        return total
+
+    def detach(self) -> None:
+        """Take the programs off their hooks, and wait for those that run; streams can still be drained."""
+        links, self._links = self._links, []
+        attach.detach(links)
+        if links:
+            lib.eu_settle()
+
+    def close(self) -> None:
+        """Detach, unmap and free everything."""
+        self.detach()
+        for reader in self.readers.values():
+            reader.close()
+        if self._object is not None:
+            lib.bpf_object__close(self._object)
+            self._object = None
+
+
+def load_first(
+    spec: Spec, variants: Sequence[tuple[str, Sequence[str]]], always: Sequence[str] = (), **options: Any
+) -> tuple[str, Loaded]:
+    """Load the first variant of its hooks that this kernel supports; return its name and the live object.
+
+    ``variants`` are names and the programs that belong to them, the best first; ``always`` are programs that
+    every variant needs. Raises the :class:`Unsupported` of the best, where none can be had.
+    """
+    first: Unsupported | None = None
+    for name, programs in variants:
+        try:
+            return name, Loaded(spec, programs=[*programs, *always], **options)
+        except Unsupported as error_:
+            first = first or error_
+    assert first is not None  # noqa: S101
+    raise first

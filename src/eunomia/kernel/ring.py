@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Streams read from BPF ring buffers and perf buffers: drained a batch at a time, without the GIL."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from eunomia.batch import Batch, Schema
+from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
+
+if TYPE_CHECKING:
+    from eunomia.kernel.spec import StreamSpec
+
+_DATA, _HEAP = 512 << 10, 1 << 20  # bytes that one drain may take
+_ORDER = "<" if sys.byteorder == "little" else ">"
+_UNKNOWN = struct.Struct(_ORDER + "III")
+
+_buffers: list[Any] = []
+
+
+def _shared_buffers() -> tuple[Any, Any]:
+    """Return the two buffers that all drains share; a drain's bytes are copied out of them at once."""
+    if not _buffers:
+        _buffers.extend((buffer_of("char[]", _DATA), buffer_of("char[]", _HEAP)))
+    return _buffers[0], _buffers[1]
+
+
+class Reader:
+    """What rings and perf buffers have in common: :meth:`drain`, ``emitted``, ``lost``."""
+
+    def __init__(self, spec: StreamSpec) -> None:
+        self.spec = spec
+        self.schema = spec.schema
+        self.drained = 0  # records
+        self.odd = 0  # of them, shorter than the struct
+        self.waiting = 0  # bytes left behind by the last drain
+        self._shapes = dict(spec.by_size or {})
+        self._raw = self.schema.fields.get("data")
+        self._ret = ffi.new("struct eu_drained *")
+
+    def _drain(self, data: Any, heap: Any) -> int:
+        raise NotImplementedError
+
+    def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
+        """Return what the buffer holds, as far as one drain takes; call again while ``waiting``."""
+        data, heap = _shared_buffers()
+        self._drain(data, heap)
+        ret = self._ret
+        self.waiting = ret.waiting
+        if not ret.records:
+            return []
+        self.drained += ret.records
+        self.odd += ret.odd
+        fixed = bytes(ffi.buffer(data, ret.records * self._stride))
+        tails = bytes(ffi.buffer(heap, ret.heap))
+        make = self._maker(clock, taken)
+        if self._shapes or self._cut:
+            return self._sort_out(fixed, tails, make)
+        return [make(self.schema, fixed, tails)]
+
+    _stride = _UNKNOWN.size
+    _cut = False  # whether records come with their size and are cut to the struct here
+
+    def _maker(self, clock: int, taken: int) -> Callable[[Schema, bytes, bytes], Batch]:
+        def make(schema: Schema, data: bytes, heap: bytes) -> Batch:
+            return Batch(schema, data, heap, stream=self.spec.name, clock=clock, taken=taken)
+
+        return make
+
+    def _sort_out(self, fixed: bytes, tails: bytes, make: Callable[[Schema, bytes, bytes], Batch]) -> list[Batch]:
+        """Give each record the schema that its size tells, in runs, so that their order stays."""
+        batches: list[Batch] = []
+        run: list[bytes] = []
+        of: Schema | None = None
+        for size, at, length in _UNKNOWN.iter_unpack(fixed):
+            shape = self._shape(size)
+            if shape is not of and run and of is not None:
+                batches.append(self._made(of, run, make))
+                run = []
+            of = shape
+            run.append(tails[at : at + length])
+            if shape is not self.spec.schema and size < shape.size:
+                self.odd += 1
+        if of is not None:
+            batches.append(self._made(of, run, make))
+        return batches
+
+    def _shape(self, size: int) -> Schema:
+        if self._cut and not self._shapes:
+            return self.schema
+        # a perf buffer's records are padded to the next 8 bytes, less the 4 of their length
+        for known, shape in self._shapes.items():
+            if size == known or (self.spec.kind == "perf" and known <= size < known + 8):
+                return shape
+        return self.spec.schema
+
+    def _made(self, shape: Schema, run: list[bytes], make: Callable[[Schema, bytes, bytes], Batch]) -> Batch:
+        if shape is self.spec.schema and (self._shapes or not self._cut):
+            at, places = 0, []
+            for record in run:
+                places.append(_UNKNOWN.pack(len(record), at, len(record)))
+                at += len(record)
+            return make(shape, b"".join(places), b"".join(run))
+        size = shape.size
+        return make(shape, b"".join([r[:size].ljust(size, b"\0") for r in run]), b"")
+
+    def close(self) -> None:
+        """Unmap the buffer."""
+
+
+class RingReader(Reader):
+    """A BPF ring buffer."""
+
+    def __init__(self, spec: StreamSpec, fd: int, size: int) -> None:
+        super().__init__(spec)
+        self.fd = fd
+        self.ring = lib.eu_ring_open(fd, size)
+        if self.ring == ffi.NULL:
+            raise error()
+        if spec.by_size is None and not (self._raw and self._raw.meaning == "blob"):
+            self._stride = self.schema.size
+            strings = list(self.schema.strings)
+            lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings))
+
+    def _drain(self, data: Any, heap: Any) -> int:
+        return int(lib.eu_ring_drain(self.ring, data, _DATA // self._stride * self._stride, heap, _HEAP, self._ret))
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        if self.ring != ffi.NULL:
+            lib.eu_ring_close(self.ring)
+            self.ring = ffi.NULL
+
+
+class PerfReader(Reader):
+    """A perf buffer, one ring a CPU, as older tutorials use it."""
+
+    def __init__(self, spec: StreamSpec, fd: int, pages: int = 64) -> None:
+        super().__init__(spec)
+        self._cut = not (self._raw and self._raw.meaning == "blob")
+        self.perf = lib.eu_perf_open(fd, pages)
+        if self.perf == ffi.NULL:
+            raise error()
+        self.fd = lib.eu_perf_fd(self.perf)
+        self._lost = ffi.new("uint64_t *")
+
+    @property
+    def lost(self) -> int:
+        """Records that the kernel refused, as told so far."""
+        return int(self._lost[0])
+
+    def _drain(self, data: Any, heap: Any) -> int:
+        return int(lib.eu_perf_drain(self.perf, data, _DATA, heap, _HEAP, self._ret, self._lost))
+
+    def close(self) -> None:
+        """Free the buffer."""
+        if self.perf != ffi.NULL:
+            lib.eu_perf_close(self.perf)
+            self.perf = ffi.NULL

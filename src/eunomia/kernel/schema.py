@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""From C types to columns: what a stream's struct says, flattened, with the meaning of each field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eunomia.batch import VIRTUAL, Field, Schema
+from eunomia.kernel.types import (
+    Array,
+    Enum,
+    Float,
+    Int,
+    Member,
+    Opaque,
+    Pointer,
+    Struct,
+    Type,
+    Typedef,
+    sizeof,
+    strip,
+)
+
+# Typedefs that say what a number is: those of eunomia/types.h, and the kernel's own.
+_MEANINGS = {
+    "time_ns_t": "time",
+    "duration_ns_t": "duration",
+    "cgroup_id_t": "cgroup_id",
+    "errno_t": "errno",
+    "signal_t": "signal",
+    "syscall_t": "syscall",
+    "capability_t": "capability",
+    "open_flags_t": "open_flags",
+    "device_t": "device",
+    "ipv4_t": "ipv4",
+    "ipv6_t": "ipv6",
+    "ip_t": "ip",
+    "port_be_t": "port",
+    "hex32_t": "hex",
+    "hex64_t": "hex",
+    "kstack_id_t": "kstack",
+    "ustack_id_t": "ustack",
+    "str_t": "str",
+    "path_t": "path",
+    "argv_t": "argv",
+    "pid_t": "pid",
+    "uid_t": "uid",
+    "gid_t": "gid",
+    "mode_t": "mode",
+    "umode_t": "mode",
+}
+_SIZES = {"ipv4": 4, "port": 2, "ipv6": 16, "ip": 16, "time": 8, "str": 8, "path": 8, "argv": 8, "cgroup_id": 8}
+
+_INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
+_FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
+_ENVELOPE = {*VIRTUAL, "container", "pod", "identity"}
+
+
+def schema(type_: Type, name: str = "") -> Schema:
+    """Return the schema of a stream whose records are of this type.
+
+    A struct becomes one column a member; structs in it are flattened to dotted names. Anything else
+    becomes one column, ``value``.
+    """
+    bare = strip(type_)
+    if isinstance(bare, Struct) and not bare.union and _meaning(type_) not in _SIZES:
+        fields = list(_flatten(bare, 0, ""))
+        doc = _doc(bare.tags)
+        name = name or bare.name
+    else:
+        fields, doc = [_field("value", type_, 0, ())], ""
+    return Schema(name, max(1, sizeof(type_)), _unique(fields), doc)
+
+
+def table_schema(name: str, key: Type | None, value: Type | None, key_size: int, value_size: int) -> Schema:
+    """Return the schema of a map's entries: the key's columns, then the value's.
+
+    The parts of key or value that are not structs are called ``key`` and ``value``. Records hold the key,
+    then, from the next multiple of 8, the value.
+    """
+    at = (key_size + 7) // 8 * 8
+    fields = [*_part("key", key, 0, key_size), *_part("value", value, at, value_size)]
+    doc = _doc(value.tags) if isinstance(value, Struct) else ""
+    return Schema(name, at + (value_size + 7) // 8 * 8, _unique(fields), doc)
+
+
+def _part(name: str, type_: Type | None, at: int, size: int) -> list[Field]:
+    if type_ is None:
+        if size in _INT_CODES:
+            return [Field(name, at, size, _INT_CODES[size].upper(), ctype=f"{size} bytes")]
+        return [Field(name, at, size, f"{size}s", "bytes", ctype=f"{size} bytes")]
+    bare = strip(type_)
+    if isinstance(bare, Struct) and not bare.union and bare.members and _meaning(type_) not in _SIZES:
+        return list(_flatten(bare, at, ""))
+    return [_field(name, type_, at, ())]
+
+
+def unknown_schema(name: str) -> Schema:
+    """Return the schema of records that nothing describes: their size, and their bytes in hex."""
+    return Schema(
+        name,
+        12,
+        [
+            Field("size", 0, 4, "I", ctype="__u32", doc="bytes in the record"),
+            Field("data", 4, 8, "II", "blob", ctype="bytes", doc="the record, as nobody said what it holds"),
+        ],
+    )
+
+
+def _unique(fields: list[Field]) -> list[Field]:
+    """Rename what collides with the envelope that each row has, or with another field."""
+    seen: set[str] = set()
+    result = []
+    for field in fields:
+        name = field.name
+        if name in _ENVELOPE and field.meaning != "time":
+            name += "_"
+        while name in seen:
+            name += "_"
+        seen.add(name)
+        result.append(field._replace(name=name))
+    return result
+
+
+def _flatten(struct: Struct, base: int, prefix: str) -> Iterator[Field]:
+    for member in struct.members:
+        at = base + member.bit_offset // 8
+        bare = strip(member.type)
+        meant = _meaning(member.type) in _SIZES
+        if isinstance(bare, Struct) and not meant and (not bare.union or not member.name):
+            # An unnamed union's members stand side by side: each is one way to look at the same bytes.
+            if bare.union and _tag(bare.tags, "tag:"):
+                yield _field(prefix + "value", member.type, at, bare.tags)
+            else:
+                yield from _flatten(bare, at, f"{prefix}{member.name}." if member.name else prefix)
+        elif member.name and (sizeof(member.type) or isinstance(bare, Array)):
+            if isinstance(bare, Array) and bare.count == 0:
+                continue  # a flexible array: what follows the fixed part has no size to go by
+            yield _bits(prefix, member, base) if member.bits else _member(prefix, member, at)
+
+
+def _member(prefix: str, member: Member, at: int) -> Field:
+    field = _field(prefix + member.name, member.type, at, member.tags)
+    bare = strip(member.type)
+    tags = (*member.tags, *bare.tags) if isinstance(bare, Struct) else member.tags
+    tag = _tag(tags, "tag:")
+    return field._replace(tag=prefix + tag) if tag else field
+
+
+def _bits(prefix: str, member: Member, base: int) -> Field:
+    """Return a bit field as a column of its own: the storage unit that holds it, and where in it."""
+    unit = sizeof(member.type)
+    first, shift = divmod(member.bit_offset, 8 * unit)
+    start = first * unit
+    if shift + member.bits > 8 * unit:  # packed across units: the bytes that it touches
+        start, shift = divmod(member.bit_offset, 8)
+        unit = (shift + member.bits + 7) // 8
+    whole = _field(prefix + member.name, member.type, base + start, member.tags)
+    code = whole.code if unit == whole.size else f"{unit}s"
+    return whole._replace(size=unit, code=code, bits=(shift, member.bits))
+
+
+def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
+    bare = strip(type_)
+    size = sizeof(type_)
+    meaning = _meaning(type_)
+    field = Field(name, at, size, f"{size}s", ctype=spell(type_), doc=_doc(tags), hidden="hidden" in tags)
+    if meaning and _SIZES.get(meaning, size) == size:
+        if meaning in {"str", "path", "argv"}:
+            return field._replace(code="II", meaning=meaning)
+        if meaning in {"ip", "ipv6"}:
+            return field._replace(meaning=meaning)
+        if isinstance(bare, Int):
+            return field._replace(code=_code(bare), meaning=meaning)
+    match bare:
+        case Int(boolean=True):
+            return field._replace(code="?" if size == 1 else _code(bare), meaning="bool")
+        case Int() if size in _INT_CODES:
+            return field._replace(code=_code(bare))
+        case Float() if size in _FLOAT_CODES:
+            return field._replace(code=_FLOAT_CODES[size], meaning="float")
+        case Enum() if size in _INT_CODES:
+            code = _INT_CODES[size] if bare.signed else _INT_CODES[size].upper()
+            return field._replace(code=code, meaning="enum", names=bare.names)
+        case Pointer():
+            return field._replace(code="Q", meaning="pointer")
+        case Array():
+            return _array(field, bare)
+        case Struct(union=True):
+            parts = tuple(
+                _field(m.name, m.type, 0, m.tags)._replace(tag=_tag(m.tags, "when:")) for m in bare.members
+            )
+            return field._replace(meaning="union", parts=parts, tag=_tag(bare.tags, "tag:"))
+        case Struct():
+            return field._replace(meaning="struct", parts=tuple(_flatten(bare, 0, "")))
+    return field._replace(meaning="bytes")
+
+
+def _array(field: Field, array: Array) -> Field:
+    element = strip(array.element)
+    plain = _field("element", array.element, 0, ())
+    if isinstance(element, Int) and element.char and _meaning(array.element) == "":
+        return field._replace(meaning="text")
+    if isinstance(element, Int) and element.size == 1 and not element.boolean and not element.signed:
+        return field._replace(meaning="bytes")
+    if isinstance(element, Int | Float) and plain.meaning in {"", "float"} and plain.code[-1] != "s":
+        return field._replace(code=f"{array.count}{plain.code}", meaning="array")
+    return field._replace(meaning="array", parts=(plain,))
+
+
+def _code(type_: Int) -> str:
+    code = _INT_CODES.get(type_.size)
+    if code is None:
+        return f"{type_.size}s"
+    return code if type_.signed else code.upper()
+
+
+def _meaning(type_: Type) -> str:
+    """Return what the outermost telling typedef says, empty where none does."""
+    while isinstance(type_, Typedef):
+        if type_.name in _MEANINGS:
+            return _MEANINGS[type_.name]
+        type_ = type_.target
+    return ""
+
+
+def _tag(tags: tuple[str, ...], prefix: str) -> str:
+    return next((t[len(prefix) :] for t in tags if t.startswith(prefix)), "")
+
+
+def _doc(tags: tuple[str, ...]) -> str:
+    return _tag(tags, "doc:")
+
+
+def spell(type_: Type) -> str:
+    """Return a type as C would have it, near enough for people."""
+    match type_:
+        case Typedef():
+            return type_.name
+        case Array():
+            element, counts = type_.element, f"[{type_.count}]"
+            while isinstance(element, Array):
+                element, counts = element.element, f"{counts}[{element.count}]"
+            return spell(element) + counts
+        case Pointer(target=target):
+            return f"{spell(target) if target is not None else 'void'} *"
+        case Struct(union=True):
+            return f"union {type_.name}".rstrip()
+        case Struct():
+            return f"struct {type_.name}".rstrip()
+        case Enum():
+            return f"enum {type_.name}".rstrip()
+        case Opaque() | Int() | Float():
+            return type_.name
+    return "?"

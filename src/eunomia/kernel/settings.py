@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Settings are an object's constants in .rodata, given before it is loaded."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from eunomia.batch import Schema
+from eunomia.kernel.btf import Btf
+from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.schema import schema, spell
+from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, sizeof, strip
+
+_ORDER = "<" if sys.byteorder == "little" else ">"
+_RESERVED = "eunomia_"  # the shared filters' own constants
+_TRUTH = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
+
+
+class Setting(NamedTuple):
+    """A constant that can be set: where it stands, its C type and its default."""
+
+    name: str
+    section: str
+    offset: int
+    type: Type
+    default: object
+    doc: str
+    reserved: bool
+
+    @property
+    def ctype(self) -> str:
+        """Its type as C spells it."""
+        return spell(self.type)
+
+
+def find(btf: Btf, images: Mapping[str, bytes]) -> dict[str, Setting]:
+    """Return an object's settings by name; ``images`` holds each section's initial bytes."""
+    found = {}
+    for section, name, offset, size, id_ in btf.variables():
+        image = images.get(section)
+        if image is None or not section.startswith(".rodata") or not name.isidentifier():
+            continue
+        type_ = btf.variable_type(id_)
+        if isinstance(strip(type_), Pointer | Opaque | Struct):
+            continue
+        doc = next((t.removeprefix("doc:") for t in btf.tags(id_) if t.startswith("doc:")), "")
+        default = _decode(type_, image[offset : offset + size])
+        found[name] = Setting(name, section, offset, type_, default, doc, name.startswith(_RESERVED))
+    return found
+
+
+def _decode(type_: Type, raw: bytes) -> object:
+    bare = strip(type_)
+    if isinstance(bare, Array) and isinstance(strip(bare.element), Int) and sizeof(bare.element) == 1:
+        return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    row = schema(type_)
+    if len(raw) != row.size:
+        return raw.hex()
+    from eunomia.batch import Batch
+
+    value: object = Batch(row, raw).values("value")[0]
+    return value
+
+
+def encode(setting: Setting, value: object) -> bytes:
+    """Return the bytes of a value, given as text or as a Python number, bool or list.
+
+    Raises :class:`BadSetting` where it does not fit the setting's type.
+    """
+    try:
+        return _encode(setting.type, value)
+    except (ValueError, OverflowError, struct.error) as error:
+        raise BadSetting(f"setting {setting.name} ({setting.ctype}): {error}") from None
+
+
+def _encode(type_: Type, value: object) -> bytes:
+    bare = strip(type_)
+    match bare:
+        case Float():
+            return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], float(str(value)))
+        case Int():
+            number = _number(value)
+            low = -(1 << bare.size * 8 - 1) if bare.signed else 0
+            high = (1 << bare.size * 8 - bare.signed) - 1
+            low, high = (0, 1) if bare.boolean else (low, high)
+            if not low <= number <= high:
+                raise ValueError(f"{value} is not between {low} and {high}")
+            return number.to_bytes(bare.size, sys.byteorder, signed=bare.signed)
+        case Enum():
+            numbers = {name: number for number, name in bare.names.items()}
+            if str(value) in numbers:
+                return numbers[str(value)].to_bytes(bare.size, sys.byteorder, signed=bare.signed)
+            try:
+                return _number(value).to_bytes(bare.size, sys.byteorder, signed=bare.signed)
+            except ValueError:
+                raise ValueError(f"{value!r} is none of {', '.join(numbers)}") from None
+        case Array():
+            return _encode_array(bare, value)
+    raise ValueError(f"cannot be set: it is a {spell(type_)}")
+
+
+def _encode_array(array: Array, value: object) -> bytes:
+    size = sizeof(array)
+    element = strip(array.element)
+    if isinstance(element, Int) and element.size == 1 and isinstance(value, str):
+        raw = value.encode()
+        if len(raw) >= size:
+            raise ValueError(f"{value!r} is longer than {size - 1} bytes")
+        return raw.ljust(size, b"\0")
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    if len(parts) > array.count:
+        raise ValueError(f"{len(parts)} values for {array.count} places")
+    return b"".join(_encode(array.element, part) for part in parts).ljust(size, b"\0")
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool | int):
+        return int(value)
+    word = str(value).strip().lower()
+    if word in _TRUTH:
+        return _TRUTH[word]
+    try:
+        return int(word, 0)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+def globals_schema(btf: Btf, section: str, size: int) -> Schema | None:
+    """Return the schema of a section's global numbers, None where it has none."""
+    members = [
+        Member(name, btf.variable_type(id_), offset * 8, 0, btf.tags(id_))
+        for in_section, name, offset, _, id_ in btf.variables()
+        if in_section == section
+    ]
+    members = [m for m in members if not isinstance(strip(m.type), Pointer | Opaque)]
+    if not members:
+        return None
+    return schema(Struct(section[1:], size, tuple(members)))

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A spec is what an object file says of itself; it is inert. :mod:`eunomia.kernel.loaded` makes it live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eunomia.batch import Schema
+from eunomia.kernel import elf, settings
+from eunomia.kernel.btf import Btf
+from eunomia.kernel.errors import BadObject
+from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
+from eunomia.kernel.schema import schema, table_schema, unknown_schema
+from eunomia.kernel.types import Opaque, Struct, sizeof
+
+# enum bpf_map_type, include/uapi/linux/bpf.h
+HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE = range(1, 8)
+LRU_HASH, LRU_PERCPU_HASH, ARRAY_OF_MAPS, RINGBUF = 9, 10, 12, 27
+PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
+_TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH})
+
+LEDGER = "ledger_"
+
+
+class Program(NamedTuple):
+    """A program: ``section`` says what it hangs on, as in ``tp/sched/sched_process_exec``."""
+
+    name: str
+    section: str
+    type: int
+
+
+class Map(NamedTuple):
+    """A map; sizes in bytes. ``type_name`` is libbpf's word for its type."""
+
+    name: str
+    type: int
+    type_name: str
+    key_size: int
+    value_size: int
+    max_entries: int
+    internal: bool
+
+
+class StreamSpec(NamedTuple):
+    """One stream: a ring or perf buffer, a table, or the object's global variables.
+
+    ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval) or ``globals``.
+    ``by_size`` holds the schemas of records that only their length tells apart. ``how`` says where the
+    schema comes from; ``hint`` what would make it better.
+    """
+
+    name: str
+    kind: str
+    schema: Schema
+    map: Map
+    how: str = ""
+    hint: str = ""
+    by_size: Mapping[int, Schema] | None = None
+
+
+class Spec:
+    """What an object says: ``programs``, ``maps``, ``streams``, ``settings``."""
+
+    def __init__(self, data: bytes, name: str, events: Mapping[str, str] | None = None) -> None:
+        """Read an object; ``events`` maps a buffer's name to the struct that it carries.
+
+        Raises :class:`BadObject` where it is not a BPF object for a machine like this one, and
+        :class:`BadSetting` where ``events`` names what is not there.
+        """
+        self.data = data
+        self.name = name
+        elf.check(data, name)
+        self._object = self._open()
+        try:
+            self.btf = self._btf()
+            self.programs = [self._program(p) for p in walk_programs(self._object)]
+            self.maps = {m.name: m for m in map(self._map, walk_maps(self._object))}
+            self.own = any(m.startswith(LEDGER) for m in self.maps)
+            self.settings = settings.find(self.btf, self._images())
+            self.streams = self._streams(events or {})
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, events: Mapping[str, str] | None = None) -> Spec:
+        """Read an object file; raises :class:`OSError` and what the constructor raises."""
+        path = Path(path)
+        return cls(path.read_bytes(), path.name.removesuffix(".o").removesuffix(".bpf"), events)
+
+    def close(self) -> None:
+        """Free what libbpf holds; the rest stays readable."""
+        if self._object is not None:
+            lib.bpf_object__close(self._object)
+            self._object = None
+
+    def take(self) -> Any:
+        """Return an opened, not yet loaded libbpf object, the caller's to close."""
+        taken, self._object = self._object, None
+        return taken if taken is not None else self._open()
+
+    def _open(self) -> Any:
+        log_start()
+        label = "".join(c if c.isalnum() else "_" for c in self.name)[:15] or "object"
+        opened = lib.eu_open(ffi.from_buffer(self.data), len(self.data), label.encode())
+        if opened == ffi.NULL:
+            reason = error()
+            said = [line.removeprefix("libbpf: ") for line in log_take().splitlines() if line.strip()]
+            raise BadObject(f"{self.name}: libbpf cannot read it: {said[-1] if said else reason.strerror}")
+        return opened
+
+    def _btf(self) -> Btf:
+        btf = lib.bpf_object__btf(self._object)
+        size = ffi.new("uint32_t *")
+        raw = lib.btf__raw_data(btf, size) if btf != ffi.NULL else ffi.NULL
+        if raw == ffi.NULL:
+            raise BadObject(f"{self.name}: it has no BTF: compile it with clang -g")
+        return Btf(bytes(ffi.buffer(raw, size[0])))
+
+    def _program(self, program: Any) -> Program:
+        return Program(
+            text(lib.bpf_program__name(program)),
+            text(lib.bpf_program__section_name(program)),
+            lib.bpf_program__type(program),
+        )
+
+    def _map(self, map_: Any) -> Map:
+        type_ = lib.bpf_map__type(map_)
+        return Map(
+            text(lib.bpf_map__name(map_)),
+            type_,
+            text(lib.libbpf_bpf_map_type_str(type_)),
+            lib.bpf_map__key_size(map_),
+            lib.bpf_map__value_size(map_),
+            lib.bpf_map__max_entries(map_),
+            bool(lib.bpf_map__is_internal(map_)),
+        )
+
+    def _images(self) -> dict[str, bytes]:
+        """Return the initial bytes of each global data section."""
+        images = {}
+        for map_ in walk_maps(self._object):
+            if lib.bpf_map__is_internal(map_):
+                memory, size = memory_of(map_)
+                if memory is not None:
+                    images[section_of(text(lib.bpf_map__name(map_)))] = bytes(ffi.buffer(memory, size))
+        return images
+
+    # Streams
+
+    def _streams(self, events: Mapping[str, str]) -> dict[str, StreamSpec]:
+        buffers = [m for m in self.maps.values() if m.type in {RINGBUF, PERF_EVENT_ARRAY}]
+        found = [self._buffer(m, *self._declared(m)) for m in buffers if self._declared(m)[0] is not None]
+        told = {s.name for s in found}
+        unknown = [m for m in buffers if m.name not in told or m.name in events]
+        if unknown or events:
+            found = [s for s in found if s.name not in events] + self._discover(unknown, events)
+        if self.own:
+            found += [self._swapped(m) for m in self.maps.values() if m.type == ARRAY_OF_MAPS]
+        else:
+            found += self._tables(bool(buffers))
+        if not found and not self.own:
+            found += self._globals()
+        order = list(self.maps)
+        return {s.name: s for s in sorted(found, key=lambda s: order.index(s.map.name))}
+
+    def _declared(self, map_: Map) -> tuple[Any, str]:
+        """Return what ``__type(value, ...)`` says a buffer carries; perf buffers have an int there."""
+        id_ = self.btf.map_member(map_.name, "value")
+        type_ = self.btf.type(id_) if id_ else None
+        if type_ is None or isinstance(type_, Opaque) or sizeof(type_) == 0:
+            return None, ""
+        if map_.type == PERF_EVENT_ARRAY and not isinstance(type_, Struct):
+            return None, ""
+        return type_, "the map's __type(value, ...)"
+
+    def _buffer(self, map_: Map, type_: Any, how: str, hint: str = "", by_size: Any = None) -> StreamSpec:
+        kind = "ring" if map_.type == RINGBUF else "perf"
+        if by_size:
+            schemas = {size: schema(t) for size, t in by_size.items()}
+            return StreamSpec(map_.name, kind, unknown_schema(map_.name), map_, how, hint, schemas)
+        shape = unknown_schema(map_.name) if type_ is None else schema(type_)
+        return StreamSpec(map_.name, kind, shape, map_, how, hint)
+
+    def _discover(self, buffers: list[Map], events: Mapping[str, str]) -> list[StreamSpec]:
+        from eunomia.kernel import discover
+
+        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events)
+        return [
+            self._buffer(m, found[m.name].type, found[m.name].how, found[m.name].hint, found[m.name].by_size)
+            for m in buffers
+        ]
+
+    def _swapped(self, map_: Map) -> StreamSpec:
+        inner = self.maps[f"{map_.name}_a"]
+        return StreamSpec(map_.name, "swapped", self._entries(map_.name, inner), map_, "the map's key and value")
+
+    def _entries(self, name: str, map_: Map) -> Schema:
+        key, value = (self.btf.map_member(name, part) for part in ("key", "value"))
+        return table_schema(
+            name,
+            self.btf.type(key) if key else None,
+            self.btf.type(value) if value else None,
+            map_.key_size,
+            map_.value_size,
+        )
+
+    def _tables(self, has_buffers: bool) -> list[StreamSpec]:
+        """Return the maps that hold results: not what programs keep for themselves, nor configuration."""
+        tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal]
+        if not tables:
+            return []
+        from eunomia.kernel import bytecode
+
+        uses = bytecode.uses(self.data)
+        streams = []
+        for map_ in tables:
+            use = uses.get(map_.name)
+            scratch = has_buffers and map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
+            if use is None or use.deletes or scratch:
+                continue
+            streams.append(
+                StreamSpec(map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value")
+            )
+        return streams
+
+    def _globals(self) -> list[StreamSpec]:
+        """Return counters kept in global variables, where an object has nothing else to show."""
+        streams = []
+        for map_ in self.maps.values():
+            section = section_of(map_.name)
+            if not map_.internal or section not in {".bss", ".data"}:
+                continue
+            shape = settings.globals_schema(self.btf, section, map_.value_size)
+            if shape is not None:
+                streams.append(StreamSpec(section[1:], "globals", shape, map_, "the object's global variables"))
+        return streams
+
+
+def section_of(map_name: str) -> str:
+    """Return the section behind a global data map: libbpf puts the object's name before it."""
+    return map_name[map_name.index(".") :] if "." in map_name else map_name
+
+
+def memory_of(map_: Any) -> tuple[Any, int]:
+    """Return a global data map's memory and its size; None where it has none."""
+    size = ffi.new("size_t *")
+    memory = lib.eu_map_memory(map_, size)
+    return (None, 0) if memory == ffi.NULL else (memory, size[0])
+
+
+def walk_programs(object_: Any) -> list[Any]:
+    """Return the programs of a libbpf object."""
+    return _walk(lib.bpf_object__next_program, object_)
+
+
+def walk_maps(object_: Any) -> list[Any]:
+    """Return the maps of a libbpf object."""
+    return _walk(lib.bpf_object__next_map, object_)
+
+
+def _walk(following: Any, object_: Any) -> list[Any]:
+    found, last = [], ffi.NULL
+    while (last := following(object_, last)) != ffi.NULL:
+        found.append(last)
+    return found

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Streams read from maps: a snapshot at each interval, as rows of key and value."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from eunomia.batch import Batch
+from eunomia.kernel.errors import KernelError
+from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
+from eunomia.kernel.spec import ARRAY, PER_CPU, PERCPU_ARRAY, Map, StreamSpec
+
+if TYPE_CHECKING:
+    from eunomia.batch import Field
+
+
+def _aligned(size: int) -> int:
+    return (size + 7) // 8 * 8
+
+
+def read(fd: int, map_: Map) -> tuple[int, bytes, bytes]:
+    """Return how many entries a map has, their keys and their values, one after another.
+
+    Values of per-CPU maps come for every possible CPU, each padded to 8 bytes.
+    """
+    value_size = map_.value_size
+    if map_.type in PER_CPU:
+        value_size = _aligned(value_size) * lib.libbpf_num_possible_cpus()
+    keys = buffer_of("char[]", map_.key_size * map_.max_entries + 8)
+    values = buffer_of("char[]", value_size * map_.max_entries)
+    count = lib.eu_table_read(fd, map_.key_size, value_size, keys, values, map_.max_entries)
+    if count < 0:
+        raise KernelError(f"map {map_.name}: {error(count).strerror}")
+    return count, bytes(ffi.buffer(keys, count * map_.key_size)), bytes(ffi.buffer(values, count * value_size))
+
+
+class TableReader:
+    """A map's entries, all of them each time; entries of arrays that are zero are left out."""
+
+    def __init__(self, spec: StreamSpec, fd: int) -> None:
+        self.spec = spec
+        self.schema = spec.schema
+        self.fd = fd
+        self.drained = 0
+        self.waiting = 0
+        self.odd = 0
+        self._map = spec.map
+
+    def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
+        """Return the entries as one batch, none where there are none."""
+        count, keys, values = read(self.fd, self._map)
+        if self._map.type in PER_CPU:
+            values = self._sum(count, values)
+        return self._batch(count, keys, values, clock, taken)
+
+    def _batch(self, count: int, keys: bytes, values: bytes, clock: int, taken: int) -> list[Batch]:
+        key, value = self._map.key_size, self._map.value_size
+        pad, end = _aligned(key) - key, _aligned(value) - value
+        zero = bytes(value) if self._map.type in {ARRAY, PERCPU_ARRAY} else None
+        rows = []
+        for i in range(count):
+            content = values[i * value : i * value + value]
+            if content != zero:
+                rows.append(keys[i * key : i * key + key] + bytes(pad) + content + bytes(end))
+        self.drained += len(rows)
+        if not rows:
+            return []
+        return [Batch(self.schema, b"".join(rows), stream=self.spec.name, clock=clock, taken=taken)]
+
+    def _sum(self, count: int, values: bytes) -> bytes:
+        """Add up what each CPU counted; of what is not a number, the first CPU's that has one is taken."""
+        cpus = lib.libbpf_num_possible_cpus()
+        stride, size = _aligned(self._map.value_size), self._map.value_size
+        base = _aligned(self._map.key_size)
+        fields = [f for f in self.schema.fields.values() if f.offset >= base]
+        out = []
+        for i in range(count):
+            each = [values[(i * cpus + c) * stride : (i * cpus + c) * stride + size] for c in range(cpus)]
+            total = bytearray(next((v for v in each if any(v)), each[0]))
+            for field in fields:
+                _add(total, each, field, field.offset - base)
+            out.append(bytes(total))
+        return b"".join(out)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _add(total: bytearray, each: list[bytes], field: Field, at: int) -> None:
+    """Write into ``total`` the sum of a plain number, or of each number of an array."""
+    if field.bits is not None or field.meaning not in {"", "duration", "array"} or field.parts:
+        return
+    count = int(field.code[:-1] or 1)
+    if field.code[-1] in "sefd" or not count:
+        return
+    size = field.size // count
+    for offset in range(at, at + field.size, size):
+        numbers = [int.from_bytes(v[offset : offset + size], sys.byteorder, signed=field.signed) for v in each]
+        total[offset : offset + size] = (sum(numbers) & (1 << 8 * size) - 1).to_bytes(size, sys.byteorder)
+
+
+class SwappedReader(TableReader):
+    """A table that programs fill while another is read: each interval's counts, none torn, none twice."""
+
+    def __init__(self, spec: StreamSpec, fd: int, inner: Map, fds: tuple[int, int]) -> None:
+        super().__init__(spec, fd)
+        self._map = inner
+        self._fds = fds
+        self._current = 0
+
+    def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
+        """Put the other map in its place, and return what the full one holds; then empty it.
+
+        The kernel waits, in the update of a map of maps, until no program can hold the old one any more
+        (``maybe_wait_bpf_programs``, kernel/bpf/syscall.c).
+        """
+        old, self._current = self._fds[self._current], 1 - self._current
+        slot, inner = ffi.new("uint32_t *", 0), ffi.new("uint32_t *", self._fds[self._current])
+        if lib.bpf_map_update_elem(self.fd, slot, inner, 0):
+            raise KernelError(f"map {self.spec.name}: {error().strerror}")
+        count, keys, values = read(old, self._map)
+        self._empty(old, keys)
+        return self._batch(count, keys, values, clock, taken)
+
+    def _empty(self, fd: int, keys: bytes) -> None:
+        count = ffi.new("uint32_t *", len(keys) // self._map.key_size)
+        if count[0] and lib.bpf_map_delete_batch(fd, ffi.from_buffer(keys), count, ffi.NULL):
+            raise KernelError(f"map {self.spec.name}: {error().strerror}")
+
+
+class GlobalsReader(TableReader):
+    """An object's global variables: one row."""
+
+    def __init__(self, spec: StreamSpec, memory: Any, size: int) -> None:
+        super().__init__(spec, -1)
+        self._memory = memory
+        self._size = size
+
+    def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
+        """Return what the variables hold now."""
+        self.drained += 1
+        data = bytes(ffi.buffer(self._memory, self._size))[: self.schema.size].ljust(self.schema.size, b"\0")
+        return [Batch(self.schema, data, stream=self.spec.name, clock=clock, taken=taken)]

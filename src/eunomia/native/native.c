@@ -1,0 +1,592 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/membarrier.h>
+#include <linux/mount.h>
+#include <linux/perf_event.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What libbpf says: kept, never printed; Python decides what of it a user should see. */
+
+static char *log_text;
+static size_t log_size, log_room;
+static const size_t log_limit = 32 << 20;
+
+static int log_line(enum libbpf_print_level level, const char *format, va_list args)
+{
+	va_list again;
+	int length;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	va_copy(again, args);
+	length = vsnprintf(NULL, 0, format, again);
+	va_end(again);
+	if (length < 0 || log_size + length + 1 > log_limit)
+		return 0;
+	if (log_size + length + 1 > log_room) {
+		size_t room = (log_size + length + 1) * 2;
+		char *text = realloc(log_text, room);
+
+		if (!text)
+			return 0;
+		log_text = text;
+		log_room = room;
+	}
+	log_size += vsnprintf(log_text + log_size, length + 1, format, args);
+	return length;
+}
+
+void eu_log_start(void)
+{
+	free(log_text);
+	log_text = NULL;
+	log_size = log_room = 0;
+	libbpf_set_print(log_line);
+}
+
+/* Returns the log's length; copies it, and forgets it, when `size` suffices. */
+size_t eu_log_take(char *out, size_t size)
+{
+	size_t length = log_size;
+
+	if (length > size)
+		return length;
+	if (length)
+		memcpy(out, log_text, length);
+	free(log_text);
+	log_text = NULL;
+	log_size = log_room = 0;
+	return length;
+}
+
+struct bpf_object *eu_open(const void *data, size_t size, const char *name)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = name);
+
+	return bpf_object__open_mem(data, size, &opts);
+}
+
+/* The memory of a global data map: its initial image before the load, the live map after it. */
+void *eu_map_memory(struct bpf_map *map, size_t *ret)
+{
+	return (void *)bpf_map__initial_value(map, ret);
+}
+
+int eu_recursion_misses(int prog_fd, uint64_t *ret)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(prog_fd, &info, &size);
+
+	*ret = err ? 0 : info.recursion_misses;
+	return err;
+}
+
+/*
+ * Tracepoint ids are read from tracefs. Where it is not mounted, a mount of our own is made that hangs
+ * in no directory: nobody sees it, and it goes away with its descriptor.
+ */
+static int tracefs(void)
+{
+	static int dir = -1;
+	int context;
+
+	if (dir >= 0)
+		return dir;
+	dir = open("/sys/kernel/tracing/events", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		dir = open("/sys/kernel/debug/tracing/events", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0)
+		return dir;
+	context = syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC);
+	if (context < 0)
+		return -1;
+	if (!syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) {
+		int mount = syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
+
+		if (mount >= 0) {
+			dir = openat(mount, "events", O_PATH | O_DIRECTORY | O_CLOEXEC);
+			close(mount);
+		}
+	}
+	close(context);
+	return dir;
+}
+
+static long tracepoint_id(const char *category, const char *name)
+{
+	char path[256], text[32] = "";
+	int dir = tracefs(), fd;
+	ssize_t length;
+
+	if (dir < 0)
+		return -1;
+	if (snprintf(path, sizeof(path), "%s/%s/id", category, name) >= (int)sizeof(path)) {
+		errno = ENOENT;
+		return -1;
+	}
+	fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return length > 0 ? strtol(text, NULL, 10) : -1;
+}
+
+int eu_tracepoint_exists(const char *category, const char *name)
+{
+	return tracepoint_id(category, name) >= 0;
+}
+
+static struct bpf_link *attach_event(struct bpf_program *prog, struct perf_event_attr *attr, int pid, int cpu)
+{
+	int fd = syscall(SYS_perf_event_open, attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	struct bpf_link *link;
+
+	if (fd < 0)
+		return NULL;
+	link = bpf_program__attach_perf_event(prog, fd);
+	if (!link) {
+		int err = errno;
+
+		close(fd);
+		errno = err;
+	}
+	return link;
+}
+
+struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT,
+		.size = sizeof(attr),
+		.sample_period = 1,
+		.wakeup_events = 1,
+	};
+	long id = tracepoint_id(category, name);
+
+	if (id < 0)
+		return NULL;
+	attr.config = id;
+	return attach_event(prog, &attr, -1, 0);
+}
+
+/* Sampling on the software clock; there is one on every machine. */
+struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.size = sizeof(attr),
+		.sample_freq = hertz,
+		.freq = 1,
+	};
+
+	return attach_event(prog, &attr, -1, cpu);
+}
+
+/*
+ * A consumer of BPF ring buffers. libbpf's own calls back for each record and maps the data twice, in a
+ * row; ours copies records into two buffers, and maps the data once, which halves what it costs in
+ * resident memory.
+ */
+struct eu_ring {
+	unsigned long *consumer;
+	const unsigned long *producer;
+	const char *data;
+	size_t size;		/* bytes of data, a power of two */
+	size_t fixed;		/* bytes of a record's fixed part, 0 for records of unknown shape */
+	size_t strings[EU_MAX_STRINGS];	/* where in the fixed part str_t stands */
+	size_t string_count;
+};
+
+struct eu_ring *eu_ring_open(int fd, size_t size)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	struct eu_ring *ring = calloc(1, sizeof(*ring));
+	void *consumer, *producer;
+
+	if (!ring)
+		return NULL;
+	consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (consumer == MAP_FAILED)
+		goto no_consumer;
+	producer = mmap(NULL, page + size, PROT_READ, MAP_SHARED, fd, page);
+	if (producer == MAP_FAILED)
+		goto no_producer;
+	ring->consumer = consumer;
+	ring->producer = producer;
+	ring->data = (const char *)producer + page;
+	ring->size = size;
+	return ring;
+
+no_producer:
+	munmap(consumer, page);
+no_consumer:
+	free(ring);
+	return NULL;
+}
+
+void eu_ring_close(struct eu_ring *ring)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	munmap(ring->consumer, page);
+	munmap((void *)ring->producer, page + ring->size);
+	free(ring);
+}
+
+void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count)
+{
+	ring->fixed = fixed;
+	ring->string_count = count < EU_MAX_STRINGS ? count : EU_MAX_STRINGS;
+	for (size_t i = 0; i < ring->string_count; i++)
+		ring->strings[i] = strings[i];
+}
+
+size_t eu_ring_waiting(const struct eu_ring *ring)
+{
+	return __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE) - *ring->consumer;
+}
+
+static void ring_copy(const struct eu_ring *ring, unsigned long at, char *out, size_t size)
+{
+	size_t offset = at & (ring->size - 1), first = ring->size - offset;
+
+	if (first >= size) {
+		memcpy(out, ring->data + offset, size);
+		return;
+	}
+	memcpy(out, ring->data + offset, first);
+	memcpy(out + first, ring->data, size - first);
+}
+
+/* A record of unknown shape becomes its size and where in the heap it stands. */
+struct unknown_record {
+	uint32_t size;
+	uint32_t offset, length;
+};
+
+struct sink {
+	char *data, *heap;
+	size_t data_left, heap_at, heap_size;
+	struct eu_drained *ret;
+};
+
+/* Makes room for a record's fixed part and its tail; 0 when the buffers are full. */
+static int sink_has_room(const struct sink *sink, size_t fixed, size_t tail)
+{
+	return sink->data_left >= fixed && sink->heap_size - sink->heap_at >= tail;
+}
+
+/* Lets the str_t at `field` of a record point into the heap, never outside of the record's own tail. */
+static void place_string(char *field, size_t fixed, size_t tail, size_t heap_at)
+{
+	uint32_t place[2];
+
+	memcpy(place, field, sizeof(place));
+	if (place[0] < fixed || place[0] - fixed > tail)
+		place[0] = fixed, place[1] = 0;
+	if (place[1] > tail - (place[0] - fixed))
+		place[1] = tail - (place[0] - fixed);
+	place[0] = heap_at + (place[0] - fixed);
+	memcpy(field, place, sizeof(place));
+}
+
+/*
+ * Copies what the ring holds, up to what fits: each record's fixed part to `data`, the rest to `heap`.
+ * Returns 1 when it stopped for want of room, else 0.
+ */
+int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
+		  struct eu_drained *ret)
+{
+	struct sink sink = { data, heap, data_size, 0, heap_size, ret };
+	unsigned long at = *ring->consumer;
+	unsigned long end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+	size_t fixed = ring->fixed ? ring->fixed : sizeof(struct unknown_record);
+	int full = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	while (at < end) {
+		const uint32_t *header = (const uint32_t *)(ring->data + (at & (ring->size - 1)));
+		uint32_t word = __atomic_load_n(header, __ATOMIC_ACQUIRE);
+		size_t size = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT), tail, head;
+		unsigned long body = at + BPF_RINGBUF_HDR_SZ;
+
+		if (word & BPF_RINGBUF_BUSY_BIT)
+			break;
+		if (word & BPF_RINGBUF_DISCARD_BIT)
+			goto next;
+		if (!ring->fixed) {
+			struct unknown_record record = { size, sink.heap_at, size };
+
+			if (!sink_has_room(&sink, fixed, size)) {
+				full = 1;
+				break;
+			}
+			memcpy(sink.data, &record, sizeof(record));
+			ring_copy(ring, body, sink.heap + sink.heap_at, size);
+			sink.heap_at += size;
+			goto taken;
+		}
+		head = size < fixed ? size : fixed;
+		tail = ring->string_count && size > fixed ? size - fixed : 0;
+		if (!sink_has_room(&sink, fixed, tail)) {
+			full = 1;
+			break;
+		}
+		ring_copy(ring, body, sink.data, head);
+		if (head < fixed) {
+			memset(sink.data + head, 0, fixed - head);
+			ret->odd++;
+		}
+		if (tail)
+			ring_copy(ring, body + fixed, sink.heap + sink.heap_at, tail);
+		for (size_t i = 0; i < ring->string_count; i++)
+			place_string(sink.data + ring->strings[i], fixed, tail, sink.heap_at);
+		sink.heap_at += tail;
+taken:
+		sink.data += fixed;
+		sink.data_left -= fixed;
+		ret->records++;
+next:
+		at += (size + BPF_RINGBUF_HDR_SZ + 7) / 8 * 8;
+	}
+	__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
+	ret->heap = sink.heap_at;
+	ret->waiting = end - at;
+	return full;
+}
+
+/* Perf buffers are met in foreign objects only: libbpf reads them, and they keep to one shape of batch. */
+struct eu_perf {
+	struct perf_buffer *buffer;
+	struct sink sink;
+	char *spill;		/* what did not fit the caller's buffers, kept for the next drain */
+	size_t spill_size, spill_room;
+	uint64_t lost;
+};
+
+static int perf_take(struct sink *sink, const void *data, uint32_t size)
+{
+	struct unknown_record record = { size, sink->heap_at, size };
+
+	if (!sink_has_room(sink, sizeof(record), size))
+		return -1;
+	memcpy(sink->data, &record, sizeof(record));
+	memcpy(sink->heap + sink->heap_at, data, size);
+	sink->data += sizeof(record);
+	sink->data_left -= sizeof(record);
+	sink->heap_at += size;
+	sink->ret->records++;
+	return 0;
+}
+
+static void perf_sample(void *ctx, int cpu, void *data, __u32 size)
+{
+	struct eu_perf *perf = ctx;
+	size_t need = perf->spill_size + sizeof(size) + size;
+
+	(void)cpu;
+	if (!perf->spill_size && !perf_take(&perf->sink, data, size))
+		return;
+	if (need > perf->spill_room) {
+		char *spill = realloc(perf->spill, need * 2);
+
+		if (!spill) {
+			perf->lost++;
+			return;
+		}
+		perf->spill = spill;
+		perf->spill_room = need * 2;
+	}
+	memcpy(perf->spill + perf->spill_size, &size, sizeof(size));
+	memcpy(perf->spill + perf->spill_size + sizeof(size), data, size);
+	perf->spill_size = need;
+}
+
+static void perf_lost(void *ctx, int cpu, __u64 count)
+{
+	struct eu_perf *perf = ctx;
+
+	(void)cpu;
+	perf->lost += count;
+}
+
+struct eu_perf *eu_perf_open(int fd, size_t pages)
+{
+	struct eu_perf *perf = calloc(1, sizeof(*perf));
+
+	if (!perf)
+		return NULL;
+	perf->buffer = perf_buffer__new(fd, pages, perf_sample, perf_lost, perf, NULL);
+	if (!perf->buffer) {
+		int err = errno;
+
+		free(perf);
+		errno = err;
+		return NULL;
+	}
+	return perf;
+}
+
+void eu_perf_close(struct eu_perf *perf)
+{
+	perf_buffer__free(perf->buffer);
+	free(perf->spill);
+	free(perf);
+}
+
+int eu_perf_fd(const struct eu_perf *perf)
+{
+	return perf_buffer__epoll_fd(perf->buffer);
+}
+
+/* As eu_ring_drain() does for records of unknown shape; `lost` counts from the start. */
+int eu_perf_drain(struct eu_perf *perf, char *data, size_t data_size, char *heap, size_t heap_size,
+		  struct eu_drained *ret, uint64_t *lost)
+{
+	size_t done = 0;
+	int err = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	perf->sink = (struct sink){ data, heap, data_size, 0, heap_size, ret };
+	while (done < perf->spill_size) {
+		uint32_t size;
+
+		memcpy(&size, perf->spill + done, sizeof(size));
+		if (perf_take(&perf->sink, perf->spill + done + sizeof(size), size))
+			break;
+		done += sizeof(size) + size;
+	}
+	memmove(perf->spill, perf->spill + done, perf->spill_size - done);
+	perf->spill_size -= done;
+	if (!perf->spill_size)
+		err = perf_buffer__consume(perf->buffer);
+	ret->heap = perf->sink.heap_at;
+	ret->waiting = perf->spill_size;
+	*lost = perf->lost;
+	return err < 0 ? err : perf->spill_size > 0;
+}
+
+/* Reads a whole map; in batches where it can, by key where not. Returns entries, or a negative errno. */
+long eu_table_read(int fd, size_t key_size, size_t value_size, char *keys, char *values, size_t capacity)
+{
+	size_t done = 0;
+	uint64_t cursor[64] = {};	/* at least the largest key that batches hand back as a cursor */
+	char *previous = NULL;
+	int first = 1, err;
+
+	while (key_size <= sizeof(cursor) && done < capacity) {
+		__u32 count = capacity - done;
+
+		err = bpf_map_lookup_batch(fd, first ? NULL : cursor, cursor, keys + done * key_size,
+					   values + done * value_size, &count, NULL);
+		if (err && errno != ENOENT)
+			break;	/* no batches for this map, or a bucket larger than what is left */
+		first = 0;
+		done += count;
+		if (err)
+			return done;
+	}
+	if (done == capacity)
+		return done;
+	done = 0;
+	while (done < capacity && !bpf_map_get_next_key(fd, previous, keys + done * key_size)) {
+		previous = keys + done * key_size;
+		if (!bpf_map_lookup_elem(fd, previous, values + done * value_size))
+			done++;
+		else if (errno != ENOENT)
+			return -errno;
+		else
+			break;	/* deleted under our eyes: its successor is not known any more */
+	}
+	return done;
+}
+
+static int any_waiting(struct eu_ring **rings, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (eu_ring_waiting(rings[i]))
+			return 1;
+	return 0;
+}
+
+/* Sleeps until a probe has written something, at most so long. Returns whether there is something. */
+int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
+	    int milliseconds)
+{
+	struct epoll_event events[16];
+	int ready;
+
+	for (size_t i = 0; i < armed_count; i++)
+		__atomic_store_n(armed[i], 1, __ATOMIC_SEQ_CST);
+	/* what was written before it was armed woke nobody */
+	ready = any_waiting(rings, ring_count);
+	if (!ready) {
+		ready = epoll_wait(epoll_fd, events, 16, milliseconds);
+		if (ready < 0)
+			ready = -errno;
+	}
+	for (size_t i = 0; i < armed_count; i++)
+		__atomic_store_n(armed[i], 0, __ATOMIC_RELAXED);
+	return ready;
+}
+
+/* Waits until every program that runs now has ended: what it wrote can then be read. */
+void eu_settle(void)
+{
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+void eu_sleep(int milliseconds)
+{
+	struct timespec left = { milliseconds / 1000, milliseconds % 1000 * 1000000L };
+
+	nanosleep(&left, NULL);
+}
+
+#define RFC3339_SIZE 30		/* 2026-11-23T20:05:29.123456789Z */
+
+/* Writes times as text, one after another, RFC3339_SIZE bytes each and no NUL. */
+void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, int64_t clock, char *out)
+{
+	char prefix[RFC3339_SIZE + 1] = "";
+	time_t known = -1;
+
+	for (size_t i = 0; i < count; i++, data += stride, out += RFC3339_SIZE) {
+		uint64_t time;
+		uint32_t rest;
+		time_t second;
+
+		memcpy(&time, data + offset, sizeof(time));
+		time += clock;
+		second = time / 1000000000;
+		rest = time % 1000000000;
+		if (second != known) {
+			struct tm parts;
+
+			/* a time that no calendar holds comes from a record that is not one of ours */
+			if (!gmtime_r(&second, &parts) || parts.tm_year > 8099)
+				memset(&parts, 0, sizeof(parts)), parts.tm_year = 70, parts.tm_mday = 1;
+			strftime(prefix, sizeof(prefix), "%Y-%m-%dT%H:%M:%S.", &parts);
+			known = second;
+		}
+		memcpy(out, prefix, 20);
+		for (int digit = 28; digit >= 20; digit--, rest /= 10)
+			out[digit] = '0' + rest % 10;
+		out[29] = 'Z';
+	}
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The binding: what libbpf does not do for us, or what must not be done in Python. */
+#ifndef EUNOMIA_NATIVE_H
+#define EUNOMIA_NATIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#define EU_MAX_STRINGS 32
+
+struct eu_ring;
+struct eu_perf;
+
+struct eu_drained {
+	size_t records;		/* written to `data` */
+	size_t heap;		/* bytes written to `heap` */
+	size_t odd;		/* records shorter than the fixed part, filled with zeros */
+	size_t waiting;		/* bytes left in the ring */
+};
+
+void eu_log_start(void);
+size_t eu_log_take(char *out, size_t size);
+
+struct bpf_object *eu_open(const void *data, size_t size, const char *name);
+void *eu_map_memory(struct bpf_map *map, size_t *ret);
+int eu_recursion_misses(int prog_fd, uint64_t *ret);
+
+struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
+struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz);
+int eu_tracepoint_exists(const char *category, const char *name);
+
+struct eu_ring *eu_ring_open(int fd, size_t size);
+void eu_ring_close(struct eu_ring *ring);
+void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count);
+int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
+		  struct eu_drained *ret);
+size_t eu_ring_waiting(const struct eu_ring *ring);
+
+struct eu_perf *eu_perf_open(int fd, size_t pages);
+void eu_perf_close(struct eu_perf *perf);
+int eu_perf_fd(const struct eu_perf *perf);
+int eu_perf_drain(struct eu_perf *perf, char *data, size_t data_size, char *heap, size_t heap_size,
+		  struct eu_drained *ret, uint64_t *lost);
+
+long eu_table_read(int fd, size_t key_size, size_t value_size, char *keys, char *values, size_t capacity);
+
+int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
+	    int milliseconds);
+void eu_settle(void);
+void eu_sleep(int milliseconds);
+
+void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, int64_t clock, char *out);
+
+#endif

@@ -43,7 +43,8 @@ def table(figures: list[Figure]) -> str:
     for f in figures:
         bound = "" if f.bound is None else f"<= {f.bound:g}"
         beside = "; ".join(text for text in (f.twin, f.note) if text)
-        lines.append((f.measure, f"{shown(f.value)} {f.unit}".strip(), bound, f.verdict, beside))
+        figure = "-" if f.value is None else f"{shown(f.value)} {f.unit}".strip()
+        lines.append((f.measure, figure, bound, f.verdict, beside))
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     room = max(40, shutil.get_terminal_size((160, 24)).columns - sum(widths) - 8)
     out = []

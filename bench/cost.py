@@ -122,10 +122,6 @@ def matrix(rounds: int, seconds: float) -> dict[tuple[str, str], Cell]:
     return cells
 
 
-def _percent_lost(cell: Cell) -> str:
-    return f"{cell.lost:,} lost" if cell.lost else "none lost"
-
-
 def figures(cells: dict[tuple[str, str], Cell]) -> list[Figure]:
     found = []
     for (load, watcher), cell in cells.items():
@@ -159,7 +155,12 @@ def _beside(load: str, watcher: str, cells: dict[tuple[str, str], Cell]) -> str:
 def measure(quick: bool) -> tuple[list[Figure], Any]:
     cells = matrix(rounds=2 if quick else 5, seconds=0.2 if quick else 0.4)
     raw = {
-        f"{load} under {watcher}": {"pairs": cell.pairs, "emitted": cell.emitted, "lost": cell.lost, "why": cell.why}
+        f"{load} under {watcher}": {
+            "pairs": cell.pairs,
+            "emitted": cell.emitted,
+            "lost": cell.lost,
+            "why": cell.why,
+        }
         for (load, watcher), cell in cells.items()
     }
     return figures(cells), raw

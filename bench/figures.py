@@ -49,7 +49,11 @@ def table(figures: list[Figure]) -> str:
     room = max(40, shutil.get_terminal_size((160, 24)).columns - sum(widths) - 8)
     out = []
     for n, line in enumerate(lines):
-        cells = [line[0].ljust(widths[0]), line[1].rjust(widths[1]), *(line[i].ljust(widths[i]) for i in (2, 3))]
+        cells = [
+            line[0].ljust(widths[0]),
+            line[1].rjust(widths[1]),
+            *(line[i].ljust(widths[i]) for i in (2, 3)),
+        ]
         beside = line[4] if len(line[4]) <= room else line[4][: room - 1] + "…"
         out.append("  ".join([*cells, beside]).rstrip())
         if n == 0:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -40,7 +41,8 @@ def _command(consumer: str, pid: int) -> list[str]:
     if consumer == CLI:
         flags = ["--set", f"target={pid}", "-o", "json", "--output", "/dev/null"]
         return [eunomia(), "run", str(FLOOD), *flags]
-    eunomia()
+    if importlib.util.find_spec("eunomia") is None:
+        raise NotMeasured("this Python has no eunomia: make build, then .venv/bin/python bench/run.py")
     return [sys.executable, str(ROOT / "bench" / "consume.py"), consumer, str(FLOOD), str(pid)]
 
 
@@ -48,7 +50,8 @@ def flood(consumer: str, *, count: int = 0, seconds: float = 0, rate: float = 0)
     """Run both; the load waits until the consumer is attached, and is its only source of events."""
     options = ["-w", "-c", str(LOAD_CPU), "-n", str(count), "-t", str(seconds), "-r", str(rate)]
     load_argv = [str(BUILT / "getppid"), *options]
-    with running(load_argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as load, tempfile.TemporaryFile() as errors:
+    both = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with running(load_argv, **both) as load, tempfile.TemporaryFile() as errors:
         argv = _command(consumer, load.pid)
         with running(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as watcher:
             _wait_ready(consumer, watcher, errors)
@@ -65,7 +68,8 @@ def flood(consumer: str, *, count: int = 0, seconds: float = 0, rate: float = 0)
     result = _ledger(said) if consumer == CLI else _last_line(told, said)
     events = int(result["events"])
     per_event = float(result.get("cpu_ns_per_event") or spent / max(1, events))
-    return Outcome(made["ops"], events, made["ops"] / made["wall_ns"] * 1e9, per_event, 100 * spent / 1e9 / wall, result)
+    per_second = made["ops"] / made["wall_ns"] * 1e9
+    return Outcome(made["ops"], events, per_second, per_event, 100 * spent / 1e9 / wall, result)
 
 
 def _wait_ready(consumer: str, watcher: subprocess.Popen[bytes], errors: Any) -> None:

@@ -39,6 +39,8 @@ def measure(quick: bool) -> tuple[list[Figure], Any]:
         beside = f"msgspec encode_lines alone {bare:.0f} ns, {size:.0f} bytes a row"
     figures = [
         Figure("JSON rows: drain to bytes, identity + 10 fields", median(library), "ns", 900.0, beside, why),
-        Figure("JSON rows: the same by `eunomia run`, whole process", median(command), "ns", None, "", why_not),
+        Figure(
+            "JSON rows: the same by `eunomia run`, whole process", median(command), "ns", None, "", why_not
+        ),
     ]
     return figures, {"library": library, "command": command}

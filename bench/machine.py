@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import platform
 import shutil
@@ -38,7 +39,8 @@ def say(text: str) -> None:
 
 
 def build() -> None:
-    done = subprocess.run(["make", "-s", "-C", str(ROOT / "bench")], capture_output=True, text=True, check=False)
+    make = ["make", "-s", "-C", str(ROOT / "bench")]
+    done = subprocess.run(make, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"bench: building the loads failed:\n{done.stderr.strip()}")
 
@@ -62,7 +64,8 @@ def tracefs() -> Iterator[None]:
     if (TRACEFS / "events").is_dir():
         yield
         return
-    mounted = subprocess.run(["mount", "-t", "tracefs", "tracefs", str(TRACEFS)], capture_output=True, check=False)
+    mount = ["mount", "-t", "tracefs", "tracefs", str(TRACEFS)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
         say("tracefs is not mounted and cannot be: the twins will not run")
         yield
@@ -81,7 +84,7 @@ def _die_with_parent() -> None:
 @contextlib.contextmanager
 def running(argv: list[str], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is gone when the block ends, however it ends."""
-    process = subprocess.Popen(argv, start_new_session=True, preexec_fn=_die_with_parent, **how)
+    process = subprocess.Popen(argv, start_new_session=True, preexec_fn=_die_with_parent, **how)  # noqa: PLW1509 - no threads here
     try:
         yield process
     finally:
@@ -118,11 +121,12 @@ def wait_attached(process: subprocess.Popen[bytes], timeout: float = 15.0) -> No
 
 
 def links(pid: int) -> int:
+    """How many BPF links and perf events a process holds."""
     count = 0
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            target = os.readlink(fd)
-            count += "bpf_link" in target or "bpf-link" in target or "raw-tracepoint" in target or "perf_event" in target
+    with contextlib.suppress(OSError):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                count += any(kind in os.readlink(fd) for kind in ("bpf_link", "bpf-link", "perf_event"))
     return count
 
 
@@ -136,14 +140,20 @@ def cpu_ns(pid: int) -> int:
 
 
 def facts() -> dict[str, Any]:
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
+    """Which machine it was, and how fast a system call is on it: most costs are a multiple of that."""
+    said = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in said if line.startswith("model name")]
+    told = [
+        json.loads(
+            subprocess.run([str(BUILT / "getppid"), "-t", "0.2"], capture_output=True, check=True).stdout
+        )
+        for _ in range(3)
+    ]
     return {
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
-        "cpu": cpu,
+        "cpu": models[0] if models else platform.machine(),
+        "bare_getppid_ns": sorted(t["cpu_ns_per_op"] for t in told)[1],
         "python": platform.python_version(),
         "load_average": os.getloadavg()[0],
     }

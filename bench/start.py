@@ -49,7 +49,7 @@ def _background(rate: int) -> Iterator[None]:
 
 
 def first_event_ms(argv: list[str], patience: float = 20.0) -> float:
-    """Milliseconds from spawn to the end of the first line with an event, on a terminal as a person has it."""
+    """Milliseconds from spawn to the end of the first line with an event, on a terminal."""
     ours, theirs = os.openpty()
     try:
         began = time.monotonic()
@@ -109,15 +109,16 @@ def starts(rounds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
 
 def memory_mb(argv: list[str], seconds: float) -> tuple[float, float]:
     """Resident memory now and at its peak, in MB, after some seconds of light load."""
-    with running(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with running(argv, **nowhere) as process:
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             status = Path(f"/proc/{process.pid}/status").read_text()
         else:
             raise NotMeasured("it ended at once")
-    found = {k: int(v.split()[0]) for k, _, v in (li.partition(":") for li in status.splitlines()) if k.startswith("Vm")}
-    return found["VmRSS"] / 1024, found["VmHWM"] / 1024
+    kilobytes = {line.split()[0]: line.split()[1] for line in status.splitlines() if line.startswith("Vm")}
+    return int(kilobytes["VmRSS:"]) / 1024, int(kilobytes["VmHWM:"]) / 1024
 
 
 def memories(seconds: float) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:

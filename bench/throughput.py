@@ -44,7 +44,11 @@ def measure(quick: bool) -> tuple[list[Figure], Any]:
         except NotMeasured as why:
             note = str(why)
         if consumer != IN_C:
-            figures.append(Figure(f"throughput: {what}, none lost", best and best.per_second, "/s", None, "", note))
+            figures.append(
+                Figure(f"throughput: {what}, none lost", best and best.per_second, "/s", None, "", note)
+            )
         else:
-            figures = [f._replace(twin=f"C callback {best.per_second:,.0f}/s" if best else note) for f in figures]
+            figures = [
+                f._replace(twin=f"C callback {best.per_second:,.0f}/s" if best else note) for f in figures
+            ]
     return figures, found

@@ -5,7 +5,7 @@ import pytest
 
 from eunomia.kernel import bytecode, elf
 from eunomia.kernel.btf import Btf
-from eunomia.kernel.discover import event_types, perf_length
+from eunomia.kernel.discover import event_types
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.types import Int, sizeof, strip
 
@@ -144,10 +144,6 @@ def test_uses_tell_working_memory_from_results_and_settings(compiled):
         assert use.lookups
         assert use.writes
         assert not use.deletes
-
-
-def test_a_perf_buffer_pads_to_eight_bytes_less_its_own_four():
-    assert [perf_length(n) for n in (1, 4, 5, 12, 24)] == [4, 4, 12, 12, 28]
 
 
 def test_a_program_without_buffers_asks_nothing_of_its_bytes(compiled):

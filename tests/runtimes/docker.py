@@ -103,15 +103,7 @@ def _daemon(root: Path, bridge: str) -> Iterator[Docker]:
     """Start dockerd, wait until it answers, and end it; a Ctrl-C for pytest does not reach it first."""
     config, log = root / "daemon.json", root / "dockerd.log"
     config.write_text("{}")  # not the machine's own
-    command = [
-        "dockerd",
-        "--config-file",
-        str(config),
-        "-p",
-        f"{root}/pid",
-        "-H",
-        f"unix://{root}/docker.sock",
-    ]
+    command = ["dockerd", "--config-file", str(config), "-p", f"{root}/pid", "-H", f"unix://{root}/docker.sock"]
     command += ["--data-root", f"{root}/data", "--exec-root", f"{root}/exec", "--bridge", bridge]
     command += ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
     with log.open("wb") as output:

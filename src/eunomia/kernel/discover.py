@@ -69,8 +69,8 @@ class Btf(Protocol):
 class Found(NamedTuple):
     """What a buffer carries.
 
-    Where records of several lengths share it, ``by_size`` tells them apart; a perf buffer
-    pads what it is given to a multiple of 8, less 4. ``type`` is that of all others, None where it is unknown; ``hint``
+    Where records of several lengths share it, ``by_size`` tells them apart; a perf buffer pads what it
+    is given to a multiple of 8, less 4. ``type`` is that of all others, None where unknown; ``hint``
     then says what to add. ``size`` is that of all records in bytes, None if they differ or nobody knows.
     """
 

@@ -148,6 +148,10 @@ class BuildProbes(Command):
 class Build(build):
     sub_commands = [("build_probes", None), *build.sub_commands]  # noqa: RUF012
 
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)  # else a file that was removed stays in the wheel
+        super().run()
+
 
 class BuildPy(build_py):
     """Leaves the tests that live in the trackers' folders out of the wheel."""

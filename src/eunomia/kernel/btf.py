@@ -205,14 +205,12 @@ class Btf:
             self._string(label): type_
             for label, type_, _ in struct.iter_unpack(self._order + "III", self._types[at : at + 12 * vlen])
         }
-        if member in found:
-            return self._pointee(found[member])
         if "values" in found:
             _, kind, _, _, _, at = self._head(found["values"])
             if kind == _ARRAY:
                 (element, _, _) = struct.unpack_from(self._order + "III", self._types, at)
                 return self._map_member(element, member)
-        return 0
+        return self._pointee(found[member]) if member in found else 0
 
     def _pointee(self, id_: int) -> int:
         _, kind, _, _, target, _ = self._head(id_)

@@ -21,7 +21,7 @@ _MISSING = (
     (r"failed to resolve CO-RE relocation <[^>]+> \[\d+\] (.+?) \(", "{0} in the kernel's BTF"),
     (r"unknown func ([^\s#]+)", "helper {0}"),
     (r"program of this type cannot use helper ([^\s#]+)", "helper {0} in this type of program"),
-    (r"Error in bpf_create_map_xattr\(([^)]+)\): *Invalid argument", "the type of map {0}"),
+    (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}"),
     (r"Error loading .BTF into kernel", "this object's BTF"),
 )  # fmt: skip
 
@@ -126,6 +126,6 @@ def _telling_line(log: str) -> str:
     """Return the verifier's last line that is neither a register dump nor statistics."""
     body = log.partition("BEGIN PROG LOAD LOG --")[2].partition("END PROG LOAD LOG")[0]
     lines = [line.strip() for line in body.splitlines()]
-    boring = re.compile(r"^(processed \d+ insns|verification time|stack depth|-- |libbpf:|$|;|\d+: |R\d+[_=]|from \d+ )")
+    boring = re.compile(r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]|from \d+ )")
     telling = [line for line in lines if not boring.match(line)]
     return telling[-1] if telling else _said(log) or "no reason given"

@@ -120,7 +120,12 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct signal_struct {
+	atomic_t live;
 	int group_exit_code;
 };
 
@@ -165,11 +170,30 @@ struct trace_event_raw_sys_exit {
 	long ret;
 };
 
+#if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long orig_ax;
+	unsigned long di, si, dx, r10, r8, r9;
 };
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	unsigned long regs[31];
+	unsigned long orig_x0;
+};
+#endif
 
 #pragma clang attribute pop
 
 #endif
+
+/* A system call's arguments, as its exit still sees them: arm64 puts the result where the first was. */
+#if defined(__TARGET_ARCH_x86)
+#define SYSCALL_ARG1(regs) BPF_CORE_READ(regs, di)
+#define SYSCALL_ARG2(regs) BPF_CORE_READ(regs, si)
+#define SYSCALL_ARG3(regs) BPF_CORE_READ(regs, dx)
+#elif defined(__TARGET_ARCH_arm64)
+#define SYSCALL_ARG1(regs) BPF_CORE_READ(regs, orig_x0)
+#define SYSCALL_ARG2(regs) BPF_CORE_READ(regs, regs[1])
+#define SYSCALL_ARG3(regs) BPF_CORE_READ(regs, regs[2])
+#endif
+
 #endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Records with text in them, put together without copying any of it twice.
+ *
+ * Paths are found from their end, so they are written backwards, from TEXT_MIDDLE down, one before the
+ * other; what is read forwards (argv, strings of user space) goes from TEXT_MIDDLE up; at last the fixed
+ * part is put in front. What lies between is the record.
+ */
+#ifndef EUNOMIA_TEXT_H
+#define EUNOMIA_TEXT_H
+
+#include <eunomia/probe.h>
+
+#define NAME_ROOM 256			/* NAME_MAX and its slash */
+#define FIXED_ROOM 256			/* for a record's fixed part */
+#define TEXT_MIDDLE (2 * 4096 + FIXED_ROOM)	/* two paths of PATH_MAX */
+#define TEXT_TAIL 8192
+#define PATH_DEPTH 512			/* components looked at, mounts crossed included */
+
+/*
+ * Where a walk has come to stands in the map too: the verifier then knows nothing of it, so every step
+ * looks to it like the one before, and it need not follow them all.
+ */
+struct path_walk {
+	const struct dentry *dentry, *root_dentry, *mount_root;
+	const struct vfsmount *mnt, *root_mnt;
+	__u64 at;
+};
+
+/* Twice the room in front: the verifier takes start and length for independent of each other. */
+struct text {
+	struct path_walk walk;
+	char bytes[2 * TEXT_MIDDLE + TEXT_TAIL];
+};
+
+/* One for each program that uses it: none runs twice on a CPU at a time. */
+#define TEXT(name_) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \
+		__uint(max_entries, 1); \
+		__type(key, __u32); \
+		__type(value, struct text); \
+	} name_ SEC(".maps")
+
+static __always_inline struct text *text_of(void *map)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(map, &zero);
+}
+
+/* What a step needs of a dentry, in one read where its members stand side by side, as they always have. */
+struct dentry_view {
+	const struct dentry *parent;
+	__u32 hash, len;
+	const unsigned char *name;
+};
+
+static __always_inline void dentry_read(struct dentry_view *view, const struct dentry *dentry)
+{
+	const __u32 parent = bpf_core_field_offset(struct dentry, d_parent);
+
+	if (bpf_core_field_offset(struct dentry, d_name) == parent + 8 &&
+	    bpf_core_field_offset(struct qstr, len) == 4 && bpf_core_field_offset(struct qstr, name) == 8) {
+		bpf_probe_read_kernel(view, sizeof(*view), (const void *)dentry + parent);
+		return;
+	}
+	view->parent = BPF_CORE_READ(dentry, d_parent);
+	view->len = BPF_CORE_READ(dentry, d_name.len);
+	view->name = BPF_CORE_READ(dentry, d_name.name);
+}
+
+static long path_step(__u32 index, struct text **ctx)
+{
+	struct text *text = *ctx;
+	const struct dentry *dentry = text->walk.dentry;
+	const struct vfsmount *mnt = text->walk.mnt;
+	struct dentry_view view;
+	bool pseudo;
+	__u64 at = text->walk.at, len;
+
+	if (dentry == text->walk.root_dentry && mnt == text->walk.root_mnt)
+		return 1;
+	if (dentry == text->walk.mount_root) {
+		const struct mount *mount = (const void *)mnt - bpf_core_field_offset(struct mount, mnt);
+		const struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
+
+		if (parent == mount)
+			return 1;
+		mnt = (const void *)parent + bpf_core_field_offset(struct mount, mnt);
+		text->walk.dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		text->walk.mnt = mnt;
+		text->walk.mount_root = BPF_CORE_READ(mnt, mnt_root);
+		return 0;
+	}
+	dentry_read(&view, dentry);
+	/* no file system shows it: a memfd, a pipe; its name is all there is */
+	pseudo = view.parent == dentry;
+	len = view.len;
+	if (len > NAME_ROOM - 1)
+		len = NAME_ROOM - 1;
+	if (at < FIXED_ROOM + NAME_ROOM || at > TEXT_MIDDLE)
+		return 1;	/* longer than any path that can be named */
+	at -= len;
+	bpf_probe_read_kernel(&text->bytes[at], len, view.name);
+	if (!pseudo)
+		text->bytes[--at] = '/';
+	text->walk.at = at;
+	text->walk.dentry = view.parent;
+	return pseudo;
+}
+
+/*
+ * Writes the path of (mnt, dentry), as seen from a task's root directory, before `at`; returns where it
+ * starts. Loops in the kernel (bpf_loop, since 5.17): unrolled, it would be too long for the verifier.
+ */
+static __always_inline __u32 path_prepend(struct text *text, __u32 at, const struct path *path,
+					  const struct path *root)
+{
+	const struct vfsmount *mnt = path->mnt;
+	__u64 start;
+
+	if (!path->dentry || !mnt)
+		return at;
+	text->walk.dentry = path->dentry;
+	text->walk.mnt = mnt;
+	text->walk.mount_root = BPF_CORE_READ(mnt, mnt_root);
+	text->walk.root_dentry = root->dentry;
+	text->walk.root_mnt = root->mnt;
+	text->walk.at = at;
+	bpf_loop(PATH_DEPTH, path_step, &text, 0);
+	start = text->walk.at;
+	if (start == at && start - 1 < TEXT_MIDDLE)
+		text->bytes[--start] = '/';	/* the root itself */
+	return start;
+}
+
+/* The root directory of a task: paths inside a container start there. */
+static __always_inline void task_root(struct path *ret, const struct task_struct *task)
+{
+	ret->mnt = BPF_CORE_READ(task, fs, root.mnt);
+	ret->dentry = BPF_CORE_READ(task, fs, root.dentry);
+}
+
+static __always_inline void task_cwd(struct path *ret, const struct task_struct *task)
+{
+	ret->mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+	ret->dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+}
+
+static __always_inline void file_path(struct path *ret, const struct file *file)
+{
+	ret->mnt = BPF_CORE_READ(file, f_path.mnt);
+	ret->dentry = BPF_CORE_READ(file, f_path.dentry);
+}
+
+/* The open file behind a descriptor of a task; NULL where there is none. */
+static __always_inline struct file *task_file(const struct task_struct *task, __u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files, *file = NULL;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+/*
+ * Puts the fixed part in front of text that starts at `from` and ends at `to`, and sends it all.
+ * stream_text(open, text, &event, from, to)
+ */
+#define stream_text(name_, text_, fixed_, from_, to_) \
+	({ \
+		__u32 start_ = (from_), end_ = (to_); \
+		long sent_ = -1; \
+		if (start_ < FIXED_ROOM || start_ > TEXT_MIDDLE || end_ < TEXT_MIDDLE || \
+		    end_ > TEXT_MIDDLE + TEXT_TAIL) { \
+			stream_lost(name_); \
+		} else { \
+			start_ -= sizeof(*(fixed_)); \
+			_Static_assert(sizeof(*(fixed_)) <= FIXED_ROOM, "no room for the fixed part"); \
+			bpf_probe_read_kernel(&(text_)->bytes[start_], sizeof(*(fixed_)), fixed_); \
+			sent_ = stream_output(name_, &(text_)->bytes[start_], end_ - start_); \
+		} \
+		sent_; \
+	})
+
+#endif

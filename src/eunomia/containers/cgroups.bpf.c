@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Which cgroups come and go?
+ *
+ * Docker and its kin make a container's cgroup some 270 ms before its first
+ * program runs, and the path names the container. The tracepoints' own records
+ * hold all that is needed, so nothing here is relocated and libbpf need not
+ * read the kernel's BTF.
+ */
+#include <eunomia/types.h>
+#include <eunomia/stream.h>
+
+/* No <eunomia/probe.h>: what containers there are is not to be filtered. */
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* The kernel cuts paths at this (TRACE_CGROUP_PATH_LEN). */
+#define PATH_MAX_LEN 1024
+
+/* /sys/kernel/tracing/events/cgroup/cgroup_mkdir/format; cgroup_rmdir's is the same. */
+struct cgroup_record {
+	__u64 common;
+	__s32 root;
+	__s32 level;
+	__u64 id;
+	__u32 path; /* __data_loc: length << 16 | offset, from the record's start */
+};
+
+struct cgroup_event {
+	time_ns_t time doc("when it was made or removed");
+	cgroup_id_t cgroup_id doc("its id: the inode number of its directory");
+	__u32 hierarchy doc("the hierarchy it belongs to; always 0, which is v2");
+	__u32 level doc("its depth below the root");
+	str_t path doc("its path from the root; the kernel cuts it at 1023 bytes");
+};
+
+struct scratch {
+	struct cgroup_event event;
+	char text[PATH_MAX_LEN];
+};
+
+STREAM(made, struct cgroup_event, 256 * 1024);
+STREAM(removed, struct cgroup_event, 256 * 1024);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* Returns the record's size, 0 when it is not to be sent. */
+static __always_inline __u32 build(struct cgroup_record *ctx, struct scratch **ret)
+{
+	struct scratch *scratch;
+	__u32 zero = 0;
+	long length;
+
+	/* One cgroup_mkdir a hierarchy: the ids of v1's collide with those of v2. */
+	if (ctx->root != 0)
+		return 0;
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!scratch)
+		return 0;
+	length = bpf_probe_read_kernel_str(scratch->text, sizeof(scratch->text),
+					   (char *)ctx + (ctx->path & 0xffff));
+	/* Counts the NUL; negative only if the record is not what its format says. */
+	length = length > 0 ? length - 1 : 0;
+	length &= PATH_MAX_LEN - 1;
+	scratch->event.time = bpf_ktime_get_ns();
+	scratch->event.cgroup_id = ctx->id;
+	scratch->event.hierarchy = 0;
+	scratch->event.level = ctx->level;
+	scratch->event.path.off = sizeof(scratch->event);
+	scratch->event.path.len = length;
+	*ret = scratch;
+	return sizeof(scratch->event) + length;
+}
+
+SEC("tp/cgroup/cgroup_mkdir")
+int on_made(struct cgroup_record *ctx)
+{
+	struct scratch *scratch;
+	__u32 size = build(ctx, &scratch);
+
+	if (size)
+		stream_output(made, scratch, size);
+	return 0;
+}
+
+SEC("tp/cgroup/cgroup_rmdir")
+int on_removed(struct cgroup_record *ctx)
+{
+	struct scratch *scratch;
+	__u32 size = build(ctx, &scratch);
+
+	if (size)
+		stream_output(removed, scratch, size);
+	return 0;
+}

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which components of a cgroup path may be containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from eunomia.containers.runtime import Runtime
+
+_DIGITS = "0123456789abcdef"
+
+
+class Candidate(NamedTuple):
+    """A cgroup that may be a container's own.
+
+    ``runtime`` is empty where only the shape of the name suggests it: such a name counts as a container
+    once a runtime knows it, and as nothing otherwise.
+    """
+
+    id: str
+    path: str
+    runtime: str
+
+
+def is_id(name: str) -> bool:
+    """Whether a name has the shape of a full container id (64 hex digits)."""
+    return len(name) == 64 and not name.strip(_DIGITS)
+
+
+def candidates(path: str, runtimes: Iterable[Runtime]) -> tuple[Candidate, ...]:
+    """Return the candidates along a cgroup path, outermost first."""
+    found = []
+    parent, at = "", 0
+    for name in path.split("/"):
+        at += len(name) + 1
+        if not name:
+            continue
+        for runtime in runtimes:
+            if claimed := runtime.recognises(parent, name):
+                found.append(Candidate(claimed, path[: at - 1], runtime.name))
+                break
+        else:
+            if is_id(name):
+                found.append(Candidate(name, path[: at - 1], ""))
+        parent = name
+    return tuple(found)
+
+
+def printable(path: str) -> str:
+    r"""Return a path from the file system as batches show it: bytes that are not UTF-8 as ``\xNN``."""
+    if path.isascii():
+        return path
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def is_below(path: str, top: str) -> bool:
+    """Whether ``path`` lies below ``top`` in the cgroup tree (a path is not below itself)."""
+    return path.startswith(top.rstrip("/") + "/") and path != top

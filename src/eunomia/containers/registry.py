@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""cgroup id -> identity, kept up to date by the kernel's own word about cgroups.
+
+Drain the trackers' streams first and the cgroup streams after them: whatever a tracker saw then happened in a
+cgroup that :meth:`Registry.feed` has heard of when the rows are joined.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
+
+from eunomia.batch import Batch
+from eunomia.containers import tree
+from eunomia.containers.docker import Docker
+from eunomia.containers.paths import Candidate, candidates
+from eunomia.containers.runtime import Runtime
+from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity
+
+# All in nanoseconds.
+DEADLINE = 5_000_000_000  # how long a runtime is asked for a container that it doesn't know
+EAGER = 1_000_000_000  # how long it is asked often
+EAGER_PAUSE = 20_000_000
+PAUSE = 200_000_000
+GRACE = 10_000_000_000  # how long a removed cgroup is remembered: its events may still be in a ring
+WALK_PAUSE = 200_000_000  # between two walks of the tree because of an unheard-of id
+
+ASKED_AT_ONCE = 256  # containers asked for in one tick
+ROOM = 8192  # cgroups remembered before it is checked which of them still exist
+
+Subscriber = Callable[[int, Identity | None, str], None]
+
+
+class _Case:
+    """What may be a container: a cgroup of its own, what the runtimes say, and the cgroups it holds."""
+
+    __slots__ = ("candidate", "cgroups", "identity", "since", "waits")
+
+    def __init__(self, candidate: Candidate, since: int) -> None:
+        self.candidate = candidate
+        self.since = since
+        self.waits = False
+        self.cgroups: set[int] = set()
+        # None: the name's shape alone does not make it a container.
+        self.identity: Identity | None = None
+
+
+class _Cgroup:
+    __slots__ = ("cases", "gone", "path")
+
+    def __init__(self, path: str, cases: tuple[_Case, ...]) -> None:
+        self.path = path
+        self.cases = cases  # outermost first
+        self.gone = False
+
+
+class Registry(dict[int, Identity]):
+    """Who each cgroup is: ``map(registry.__getitem__, cgroup_ids)`` joins a column.
+
+    Ids that nobody has heard of give :data:`NOBODY_KNOWS`.
+    """
+
+    def __init__(
+        self,
+        runtimes: Sequence[Runtime] | None = None,
+        *,
+        mount: str | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Start empty; ``mount`` is where v2 is mounted, ``clock`` gives monotonic nanoseconds."""
+        super().__init__()
+        self.runtimes: Sequence[Runtime] = [Docker()] if runtimes is None else runtimes
+        self._mount = tree.mount_point() if mount is None else mount
+        self._clock = clock
+        self._cgroups: dict[int, _Cgroup] = {}
+        self._paths: dict[str, int] = {}
+        self._cases: dict[str, _Case] = {}  # by the path of their own cgroup
+        self._waiting: list[tuple[int, int, _Case]] = []  # a heap: when to ask again
+        self._asked = 0
+        self._leaving: deque[tuple[int, int]] = deque()  # when to forget which cgroup
+        self._subscribers: list[Subscriber] = []
+        self._walked: int | None = None
+        self._room = ROOM
+
+    def __missing__(self, cgroup_id: int) -> Identity:
+        """Look through the tree, not too often, for an id that no record told of."""
+        now = self._clock()
+        if self._walked is None or now - self._walked >= WALK_PAUSE:
+            self._walk(now)
+        return self.get(cgroup_id, NOBODY_KNOWS)
+
+    # What the engine calls
+
+    def start(self) -> None:
+        """Learn of all that runs already; call it when the cgroup streams are attached."""
+        self._walk(self._clock())
+
+    def feed(self, batches: Iterable[Batch]) -> None:
+        """Take drained batches of the streams ``made`` and ``removed``."""
+        now = self._clock()
+        for batch in sorted(batches, key=lambda b: b.stream):  # "made" before "removed"
+            removed = batch.stream == "removed"
+            ids, roots = batch.raw("cgroup_id"), batch.raw("hierarchy")
+            for cgroup_id, root, path in zip(ids, roots, batch.values("path"), strict=True):
+                if root != 0:  # ids of other hierarchies collide with those of v2
+                    continue
+                # A removed one that was not heard of: its rows may come yet.
+                self._add(cgroup_id, path, now)
+                if removed:
+                    self._remove(cgroup_id, now)
+
+    def tick(self, now: int) -> None:
+        """Ask again for containers still pending and forget what was removed long ago."""
+        for _ in range(ASKED_AT_ONCE):
+            if not self._waiting or self._waiting[0][0] > now:
+                break
+            case = heappop(self._waiting)[2]
+            case.waits = False
+            if case.cgroups:
+                self._ask(case, now)
+        while self._leaving and self._leaving[0][0] <= now:
+            self._forget(self._leaving.popleft()[1])
+        if len(self) > self._room:
+            self._walk(now)
+            self._room = max(ROOM, 2 * (len(self) - len(self._leaving)))
+
+    def next_deadline(self) -> int | None:
+        """Return when :meth:`tick` has something to do (monotonic ns), ``None`` if never."""
+        waiting = self._waiting[0][0] if self._waiting else None
+        leaving = self._leaving[0][0] if self._leaving else None
+        if waiting is None or leaving is None:
+            return leaving if waiting is None else waiting
+        return min(waiting, leaving)
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call ``subscriber(cgroup id, identity, path)`` for each cgroup, now, when it appears or changes.
+
+        The identity is ``None`` when the cgroup was removed.
+        """
+        self._subscribers.append(subscriber)
+        for cgroup_id, cgroup in self._cgroups.items():
+            if not cgroup.gone:
+                subscriber(cgroup_id, self[cgroup_id], cgroup.path)
+
+    def by_pid(self, pid: int) -> Identity:
+        """Return whose process it is; :data:`NOBODY_KNOWS` when it has ended."""
+        path = tree.path_of(pid)
+        if path is None or self._mount is None:
+            return NOBODY_KNOWS
+        cgroup_id = self._paths.get(path)
+        if cgroup_id is None:
+            cgroup_id = tree.id_of(self._mount, path)
+            if cgroup_id is None:
+                return NOBODY_KNOWS
+            self._add(cgroup_id, path, self._clock())
+        return self[cgroup_id]
+
+    def parents(self, cgroup_id: int) -> list[Identity]:
+        """Return the containers around a cgroup's own one, outermost first."""
+        cgroup = self._cgroups.get(cgroup_id)
+        known = [c.identity for c in cgroup.cases if c.identity is not None] if cgroup else []
+        return known[:-1]
+
+    def recheck(self) -> None:
+        """Read again what runtimes have rewritten since (``docker rename``): one stat(2) a container."""
+        now = self._clock()
+        for case in list(self._cases.values()):
+            identity = case.identity
+            if identity is None or identity.container is None or identity.state != RESOLVED:
+                continue
+            if any(r.changed(identity.container, case.candidate.path) for r in self.runtimes):
+                self._ask(case, now)
+
+    # Cgroups come and go
+
+    def _walk(self, now: int) -> None:
+        self._walked = now
+        if self._mount is None:
+            return
+        before = [i for i, c in self._cgroups.items() if not c.gone]
+        seen = set()
+        for cgroup_id, path in tree.walk(self._mount):
+            seen.add(cgroup_id)
+            self._add(cgroup_id, path, now)
+        for cgroup_id in before:
+            if cgroup_id not in seen:
+                self._remove(cgroup_id, now)
+
+    def _add(self, cgroup_id: int, path: str, now: int) -> None:
+        if cgroup_id in self._cgroups:
+            return
+        cases = []
+        for candidate in candidates(path, self.runtimes):
+            case = self._cases.get(candidate.path)
+            fresh = case is None
+            if case is None:
+                case = self._cases[candidate.path] = _Case(candidate, now)
+            case.cgroups.add(cgroup_id)
+            cases.append(case)
+            # Its own cgroup anew is a restart, and its name may be another by now.
+            if fresh or (candidate.path == path and not case.waits):
+                case.since = now
+                self._ask(case, now)
+        self._cgroups[cgroup_id] = _Cgroup(path, tuple(cases))
+        self._paths[path] = cgroup_id
+        self._tell(cgroup_id)
+
+    def _remove(self, cgroup_id: int, now: int) -> None:
+        cgroup = self._cgroups[cgroup_id]
+        if cgroup.gone:
+            return
+        cgroup.gone = True
+        if self._paths.get(cgroup.path) == cgroup_id:
+            del self._paths[cgroup.path]
+        self._leaving.append((now + GRACE, cgroup_id))
+        for subscriber in self._subscribers:
+            subscriber(cgroup_id, None, cgroup.path)
+
+    def _forget(self, cgroup_id: int) -> None:
+        cgroup = self._cgroups.pop(cgroup_id)
+        del self[cgroup_id]
+        for case in cgroup.cases:
+            case.cgroups.discard(cgroup_id)
+            if not case.cgroups:
+                del self._cases[case.candidate.path]
+
+    def _tell(self, cgroup_id: int) -> None:
+        """Set what a cgroup is from its cases, the innermost first, and pass on what is new."""
+        cgroup = self._cgroups[cgroup_id]
+        known = (case.identity for case in reversed(cgroup.cases) if case.identity is not None)
+        identity = next(known, ON_HOST)
+        if self.get(cgroup_id) == identity:
+            return
+        self[cgroup_id] = identity
+        if not cgroup.gone:
+            for subscriber in self._subscribers:
+                subscriber(cgroup_id, identity, cgroup.path)
+
+    # Who a container is
+
+    def _ask(self, case: _Case, now: int) -> None:
+        """Ask the runtimes; when they don't know yet, ask again later."""
+        found = self._look_up(case.candidate)
+        if found is None and case.candidate.runtime:
+            found = Container(case.candidate.id, runtime=case.candidate.runtime)
+        before = case.identity
+        late = now - case.since >= DEADLINE
+        if found is not None and found.name:
+            case.identity = Identity(RESOLVED, found)
+        elif before is not None and before.state == RESOLVED:
+            return  # what was once read stays true while the file is gone or being rewritten
+        else:
+            case.identity = None if found is None else Identity(UNKNOWN if late else PENDING, found)
+            if not late:
+                pause = EAGER_PAUSE if now - case.since < EAGER else PAUSE
+                self._asked += 1
+                case.waits = True
+                heappush(self._waiting, (now + pause, self._asked, case))
+        if case.identity != before:
+            for cgroup_id in case.cgroups:
+                if cgroup_id in self._cgroups:
+                    self._tell(cgroup_id)
+
+    def _look_up(self, candidate: Candidate) -> Container | None:
+        nameless = None
+        for runtime in self.runtimes:
+            found = runtime.lookup(candidate.id, candidate.path)
+            if found is not None:
+                if found.name:
+                    return found
+                nameless = nameless or found
+        return nameless

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a BPF program's instructions do to its maps: the sizes it sends and the helpers it calls.
+
+Each function is walked once per way that it is called, every register and stack slot holding the few
+values it can have there (a constant, a map, a value of a map, a place on the stack or among the
+globals) or none that is known. Constants are of interest because they are the sizes of events.
+"""
+
+from __future__ import annotations
+
+import operator
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from eunomia.kernel.elf import Image, image
+
+_MANY = 8  # different values in one place beyond which it is unknown
+_STEPS = 1_000_000  # instructions after which the walk gives up: what it found by then counts
+_DEPTH = 8  # calls within calls, as in the kernel
+
+_RESERVE, _DYNPTR, _RING_OUTPUT = 131, 198, 130
+_PERF_OUTPUTS = frozenset({25, 111, 121})  # perf_event_output, skb_output, xdp_output
+_LOOKUPS = frozenset({1, 89, 107, 145, 156, 164, 195, 210})  # lookup, peek, *_storage_get, for_each, percpu
+_UPDATES = frozenset({2, 87, 107, 145, 156, 210})  # update, push, *_storage_get (which can create)
+_DELETES = frozenset({3, 88, 108, 146, 157, 211})  # delete, pop, *_storage_delete
+_READERS = _LOOKUPS | _UPDATES | _DELETES | _PERF_OUTPUTS | {_RING_OUTPUT}  # leave their arguments alone
+
+_LOAD_IMMEDIATE, _CALL, _EXIT, _JUMP = 0x18, 0x85, 0x95, 0x05
+_FRAME = 10
+
+
+class Output(NamedTuple):
+    """One place where a program sends a record; ``size`` in bytes, None if it varies.
+
+    ``functions`` contain the call, the innermost first. Where the record is a value of a map or a
+    global variable, ``map_value`` or ``variable`` names it; ``reserved`` ones are filled in place.
+    """
+
+    size: int | None
+    section: str
+    offset: int
+    functions: tuple[str, ...] = ()
+    map_value: str = ""
+    variable: str = ""
+    reserved: bool = False
+
+
+class MapUse(NamedTuple):
+    """What programs do with one map."""
+
+    outputs: list[Output]
+    deletes: bool = False
+    updates: bool = False
+    lookups: bool = False
+
+
+class _Atom(NamedTuple):
+    """One value: a constant, a map, a map's value, an offset from the frame, or a global's address."""
+
+    kind: str  # const, map, value, frame, data
+    name: str = ""
+    number: int = 0
+
+
+_Value = frozenset[_Atom] | None
+_State = tuple[list[_Value], dict[tuple[int, int], _Value]]
+
+
+class _Instruction(NamedTuple):
+    code: int
+    to: int
+    source: int
+    offset: int
+    number: int
+
+
+def uses(data: bytes) -> dict[str, MapUse]:
+    """Return what the programs of an object do with each map that they mention."""
+    walk = _Walk(image(data))
+    walk.run()
+    return walk.found
+
+
+def _const(number: int) -> _Value:
+    return frozenset({_Atom("const", number=number & 0xFFFFFFFFFFFFFFFF)})
+
+
+def _numbers(value: _Value) -> list[int] | None:
+    if value is None or any(a.kind != "const" for a in value):
+        return None
+    return sorted(a.number for a in value)
+
+
+def _join(one: _Value, other: _Value) -> _Value:
+    if one == other:
+        return one
+    if one is None or other is None:
+        return None
+    both = one | other
+    return both if len(both) <= _MANY else None
+
+
+class _Walk:
+    def __init__(self, obj: Image) -> None:
+        self.found: dict[str, MapUse] = {}
+        self.image = obj
+        self.code = {name: _decode(code.data) for name, code in obj.code.items()}
+        self.places = {(s.section, s.offset): s.name for s in obj.symbols if s.kind == "OBJECT"}
+        functions = [s for s in obj.symbols if s.kind == "FUNC" and s.section in self.code]
+        self.functions = {(s.section, s.offset // 8): s.name for s in functions}
+        self.walked: set[tuple[object, ...]] = set()
+        self.entered: set[tuple[str, int]] = set()
+        self.steps = 0
+
+    def run(self) -> None:
+        """Walk every function; those of .text last, since programs say what they pass them."""
+        unknown: tuple[_Value, ...] = (None,) * 5
+        for (where, start), name in sorted(self.functions.items(), key=lambda f: f[0][0] == ".text"):
+            if where != ".text" or (where, start) not in self.entered:
+                self.function(where, start, unknown, (name,))
+
+    def function(self, where: str, start: int, given: tuple[_Value, ...], chain: tuple[str, ...]) -> None:
+        """Follow all ways through a function, then note what its calls were given."""
+        key = (where, start, given)
+        if key in self.walked:
+            return
+        self.walked.add(key)
+        self.entered.add((where, start))
+        regs: list[_Value] = [None, *given, None, None, None, None, frozenset({_Atom("frame")})]
+        calls: dict[tuple[int, object], list[_Value]] = {}
+        # States are told apart by the maps in registers, so that a size stays with the map it was meant for.
+        states: dict[tuple[int, object], _State] = {}
+        ready: list[tuple[int, object]] = []
+
+        def arrive(pc: int, state: _State) -> None:
+            if not 0 <= pc < len(code):
+                return
+            place = (pc, tuple(v if v and any(a.kind == "map" for a in v) else None for v in state[0]))
+            old = states.get(place)
+            new = state if old is None else _merge(old, state)
+            if old is None or new != old:
+                states[place] = new
+                ready.append(place)
+
+        code = self.code[where]
+        arrive(start, (regs, {}))
+        while ready and self.steps < _STEPS:
+            self.steps += 1
+            place = ready.pop()
+            pc = place[0]
+            at, state = code[pc], states[place]
+            if at.code == _CALL:
+                calls[place] = state[0]
+            elif at.code == _EXIT:
+                continue
+            for target, after in self.step(where, pc, at, (list(state[0]), dict(state[1]))):
+                arrive(target, after)
+        for (pc, _), passed in calls.items():
+            self.call(where, pc, passed, chain)
+
+    def step(self, where: str, pc: int, at: _Instruction, state: _State) -> Iterator[tuple[int, _State]]:
+        """Yield where an instruction goes, and with what; ``state`` is its to change."""
+        regs, stack = state
+        kind = at.code & 7
+        if at.code == _LOAD_IMMEDIATE:
+            regs[at.to] = self.immediate(where, pc, at)
+            yield pc + 2, state
+            return
+        if at.code == _CALL:
+            _forget_written(at, state)
+            result: _Value = None
+            if at.source == 0 and at.number in _LOOKUPS and regs[1] is not None:
+                result = frozenset(_Atom("value", a.name) for a in regs[1] if a.kind == "map") or None
+            regs[:6] = [result, None, None, None, None, None]
+        elif kind in (5, 6):
+            jump = at.number if at.code == 0x06 else at.offset  # gotol keeps its distance in the number
+            yield pc + 1 + jump, state if at.code in (_JUMP, 0x06) else (list(regs), dict(stack))
+            if at.code in (_JUMP, 0x06):
+                return
+        elif kind in (4, 7):
+            regs[at.to] = _arithmetic(at, regs[at.to], regs[at.source])
+        elif kind == 1:
+            regs[at.to] = _load(at, regs[at.source], stack)
+        elif kind in (2, 3):
+            _store(at, state)
+        else:
+            regs[0] = None  # LD_ABS and LD_IND
+        yield pc + 1, state
+
+    def immediate(self, where: str, pc: int, at: _Instruction) -> _Value:
+        """Return what the 16-byte load puts into its register."""
+        symbol = self.image.code[where].relocations.get(pc * 8)
+        if symbol is None:
+            high = self.code[where][pc + 1].number if pc + 1 < len(self.code[where]) else 0
+            return _const((at.number & 0xFFFFFFFF) | (high & 0xFFFFFFFF) << 32) if at.source == 0 else None
+        place = symbol.offset + at.number
+        name = self.places.get((symbol.section, place), symbol.name)
+        if symbol.section in (".maps", "maps"):
+            return frozenset({_Atom("map", name)})
+        if symbol.section.startswith((".data", ".bss", ".rodata")):
+            return frozenset({_Atom("data", symbol.section, place)})
+        return None
+
+    def call(self, where: str, pc: int, regs: list[_Value], chain: tuple[str, ...]) -> None:
+        """Note what one call does to maps; walk into functions of the object."""
+        at = self.code[where][pc]
+        if at.source == 1:
+            symbol = self.image.code[where].relocations.get(pc * 8)
+            section, target = where, pc + at.number + 1
+            if symbol is not None:
+                section, target = symbol.section, symbol.offset // 8 + at.number + 1
+            if section in self.code and len(chain) < _DEPTH:
+                name = self.functions.get((section, target), "")
+                # Frames are each function's own: what points into the caller's means nothing here.
+                given = tuple(None if v and any(a.kind == "frame" for a in v) else v for v in regs[1:6])
+                self.function(section, target, given, (name, *chain))
+            return
+        if at.source != 0:
+            return
+        if at.number in (_RESERVE, _DYNPTR):
+            self.output(regs[1], regs[2], None, Output(None, where, pc * 8, chain, reserved=True))
+        elif at.number == _RING_OUTPUT:
+            self.output(regs[1], regs[3], regs[2], Output(None, where, pc * 8, chain))
+        elif at.number in _PERF_OUTPUTS:
+            self.output(regs[2], regs[5], regs[4], Output(None, where, pc * 8, chain))
+        for name in _maps(regs[1]):
+            use = self.found.get(name, MapUse([]))
+            self.found[name] = use._replace(
+                deletes=use.deletes or at.number in _DELETES,
+                updates=use.updates or at.number in _UPDATES,
+                lookups=use.lookups or at.number in _LOOKUPS,
+            )
+
+    def output(self, to: _Value, size: _Value, record: _Value, made: Output) -> None:
+        """Note one call that sends, for each map and each size that it can have been given."""
+        if record is not None and len(record) == 1:
+            (source,) = record
+            if source.kind == "value":
+                made = made._replace(map_value=source.name)
+            elif source.kind == "data":
+                made = made._replace(variable=self.places.get((source.name, source.number), ""))
+        for name in _maps(to):
+            outputs = self.found.setdefault(name, MapUse([])).outputs
+            numbers = _numbers(size)
+            for one in [made] if not numbers else [made._replace(size=n & 0xFFFFFFFF) for n in numbers]:
+                if one not in outputs:
+                    outputs.append(one)
+
+
+def _maps(value: _Value) -> list[str]:
+    """Return the maps that a value can be; what a look-up gave counts as its outer map."""
+    return sorted({a.name for a in value or () if a.kind in ("map", "value")})
+
+
+def _decode(data: bytes) -> list[_Instruction]:
+    out = []
+    little = sys.byteorder == "little"
+    for code, regs, offset, number in struct.iter_unpack("=BBhi", data[: len(data) // 8 * 8]):
+        low, high = regs & 15, regs >> 4
+        to, source = (low, high) if little else (high, low)
+        out.append(_Instruction(code, min(to, _FRAME), min(source, _FRAME), offset, number))
+    return out
+
+
+def _merge(one: _State, other: _State) -> _State:
+    regs = [_join(a, b) for a, b in zip(one[0], other[0], strict=True)]
+    stack = {k: _join(v, other[1][k]) for k, v in one[1].items() if k in other[1]}
+    return regs, {k: v for k, v in stack.items() if v is not None}
+
+
+def _arithmetic(at: _Instruction, old: _Value, right: _Value) -> _Value:
+    """Return what a register holds after an operation; unknown unless both sides are known."""
+    operation, wide = at.code & 0xF0, at.code & 7 == 7
+    if not at.code & 8:
+        right = _const(at.number)
+    if operation == 0xB0:
+        if at.offset or (right is not None and not wide and any(a.kind != "const" for a in right)):
+            return None  # a sign-extending move, or half of an address
+        return right if wide else _each(right, lambda a: a & 0xFFFFFFFF)
+    if old is None or right is None or len(right) != 1:
+        return None
+    (by,) = right
+    if by.kind != "const":
+        return None
+    number, signed = by.number, by.number - (1 << 64) if by.number >> 63 else by.number
+    if operation in (0x00, 0x10) and any(a.kind == "frame" for a in old):
+        delta = signed if operation == 0 else -signed
+        return frozenset(a._replace(number=a.number + delta) for a in old)
+    mask = 0xFFFFFFFFFFFFFFFF if wide else 0xFFFFFFFF
+    change = _OPERATIONS.get(operation)
+    return _each(old, lambda a: change(a & mask, number & mask) & mask) if change else None
+
+
+_OPERATIONS: dict[int, Callable[[int, int], int]] = {
+    0x00: operator.add,
+    0x10: operator.sub,
+    0x20: operator.mul,
+    0x40: operator.or_,
+    0x50: operator.and_,
+    0x60: lambda a, b: a << (b & 63),
+    0x70: lambda a, b: a >> (b & 63),
+    0xC0: lambda a, b: a >> (b & 63),  # arithmetic: right for sizes, which are never negative
+}
+
+
+def _each(value: _Value, change: Callable[[int], int]) -> _Value:
+    numbers = _numbers(value)
+    if numbers is None:
+        return None
+    return frozenset(_Atom("const", number=change(n)) for n in numbers)
+
+
+_WIDTHS = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
+
+
+def _frame_offset(base: _Value, offset: int) -> int | None:
+    if base is None or len(base) != 1:
+        return None
+    (atom,) = base
+    return atom.number + offset if atom.kind == "frame" else None
+
+
+def _load(at: _Instruction, base: _Value, stack: dict[tuple[int, int], _Value]) -> _Value:
+    place = _frame_offset(base, at.offset)
+    return None if place is None else stack.get((place, _WIDTHS[at.code & 0x18]))
+
+
+def _store(at: _Instruction, state: _State) -> None:
+    regs, stack = state
+    mode, width = at.code & 0xE0, _WIDTHS[at.code & 0x18]
+    if mode == 0xC0:  # atomics; those that fetch put the old value into a register
+        if at.number & 1:
+            regs[0 if at.number == 0xF1 else at.source] = None
+        touched = _frame_offset(regs[at.to], at.offset)
+        if touched is not None:
+            _forget(stack, touched, touched + width)
+        return
+    place = _frame_offset(regs[at.to], at.offset)
+    if place is None:
+        return
+    _forget(stack, place, place + width)
+    value = regs[at.source] if at.code & 7 == 3 else _const(at.number)
+    if value is not None:
+        stack[place, width] = value if width == 8 else _each(value, lambda n: n & ((1 << 8 * width) - 1))
+
+
+def _forget(stack: dict[tuple[int, int], _Value], start: int, end: int) -> None:
+    for place in [k for k in stack if k[0] < end and k[0] + k[1] > start]:
+        del stack[place]
+
+
+def _forget_written(at: _Instruction, state: _State) -> None:
+    """Forget what a call may have written to the stack through its arguments."""
+    regs, stack = state
+    if at.source == 0 and at.number in _READERS:
+        return
+    for i in range(1, 6):
+        start = _frame_offset(regs[i], 0)
+        if start is not None:
+            length = (_numbers(regs[i + 1]) if i < 5 and at.source == 0 else None) or [512]
+            _forget(stack, start, start + max(length))

@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a stranger's ring or perf buffer carries, where its map does not say.
+
+Evidence, in this order: what the user says; a global of pointer type to the struct, as bpf2go and
+libbpf tutorials leave it; the size that the code sends, matched against the structs of BTF and DWARF,
+above all those that the sending function has variables of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from eunomia.kernel import bytecode
+from eunomia.kernel.bytecode import MapUse, Output
+from eunomia.kernel.core_types import kernel_structs
+from eunomia.kernel.dwarf import Dwarf, Local, named
+from eunomia.kernel.elf import section
+from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, sizeof, strip
+
+_KIND_STRUCT, _KIND_TYPEDEF = 4, 8  # enum btf_kind
+
+# Structs that the kernel hands to programs: never what a program sends.
+_CONTEXT = re.compile(
+    r"trace_event_raw_.*|trace_entry|pt_regs|user_pt_regs|user_regs_struct|__sk_buff|xdp_md|bpf_.*|"
+    r"syscall_trace_(enter|exit)|sk_(msg|reuseport)_md|task_struct|.*(_|^)(ctx|context)"
+)
+_EVENTLIKE = re.compile(r"event|evt|record|msg|message|sample|data|info|log|entry|payload|packet")
+_ARGUMENTS = re.compile(r"_args?(_t)?$")  # tracepoints' own, by custom
+_COMMON = {"event", "evt", "rb", "ring", "ringbuf", "perf", "buf", "buffer", "map", "t", "output"}
+_SCALARS = {
+    **{f"{p}{8 * n}": Int(f"{p}{8 * n}", n) for p in ("u", "__u", "uint") for n in (1, 2, 4, 8)},
+    **{f"{p}{8 * n}": Int(f"{p}{8 * n}", n, signed=True) for p in ("s", "__s", "int") for n in (1, 2, 4, 8)},
+    "char": Int("char", 1, char=True), "int": Int("int", 4, signed=True), "unsigned": Int("unsigned int", 4),
+    "long": Int("long", 8, signed=True), "unsigned long": Int("unsigned long", 8),
+    "long long": Int("long long", 8, signed=True), "unsigned long long": Int("unsigned long long", 8),
+    **{f"uint{8 * n}_t": Int(f"uint{8 * n}_t", n) for n in (1, 2, 4, 8)},
+    **{f"int{8 * n}_t": Int(f"int{8 * n}_t", n, signed=True) for n in (1, 2, 4, 8)},
+}  # fmt: skip
+
+
+class Btf(Protocol):
+    """What is asked of an object's BTF; see :class:`eunomia.kernel.btf.Btf`."""
+
+    def kind_ids(self, *kinds: int) -> Iterator[int]:
+        """Yield the ids of all types of these kinds."""
+        ...
+
+    def type(self, id_: int) -> Type:
+        """Return a type by id."""
+        ...
+
+    def variables(self) -> Iterator[tuple[str, str, int, int, int]]:
+        """Yield (section, name, offset, size, id) of every global."""
+        ...
+
+    def variable_type(self, id_: int) -> Type:
+        """Return a global's type, a pointer's target filled in."""
+        ...
+
+    def map_member(self, map_name: str, member: str) -> int:
+        """Return the id of the type of a map's ``key`` or ``value``, 0 if it has none."""
+        ...
+
+
+class Found(NamedTuple):
+    """What a buffer carries.
+
+    Where records of several lengths share it, ``by_size`` tells them apart (a perf buffer pads what it is
+    given: see :func:`perf_length`). ``type`` is that of all others, None where it is unknown; ``hint``
+    then says what to add. ``size`` is that of all records in bytes, None if they differ or nobody knows.
+    """
+
+    type: Type | None
+    how: str
+    size: int | None = None
+    hint: str = ""
+    by_size: Mapping[int, Type] = {}
+    candidates: tuple[str, ...] = ()
+
+
+def perf_length(size: int) -> int:
+    """Return how long a perf buffer makes a record of ``size`` bytes: with its own 4, a multiple of 8."""
+    return (size + 4 + 7) // 8 * 8 - 4
+
+
+class _Guess(NamedTuple):
+    type: Type
+    how: str
+    score: int
+
+
+def event_types(
+    data: bytes,
+    buffers: Sequence[str],
+    btf: Btf,
+    overrides: Mapping[str, str],
+    uses: Mapping[str, MapUse] | None = None,
+) -> dict[str, Found]:
+    """Return what each of these buffers carries.
+
+    ``buffers`` are those whose map has no ``__type(value, ...)``, and those that ``overrides`` (map to
+    type name) is about. :exc:`BadSetting` says which map or type of ``overrides`` does not exist.
+    """
+    for name in overrides:
+        if name not in buffers:
+            known = ", ".join(buffers) or "none"
+            similar = _similar(name, buffers)
+            raise BadSetting(f"--event {name}: no such ring or perf buffer{similar} (there are: {known})")
+    if not buffers:
+        return {}
+    search = _Search(data, btf, uses)
+    return {n: search.said(n, overrides[n]) if n in overrides else search.buffer(n) for n in buffers}
+
+
+class _Search:
+    def __init__(self, data: bytes, btf: Btf, uses: Mapping[str, MapUse] | None) -> None:
+        self.btf = btf
+        self.uses = uses if uses is not None else bytecode.uses(data)
+        self.dwarf = Dwarf(data)
+        self.kernel = kernel_structs(section(data, ".BTF"), section(data, ".BTF.ext"))
+        self.globals: list[tuple[str, Type]] = []
+        self.map_types: set[str] = set()
+        for place, name, _, _, id_ in btf.variables():
+            if place == ".maps":
+                for member in ("key", "value"):
+                    self.map_types.add(_label(self.map_type(name, member)))
+            else:
+                self.globals.append((name, btf.variable_type(id_)))
+        self.map_types.discard("")
+        self.in_btf: dict[str, Type] = {}
+        self.in_dwarf: dict[str, Type] = {}
+        self._collect()
+        self.pointers: list[tuple[str, Type]] = []
+        for name, type_ in self.globals:
+            if isinstance(type_, Pointer) and type_.target is not None:
+                target = self.name_of(named(type_.target))
+                if isinstance(target, Struct) and self.own(target):
+                    self.pointers.append((name, target))
+
+    def _collect(self) -> None:
+        """Gather all structs with a name, and which of them are the kernel's."""
+        own: set[str] = set()
+        for name, type_, file in self.dwarf.declared():
+            found = named(type_)
+            if isinstance(found, Struct) and found.members:
+                self.in_dwarf.setdefault(name, found)
+                (self.kernel if _is_kernel_file(file) else own).add(found.name)
+        self.kernel -= own
+        for id_ in self.btf.kind_ids(_KIND_STRUCT, _KIND_TYPEDEF):
+            type_ = self.btf.type(id_)
+            found = named(type_)
+            if isinstance(found, Struct) and found.members and not found.union:
+                name = type_.name if isinstance(type_, Typedef) else found.name
+                if name:
+                    self.in_btf.setdefault(name, found)
+
+    def map_type(self, name: str, member: str) -> Type | None:
+        id_ = self.btf.map_member(name, member)
+        return self.btf.type(id_) if id_ else None
+
+    def name_of(self, type_: Type) -> Type:
+        """Return a struct with the name that a typedef gives it, if it has none."""
+        if isinstance(type_, Struct) and not type_.name:
+            for found in self.in_btf.values():
+                if isinstance(found, Struct) and found.members == type_.members:
+                    return found
+        return type_
+
+    def own(self, type_: Type) -> bool:
+        name = _label(type_).partition("___")[0]
+        return name not in self.kernel and not _CONTEXT.fullmatch(name)
+
+    def said(self, buffer: str, wanted: str) -> Found:
+        """Return the type that the user names."""
+        name = wanted.strip().removeprefix("struct ").strip()
+        type_ = self.in_btf.get(name) or self.in_dwarf.get(name)
+        if type_ is None:
+            scalars = {d.name: d.type for d in self.dwarf.declared() if not isinstance(strip(d.type), Struct)}
+            type_ = scalars.get(name) or _SCALARS.get(name)
+        if type_ is None or not sizeof(type_):
+            names = self.candidates(None)
+            known = ", ".join(names) or "none: was the object stripped?"
+            similar = _similar(name, names)
+            raise BadSetting(
+                f"--event {buffer}={wanted}: the object has no such type{similar} (there are: {known})"
+            )
+        return Found(type_, f"{_say(type_)}, as --event says", sizeof(type_))
+
+    def candidates(self, size: int | None) -> tuple[str, ...]:
+        """Return the names of structs that a program may send, events first."""
+        names = {
+            name: type_
+            for name, type_ in (self.in_dwarf | self.in_btf).items()
+            if self.own(type_) and (size is None or sizeof(type_) == size)
+        }
+        return tuple(sorted(names, key=self.unlikeliness))
+
+    def unlikeliness(self, name: str) -> tuple[bool, bool, bool, str]:
+        """Return a key by which names of events sort before others."""
+        arguments = bool(_ARGUMENTS.search(name))
+        return arguments, not _EVENTLIKE.search(name), name in self.map_types, name
+
+    def buffer(self, name: str) -> Found:
+        """Return what one buffer carries, as far as it can be known."""
+        outputs = self.uses.get(name, MapUse([])).outputs
+        if not outputs:
+            return self.unseen(name)
+        by_size: dict[int, Type] = {}
+        varying: Type | None = None
+        hows: list[str] = []
+        hint = ""
+        sizes = {o.size for o in outputs}
+        for output in outputs:
+            guesses = self.guesses(name, output)
+            if not guesses:
+                hint = hint or self.hint(name, output.size)
+                continue
+            best = max(guesses, key=lambda g: g.score)
+            equal = sorted({_label(g.type) for g in guesses if g.score == best.score})
+            if len(equal) > 1:
+                hint = f"{', '.join(equal)} have {output.size} bytes each: choose by --event {name}=STRUCT"
+            if output.size is None:
+                varying = varying or best.type
+            elif output.size not in by_size:
+                by_size[output.size] = best.type
+            else:
+                continue
+            hows.append(best.how)
+        size = next(iter(sizes)) if len(sizes) == 1 else None
+        how = "; ".join(dict.fromkeys(hows)) or _unknown(name, size)
+        if size is not None and by_size:
+            varying, by_size = by_size[size], {}
+        return Found(varying, how, size, hint, by_size, () if varying or by_size else self.candidates(size))
+
+    def unseen(self, name: str) -> Found:
+        """Return what a buffer carries that no code was seen to write to."""
+        if len(self.pointers) == 1:
+            variable, type_ = self.pointers[0]
+            return Found(type_, f"{_say(type_)}, which the global `{variable}` points at")
+        how = f"unknown: no code was found that writes to {name}"
+        return Found(None, how, None, self.hint(name, None), candidates=self.candidates(None))
+
+    def hint(self, name: str, size: int | None) -> str:
+        names = self.candidates(size)
+        if not names or _ARGUMENTS.search(names[0]):
+            return (
+                "add `__type(value, struct STRUCT);` to the map, or build with -g and don't strip the object"
+            )
+        in_map = f"`__type(value, struct {names[0]});` in the map"
+        return f"say what it carries: --event {name}={names[0]}, or {in_map}"
+
+    def guesses(self, buffer: str, output: Output) -> list[_Guess]:
+        """Return what one output may send; the scores compare within one kind of evidence only."""
+        size = output.size
+        where = output.functions[0] if output.functions else output.section
+        pointed = [
+            _Guess(type_, f"{_say(type_)}, which the global `{variable}` points at", _likeness(buffer, type_))
+            for variable, type_ in self.pointers
+            if size == sizeof(type_)
+        ]
+        if pointed:
+            return pointed
+        direct = self.source(output)
+        if direct is not None and size in (None, sizeof(direct)):
+            origin = f"the map {output.map_value}" if output.map_value else f"the global `{output.variable}`"
+            return [_Guess(direct, f"{_say(direct)}, which {where} sends from {origin}", 0)]
+        if size is None:
+            only = self.pointers if len(self.pointers) == 1 else ()
+            return [_Guess(t, f"{_say(t)}, which the global `{v}` points at", 0) for v, t in only]
+        return self.by_size(buffer, output, size, where)
+
+    def source(self, output: Output) -> Type | None:
+        """Return the type of the map value or global that is sent as it is."""
+        if output.map_value:
+            type_ = self.map_type(output.map_value, "value")
+        else:
+            type_ = dict(self.globals).get(output.variable) if output.variable else None
+        return self.name_of(named(type_)) if type_ is not None and sizeof(type_) else None
+
+    def by_size(self, buffer: str, output: Output, size: int, where: str) -> list[_Guess]:
+        """Return types of the size that is sent: variables at hand first, then any struct."""
+        sent = f"{where} sends {size} bytes"
+        structs, others = self.variables(output, size)
+        found = [
+            _Guess(
+                named(v.type),
+                f"{_say(named(v.type))}: {sent}, the size of its variable `{v.name}`",
+                self.score(buffer, named(v.type)) + (v.pointer == output.reserved),
+            )
+            for v in structs
+        ]
+        if found:
+            return found
+        if others:
+            names = ", ".join(f"`{v.name}`" for v in others[:3])
+            type_ = others[0].type
+            return [_Guess(type_, f"{_say(type_)}: {sent}, the size of its variable {names}", 0)]
+        for place, types in (("BTF", self.in_btf), ("DWARF", self.in_dwarf)):
+            found = [
+                _Guess(t, f"{_say(t)}: {sent}, the size of this struct in {place}", self.score(buffer, t))
+                for t in types.values()
+                if sizeof(t) == size and self.own(t) and self.may_be_sent(_label(t))
+            ]
+            if found:
+                return found
+        if size in (1, 2, 4, 8):
+            return [_Guess(Int(f"u{8 * size}", size), f"a number: {sent}, and no struct has that size", 0)]
+        return []
+
+    def may_be_sent(self, name: str) -> bool:
+        """Tell whether a struct is more than what a map keeps, whose look-ups would have been seen."""
+        return name not in self.map_types or bool(_EVENTLIKE.search(name))
+
+    def variables(self, output: Output, size: int) -> tuple[list[Local], list[Local]]:
+        """Return structs and others of that size: variables of the sender or, if it has none, its callers."""
+        structs: list[Local] = []
+        others: list[Local] = []
+        for depth, function in enumerate(output.functions):
+            program = depth == len(output.functions) - 1
+            near = [
+                v
+                for v in self.dwarf.locals(function)
+                if sizeof(v.type) == size and not (program and v.parameter)
+            ]
+            structs = structs or [
+                v for v in near if isinstance(named(v.type), Struct) and self.own(named(v.type))
+            ]
+            others = others or [
+                v
+                for v in near
+                if isinstance(strip(v.type), Int | Float | Enum | Array) and v.pointer == output.reserved
+            ]
+        return structs, others
+
+    def score(self, buffer: str, type_: Type) -> int:
+        name = _label(type_)
+        likely = 2 if _EVENTLIKE.search(name) else 0
+        return 2 * _likeness(buffer, type_) + likely - (3 if name in self.map_types else 0)
+
+
+def _label(type_: Type | None) -> str:
+    while isinstance(type_, Array):
+        type_ = type_.element
+    if type_ is None or isinstance(type_, Pointer):
+        return ""
+    return type_.name
+
+
+def _say(type_: Type) -> str:
+    if isinstance(type_, Struct):
+        return f"{'union' if type_.union else 'struct'} {type_.name}".strip()
+    return f"{_say(type_.element)}[{type_.count}]" if isinstance(type_, Array) else _label(type_)
+
+
+def _unknown(name: str, size: int | None) -> str:
+    if size is None:
+        return f"unknown: the size of what is sent to {name} varies"
+    return f"unknown: {size} bytes are sent to {name}, but no type has that size"
+
+
+def _words(name: str) -> set[str]:
+    return {w.removesuffix("s") for w in name.lower().split("_")}
+
+
+def _likeness(buffer: str, type_: Type) -> int:
+    """Return how like a buffer's name a type's is: 2 for a telling word in common, 1 for any."""
+    shared = _words(buffer) & _words(_label(type_))
+    return 2 if shared - _COMMON else int(bool(shared))
+
+
+def _similar(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, 1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def _is_kernel_file(path: str) -> bool:
+    base = path.rpartition("/")[2]
+    return (base.startswith("vmlinux") and base.endswith(".h")) or path.startswith("/usr/include/")

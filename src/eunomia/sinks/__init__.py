@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Sinks: what becomes of rows in the end. One file a sink; :func:`open_sink` finds it by its format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from eunomia.batch import Batch, Schema
+    from eunomia.sinks.writer import Writer
+
+FORMATS = ("table", "json", "csv")
+
+
+class StreamInfo(NamedTuple):
+    """A stream that a sink will see. ``default_columns`` are what a table shows; empty for all not hidden."""
+
+    tracker: str
+    stream: str
+    schema: Schema
+    default_columns: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What its rows are counted under."""
+        return self.tracker, self.stream
+
+
+class Sink(Protocol):
+    """Takes ticks: batches of several streams, drained at about the same time.
+
+    No call blocks the drain; what could not be written is counted by the sink's writer. ``wants`` are the
+    columns that it reads.
+    """
+
+    wants: frozenset[str]
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        """Write a tick's rows, in the order of their times."""
+
+    def flush(self) -> None:
+        """Pass on what waits, as far as that is possible without waiting."""
+
+    def close(self) -> None:
+        """Pass on what waits, for a bounded time, and let go."""
+
+
+def open_sink(
+    kind: str,
+    writer: Writer,
+    streams: Sequence[StreamInfo],
+    columns: Sequence[str] | None = None,
+    color: bool | None = None,
+) -> Sink:
+    """Return a sink of a format, one of :data:`FORMATS`, over a writer.
+
+    ``color`` matters to tables; None leaves it to the terminal and its environment. Raises ValueError for
+    a format or a column that does not exist, with the ones that do.
+    """
+    if kind == "json":
+        from eunomia.sinks.json import JsonSink
+
+        return JsonSink(writer, streams, columns)
+    if kind == "csv":
+        from eunomia.sinks.csv import CsvSink
+
+        return CsvSink(writer, streams, columns)
+    if kind == "table":
+        from eunomia.sinks.table import TableSink
+
+        return TableSink(writer, streams, columns, color)
+    raise ValueError(f"no output format {kind!r}; there are {', '.join(FORMATS)}")

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which columns a sink shows, and the ones that a row's identity gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from eunomia.batch import JOINED, VIRTUAL, Batch
+from eunomia.identity import NOBODY_KNOWS, Identity
+
+if TYPE_CHECKING:
+    from eunomia.batch import Schema
+    from eunomia.sinks import StreamInfo
+
+WHOLE = {noun: tuple(name for name in JOINED if name.startswith(f"{noun}.")) for noun in ("container", "pod")}
+_REMEMBERED = 4096  # identities whose looks are remembered
+
+
+def has(schema: Schema, name: str) -> bool:
+    """Whether a stream of this schema has a column."""
+    return name in schema.fields or name in VIRTUAL or name in JOINED or name in WHOLE
+
+
+def own_columns(schema: Schema) -> list[str]:
+    """Return a stream's own fields, without the one that is its time."""
+    return [name for name in schema.columns if name not in VIRTUAL and name not in JOINED]
+
+
+def checked(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
+    """Return columns without repetition. Raises ValueError for one that no stream has."""
+    chosen = list(dict.fromkeys(columns))
+    valid = union(streams)
+    for name in chosen:
+        if any(has(s.schema, name) for s in streams):
+            continue
+        import difflib
+
+        near = difflib.get_close_matches(name, [*valid, *WHOLE], 1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"no column {name!r}{meant} (there are {', '.join([*valid, *WHOLE])})")
+    if not chosen:
+        raise ValueError(f"no columns given (there are {', '.join([*valid, *WHOLE])})")
+    return chosen
+
+
+def union(streams: Sequence[StreamInfo]) -> list[str]:
+    """Return the columns of all streams: the virtual ones, the fields in order, the joined ones."""
+    own: dict[str, None] = {}
+    for stream in streams:
+        own.update(dict.fromkeys(own_columns(stream.schema)))
+    return [*VIRTUAL, *own, *JOINED]
+
+
+def expanded(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
+    """Return columns with ``container`` and ``pod`` as their members, for sinks that have no objects."""
+    owned = {name for s in streams for name in s.schema.fields}
+    names = [WHOLE[c] if c in WHOLE and c not in owned else (c,) for c in columns]
+    return list(dict.fromkeys(n for group in names for n in group))
+
+
+class Looks:
+    """The columns that identities make, each identity's made once.
+
+    Identities are few objects shared by many rows, so they are told apart by address; those that are
+    remembered are held, so that no other gets the address.
+    """
+
+    def __init__(self, make: Callable[[Identity], tuple[Any, ...]]) -> None:
+        self._make = make
+        self._held: dict[int, Identity] = {}
+        self._columns: list[dict[int, Any]] = [{} for _ in make(NOBODY_KNOWS)]
+
+    def columns(self, batch: Batch) -> list[Iterable[Any]]:
+        """Return the columns of a batch's rows."""
+        identities = batch.identities
+        if not identities:
+            return [repeat(value, batch.count) for value in self._make(NOBODY_KNOWS)]
+        places = list(map(id, identities))
+        distinct = set(places)
+        if not distinct <= self._held.keys():
+            self._learn(identities)
+        found: list[Iterable[Any]] = []
+        for column in self._columns:
+            sample = column[places[0]]
+            if len(distinct) == 1 or all(column[place] is sample for place in distinct):
+                found.append(repeat(sample, batch.count))
+            else:
+                found.append(map(column.__getitem__, places))
+        return found
+
+    def _learn(self, identities: Iterable[Identity]) -> None:
+        if len(self._held) > _REMEMBERED:
+            for known in (self._held, *self._columns):
+                known.clear()
+        for identity in identities:
+            if id(identity) in self._held:
+                continue
+            self._held[id(identity)] = identity
+            for column, value in zip(self._columns, self._make(identity), strict=True):
+                column[id(identity)] = value

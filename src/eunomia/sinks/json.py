@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""JSON: one object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from eunomia.batch import VIRTUAL
+from eunomia.sinks.columns import WHOLE, Looks, checked, has, own_columns
+from eunomia.sinks.escape import escape_json, valid
+from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
+
+if TYPE_CHECKING:
+    from eunomia.batch import Batch, Schema
+    from eunomia.identity import Container, Identity, Pod
+    from eunomia.sinks import StreamInfo
+    from eunomia.sinks.writer import Writer
+
+_WHO = ("container", "pod", "identity")
+
+
+class _Plan:
+    """How one stream's rows are made: the columns in order, and the struct that holds one row."""
+
+    __slots__ = ("columns", "row", "schema")
+
+    def __init__(self, schema: Schema, columns: Sequence[str]) -> None:
+        self.schema = schema
+        self.columns = columns
+        names = [f"c{i}" for i in range(len(columns))]  # a field's own name may be a word of Python's
+        self.row = msgspec.defstruct("Row", names, rename=dict(zip(names, columns, strict=True)), gc=False)
+
+
+class JsonSink:
+    """Writes ``time``, ``tracker``, ``stream``, the fields, ``container``, ``pod`` and ``identity``.
+
+    With ``columns`` only those, in their order; ``container.name`` and its like choose an object's members.
+    """
+
+    def __init__(
+        self, writer: Writer, streams: Sequence[StreamInfo], columns: Sequence[str] | None = None
+    ) -> None:
+        self._writer = writer
+        self._encode = msgspec.json.Encoder().encode_lines
+        self._looks = Looks(self._look)
+        self._members = {noun: tuple(n.partition(".")[2] for n in names) for noun, names in WHOLE.items()}
+        self._chosen: list[str] | None = None
+        if columns is not None:
+            self._chosen = self._choose(checked(columns, streams), streams)
+        self._plans: dict[Key, _Plan] = {s.key: self._plan(s.schema) for s in streams}
+        self.wants = frozenset(name for plan in self._plans.values() for name in plan.columns)
+
+    def _choose(self, columns: list[str], streams: Sequence[StreamInfo]) -> list[str]:
+        """Return keys of the object; members that were asked for by name become their object's."""
+        fields = {name for s in streams for name in s.schema.fields}
+        for noun, names in WHOLE.items():
+            if noun not in columns and any(n in columns and n not in fields for n in names):
+                self._members[noun] = tuple(n.partition(".")[2] for n in columns if n in names)
+        joined = {name: noun for noun, names in WHOLE.items() for name in names if name not in fields}
+        return list(dict.fromkeys(joined.get(name, name) for name in columns))
+
+    def _plan(self, schema: Schema) -> _Plan:
+        if self._chosen is not None:
+            return _Plan(schema, [name for name in self._chosen if has(schema, name)])
+        return _Plan(schema, [*VIRTUAL, *own_columns(schema), *_WHO])
+
+    def _look(self, identity: Identity) -> tuple[Any, ...]:
+        container = self._object("container", identity.container)
+        return container, self._object("pod", identity.pod), identity.state
+
+    def _object(self, noun: str, thing: Container | Pod | None) -> msgspec.Raw | msgspec.UnsetType:
+        if thing is None:
+            return msgspec.UNSET
+        members = {name: valid(getattr(thing, name)) for name in self._members[noun]}
+        return msgspec.Raw(msgspec.json.encode(members))
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        """Write a tick's rows, in the order of their times."""
+        for group in pieces(batches):
+            rows, order = interleave(group, [self._rows(piece) for piece in group])
+            self._writer.write(escape_json(self._encode(rows)), tally(group), order)
+
+    def _rows(self, piece: Piece) -> list[Any]:
+        batch = piece.batch
+        plan = self._plans.get(piece.key)
+        if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
+            plan = self._plans[piece.key] = self._plan(batch.schema)
+        who = dict(zip(_WHO, self._looks.columns(batch), strict=True))
+        columns: list[Iterable[Any]] = []
+        for name in plan.columns:
+            if name == "time":
+                columns.append(piece.times)
+            elif name in batch.schema.fields:
+                columns.append(batch.values(name))
+            elif name in who:
+                columns.append(who[name])
+            else:
+                columns.append(repeat(getattr(batch, name), batch.count))
+        if not columns:
+            return [plan.row() for _ in range(batch.count)]
+        return list(map(plan.row, *columns))
+
+    def flush(self) -> None:
+        """Pass on what waits."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Pass on what waits, for a bounded time, and let go."""
+        self._writer.close()

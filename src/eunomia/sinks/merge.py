@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A tick's batches cut into pieces that fit the processor's caches, in the order of their times."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
+from typing import NamedTuple, TypeVar
+
+from eunomia.batch import Batch
+from eunomia.meaning import Text
+
+# Rows turned into text at a time: thousands of rows' objects at once cost several times as much a row.
+PIECE = 1024
+
+T = TypeVar("T")
+Key = tuple[str, str]
+
+
+class Piece(NamedTuple):
+    """Some rows of a batch, and their times."""
+
+    batch: Batch
+    times: Sequence[str]
+
+    @property
+    def key(self) -> Key:
+        """What its rows are counted under."""
+        return self.batch.tracker, self.batch.stream
+
+
+def pieces(batches: Sequence[Batch], rows: int = PIECE) -> Iterator[list[Piece]]:
+    """Yield groups of pieces; all rows of a group are no later than those of the next.
+
+    A batch is in the order of its times, up to what processors differ in when they write to one ring.
+    """
+    filled = [b for b in batches if b.count]
+    if len(filled) == 1:
+        for start in range(0, filled[0].count, rows):
+            part = _cut(filled[0], start, start + rows)
+            yield [Piece(part, part.values("time"))]
+        return
+    times = [b.values("time") for b in filled]
+    at = [0] * len(filled)
+    while True:
+        left = [i for i, b in enumerate(filled) if at[i] < b.count]
+        if not left:
+            return
+        ends = {i: min(at[i] + rows, filled[i].count) for i in left}
+        first = min(left, key=lambda i: times[i][ends[i] - 1])
+        until = times[first][ends[first] - 1]
+        group = []
+        for i in left:
+            end = ends[i] if i == first else bisect_right(times[i], until, at[i], ends[i])
+            if end > at[i]:
+                group.append(Piece(_cut(filled[i], at[i], end), times[i][at[i] : end]))
+                at[i] = end
+        yield group
+
+
+def _cut(batch: Batch, start: int, end: int) -> Batch:
+    if start == 0 and end >= batch.count:
+        return batch
+    if batch._text is None:
+        batch._text = Text(batch.heap)
+    size = batch.schema.size
+    identities = None if batch.identities is None else batch.identities[start:end]
+    part = batch._like(batch.data[start * size : end * size], batch.heap, identities)
+    part._text = batch._text  # else each piece would decode the whole heap again
+    return part
+
+
+def interleave(group: Sequence[Piece], rows: Sequence[Sequence[T]]) -> tuple[Sequence[T], Sequence[Key]]:
+    """Return what was made of each piece's rows in the order of their times, and whose each is.
+
+    Whose they are is empty where all are of one piece.
+    """
+    if len(group) == 1:
+        return rows[0], ()
+    times = list(chain.from_iterable(piece.times for piece in group))
+    keys = list(chain.from_iterable(repeat(piece.key, len(piece.times)) for piece in group))
+    made = list(chain.from_iterable(rows))
+    order = sorted(range(len(times)), key=times.__getitem__)
+    return [made[i] for i in order], [keys[i] for i in order]
+
+
+def tally(group: Sequence[Piece]) -> dict[Key, int]:
+    """Return the number of rows by stream."""
+    counts: dict[Key, int] = {}
+    for piece in group:
+        counts[piece.key] = counts.get(piece.key, 0) + len(piece.times)
+    return counts

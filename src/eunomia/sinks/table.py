@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tables for people: what streams have in common in columns, the rest of each row as ``name=value``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from eunomia.batch import JOINED, VIRTUAL
+from eunomia.identity import HOST
+from eunomia.sinks.cells import joined_texts, texts
+from eunomia.sinks.columns import Looks, checked, expanded, own_columns
+from eunomia.sinks.escape import escape, escape_all
+from eunomia.sinks.histogram import draw, is_histogram
+from eunomia.sinks.layout import Column, cut_all, cut_to, fill, longest, terminal_size, widths
+from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
+
+if TYPE_CHECKING:
+    from eunomia.batch import Batch, Field, Schema
+    from eunomia.identity import Identity
+    from eunomia.sinks import StreamInfo
+    from eunomia.sinks.writer import Writer
+
+_OFF = "\x1b[0m"
+_BOLD, _DIM, _RED, _CYAN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"
+_STYLES = {"time": _DIM, "container": _CYAN}
+_STYLES_BY_MEANING = {"errno": _RED, "signal": _RED}
+
+_LONG_ONES = 2  # columns of any length that one line has room for
+
+# A word in a command line that could be taken for one of the details behind it.
+_LIKE_A_DETAIL = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+class TableSink:
+    """Writes aligned lines, fitted to a terminal; elsewhere nothing is cut.
+
+    The column ``container`` is a container's name, or the start of its id while the name is not known,
+    ``-`` on the host, ``?`` where nobody knows. With ``columns`` only those are shown.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        streams: Sequence[StreamInfo],
+        columns: Sequence[str] | None = None,
+        color: bool | None = None,
+    ) -> None:
+        self._writer = writer
+        self._terminal = writer.terminal
+        self._color = _wanted(writer.terminal) if color is None else color
+        self._streams = {s.key: s for s in streams}
+        self._looks = Looks(lambda i: (*joined_texts(i), _who(i)))
+        self._histograms = {s.key: [f for f in s.schema.fields.values() if is_histogram(f)] for s in streams}
+        self._details: dict[Key, list[str]] = {}
+        if columns is None:
+            names = self._default(streams)
+        else:
+            names = expanded(checked(columns, streams), streams)
+            self._histograms = {
+                key: [f for f in fields if f.name in names] for key, fields in self._histograms.items()
+            }
+        drawn = {f.name for fields in self._histograms.values() for f in fields}
+        self._columns = [Column(n, _field(n, streams)) for n in names if n not in drawn]
+        self._labels = _labels(streams)
+        for column in self._columns:
+            if column.name == "stream":
+                column.width = max(len(column.header), *map(len, self._labels.values()))
+        self.wants = frozenset(names).union(drawn, *self._details.values())
+        self._since_header = -1  # lines; -1 before the first
+        self._line, self._lines = 0, 0
+        self._measure()
+
+    def _default(self, streams: Sequence[StreamInfo]) -> list[str]:
+        """Return the columns that all streams share; what else each shows becomes its details."""
+        shown = {s.key: _shown(s) for s in streams}
+        lists = list(shown.values())
+        common = [n for n in lists[0] if all(n in other for other in lists)] if lists else []
+        for key, names in shown.items():
+            drawn = {f.name for f in self._histograms[key]}
+            self._details[key] = [n for n in names if n not in common and n not in drawn]
+        if len(streams) == 1:
+            common = _before_long_ones(common, streams[0].schema)
+            self._details[streams[0].key] = [n for n in lists[0] if n not in common and n not in drawn]
+        several = ["stream"] if len(streams) > 1 else []
+        rest = ["details"] if any(self._details.values()) else []
+        return ["time", *several, "container", *common, *rest]
+
+    def _measure(self) -> None:
+        if self._terminal is None:
+            return
+        line, lines = terminal_size(self._terminal)
+        if line != self._line and self._since_header > 0:
+            self._since_header = lines  # headed anew
+        self._line, self._lines = line, lines
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        """Write a tick's rows, in the order of their times."""
+        self._measure()
+        for group in pieces(batches):
+            made = [self._cells(piece) for piece in group]
+            widened = False
+            for i, column in enumerate(self._columns):
+                for cells in made:
+                    if self._terminal is None or not column.flexible:
+                        widened |= column.grow(longest(cells[i]))
+            if widened and self._terminal is not None and self._since_header > 0:
+                self._since_header = self._lines
+            sizes = self._sizes()
+            rows, order = interleave(
+                group,
+                [self._rows(piece, cells, sizes) for piece, cells in zip(group, made, strict=True)],
+            )
+            self._emit(rows, group, order, sizes)
+
+    def _emit(
+        self, rows: Sequence[str], group: Sequence[Piece], order: Sequence[Key], sizes: list[int]
+    ) -> None:
+        if self._since_header < 0:
+            self._writer.start(self._header(sizes))
+            self._since_header = 0
+        if self._terminal is None:
+            self._writer.write("".join(rows).encode("utf-8", "backslashreplace"), tally(group), order)
+            return
+        key = group[0].key
+        page = max(self._lines - 2, 8)
+        at = 0
+        while at < len(rows):
+            if self._since_header >= page:
+                self._writer.write(self._header(sizes), {})
+                self._since_header = 0
+            upto = min(len(rows), at + page - self._since_header)
+            whose = order[at:upto]
+            counts = {k: whose.count(k) for k in set(whose)} if whose else {key: upto - at}
+            text = "".join(rows[at:upto])
+            self._writer.write(text.encode("utf-8", "backslashreplace"), counts, whose)
+            self._since_header += text.count("\n")
+            at = upto
+
+    def _sizes(self) -> list[int]:
+        if self._terminal is not None:
+            return widths(self._columns, self._line)
+        return [c.width for c in self._columns]
+
+    def _overflows(self, sizes: list[int]) -> bool:
+        return self._terminal is not None and sum(sizes) + len(sizes) - 1 > self._line
+
+    def _header(self, sizes: list[int]) -> bytes:
+        cells = [
+            c.header.rjust(w) if c.right else c.header.ljust(w)
+            for c, w in zip(self._columns, sizes, strict=True)
+        ]
+        line = " ".join(cells).rstrip()
+        if self._overflows(sizes):
+            line = cut_to(line, self._line)
+        return f"{_BOLD}{line}{_OFF}\n".encode() if self._color else f"{line}\n".encode()
+
+    def _rows(self, piece: Piece, cells: list[Sequence[str]], sizes: list[int]) -> list[str]:
+        """Return each row's text, with its line's end, and what is drawn below it."""
+        fits = not self._overflows(sizes)
+        filled = []
+        for i, (column, width) in enumerate(zip(self._columns, sizes, strict=True)):
+            last = i == len(self._columns) - 1 and not column.right
+            wide = cells[i]
+            if last and self._terminal is not None:
+                wide = cut_all(wide, width)
+            elif not last:
+                cut = self._terminal is not None and not column.right  # half a number would be a wrong one
+                wide = fill(wide, width, right=column.right, cut=cut)
+            elif column.right:
+                wide = fill(wide, width, right=True, cut=False)
+            if self._color and fits:
+                wide = _styled(wide, column.name, piece.batch.schema.fields.get(column.name))
+            filled.append(wide)
+        lines: Iterable[str] = map(" ".join, zip(*filled, strict=True))
+        if not fits:
+            lines = (cut_to(line, self._line) for line in lines)
+        made = [f"{line.rstrip()}\n" for line in lines]
+        for field in self._histograms.get(piece.key, ()):
+            if field.name in piece.batch.schema.fields:
+                drawn = [draw(slots, escape(field.name)) for slots in piece.batch.values(field.name)]
+                made = [m + "".join(f"{d}\n" for d in ds) for m, ds in zip(made, drawn, strict=True)]
+        return made
+
+    def _cells(self, piece: Piece) -> list[Sequence[str]]:
+        """Return the columns' cells as text, neither cut nor filled."""
+        batch = piece.batch
+        looks = self._looks.columns(batch)
+        who = dict(zip((*JOINED, "container"), looks, strict=True))
+        columns: list[Sequence[str]] = []
+        for name in (c.name for c in self._columns):
+            if name == "time":
+                columns.append([t[11:23] for t in piece.times])
+            elif name == "stream":
+                columns.append([self._labels.get(piece.key, batch.stream)] * batch.count)
+            elif name == "tracker":
+                columns.append([escape(batch.tracker)] * batch.count)
+            elif name == "details":
+                columns.append(self._detail_cells(batch, piece.key, who))
+            elif name in batch.schema.fields:
+                columns.append(_shown_texts(batch.schema.fields[name], batch.values(name)))
+            elif name in who:
+                columns.append([v or "-" for v in who[name]])
+            else:
+                columns.append([""] * batch.count)
+        return columns
+
+    def _detail_cells(self, batch: Batch, key: Key, who: dict[str, Iterable[Any]]) -> list[str]:
+        """Return what went wrong, then the command line, then the rest; what is empty is left out."""
+        columns: list[Iterable[str]] = []
+        fields = batch.schema.fields
+        first = {"errno": 0, "signal": 0, "argv": 1}
+        names = sorted(
+            self._details.get(key, ()), key=lambda n: first.get(fields[n].meaning, 2) if n in fields else 2
+        )
+        for name in names:
+            field = fields.get(name)
+            if field is None:
+                values: Iterable[Any] = who.get(name, repeat("", batch.count))
+                columns.append([f"{name}={_word(v)}" if v else "" for v in values])
+            elif field.meaning == "argv":
+                columns.append(escape_all([" ".join(map(_argument, v)) for v in batch.values(name)]))
+            else:
+                label = name.removesuffix("_ns") if field.meaning == "duration" else name
+                shown = _shown_texts(field, batch.values(name))
+                absent = {"", "false"} if field.meaning == "bool" else {""}
+                columns.append(["" if v in absent else f"{label}={_word(v)}" for v in shown])
+        if not columns:
+            return [""] * batch.count
+        return [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
+
+    def flush(self) -> None:
+        """Show the heading, if nothing was shown yet; pass on what waits."""
+        if self._since_header < 0:
+            self._writer.start(self._header(self._sizes()))
+            self._since_header = 0
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Pass on what waits, for a bounded time, and let go."""
+        self._writer.close()
+
+
+def _wanted(terminal: int | None) -> bool:
+    """Whether colours are welcome; see no-color.org."""
+    return terminal is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _shown(stream: StreamInfo) -> list[str]:
+    """Return the fields of a stream's own that it shows unless told otherwise."""
+    schema = stream.schema
+    if stream.default_columns:
+        own = [*own_columns(schema), *JOINED]
+        always = {"time", "tracker", "stream", "container", "container.name"}
+        return [n for n in stream.default_columns if n not in always and n in own]
+    return [n for n in own_columns(schema) if not schema.fields[n].hidden]
+
+
+def _before_long_ones(names: list[str], schema: Schema) -> list[str]:
+    """Return the columns up to the first long one, if there are more of these than a line has room for."""
+    long = [n for n in names if n in schema.fields and Column(n, schema.fields[n]).flexible]
+    return names[: names.index(long[0])] if len(long) > _LONG_ONES else names
+
+
+def _field(name: str, streams: Sequence[StreamInfo]) -> Field | None:
+    if name in VIRTUAL:
+        return None
+    return next((s.schema.fields[name] for s in streams if name in s.schema.fields), None)
+
+
+def _labels(streams: Sequence[StreamInfo]) -> dict[Key, str]:
+    """Return what the column ``stream`` says: the tracker too where two have streams of one name."""
+    names = [s.stream for s in streams]
+    return {
+        s.key: escape(s.stream if names.count(s.stream) == 1 else f"{s.tracker}/{s.stream}") for s in streams
+    }
+
+
+def _who(identity: Identity) -> str:
+    container = identity.container
+    if container is None:
+        return "-" if identity.state == HOST else "?"
+    name = container.name or container.id[:12] or "?"
+    return escape(f"{identity.pod.name}/{name}" if identity.pod else name)
+
+
+def _shown_texts(field: Field, values: Sequence[Any]) -> Sequence[str]:
+    if field.meaning == "duration":
+        return list(map(duration, values))
+    return list(map(str, texts(field, values)))
+
+
+def duration(nanoseconds: int) -> str:
+    """Return a time span in three or four digits and the unit that fits."""
+    if nanoseconds < 1000:
+        return f"{nanoseconds}ns"
+    value = float(nanoseconds)
+    for unit in ("ns", "us", "ms"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    if value < 100:
+        return f"{value:.3g}s"
+    minutes, seconds = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+def _word(text: str) -> str:
+    """Return a value that cannot be taken for two details."""
+    if " " not in text and "'" not in text:
+        return text
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _argument(text: str) -> str:
+    import shlex
+
+    quoted = shlex.quote(text)
+    return f"'{text}'" if quoted == text and _LIKE_A_DETAIL.match(text) else quoted
+
+
+def _styled(cells: Sequence[str], name: str, field: Field | None) -> Sequence[str]:
+    style = _STYLES.get(name) if field is None else _STYLES_BY_MEANING.get(field.meaning)
+    if not style:
+        return cells
+    return [f"{style}{c}{_OFF}" if c.strip() else c for c in cells]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""From what a user names, a tracker or an object file, to something that can be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eunomia import tracker
+from eunomia.kernel.errors import BadObject
+from eunomia.kernel.loaded import Loaded, load_first
+from eunomia.kernel.spec import Spec
+
+
+class NoSuchTracker(LookupError):
+    """Neither a tracker nor a file; the message says what there is."""
+
+
+class Source:
+    """A named spec, with what its tracker knows of it; ``found`` is None for a stranger's object."""
+
+    def __init__(self, name: str, spec: Spec, found: tracker.Found | None = None) -> None:
+        self.name = name
+        self.spec = spec
+        self.found = found
+        self.variant = ""
+
+    def columns(self, stream: str) -> tuple[str, ...]:
+        """Return what a table shows of a stream by default; empty for all that is not hidden."""
+        return tuple(self.found.tracker.columns.get(stream, ())) if self.found else ()
+
+    def load(self, **options: Any) -> Loaded:
+        """Load and attach it, by the best variant that this kernel has; options as :class:`Loaded` takes."""
+        if self.found is None:
+            return Loaded(self.spec, **options)
+        known = self.found.tracker
+        self.variant, live = load_first(self.spec, known.variants, known.always, **options)
+        return live
+
+
+def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
+    """Return what a word names: a path, where it has a slash or ends in ``.o``, or else a tracker.
+
+    Raises :class:`NoSuchTracker`, :class:`OSError` or :class:`BadObject`.
+    """
+    if "/" in word or word.endswith(".o"):
+        path = Path(word)
+        if path.is_dir():
+            raise BadObject(f"{word}: it is a directory, not a BPF object")
+        spec = Spec.open(path, events)
+        return Source(spec.name, spec)
+    found = tracker.find(word)
+    if found is None:
+        raise NoSuchTracker(_no_such(word))
+    return Source(word, Spec.open(found.object, events), found)
+
+
+def _no_such(word: str) -> str:
+    import difflib
+
+    names = [found.name for found in tracker.every()]
+    close = difflib.get_close_matches(word, names, 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    file = f"; for the object in this directory write ./{word}" if Path(word).is_file() else ""
+    return f"there is no tracker {word!r}: {hint}{file}"

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Which files are opened, by whom, which cannot be, and how long does it take? */
+#include <eunomia/probe.h>
+#include <eunomia/task.h>
+#include <eunomia/text.h>
+
+#define AT_FDCWD -100
+#define PATH_MAX 4096
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_OPEN 2
+#define NR_CREAT 85
+#define NR_OPENAT 257
+#else
+#define NR_OPENAT 56
+#endif
+#define NR_OPENAT2 437
+
+#define CREAT_FLAGS 01101	/* O_CREAT | O_WRONLY | O_TRUNC, as creat(2) has it */
+
+struct open_event {
+	TASK_FIELDS;
+	str_t path doc("path as the program gave it");
+	path_t resolved doc("absolute path of what was opened, inside the container's root; of what would have been, where it failed");
+	open_flags_t flags doc("flags as the program gave them");
+	errno_t errno doc("why it could not be opened; empty where it was");
+	duration_ns_t latency_ns doc("time that the call took");
+	__s32 fd hidden doc("file descriptor; -1 where there is none");
+} doc("a file was opened, or could not be");
+
+STREAM(open, struct open_event, 4 << 20);
+TEXT(open_text);
+
+/* A call that has begun; `start` is 0 where none has. */
+struct open_call {
+	__u64 start;
+	const char *path;
+	__s32 dirfd;
+	__u32 flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct open_call);
+} calls SEC(".maps");
+
+static __always_inline int on_enter(__s32 dirfd, const char *path, __u32 flags)
+{
+	struct open_call *call;
+
+	if (!eunomia_wants(bpf_get_current_cgroup_id()))
+		return 0;
+	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!call) {
+		stream_lost(open);
+		return 0;
+	}
+	call->path = path;
+	call->dirfd = dirfd;
+	call->flags = flags;
+	call->start = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* openat2(2) has its flags in a struct open_how, of which they are the first 64 bits. */
+static __always_inline __u32 how_flags(const void *how)
+{
+	__u64 flags = 0;
+
+	bpf_probe_read_user(&flags, sizeof(flags), how);
+	return flags;
+}
+
+/* Where a relative path starts from: the text of that directory and a slash, before TEXT_MIDDLE. */
+static __always_inline __u32 prepend_directory(struct text *text, const struct task_struct *task, __s32 dirfd,
+					       const struct path *root)
+{
+	struct path path = {};
+
+	if (dirfd == AT_FDCWD) {
+		task_cwd(&path, task);
+	} else {
+		struct file *file = task_file(task, dirfd);
+
+		if (file)
+			file_path(&path, file);
+	}
+	if (!path.mnt)
+		return TEXT_MIDDLE;
+	text->bytes[TEXT_MIDDLE - 1] = '/';
+	return path_prepend(text, TEXT_MIDDLE - 1, &path, root);
+}
+
+static __always_inline int on_exit(long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct open_call *call = bpf_task_storage_get(&calls, task, 0, 0);
+	struct open_event event = {};
+	struct path root, path = {};
+	__u32 start = TEXT_MIDDLE;
+	struct text *text;
+	long size;
+
+	if (!call || !call->start)
+		return 0;
+	text = text_of(&open_text);
+	if (!text)
+		return 0;
+	task_fields(&event, bpf_get_current_cgroup_id());
+	event.latency_ns = event.time - call->start;
+	call->start = 0;
+	event.flags = call->flags;
+	event.errno = ret < 0 ? -ret : 0;
+	event.fd = ret < 0 ? -1 : ret;
+
+	/* read at the end: its page is there now, for the kernel itself has read it */
+	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], PATH_MAX, call->path);
+	if (size < 1)
+		size = 1;
+	task_root(&root, task);
+	if (ret >= 0) {
+		struct file *file = task_file(task, ret);
+
+		if (file) {
+			file_path(&path, file);
+			start = path_prepend(text, TEXT_MIDDLE, &path, &root);
+		}
+	} else if (size > 1 && text->bytes[TEXT_MIDDLE] != '/') {
+		start = prepend_directory(text, task, call->dirfd, &root);
+	}
+	event.path.off = sizeof(event) + TEXT_MIDDLE - start;
+	event.path.len = size - 1;
+	event.resolved.off = sizeof(event);
+	event.resolved.len = TEXT_MIDDLE - start;
+	if (ret < 0)
+		event.resolved.len += event.path.len;
+	stream_text(open, text, &event, start, TEXT_MIDDLE + size - 1);
+	return 0;
+}
+
+#define ENTER(call_, dirfd_, path_, flags_) \
+	SEC("tp/syscalls/sys_enter_" #call_) \
+	int enter_##call_(struct trace_event_raw_sys_enter *ctx) \
+	{ \
+		return on_enter(dirfd_, (const char *)ctx->args[path_], flags_); \
+	} \
+	SEC("tp/syscalls/sys_exit_" #call_) \
+	int exit_##call_(struct trace_event_raw_sys_exit *ctx) \
+	{ \
+		return on_exit(ctx->ret); \
+	}
+
+#if defined(__TARGET_ARCH_x86)
+ENTER(open, AT_FDCWD, 0, ctx->args[1])
+ENTER(creat, AT_FDCWD, 0, CREAT_FLAGS)
+#endif
+ENTER(openat, ctx->args[0], 1, ctx->args[2])
+ENTER(openat2, ctx->args[0], 1, how_flags((const void *)ctx->args[2]))
+
+/* For kernels that have no tracepoint for each system call (CONFIG_FTRACE_SYSCALLS). */
+
+SEC("raw_tp/sys_enter")
+int BPF_PROG(enter_raw, struct pt_regs *regs, long id)
+{
+	switch (id) {
+#if defined(__TARGET_ARCH_x86)
+	case NR_OPEN:
+		return on_enter(AT_FDCWD, (const char *)SYSCALL_ARG1(regs), SYSCALL_ARG2(regs));
+	case NR_CREAT:
+		return on_enter(AT_FDCWD, (const char *)SYSCALL_ARG1(regs), CREAT_FLAGS);
+#endif
+	case NR_OPENAT:
+		return on_enter(SYSCALL_ARG1(regs), (const char *)SYSCALL_ARG2(regs), SYSCALL_ARG3(regs));
+	case NR_OPENAT2:
+		return on_enter(SYSCALL_ARG1(regs), (const char *)SYSCALL_ARG2(regs),
+				how_flags((const void *)SYSCALL_ARG3(regs)));
+	}
+	return 0;
+}
+
+SEC("raw_tp/sys_exit")
+int BPF_PROG(exit_raw, struct pt_regs *regs, long ret)
+{
+	/* only the calls above leave anything for it to find */
+	return on_exit(ret);
+}

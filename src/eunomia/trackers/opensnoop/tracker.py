@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What BTF does not know of this tracker."""
+
+import os
+
+from eunomia.tracker import Tracker, Variant
+
+# open(2) and creat(2) are not to be had on arm64: openat(2) is all there is.
+_CALLS = ("open", "creat", "openat", "openat2") if os.uname().machine == "x86_64" else ("openat", "openat2")
+
+TRACKER = Tracker(
+    title="Which files are opened, by whom, which cannot be, and how long does it take?",
+    variants=(
+        Variant("tp", tuple(f"{when}_{call}" for call in _CALLS for when in ("enter", "exit"))),
+        Variant("raw_tp", ("enter_raw", "exit_raw")),
+    ),
+    columns={"open": ("pid", "uid", "comm", "errno", "latency_ns", "flags", "resolved")},
+)

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Which programs start, who starts them, and how do they end? */
+#include <eunomia/probe.h>
+#include <eunomia/task.h>
+#include <eunomia/text.h>
+
+#define ARGV_MAX 8192		/* bytes of argv kept, NULs included */
+#define FAILED_ARGS 64		/* arguments kept of an exec that failed ... */
+#define ARGUMENT_MAX 1024	/* ... and bytes of each */
+
+struct exec_event {
+	TASK_FIELDS;
+	PARENT_FIELDS;
+	path_t exe doc("the program file, inside the container's root; as asked for where the exec failed");
+	argv_t argv doc("arguments, the program's name first");
+	bool argv_cut doc("whether argv is longer than what is shown");
+	path_t cwd doc("working directory, inside the container's root");
+	errno_t errno doc("why the exec failed; empty where it did not");
+	NAMESPACE_FIELDS;
+} doc("a program was started, or could not be");
+
+struct fork_event {
+	TASK_FIELDS;
+	PARENT_FIELDS;
+	pid_t child_pid doc("process id of the new process, as the host sees it");
+	NAMESPACE_FIELDS;
+} doc("a process was made; threads are not shown");
+
+struct exit_event {
+	TASK_FIELDS;
+	PARENT_FIELDS;
+	__u32 exit_code doc("status that the process gave to exit(), 0 to 255");
+	signal_t signal doc("signal that killed it; empty for none");
+	duration_ns_t duration_ns doc("time since it was forked");
+	NAMESPACE_FIELDS;
+} doc("a process ended, with the last of its threads");
+
+STREAM(exec, struct exec_event, 1 << 20);
+STREAM(fork, struct fork_event, 512 << 10);
+STREAM(exit, struct exit_event, 512 << 10);
+TEXT(exec_text);
+TEXT(failed_text);
+
+static __always_inline void exec_fields(struct exec_event *event, struct task_struct *task, __u64 cgroup)
+{
+	task_fields(event, cgroup);
+	parent_fields(event, task);
+	namespace_fields(event, task);
+}
+
+static __always_inline int on_exec(struct task_struct *task)
+{
+	__u64 cgroup = bpf_get_current_cgroup_id(), size;
+	struct exec_event event = {};
+	struct path root, path;
+	struct text *text;
+	unsigned long start;
+	__u32 cwd, exe, end = TEXT_MIDDLE;
+
+	if (!eunomia_wants(cgroup))
+		return 0;
+	text = text_of(&exec_text);
+	if (!text)
+		return 0;
+	exec_fields(&event, task, cgroup);
+	task_root(&root, task);
+	task_cwd(&path, task);
+	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
+	file_path(&path, BPF_CORE_READ(task, mm, exe_file));
+	exe = path_prepend(text, cwd, &path, &root);
+
+	start = BPF_CORE_READ(task, mm, arg_start);
+	size = BPF_CORE_READ(task, mm, arg_end) - start;
+	if (size > ARGV_MAX) {
+		size = ARGV_MAX;
+		event.argv_cut = true;
+	}
+	if (bpf_probe_read_user(&text->bytes[TEXT_MIDDLE], size, (void *)start))
+		event.argv_cut = true;	/* paged out: not there, and said so */
+	else
+		end += size;
+
+	event.exe.off = sizeof(event);
+	event.exe.len = cwd - exe;
+	event.cwd.off = event.exe.off + event.exe.len;
+	event.cwd.len = TEXT_MIDDLE - cwd;
+	event.argv.off = event.cwd.off + event.cwd.len;
+	event.argv.len = end - TEXT_MIDDLE;
+	stream_text(exec, text, &event, exe, end);
+	return 0;
+}
+
+/* The walk's place in the map serves here too; no path is walked any more. */
+struct argv_copy {
+	struct text *text;
+	const char *const *argv;
+	bool cut;
+};
+
+static long copy_argument(__u32 index, struct argv_copy *copy)
+{
+	__u64 at = copy->text->walk.at;
+	const char *argument = NULL;
+	long size;
+
+	if (bpf_probe_read_user(&argument, sizeof(argument), &copy->argv[index]) || !argument)
+		return 1;
+	if (index == FAILED_ARGS || at < TEXT_MIDDLE || at > TEXT_MIDDLE + TEXT_TAIL - ARGUMENT_MAX) {
+		copy->cut = true;
+		return 1;
+	}
+	size = bpf_probe_read_user_str(&copy->text->bytes[at], ARGUMENT_MAX, argument);
+	if (size < 0 || size == ARGUMENT_MAX)
+		copy->cut = true;
+	if (size < 0)
+		return 1;
+	copy->text->walk.at = at + size;
+	return 0;
+}
+
+/* An exec that failed leaves its arguments where the caller had them. */
+static __always_inline int on_failed_exec(long ret, bool at)
+{
+	struct task_struct *task = (void *)bpf_get_current_task_btf();
+	__u64 cgroup = bpf_get_current_cgroup_id();
+	struct exec_event event = {};
+	struct argv_copy copy = {};
+	struct path root, path;
+	struct pt_regs *regs;
+	struct text *text;
+	const char *name;
+	__u32 cwd, end;
+	long size;
+
+	if (ret >= 0 || !eunomia_wants(cgroup))
+		return 0;
+	text = text_of(&failed_text);
+	if (!text)
+		return 0;
+	exec_fields(&event, task, cgroup);
+	event.errno = -ret;
+	task_root(&root, task);
+	task_cwd(&path, task);
+	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
+
+	regs = (void *)bpf_task_pt_regs(task);
+	name = (void *)(at ? SYSCALL_ARG2(regs) : SYSCALL_ARG1(regs));
+	copy.argv = (void *)(at ? SYSCALL_ARG3(regs) : SYSCALL_ARG2(regs));
+	copy.text = text;
+	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], 4096, name);
+	if (size < 0)
+		size = 0;
+	text->walk.at = TEXT_MIDDLE + size;
+	bpf_loop(FAILED_ARGS + 1, copy_argument, &copy, 0);
+	end = text->walk.at;
+
+	event.argv_cut = copy.cut;
+	event.cwd.off = sizeof(event);
+	event.cwd.len = TEXT_MIDDLE - cwd;
+	event.exe.off = event.cwd.off + event.cwd.len;
+	event.exe.len = size ? size - 1 : 0;
+	event.argv.off = event.exe.off + size;
+	event.argv.len = end - TEXT_MIDDLE - size;
+	stream_text(exec, text, &event, cwd, end);
+	return 0;
+}
+
+static __always_inline int on_fork(struct task_struct *parent, struct task_struct *child)
+{
+	__u64 cgroup = bpf_get_current_cgroup_id();
+	struct fork_event event = {};
+
+	event.child_pid = BPF_CORE_READ(child, tgid);
+	if (event.child_pid == BPF_CORE_READ(parent, tgid))
+		return 0;	/* a thread */
+	if (!eunomia_wants(cgroup))
+		return 0;
+	task_fields(&event, cgroup);
+	parent_fields(&event, parent);
+	namespace_fields(&event, parent);
+	stream_output(fork, &event, sizeof(event));
+	return 0;
+}
+
+static __always_inline int on_exit(struct task_struct *task)
+{
+	__u64 cgroup = bpf_get_current_cgroup_id();
+	struct task_struct *leader;
+	struct exit_event event = {};
+	int status;
+
+	if (BPF_CORE_READ(task, signal, live.counter))
+		return 0;	/* other threads live on */
+	if (!eunomia_wants(cgroup))
+		return 0;
+	task_fields(&event, cgroup);
+	parent_fields(&event, task);
+	namespace_fields(&event, task);
+	leader = BPF_CORE_READ(task, group_leader);
+	status = BPF_CORE_READ(task, signal, group_exit_code);
+	if (!status)
+		status = BPF_CORE_READ(leader, exit_code);
+	event.exit_code = status >> 8 & 0xff;
+	event.signal = status & 0x7f;
+	event.duration_ns = event.time - BPF_CORE_READ(leader, start_time);
+	stream_output(exit, &event, sizeof(event));
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec_btf, struct task_struct *task)
+{
+	return on_exec(task);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(fork_btf, struct task_struct *parent, struct task_struct *child)
+{
+	return on_fork(parent, child);
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exit_btf, struct task_struct *task)
+{
+	return on_exit(task);
+}
+
+SEC("raw_tp/sched_process_exec")
+int BPF_PROG(exec_raw, struct task_struct *task)
+{
+	return on_exec(task);
+}
+
+SEC("raw_tp/sched_process_fork")
+int BPF_PROG(fork_raw, struct task_struct *parent, struct task_struct *child)
+{
+	return on_fork(parent, child);
+}
+
+SEC("raw_tp/sched_process_exit")
+int BPF_PROG(exit_raw, struct task_struct *task)
+{
+	return on_exit(task);
+}
+
+SEC("tp/syscalls/sys_exit_execve")
+int failed_execve(struct trace_event_raw_sys_exit *ctx)
+{
+	return on_failed_exec(ctx->ret, false);
+}
+
+SEC("tp/syscalls/sys_exit_execveat")
+int failed_execveat(struct trace_event_raw_sys_exit *ctx)
+{
+	return on_failed_exec(ctx->ret, true);
+}

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What BTF does not know of this tracker."""
+
+from eunomia.tracker import Tracker, Variant
+
+TRACKER = Tracker(
+    title="Which programs start, who starts them, and how do they end?",
+    variants=(
+        Variant("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
+        Variant("raw_tp", ("exec_raw", "fork_raw", "exit_raw")),
+    ),
+    always=("failed_execve", "failed_execveat"),
+    columns={
+        "exec": ("pid", "ppid", "uid", "comm", "argv", "cwd", "errno"),
+        "fork": ("pid", "ppid", "uid", "comm", "child_pid"),
+        "exit": ("pid", "ppid", "uid", "comm", "exit_code", "signal", "duration_ns"),
+    },
+)

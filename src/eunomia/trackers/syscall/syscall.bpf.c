@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Which system calls does each process make, how many of them fail, and what time do they take? */
+#include <eunomia/probe.h>
+#include <eunomia/task.h>
+
+#define MAX_ERRNO 4095
+
+struct syscall_key {
+	cgroup_id_t cgroup_id hidden doc("cgroup (v2) of the process");
+	pid_t pid doc("process id, as the host sees it");
+	syscall_t syscall doc("name of the system call");
+};
+
+struct syscall_value {
+	char comm[16] doc("command name of the thread that made the first of these calls");
+	__u64 count doc("calls that ended in the interval");
+	__u64 errors doc("of them, calls that returned an error");
+	duration_ns_t total_ns doc("time that all of them took together");
+} doc("system calls of one kind that a process made in an interval");
+
+TABLE(syscall, struct syscall_key, struct syscall_value, 65536);
+
+struct call {
+	__u64 start;	/* 0 where none has begun */
+	__u32 syscall;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+static __always_inline int on_enter(long id)
+{
+	struct call *call;
+
+	if (!eunomia_wants(bpf_get_current_cgroup_id()))
+		return 0;
+	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!call) {
+		stream_lost(syscall);
+		return 0;
+	}
+	call->syscall = id;
+	call->start = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline struct syscall_value *make_entry(void *table, struct syscall_key *key)
+{
+	struct syscall_value fresh = {};
+
+	bpf_get_current_comm(fresh.comm, sizeof(fresh.comm));
+	/* another thread may have been faster: then its entry is the one */
+	bpf_map_update_elem(table, key, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(table, key);
+}
+
+static __always_inline int on_exit(long ret)
+{
+	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), 0, 0);
+	struct syscall_value *value;
+	struct syscall_key key = {};
+	__u64 duration;
+	__u32 zero = 0;
+	void *table;
+
+	if (!call || !call->start)
+		return 0;
+	duration = bpf_ktime_get_ns() - call->start;
+	call->start = 0;
+	key.cgroup_id = bpf_get_current_cgroup_id();
+	key.pid = bpf_get_current_pid_tgid() >> 32;
+	key.syscall = call->syscall;
+	table = bpf_map_lookup_elem(&syscall, &zero);
+	if (!table)
+		return 0;
+	value = bpf_map_lookup_elem(table, &key);
+	if (!value)
+		value = make_entry(table, &key);
+	if (!value) {
+		stream_lost(syscall);	/* the table is full */
+		return 0;
+	}
+	__sync_fetch_and_add(&value->count, 1);
+	__sync_fetch_and_add(&value->total_ns, duration);
+	if (ret < 0 && ret >= -MAX_ERRNO)
+		__sync_fetch_and_add(&value->errors, 1);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(enter_btf, struct pt_regs *regs, long id)
+{
+	return on_enter(id);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(exit_btf, struct pt_regs *regs, long ret)
+{
+	return on_exit(ret);
+}
+
+SEC("raw_tp/sys_enter")
+int BPF_PROG(enter_raw, struct pt_regs *regs, long id)
+{
+	return on_enter(id);
+}
+
+SEC("raw_tp/sys_exit")
+int BPF_PROG(exit_raw, struct pt_regs *regs, long ret)
+{
+	return on_exit(ret);
+}

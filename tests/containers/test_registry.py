@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The registry as records and time reach it, with data roots made here."""
+
+import pytest
+
+from eunomia.containers.docker import DataRoot, Docker
+from eunomia.containers.registry import DEADLINE, GRACE, Registry
+from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container
+from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
+
+NS = 1_000_000_000
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def registry(tmp_path, clock):
+    (tmp_path / "cgroup").mkdir()
+    return Registry([Docker([DataRoot("/", str(tmp_path))])], mount=str(tmp_path / "cgroup"), clock=clock)
+
+
+def tick_until(registry, clock, seconds):
+    end = clock.now + int(seconds * NS)
+    while (due := registry.next_deadline()) is not None and due <= end:
+        clock.now = max(clock.now, due)
+        registry.tick(clock.now)
+    clock.now = end
+
+
+def test_a_container_is_resolved_the_moment_its_cgroup_is_made(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}"))])
+    assert registry[7] == (RESOLVED, Container(WEB, "web", "shop/web:1.2", "docker"), None)
+
+
+def test_cgroups_in_a_container_share_its_identity(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}"), (8, f"/docker/{WEB}/init.scope"))])
+    assert registry[8] == registry[7]
+
+
+def test_other_cgroups_are_the_hosts(registry):
+    registry.feed([batch("made", (7, "/process_api/b1987532810a3f375b3536514677d0b5"), (8, "/docker"))])
+    assert registry[7] == registry[8] == ON_HOST
+
+
+def test_a_column_is_joined_through_getitem(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}"), (8, "/x"))])
+    states = [i.state for i in map(registry.__getitem__, [7, 8, 9, 7])]
+    assert states == [RESOLVED, "host", UNKNOWN, RESOLVED]
+
+
+def test_ids_of_v1_hierarchies_are_not_taken_for_those_of_v2(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}"), hierarchy=3)])
+    assert registry[7] == NOBODY_KNOWS
+
+
+def test_a_container_that_docker_does_not_know_is_pending_and_then_unknown_but_never_without_its_id(
+    registry, clock
+):
+    registry.feed([batch("made", (7, f"/docker/{WEB}"))])
+    assert registry[7] == (PENDING, Container(WEB, runtime="docker"), None)
+    tick_until(registry, clock, DEADLINE / NS - 0.5)
+    assert registry[7].state == PENDING
+    tick_until(registry, clock, 1)
+    assert registry[7] == (UNKNOWN, Container(WEB, runtime="docker"), None)
+    assert registry.next_deadline() is None
+
+
+def test_a_bare_id_that_no_runtime_knows_is_the_hosts(registry, clock):
+    registry.feed([batch("made", (7, f"/foo/{WEB}"))])
+    assert registry[7] == ON_HOST
+    tick_until(registry, clock, 10)
+    assert registry[7] == ON_HOST
+    assert registry.next_deadline() is None
+
+
+def test_a_bare_id_below_a_custom_parent_is_a_container_where_docker_knows_it(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/foo/{WEB}"), (8, f"/foo/{WEB}/sub"))])
+    assert (registry[7].container.name, registry[8].container.name) == ("web", "web")
+
+
+@pytest.mark.parametrize("path", [f"/docker/{WEB}", f"/foo/{WEB}"])
+def test_metadata_written_late_is_picked_up_soon(tmp_path, registry, clock, path):
+    registry.feed([batch("made", (7, path))])
+    tick_until(registry, clock, 0.5)
+    write_config(tmp_path, WEB)
+    tick_until(registry, clock, 0.03)
+    assert registry[7].container.name == "web"
+    assert registry.next_deadline() is None
+
+
+def test_metadata_being_rewritten_is_read_when_it_is_whole(tmp_path, registry, clock):
+    write_config(tmp_path, WEB, b'{"ID": "a1a1')
+    registry.feed([batch("made", (7, f"/foo/{WEB}"))])
+    assert registry[7] == (PENDING, Container(WEB, runtime="docker"), None)
+    write_config(tmp_path, WEB)
+    tick_until(registry, clock, 0.03)
+    assert registry[7].state == RESOLVED
+
+
+def test_the_innermost_container_has_the_row_and_its_parents_are_known(tmp_path, registry):
+    write_config(tmp_path, WEB, Name="/outer")
+    write_config(tmp_path, INNER, Name="/inner", ID=INNER)
+    registry.feed([batch("made", (7, f"/docker/{WEB}/docker/{INNER}/init.scope"))])
+    assert registry[7].container.name == "inner"
+    assert [i.container.name for i in registry.parents(7)] == ["outer"]
+
+
+def test_an_id_like_name_in_a_container_stays_that_containers(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}/jobs/{DB}"))])
+    assert registry[7].container.name == "web"
+
+
+def test_a_removed_cgroup_is_remembered_while_its_events_may_be_under_way(tmp_path, registry, clock):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}")), batch("removed", (7, f"/docker/{WEB}"))])
+    tick_until(registry, clock, GRACE / NS - 0.1)
+    assert registry[7].container.name == "web"
+    tick_until(registry, clock, 0.2)
+    assert 7 not in registry
+    assert registry[7] == NOBODY_KNOWS
+
+
+def test_a_cgroup_heard_of_only_when_it_is_removed_is_resolved_and_does_not_rise_again(
+    tmp_path, registry, clock
+):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("removed", (7, f"/docker/{WEB}"))])
+    assert registry[7].container.name == "web"
+    registry.feed([batch("made", (7, f"/docker/{WEB}"))])
+    tick_until(registry, clock, 11)
+    assert 7 not in registry
+
+
+def test_a_container_that_is_removed_from_disk_keeps_its_name(tmp_path, registry, clock):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}"))])
+    (tmp_path / "containers" / WEB / "config.v2.json").unlink()
+    registry.recheck()
+    tick_until(registry, clock, 6)
+    assert registry[7].container.name == "web"
+
+
+def test_a_restarted_container_has_its_new_name(tmp_path, registry):
+    path = f"/docker/{WEB}"
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, path)), batch("removed", (7, path))])
+    write_config(tmp_path, WEB, Name="/renamed")
+    registry.feed([batch("made", (8, path))])
+    assert registry[8].container.name == "renamed"
+
+
+def test_a_rename_is_seen_by_recheck(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}"))])
+    write_config(tmp_path, WEB, Name="/renamed")
+    registry.recheck()
+    assert registry[7].container.name == "renamed"
+
+
+def test_what_runs_already_is_found_by_walking_and_500_take_well_under_two_seconds(tmp_path, registry):
+    import time
+
+    ids = {}
+    for i in range(500):
+        container_id = f"{i:064x}"
+        write_config(tmp_path, container_id, ID=container_id, Name=f"/c{i}")
+        directory = tmp_path / "cgroup" / "docker" / container_id
+        directory.mkdir(parents=True)
+        ids[directory.stat().st_ino] = f"c{i}"
+    begun = time.perf_counter()
+    registry.start()
+    assert time.perf_counter() - begun < 1
+    assert {i: registry[i].container.name for i in ids} == ids
+
+
+def test_a_cgroup_whose_record_was_lost_is_found_by_walking_again_at_most_five_times_a_second(
+    tmp_path, registry, clock
+):
+    write_config(tmp_path, WEB)
+    registry.start()
+    directory = tmp_path / "cgroup" / "docker" / WEB
+    directory.mkdir(parents=True)
+    assert registry[directory.stat().st_ino] == NOBODY_KNOWS
+    clock.wait(0.2)
+    assert registry[directory.stat().st_ino].container.name == "web"
+
+
+def test_a_cgroup_whose_removal_was_lost_is_forgotten_when_the_tree_is_walked(tmp_path, registry, clock):
+    directory = tmp_path / "cgroup" / "x"
+    directory.mkdir()
+    cgroup_id = directory.stat().st_ino
+    registry.start()
+    assert registry[cgroup_id] == ON_HOST
+    directory.rmdir()
+    clock.wait(1)
+    assert registry[0] == NOBODY_KNOWS
+    tick_until(registry, clock, 11)
+    assert cgroup_id not in registry
+
+
+def test_memory_stays_bounded_when_every_removal_is_lost(registry, clock):
+    for n in range(60):
+        registry.feed([batch("made", *((1000 * n + i, f"/x/{n}-{i}") for i in range(1000)))])
+        registry.tick(clock.wait(1))
+    tick_until(registry, clock, 11)
+    assert len(registry) < 10_000
+
+
+def test_subscribers_hear_of_all_that_is_and_of_each_change(tmp_path, registry, clock):
+    heard = []
+    registry.feed([batch("made", (7, "/x"))])
+    registry.subscribe(
+        lambda cgroup_id, identity, path: heard.append((cgroup_id, identity and identity.state, path))
+    )
+    registry.feed([batch("made", (8, f"/docker/{WEB}"))])
+    write_config(tmp_path, WEB)
+    tick_until(registry, clock, 0.1)
+    registry.feed([batch("removed", (8, f"/docker/{WEB}"))])
+    path = f"/docker/{WEB}"
+    assert heard == [(7, "host", "/x"), (8, PENDING, path), (8, RESOLVED, path), (8, None, path)]
+
+
+def test_without_a_v2_hierarchy_nobody_knows(tmp_path):
+    registry = Registry([], mount=str(tmp_path / "absent"))
+    registry.start()
+    assert registry[1] == NOBODY_KNOWS

@@ -117,7 +117,8 @@ HIST = make_stream("biolatency/io", dev="", slots="slots")
 # What a container can put into a name, a path or an argument.
 HOSTILE = [
     b"\x1b[2J\x1b[1;31mroot", b"a\nb", b"a\r\nb", b'say "hi", \'you\'', b"\xff\xfe", "\u009b31m".encode(),
-    "\u202egnp.exe".encode(), b"x" * 10_000, "日本語のファイル".encode(), b"\x7f\x08\x08", "a\u2028b".encode(),
+    "\u202egnp.exe".encode(), b"x" * 10_000, "日本語のファイル".encode(), b"\x7f\x08\x08",
+    "a\u2028b".encode(),
     "\u2066x\u2069".encode(), b"=1+1", b"a,b", b"", b"\t", "é\u0301".encode(), "\U0001f980".encode(), b"\\",
 ]  # fmt: skip
 

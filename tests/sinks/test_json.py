@@ -16,8 +16,8 @@ def test_an_event_is_one_flat_object_with_its_container(sample, written):
     writer = written("json", [sample.OPEN], [sample.batch(sample.OPEN, [row], [sample.WEB])])
     (event,) = lines(writer)
     assert list(event) == [
-        "time", "tracker", "stream", "cgroup_id", "pid", "tid", "ppid", "uid", "comm", "path", "resolved", "flags",
-        "errno", "latency_ns", "container", "identity",
+        "time", "tracker", "stream", "cgroup_id", "pid", "tid", "ppid", "uid", "comm", "path", "resolved",
+        "flags", "errno", "latency_ns", "container", "identity",
     ]  # fmt: skip
     assert event["time"] == "2026-11-23T20:05:29.000000005Z"
     assert (event["errno"], event["path"], event["identity"]) == ("ENOENT", "x", "resolved")

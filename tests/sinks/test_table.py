@@ -2,6 +2,7 @@
 import re
 
 import pytest
+
 from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import cut_to, measure
 from eunomia.sinks.table import duration

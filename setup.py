@@ -84,7 +84,8 @@ def probe_flags() -> list[str]:
     multiarch = Path("/usr/include", sysconfig.get_config_var("MULTIARCH") or "")
     return [
         # -Wno-unused-parameter: BPF_PROG() names every argument
-        *("-O2", "-g", "-ffreestanding", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-target", "bpf", "-mcpu=v3"),
+        *("-O2", "-g", "-ffreestanding", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"),
+        *("-target", "bpf", "-mcpu=v3"),
         *(f"-D__TARGET_ARCH_{ARCHITECTURES[machine]}", f"-I{HEADERS}", "-isystem", str(multiarch)),
     ]
 
@@ -146,6 +147,10 @@ class BuildProbes(Command):
 
 class Build(build):
     sub_commands = [("build_probes", None), *build.sub_commands]  # noqa: RUF012
+
+    def run(self) -> None:
+        shutil.rmtree(self.build_lib, ignore_errors=True)  # else a file that was removed stays in the wheel
+        super().run()
 
 
 class BuildPy(build_py):

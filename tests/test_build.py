@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def build(tree: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def build(
+    tree: Path, command: str = "build_probes", **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "setup.py", "-q", "build_probes"],
+        [sys.executable, "setup.py", "-q", command],
         cwd=tree, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -69,6 +72,24 @@ def test_an_object_keeps_its_btf_and_loses_its_dwarf(tree: Path):
     sections = subprocess.run([readelf, "-S", made], capture_output=True, text=True, check=True).stdout
     assert " .BTF " in sections
     assert ".debug_info" not in sections
+
+
+def test_a_wheel_carries_objects_and_headers_but_neither_c_nor_tests_nor_what_was_removed(tree: Path):
+    (tree / "README.md").touch()
+    (tree / "LICENSE").touch()
+    (tree / "src/eunomia/trackers/a/tracker.py").touch()
+    (tree / "src/eunomia/trackers/a/test_a.py").touch()
+    build(tree, "bdist_wheel")
+    (tree / "src/eunomia/trackers/a/tracker.py").unlink()
+    (tree / "src/eunomia/trackers/a/renamed.py").touch()
+    assert build(tree, "bdist_wheel").returncode == 0
+    [wheel] = tree.glob("dist/*.whl")
+    assert "-cp311-abi3-linux_" in wheel.name
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("eunomia/")}
+    headers = {f"eunomia/bpf/eunomia/{h.name}" for h in (ROOT / "src/eunomia/bpf/eunomia").iterdir()}
+    module = {"eunomia/_native.abi3.so"}
+    trackers = {f"eunomia/trackers/{name}" for name in ("a/a.bpf.o", "a/renamed.py", "b/b.bpf.o")}
+    assert names == headers | module | trackers
 
 
 @pytest.mark.parametrize("bad", ["int broken(", "static int unused(void) { return 0; }"])

@@ -16,7 +16,9 @@ from eunomia.sinks.writer import Writer
 
 T0 = 1_795_464_329_000_000_000  # 2026-11-23T20:05:29Z
 WEB = Identity(RESOLVED, Container("4f" * 32, "web", "nginx:1.27", "docker"))
-SHOP = Identity(RESOLVED, Container("5a" * 32, "cart", "shop:2", "containerd"), Pod("shop-7d9", "prod", "u-1"))
+SHOP = Identity(
+    RESOLVED, Container("5a" * 32, "cart", "shop:2", "containerd"), Pod("shop-7d9", "prod", "u-1")
+)
 STARTING = Identity(PENDING, Container("ab" * 32))
 
 CODES = {
@@ -115,7 +117,8 @@ HIST = make_stream("biolatency/io", dev="", slots="slots")
 # What a container can put into a name, a path or an argument.
 HOSTILE = [
     b"\x1b[2J\x1b[1;31mroot", b"a\nb", b"a\r\nb", b'say "hi", \'you\'', b"\xff\xfe", "\u009b31m".encode(),
-    "\u202egnp.exe".encode(), b"x" * 10_000, "日本語のファイル".encode(), b"\x7f\x08\x08", "a\u2028b".encode(),
+    "\u202egnp.exe".encode(), b"x" * 10_000, "日本語のファイル".encode(), b"\x7f\x08\x08",
+    "a\u2028b".encode(),
     "\u2066x\u2069".encode(), b"=1+1", b"a,b", b"", b"\t", "é\u0301".encode(), "\U0001f980".encode(), b"\\",
 ]  # fmt: skip
 
@@ -170,7 +173,9 @@ def process_tick():
         {"time": T0 + 5_000_000, "pid": 4250, "tid": 4250, "ppid": 1, "uid": 1000, "comm": b"bash",
          "exe": b"/usr/bin/lss", "argv": [b"lss", b"LD_PRELOAD=x"], "cwd": b"/home/a b", "errno": -2},
     ]  # fmt: skip
-    fork_rows = [{"time": T0 + 500_000, "pid": 4200, "tid": 4200, "ppid": 1, "comm": b"sh", "child_pid": 4242}]
+    fork_rows = [
+        {"time": T0 + 500_000, "pid": 4200, "tid": 4200, "ppid": 1, "comm": b"sh", "child_pid": 4242}
+    ]
     exit_rows = [
         {"time": T0 + 1_300_000_000, "pid": 4242, "tid": 4242, "ppid": 4200, "comm": b"nginx", "exit_code": 1,
          "duration_ns": 1_299_000_000},

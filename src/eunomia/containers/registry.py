@@ -25,7 +25,8 @@ EAGER = 1_000_000_000  # how long it is asked often
 EAGER_PAUSE = 20_000_000
 PAUSE = 200_000_000
 GRACE = 10_000_000_000  # how long a removed cgroup is remembered: its events may still be in a ring
-WALK_PAUSE = 200_000_000  # between two walks of the tree because of an unheard-of id
+WALK_PAUSE = 200_000_000  # between two walks of the tree because of an unheard-of id, at least
+WALK_SHARE = 20  # they take at most one part in this of the time
 
 ASKED_AT_ONCE = 256  # containers asked for in one tick
 ROOM = 8192  # cgroups remembered before it is checked which of them still exist
@@ -82,12 +83,13 @@ class Registry(dict[int, Identity]):
         self._leaving: deque[tuple[int, int]] = deque()  # when to forget which cgroup
         self._subscribers: list[Subscriber] = []
         self._walked: int | None = None
+        self._pause = WALK_PAUSE
         self._room = ROOM
 
     def __missing__(self, cgroup_id: int) -> Identity:
         """Look through the tree, not too often, for an id that no record told of."""
         now = self._clock()
-        if self._walked is None or now - self._walked >= WALK_PAUSE:
+        if self._walked is None or now - self._walked >= self._pause:
             self._walk(now)
         return self.get(cgroup_id, NOBODY_KNOWS)
 
@@ -187,6 +189,7 @@ class Registry(dict[int, Identity]):
         for cgroup_id in before:
             if cgroup_id not in seen:
                 self._remove(cgroup_id, now)
+        self._pause = max(WALK_PAUSE, WALK_SHARE * (self._clock() - now))
 
     def _add(self, cgroup_id: int, path: str, now: int) -> None:
         if cgroup_id in self._cgroups:

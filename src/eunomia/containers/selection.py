@@ -49,6 +49,10 @@ class Selection:
         lowered = (name.lower() for name in wanted)
         self._prefixes = tuple(n for n in lowered if len(n) >= _SHORTEST_ID and not n.strip(_DIGITS))
 
+    def follow(self, added: Callable[[int], None], removed: Callable[[int], None]) -> None:
+        """Set what is called with each cgroup id that enters and leaves :attr:`ids` from now on."""
+        self._added, self._removed = added, removed
+
     def __call__(self, cgroup_id: int, identity: Identity | None, path: str) -> None:
         """Take what the registry tells its subscribers."""
         if identity is not None and self.holds(identity):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
@@ -66,12 +66,13 @@ class Loaded:
         ring_size: int | None = None,
         share: Mapping[str, int] | None = None,
         targets: Mapping[str, str] | None = None,
+        ready: Callable[[Loaded], None] | None = None,
     ) -> None:
         """Load a spec's programs, all or those named, and attach them.
 
         ``set_`` gives settings, ``ring_size`` the bytes of each ring (a power of two), ``share`` the
         descriptors of maps to be used in place of the object's own, ``targets`` what to attach programs to
-        whose sections name nothing. Raises what :mod:`eunomia.kernel.errors` lists.
+        whose sections name nothing; ``ready`` is called when all is loaded and nothing attached yet. Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
@@ -83,6 +84,8 @@ class Loaded:
             self._prepare(set_ or {}, ring_size, share or {})
             self._load()
             self._open_streams()
+            if ready is not None:
+                ready(self)
             self._attach(targets or {})
         except BaseException:
             self.close()

@@ -81,8 +81,12 @@ class JsonSink:
     def write(self, batches: Sequence[Batch]) -> None:
         """Write a tick's rows, in the order of their times."""
         for group in pieces(batches):
+            counts = tally(group)
             rows, order = interleave(group, [self._rows(piece) for piece in group])
-            self._writer.write(escape_json(self._encode(rows)), tally(group), order)
+            group.clear()
+            lines = self._encode(rows)
+            rows = ()  # freed before the next piece is made, which then finds the caches warm
+            self._writer.write(escape_json(lines), counts, order)
 
     def _rows(self, piece: Piece) -> list[Any]:
         batch = piece.batch

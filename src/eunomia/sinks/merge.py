@@ -38,8 +38,7 @@ def pieces(batches: Sequence[Batch], rows: int = PIECE) -> Iterator[list[Piece]]
     filled = [b for b in batches if b.count]
     if len(filled) == 1:
         for start in range(0, filled[0].count, rows):
-            part = _cut(filled[0], start, start + rows)
-            yield [Piece(part, part.values("time"))]
+            yield [_timed(_cut(filled[0], start, start + rows))]
         return
     times = [b.values("time") for b in filled]
     at = [0] * len(filled)
@@ -57,6 +56,10 @@ def pieces(batches: Sequence[Batch], rows: int = PIECE) -> Iterator[list[Piece]]
                 group.append(Piece(_cut(filled[i], at[i], end), times[i][at[i] : end]))
                 at[i] = end
         yield group
+
+
+def _timed(batch: Batch) -> Piece:
+    return Piece(batch, batch.values("time"))
 
 
 def _cut(batch: Batch, start: int, end: int) -> Batch:

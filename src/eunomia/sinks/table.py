@@ -302,7 +302,7 @@ def duration(nanoseconds: int) -> str:
         if value < 999.5:
             return f"{value:.3g}{unit}"
         value /= 1000
-    if value < 100:
+    if value < 99.5:
         return f"{value:.3g}s"
     minutes, seconds = divmod(int(value), 60)
     hours, minutes = divmod(minutes, 60)

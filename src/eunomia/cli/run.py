@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""``eunomia run``: trackers and objects to rows, until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from eunomia.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from eunomia.engine import Engine
+    from eunomia.sinks.writer import Writer
+    from eunomia.source import Source
+
+EXAMPLES = """\
+examples:
+  eunomia run process                           what starts and ends, on the host and in containers
+  eunomia run process opensnoop -o json         two trackers, one JSON object a line
+  eunomia run opensnoop --container web         one container, also when it starts later
+  eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
+  eunomia run ./my.bpf.o --set min_us=100       any libbpf object, its setting given
+  eunomia run process -o csv --output p.csv --rotate 100MB --duration 1h
+"""
+
+
+def add(subparsers: Any) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run trackers and BPF objects, and show what they see",
+        description="Run trackers, or objects built with libbpf, and show what they see until Ctrl-C.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="+", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
+    out = parser.add_argument_group("output")
+    out.add_argument("-o", dest="format", choices=("table", "json", "csv"), default="table", help="format (table)")
+    out.add_argument("--columns", metavar="A,B,...", help="show these columns, in this order")
+    out.add_argument("--output", metavar="FILE", help="write to a file")
+    out.add_argument("--rotate", metavar="SIZE", help="begin a new file at this size, as in 100MB; five are kept")
+    end = parser.add_argument_group("when")
+    end.add_argument("--duration", metavar="TIME", help="stop after this time, as in 30s, 5m, 1h")
+    end.add_argument("--count", metavar="N", help="stop after N rows")
+    end.add_argument("--interval", metavar="TIME", default="1s", help="how often tables are shown (1s)")
+    only = parser.add_argument_group("only what is asked for; options may be repeated, or take several by comma")
+    only.add_argument("--pid", action="append", default=[], metavar="PID", help="processes, as the host sees them")
+    only.add_argument("--comm", action="append", default=[], metavar="NAME", help="command names")
+    only.add_argument("--uid", action="append", default=[], metavar="UID", help="user ids, as the host sees them")
+    only.add_argument(
+        "--container", action="append", default=[], metavar="NAME|ID", help="containers, also ones that start later"
+    )
+    only.add_argument("--containers-only", action="store_true", help="nothing of the host")
+    only.add_argument("--host-only", action="store_true", help="nothing of any container")
+    only.add_argument("--self", action="store_true", dest="itself", help="Eunomia's own events too")
+    more = parser.add_argument_group("objects")
+    more.add_argument(
+        "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE", help="a setting: a constant of .rodata"
+    )
+    more.add_argument(
+        "--event", action="append", default=[], metavar="MAP=STRUCT", help="the struct that a buffer's records hold"
+    )
+    more.add_argument(
+        "--attach", action="append", default=[], metavar="PROGRAM=TARGET",
+        help="what to attach a program to that does not say: a device, a cgroup's directory, samples a second",
+    )  # fmt: skip
+    more.add_argument("--streams", metavar="A,B,...", help="only these streams")
+    more.add_argument("--ring-size", metavar="SIZE", help="bytes of each ring, as in 8MiB")
+    parser.set_defaults(go=go)
+
+
+def go(args: argparse.Namespace) -> int:
+    """Run until told to stop; return 0."""
+    from eunomia.engine import Engine
+    from eunomia.source import open_source
+
+    options, filters = _options(args), _filters(args)
+    duration = seconds(args.duration, "--duration") if args.duration else None
+    interval = seconds(args.interval, "--interval")
+    limit = number(args.count, "--count", 1) if args.count else None
+    columns = words([args.columns]) if args.columns else None
+    events = pairs(args.event, "--event", "MAP=STRUCT")
+    sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
+    _check_streams(sources, options["streams"])
+    engine = _engine(Engine, sources, filters, args, options)
+    with engine:
+        engine.start()
+        from eunomia.sinks import open_sink
+
+        writer = _writer(args)
+        try:
+            sink = open_sink(args.format, writer, engine.infos(), columns)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        engine.open(sink, writer, limit)
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, engine.stop)
+        engine.run(duration, interval)
+        _say_ledger(engine, args.format)
+    return 0
+
+
+def _engine(
+    make: Callable[..., Engine], sources: list[Source], filters: Any, args: argparse.Namespace, options: Mapping[str, Any]
+) -> Engine:
+    from eunomia.engine import Options
+
+    settings = _by_source(sources, args.set)
+    targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
+    try:
+        return make(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    from eunomia.kernel.wait import ring_size
+
+    size = None
+    if args.ring_size:
+        wanted = byte_size(args.ring_size, "--ring-size")
+        if wanted > 1 << 30:
+            raise UsageError(f"--ring-size: {args.ring_size} is more than 1GiB")
+        size = ring_size(wanted)
+    return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
+
+
+def _filters(args: argparse.Namespace) -> Any:
+    from eunomia.filters import Filters
+
+    return Filters(
+        pids=tuple(number(p, "--pid", 1) for p in words(args.pid)),
+        comms=tuple(args.comm),
+        uids=tuple(number(u, "--uid", 0) for u in words(args.uid)),
+        containers=tuple(words(args.container)),
+        host_only=args.host_only,
+        containers_only=args.containers_only,
+        traces_itself=args.itself,
+    )
+
+
+def _writer(args: argparse.Namespace) -> Writer:
+    from eunomia.sinks.writer import open_writer
+
+    rotate = byte_size(args.rotate, "--rotate") if args.rotate else 0
+    try:
+        return open_writer(args.output, rotate)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _is_object(word: str) -> bool:
+    return "/" in word or word.endswith(".o")
+
+
+def _distinct(sources: list[Source]) -> list[Source]:
+    """Give sources of one name, such as two objects of two directories, names of their own."""
+    seen: dict[str, int] = {}
+    for source in sources:
+        seen[source.name] = seen.get(source.name, 0) + 1
+        if seen[source.name] > 1:
+            if source.found is not None:
+                raise UsageError(f"tracker {source.name} is named twice")
+            source.name = f"{source.name}-{seen[source.name]}"
+    return sources
+
+
+def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
+    have = {name for source in sources for name in source.spec.streams}
+    for name in streams:
+        if name not in have:
+            raise UsageError(f"there is no stream {name!r}: there are {', '.join(sorted(have)) or 'none'}")
+    for source in sources:
+        if not source.spec.streams:
+            sys.stderr.write(
+                f"eunomia: {source.name} has no ring buffer, perf buffer or table to show: it runs, and that is all\n"
+            )
+        for stream in source.spec.streams.values():
+            if stream.hint:
+                sys.stderr.write(f"eunomia: {source.name}/{stream.name}: {stream.hint}\n")
+
+
+def _by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Sort out settings: ``name=value`` goes to each source that has it, ``source.name=value`` to that one."""
+    result: dict[str, dict[str, object]] = {s.name: {} for s in sources}
+    for name, value in pairs(given, "--set", "NAME=VALUE").items():
+        before, _, after = name.rpartition(".")
+        chosen = [s for s in sources if before == s.name] if before else list(sources)
+        holders = [s for s in chosen if (setting := s.spec.settings.get(after)) and not setting.reserved]
+        if not holders:
+            known = sorted({n for s in sources for n, setting in s.spec.settings.items() if not setting.reserved})
+            there = f"there are {', '.join(known)}" if known else "there are none"
+            raise UsageError(f"--set: no setting {name!r}: {there}")
+        for source in holders:
+            result[source.name][after] = value
+    return result
+
+
+def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str, str]:
+    """Return the targets of a source's own programs; where it is the only one, all of them."""
+    names = {p.name for p in source.spec.programs}
+    return {n: t for n, t in targets.items() if n in names or sources == 1}
+
+
+def _say_ledger(engine: Engine, kind: str) -> None:
+    for entry in engine.ledger():
+        sys.stderr.write((entry.json() if kind == "json" else f"eunomia: {entry.line()}") + "\n")
+
+
+# Words of the command line
+
+
+def words(given: Sequence[str]) -> list[str]:
+    """Return the words of options that may be repeated or hold several by comma."""
+    return [word for one in given for part in one.split(",") if (word := part.strip())]
+
+
+def pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
+    """Return ``NAME=VALUE`` words as a dictionary."""
+    result = {}
+    for word in given:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise UsageError(f"{option}: {word!r} is not of the form {form}")
+        result[name] = value
+    return result
+
+
+def number(word: str, option: str, least: int) -> int:
+    """Return a whole number of at least ``least`` that fits 32 bits."""
+    if not word.isascii() or not word.isdigit() or not least <= int(word) < 1 << 32:
+        raise UsageError(f"{option}: {word!r} is not a whole number of at least {least}")
+    return int(word)
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+
+
+def seconds(word: str, option: str) -> float:
+    """Return a time such as 500ms, 30s, 5m, 1h or 2.5 in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", word.strip())
+    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 0.01 <= value <= 10 * 365 * 86400:
+        raise UsageError(f"{option}: {word!r} is not a time of at least 10ms; write it as in 500ms, 30s, 5m, 1h")
+    return value
+
+
+def byte_size(word: str, option: str) -> int:
+    """Return a size such as 100MB or 8MiB in bytes."""
+    from eunomia.sinks.writer import parse_size
+
+    try:
+        return parse_size(word)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The one loop. It alone sees all parts: probes, identities, filters, sinks.
+
+:meth:`Engine.step` is a plain function: drain, join, filter, pass on. Whoever drives it decides when.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eunomia import filters as shared
+from eunomia.batch import Batch, Schema
+from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.ring import PerfReader, RingReader
+from eunomia.kernel.spec import Spec
+from eunomia.kernel.wait import Waiter
+from eunomia.ledger import Entry
+
+if TYPE_CHECKING:
+    from eunomia.containers.registry import Registry
+    from eunomia.filters import Filters, Mask
+    from eunomia.sinks import Sink, StreamInfo
+    from eunomia.sinks.writer import Writer
+    from eunomia.source import Source
+
+_CGROUPS = Path(__file__).parent / "containers" / "cgroups.bpf.o"
+
+# Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
+_PAUSE_MIN, _PAUSE_MAX = 1, 10
+_IDLE = 1000  # the longest sleep: probes end it
+_FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
+_UNWRITTEN = 10  # while a slow reader has rows to take
+
+_DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
+_COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
+
+
+class _Stream:
+    """A stream that runs: its reader and its account."""
+
+    __slots__ = ("cgroup", "filtered", "key", "live", "mask", "pid", "reader", "schemas")
+
+    def __init__(self, key: tuple[str, str], live: Loaded, reader: Any) -> None:
+        self.key = key
+        self.live = live
+        self.reader = reader
+        self.filtered = 0
+        self.mask: dict[int, Mask | None] = {}
+        schemas = [reader.schema, *(reader.spec.by_size or {}).values()]
+        self.schemas: list[Schema] = schemas
+        self.cgroup = {id(s): shared.cgroup_field(s) for s in schemas}
+        self.pid = {id(s): shared.pid_field(s) for s in schemas}
+
+    @property
+    def is_table(self) -> bool:
+        return not isinstance(self.reader, RingReader | PerfReader)
+
+
+class Options(NamedTuple):
+    """How sources are loaded; settings, events, targets and streams by the source's name."""
+
+    settings: Mapping[str, Mapping[str, object]] = {}
+    targets: Mapping[str, Mapping[str, str]] = {}
+    streams: tuple[str, ...] = ()
+    ring_size: int | None = None
+
+
+class Engine:
+    """Runs sources. As a context manager it leaves nothing attached.
+
+    Use: :meth:`start`, :meth:`open` with a sink, then :meth:`run`, or :meth:`step` as often as wanted.
+    """
+
+    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options = Options()) -> None:
+        """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
+        self.sources = sources
+        self.filters = filters
+        self.options = options
+        self.selection = filters.selection()
+        self.streams: list[_Stream] = []
+        self.counted = 0  # rows handed to the sink
+        self._objects: list[Loaded] = []
+        self._cgroups: Loaded | None = None
+        self._registry: Registry | None = None
+        self._sink: Sink | None = None
+        self._writer: Writer | None = None
+        self._waiter: Waiter | None = None
+        self._clock = time.time_ns() - time.monotonic_ns()
+        self._limit: int | None = None
+        self._stopping = False
+        self._pause = _PAUSE_MIN
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # Start
+
+    def start(self) -> None:
+        """Load and attach everything: from here on the rings keep what happens."""
+        spec = Spec.open(_CGROUPS)
+        self._cgroups = Loaded(spec)
+        self._objects.append(self._cgroups)
+        share: dict[str, int] = {}
+        for source in self.sources:
+            own = shared.has_filters(source.spec.maps)
+            set_ = dict(self.options.settings.get(source.name, {}))
+            if own:
+                set_ |= self.filters.constants()
+            live = source.load(
+                set_=set_,
+                ring_size=self.options.ring_size,
+                share={n: fd for n, fd in share.items() if n in source.spec.maps},
+                targets=self.options.targets.get(source.name, {}),
+                ready=self.filters.fill if own else None,
+            )
+            self._objects.append(live)
+            if own:
+                share.setdefault("eunomia_cgroups", live.maps["eunomia_cgroups"].fd)
+            for name, reader in live.readers.items():
+                if self.options.streams and name not in self.options.streams:
+                    continue
+                stream = _Stream((source.name, name), live, reader)
+                if not own:
+                    for schema in stream.schemas:
+                        stream.mask[id(schema)] = shared.mask(
+                            self.filters, self.selection, schema, f"{source.name}/{name}"
+                        )
+                self.streams.append(stream)
+            source.spec.close()
+        # a cause is drained after its effect, so that no tick shows an exec and not its fork
+        self._waiter = Waiter(self._objects)
+        self._follow_containers()
+
+    def _follow_containers(self) -> None:
+        from eunomia.containers.registry import Registry
+
+        self._registry = Registry()
+        if self.selection is not None:
+            handle = next((o.maps["eunomia_cgroups"] for o in self._objects if "eunomia_cgroups" in o.maps), None)
+            if handle is not None:
+                kernel = shared.CgroupSet(handle)
+                self.selection.follow(kernel.add, kernel.remove)
+            self._registry.subscribe(self.selection)
+        self._registry.start()
+
+    def infos(self) -> list[StreamInfo]:
+        """Return what a sink has to know of the streams."""
+        from eunomia.sinks import StreamInfo
+
+        columns = {s.name: s for s in self.sources}
+        return [
+            StreamInfo(*stream.key, schema, columns[stream.key[0]].columns(stream.key[1]))
+            for stream in self.streams
+            for schema in stream.schemas[:1]
+        ]
+
+    def open(self, sink: Sink, writer: Writer, limit: int | None = None) -> None:
+        """Set where rows go, and after how many of them to stop."""
+        self._sink, self._writer, self._limit = sink, writer, limit
+
+    # One step
+
+    def step(self, tables: bool = False, last: bool = False) -> bool:
+        """Drain, join, filter, pass on. Return whether there was anything.
+
+        ``tables`` are read too where it is time; ``last`` drains until nothing is left.
+        """
+        self._set_clock()
+        taken = time.time_ns()
+        tick: list[tuple[_Stream, Batch]] = []
+        for stream in reversed(self.streams):
+            if stream.is_table and not tables:
+                continue
+            while True:
+                drained = stream.reader.drain(self._clock, taken)
+                tick += [(stream, batch) for batch in drained]
+                if not last or not stream.reader.waiting:
+                    break
+        self._feed_registry()
+        if tick:
+            self._pass_on(tick)
+        if self._sink is not None and self._writer is not None and self._writer.waiting:
+            self._sink.flush()
+        return bool(tick)
+
+    def _set_clock(self) -> None:
+        clock = time.time_ns() - time.monotonic_ns()
+        if abs(clock - self._clock) > _DRIFT:
+            self._clock = clock
+
+    def _feed_registry(self) -> None:
+        """Let the registry hear of cgroups, after the rows were drained that may be of new ones."""
+        registry, cgroups = self._registry, self._cgroups
+        if registry is None or cgroups is None:
+            return
+        batches = [b for reader in cgroups.readers.values() for b in reader.drain(self._clock)]
+        if batches:
+            registry.feed(batches)
+        deadline = registry.next_deadline()
+        if deadline is not None and deadline <= time.monotonic_ns():
+            registry.tick(time.monotonic_ns())
+
+    def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
+        """The stages, in order: name, join, filter, limit, sink."""
+        rows = []
+        for stream, batch in tick:
+            batch.tracker, batch.stream = stream.key
+            batch.identities = self._join(stream, batch)
+            kept = self._filter(stream, batch)
+            kept = self._cut(stream, kept)
+            if kept.count:
+                rows.append(kept)
+                self.counted += kept.count
+        if rows and self._sink is not None:
+            self._sink.write(rows)
+
+    def _join(self, stream: _Stream, batch: Batch) -> list[Identity]:
+        assert self._registry is not None  # noqa: S101
+        cgroup = stream.cgroup[id(batch.schema)]
+        if cgroup:
+            ids = batch.integers(cgroup)
+            if ids.count(ids[0]) == len(ids):
+                return [self._registry[ids[0]]] * len(ids)
+            return list(map(self._registry.__getitem__, ids))
+        pid = stream.pid[id(batch.schema)]
+        if pid:
+            pids = batch.integers(pid)
+            known = {p: self._registry.by_pid(p) for p in set(pids)}
+            return [known[p] for p in pids]
+        return [NOBODY_KNOWS] * batch.count
+
+    def _filter(self, stream: _Stream, batch: Batch) -> Batch:
+        chosen = stream.mask.get(id(batch.schema))
+        if chosen is None:
+            return batch
+        wanted = chosen(batch)
+        if all(wanted):
+            return batch
+        kept = batch[wanted]
+        stream.filtered += batch.count - kept.count
+        return kept
+
+    def _cut(self, stream: _Stream, batch: Batch) -> Batch:
+        if self._limit is None or self.counted + batch.count <= self._limit:
+            return batch
+        kept = batch[: max(0, self._limit - self.counted)]
+        stream.filtered += batch.count - kept.count
+        return kept
+
+    # The loop
+
+    def stop(self, *_: object) -> None:
+        """Let :meth:`run` end; a second time, at once."""
+        if self._stopping:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        self._stopping = True
+
+    def run(self, duration: float | None = None, interval: float = 1.0) -> None:
+        """Step until :meth:`stop`, the limit, the end of the duration, or until nobody reads any more.
+
+        ``duration`` and ``interval``, at which tables are read, are seconds.
+        """
+        assert self._waiter is not None  # noqa: S101
+        start = time.monotonic_ns()
+        end = None if duration is None else start + int(duration * 1e9)
+        every = int(interval * 1e9)
+        tables = any(s.is_table for s in self.streams)
+        due = start + every
+        collected = start
+        # Rows come and go by the thousand, and refer to nothing that refers to them.
+        gc.freeze()
+        gc.disable()
+        while not self._over():
+            now = time.monotonic_ns()
+            if end is not None and now >= end:
+                break
+            read_tables = tables and now >= due
+            if read_tables:
+                due += (now - due) // every * every + every
+            found = self.step(read_tables)
+            self._rest(found, [t for t in (end, due if tables else None) if t is not None])
+            if now - collected > _COLLECT:
+                gc.collect()
+                collected = now
+        self.finish(tables)
+
+    def _over(self) -> bool:
+        if self._stopping or (self._writer is not None and self._writer.closed):
+            return True
+        return self._limit is not None and self.counted >= self._limit
+
+    def _rest(self, found: bool, deadlines: list[int]) -> None:
+        """Sleep: briefly, for a batch to gather, while rows come; else until a probe wakes us."""
+        assert self._waiter is not None  # noqa: S101
+        if self._over():
+            return
+        readers = [s.reader for s in self.streams]
+        if any(r.waiting for r in readers):
+            self._pause = _PAUSE_MIN
+            return
+        now = time.monotonic_ns()
+        if self._registry is not None and (deadline := self._registry.next_deadline()) is not None:
+            deadlines.append(deadline)
+        left = min([(t - now) // 10**6 + 1 for t in deadlines] + [_IDLE])
+        if self._writer is not None and self._writer.waiting:
+            left = min(left, _UNWRITTEN)
+        if found:
+            self._waiter.sleep(int(max(0, min(left, self._pause))))
+            self._pause = min(_PAUSE_MAX, self._pause + 1)
+            return
+        self._pause = _PAUSE_MIN
+        if any(isinstance(r, RingReader | PerfReader) and s.live.armed is None
+               for s, r in zip(self.streams, readers, strict=True)):  # fmt: skip
+            left = min(left, _FOREIGN_IDLE)
+        self._waiter.wait(int(max(0, left)))
+
+    def finish(self, tables: bool = False) -> None:
+        """Detach, drain what is left, and close the sink; after it the ledger is at rest."""
+        for live in self._objects[1:]:
+            live.detach()
+        self.step(tables, last=True)
+        if self._sink is not None:
+            self._sink.close()
+
+    def ledger(self) -> list[Entry]:
+        """Return each stream's account."""
+        entries = []
+        writer = self._writer
+        for stream in self.streams:
+            count = stream.live.count(stream.key[1])
+            delivered = writer.delivered.get(stream.key, 0) if writer else 0
+            dropped = writer.dropped.get(stream.key, {}) if writer else {}
+            entries.append(
+                Entry("/".join(stream.key), count.emitted, count.lost, stream.filtered, delivered, dropped)
+            )
+        return entries
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        if self._waiter is not None:
+            self._waiter.close()
+            self._waiter = None
+        objects, self._objects = self._objects, []
+        for live in objects:
+            live.close()
+        for source in self.sources:
+            source.spec.close()
+
+

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The filters that all trackers share: in the kernel where the probe has them, on batches where not."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from eunomia.batch import Batch, Schema
+from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
+from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.loaded import Loaded, MapHandle
+
+_ORDER = "<" if sys.byteorder == "little" else ">"
+_COMM = 16  # TASK_COMM_LEN
+_IN_SET, _NOT_IN_SET = 1, 2  # eunomia_by_cgroup in eunomia/filter.h
+
+# What strangers call these, the most telling first.
+_PID = ("pid", "tgid")
+_COMM_NAMES = ("comm", "task", "command")
+_CGROUP = ("cgroup_id", "cgroup", "cgid", "cgrp_id", "cgrp")
+
+
+class Filters(NamedTuple):
+    """What is wanted; empty means all. ``traces_itself`` lets Eunomia's own events through."""
+
+    pids: tuple[int, ...] = ()
+    comms: tuple[str, ...] = ()
+    uids: tuple[int, ...] = ()
+    containers: tuple[str, ...] = ()
+    host_only: bool = False
+    containers_only: bool = False
+    traces_itself: bool = False
+
+    def selection(self) -> Selection | None:
+        """Return the containers that are wanted, as a set followed live; None where all are.
+
+        Raises :class:`ValueError` where the wishes exclude each other or a name is empty.
+        """
+        if self.host_only and (self.containers or self.containers_only):
+            raise ValueError("--host-only leaves nothing of --container and --containers-only")
+        if self.containers:
+            return Selection(self.containers, CHOSEN)
+        if self.host_only or self.containers_only:
+            return Selection((), HOST if self.host_only else CONTAINERS)
+        return None
+
+    def constants(self) -> dict[str, object]:
+        """Return the constants that switch the kernel's side on."""
+        return {
+            "eunomia_self": 0 if self.traces_itself else os.getpid(),
+            "eunomia_by_pid": bool(self.pids),
+            "eunomia_by_uid": bool(self.uids),
+            "eunomia_by_comm": bool(self.comms),
+            "eunomia_by_cgroup": _NOT_IN_SET if self.host_only else _IN_SET if self._by_cgroup else 0,
+        }
+
+    @property
+    def _by_cgroup(self) -> bool:
+        return bool(self.containers) or self.containers_only
+
+    def fill(self, live: Loaded) -> None:
+        """Fill a live object's sets, as far as they do not change."""
+        for name, keys in (
+            ("eunomia_pids", [struct.pack(_ORDER + "I", p) for p in self.pids]),
+            ("eunomia_uids", [struct.pack(_ORDER + "I", u) for u in self.uids]),
+            ("eunomia_comms", [c.encode()[: _COMM - 1].ljust(_COMM, b"\0") for c in self.comms]),
+        ):
+            for key in keys:
+                live.maps[name].update(key, b"\1")
+
+
+class CgroupSet:
+    """The kernel's set of cgroup ids, shared by all objects; kept like a selection's."""
+
+    def __init__(self, handle: MapHandle) -> None:
+        self._handle = handle
+
+    def add(self, cgroup_id: int) -> None:
+        """Take a cgroup in."""
+        self._handle.update(struct.pack(_ORDER + "Q", cgroup_id), b"\1")
+
+    def remove(self, cgroup_id: int) -> None:
+        """Let a cgroup go."""
+        self._handle.delete(struct.pack(_ORDER + "Q", cgroup_id))
+
+
+def has_filters(live_maps: Mapping[str, object]) -> bool:
+    """Return whether an object has the kernel's side of the filters."""
+    return "eunomia_cgroups" in live_maps
+
+
+def cgroup_field(schema: Schema) -> str:
+    """Return the field that holds the cgroup's id; empty where there is none."""
+    for field in schema.fields.values():
+        if field.meaning == "cgroup_id":
+            return field.name
+    return _first(schema, _CGROUP, 8)
+
+
+def pid_field(schema: Schema) -> str:
+    """Return the field that holds the process id; empty where there is none."""
+    return _first(schema, _PID, 4)
+
+
+def _first(schema: Schema, names: Sequence[str], size: int) -> str:
+    for name in names:
+        field = schema.fields.get(name)
+        if field is not None and field.size == size and field.code.lower() in {"i", "q"}:
+            return name
+    return ""
+
+
+Mask = Callable[[Batch], list[bool]]
+
+
+def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: str) -> Mask | None:
+    """Return what filters a foreign stream's batches, None where nothing does.
+
+    Raises :class:`BadSetting` where the stream lacks the field that a filter needs.
+    """
+    tests: list[Mask] = []
+    pid, uid, comm = pid_field(schema), _first(schema, ("uid",), 4), ""
+    comm = next((n for n in _COMM_NAMES if n in schema.fields and schema.fields[n].meaning == "text"), "")
+    for wanted, field, option in ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm")):
+        if wanted and not field:
+            raise BadSetting(f"--{option} cannot be applied to {stream}: its records have no field {option!r}")
+    if filters.pids:
+        pids = frozenset(filters.pids)
+        tests.append(lambda b: [p in pids for p in b.integers(pid)])
+    if filters.uids:
+        uids = frozenset(filters.uids)
+        tests.append(lambda b: [u in uids for u in b.integers(uid)])
+    if filters.comms:
+        comms = frozenset(c[: _COMM - 1] for c in filters.comms)
+        tests.append(lambda b: [c in comms for c in b.values(comm)])
+    if selection is not None:
+        if not cgroup_field(schema) and not pid:
+            raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
+        tests.append(lambda b: [selection.passes(i) for i in b.identities or ()])
+    if pid and not filters.traces_itself:
+        own = os.getpid()
+        tests.append(lambda b: [p != own for p in b.integers(pid)])
+    if not tests:
+        return None
+    return lambda batch: [all(t) for t in zip(*(test(batch) for test in tests), strict=True)]

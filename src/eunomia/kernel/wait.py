@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Sleep until a probe has something to say, without costing it a wakeup an event."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+from typing import Any
+
+from eunomia.kernel.libbpf import ffi, lib
+from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.ring import PerfReader, RingReader
+
+
+class Waiter:
+    """Waits on the rings of live objects. Probes with our headers wake it once a sleep, others as they will."""
+
+    def __init__(self, objects: Iterable[Loaded]) -> None:
+        objects = list(objects)
+        readers = [r for live in objects for r in live.readers.values()]
+        rings = [r.ring for r in readers if isinstance(r, RingReader)]
+        armed = [word for live in objects if (word := live.armed) is not None]
+        self._epoll = select.epoll()
+        for reader in readers:
+            if isinstance(reader, RingReader | PerfReader):
+                self._epoll.register(reader.fd, select.EPOLLIN)
+        self._rings = ffi.new("struct eu_ring *[]", rings)
+        self._armed = ffi.new("uint32_t *[]", armed)
+        self._counts = (len(armed), len(rings))
+
+    def wait(self, milliseconds: int) -> None:
+        """Sleep until there is something, a signal comes or the time is over."""
+        armed, rings = self._counts
+        lib.eu_wait(self._epoll.fileno(), self._armed, armed, self._rings, rings, milliseconds)
+
+    @staticmethod
+    def sleep(milliseconds: int) -> None:
+        """Sleep, whatever probes say; a signal ends it."""
+        lib.eu_sleep(milliseconds)
+
+    def close(self) -> None:
+        """Let go of the rings."""
+        self._epoll.close()
+
+
+def page_size() -> int:
+    """Return the size of a memory page, in bytes."""
+    return os.sysconf("SC_PAGESIZE")
+
+
+def ring_size(wanted: int) -> int:
+    """Return the smallest size of a ring that holds ``wanted`` bytes: a power of two, at least a page."""
+    size: Any = page_size()
+    while size < wanted:
+        size *= 2
+    return int(size)

@@ -38,7 +38,7 @@ def _registry() -> Any:
 
 
 def _join(registry: Any, batch: Any) -> None:
-    batch.identities = list(map(registry.__getitem__, batch.raw("cgroup")))
+    registry.join(batch, "cgroup")
 
 
 def _columns(schema: Any) -> Take:

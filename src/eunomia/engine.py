@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
-from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
@@ -215,7 +214,7 @@ class Engine:
         rows = []
         for stream, batch in tick:
             batch.tracker, batch.stream = stream.key
-            batch.identities = self._join(stream, batch)
+            self._join(stream, batch)
             kept = self._filter(stream, batch)
             kept = self._cut(stream, kept)
             if kept.count:
@@ -224,20 +223,15 @@ class Engine:
         if rows and self._sink is not None:
             self._sink.write(rows)
 
-    def _join(self, stream: _Stream, batch: Batch) -> list[Identity]:
+    def _join(self, stream: _Stream, batch: Batch) -> None:
         assert self._registry is not None  # noqa: S101
-        cgroup = stream.cgroup[id(batch.schema)]
+        cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
-            ids = batch.integers(cgroup)
-            if ids.count(ids[0]) == len(ids):
-                return [self._registry[ids[0]]] * len(ids)
-            return list(map(self._registry.__getitem__, ids))
-        pid = stream.pid[id(batch.schema)]
-        if pid:
-            pids = batch.integers(pid)
+            self._registry.join(batch, cgroup)
+        elif pid:
+            pids = batch.raw(pid)
             known = {p: self._registry.by_pid(p) for p in set(pids)}
-            return [known[p] for p in pids]
-        return [NOBODY_KNOWS] * batch.count
+            batch.identities = [known[p] for p in pids]
 
     def _filter(self, stream: _Stream, batch: Batch) -> Batch:
         chosen = stream.mask.get(id(batch.schema))

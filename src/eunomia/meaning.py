@@ -55,10 +55,12 @@ class Text:
     """The texts of a batch's heap; decoded at once where all of it is ASCII.
 
     ``columns`` says how many texts each row has, where the heap holds them all, in order, a NUL behind each.
+    ``start`` is the offset, as places have it, of the heap's first byte.
     """
 
-    def __init__(self, heap: bytes, columns: int = 0, rows: int = 0) -> None:
+    def __init__(self, heap: bytes, columns: int = 0, rows: int = 0, start: int = 0) -> None:
         self.heap = heap
+        self._start = start
         self._ascii = heap.decode("ascii") if heap.isascii() else None
         self._parts: list[str] | None = None
         self._columns = columns
@@ -75,7 +77,9 @@ class Text:
 
     def strings(self, places: Iterable[tuple[int, int]]) -> list[str]:
         """Return the text at each (offset, length)."""
-        text = self._ascii
+        text, start = self._ascii, self._start
+        if start:
+            places = [(at - start, size) for at, size in places]
         if text is not None:
             return [text[at : at + size] for at, size in places]
         heap = self.heap

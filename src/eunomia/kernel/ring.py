@@ -14,7 +14,9 @@ from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
 if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec
 
-_ROWS = 1024  # that one drain may take: what is made of them all should fit the processor's caches
+# Rows that one drain may take: enough to make what a drain costs in Python small beside them, and few
+# enough for their bytes to stay in the processor's caches, and below what malloc(3) maps anew each time.
+_ROWS = 2048
 _DATA, _HEAP = 512 << 10, 1 << 20  # bytes that they may take
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _UNKNOWN = struct.Struct(_ORDER + "III")

@@ -77,10 +77,75 @@ class _Atom(NamedTuple):
     code: str
 
 
+class _Layout:
+    """How :func:`struct.unpack` takes records apart: fields that overlap share one atom of bytes."""
+
+    __slots__ = ("_atoms", "_code", "_places", "_width", "fields")
+
+    def __init__(self, size: int, fields: Sequence[Field]) -> None:
+        self.fields = {f.name for f in fields}
+        self._atoms: list[_Atom] = []
+        for field in sorted(fields, key=lambda f: (f.offset, -f.size)):
+            width = struct.calcsize(_ORDER + field.code)
+            last = self._atoms[-1] if self._atoms else None
+            if last and field.offset < last.offset + last.size:
+                end = max(last.offset + last.size, field.offset + width)
+                self._atoms[-1] = _Atom(last.offset, end - last.offset, f"{end - last.offset}s")
+            else:
+                self._atoms.append(_Atom(field.offset, width, field.code))
+        codes, at, self._width = [], 0, 0
+        self._places: dict[str, tuple[int, int, _Atom]] = {}
+        for atom in self._atoms:
+            codes.append(f"{atom.offset - at}x{atom.code}" if atom.offset > at else atom.code)
+            at = atom.offset + atom.size
+            elements = len(struct.unpack(_ORDER + atom.code, bytes(atom.size)))
+            for field in fields:
+                if atom.offset <= field.offset < at or (field.offset == atom.offset and not field.size):
+                    self._places[field.name] = (self._width, elements, atom)
+            self._width += elements
+        if size > at:
+            codes.append(f"{size - at}x")
+        self._code = "".join(codes)
+
+    def flat(self, data: bytes, count: int) -> tuple[Any, ...]:
+        """Unpack ``count`` records into one flat tuple; :meth:`column` takes columns out of it."""
+        return struct.unpack(_ORDER + self._code * count, data)
+
+    def column(self, flat: tuple[Any, ...], field: Field) -> Sequence[Any]:
+        """Return one column of :meth:`flat`: numbers, bytes, or tuples of an array's numbers."""
+        place, elements, atom = self._places[field.name]
+        width = self._width
+        if field.bits is not None:
+            return _bits(flat[place::width], field, field.offset - atom.offset)
+        if (atom.offset, atom.code) == (field.offset, field.code):
+            if elements == 1 and field.meaning != "array":
+                return flat[place::width]
+            return list(zip(*(flat[place + i :: width] for i in range(elements)), strict=True))
+        cut = slice(field.offset - atom.offset, field.offset - atom.offset + field.size)
+        unpack = struct.Struct(_ORDER + field.code).unpack
+        values = [unpack(v[cut]) for v in flat[place::width]]
+        if field.meaning == "array" and not field.parts:
+            return values
+        return [v[0] if len(v) == 1 else v for v in values]
+
+
+def _bits(column: Sequence[Any], field: Field, start: int) -> list[int]:
+    """Return a bit field's values out of its storage unit, or out of bytes that hold it."""
+    assert field.bits is not None  # noqa: S101
+    shift, width = field.bits
+    mask, top = (1 << width) - 1, 1 << (width - 1)
+    if isinstance(column[0] if column else b"", int):
+        values = [(v >> shift) & mask for v in column]
+    else:
+        cut = slice(start, start + field.size)
+        values = [(int.from_bytes(v[cut], sys.byteorder) >> shift) & mask for v in column]
+    return [(v ^ top) - top for v in values] if field.signed else values
+
+
 class Schema:
     """The columns of a stream, in the order of its C struct. ``size`` is the fixed part's, in bytes."""
 
-    __slots__ = ("_atoms", "_index", "_stride_code", "_types", "doc", "fields", "name", "size", "time")
+    __slots__ = ("_compiled", "_types", "doc", "fields", "name", "packs", "size", "strings", "time")
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
         self.name = name
@@ -88,18 +153,17 @@ class Schema:
         self.doc = doc
         self.fields: dict[str, Field] = {field.name: field for field in fields}
         self.time = next((f for f in self.fields.values() if f.meaning == "time"), None)
-        self._atoms: list[_Atom] | None = None
-        self._index: dict[str, tuple[int, bool]] = {}
-        self._stride_code = ""
+        variable = [f for f in self.fields.values() if f.meaning in meaning.VARIABLE]
+        # Offsets of the str_t places in the fixed part; the drain makes them point into the heap.
+        self.strings = tuple(f.offset for f in variable)
+        # Which of a row's texts each field is, where splitting the heap at its NULs gives them all.
+        texts = {f.name: i for i, f in enumerate(variable)}
+        self.packs = {} if any(f.meaning in {"argv", "blob"} for f in variable) else texts
+        self._compiled: dict[bool, _Layout] = {}
         self._types: dict[tuple[str, ...], type] = {}
 
     def __repr__(self) -> str:
         return f"Schema({self.name!r}, {self.size}, {list(self.fields)})"
-
-    @property
-    def strings(self) -> tuple[int, ...]:
-        """Offsets of the ``str_t`` places in the fixed part; the drain makes them point into the heap."""
-        return tuple(f.offset for f in self.fields.values() if f.meaning in meaning.VARIABLE)
 
     @property
     def columns(self) -> list[str]:
@@ -107,68 +171,12 @@ class Schema:
         own = [name for name in self.fields if self.time is None or name != self.time.name]
         return [*VIRTUAL, *own, *JOINED]
 
-    def _compile(self) -> list[_Atom]:
-        """Cut the record into atoms: fields that overlap share one of bytes, gaps are skipped."""
-        atoms: list[_Atom] = []
-        for field in sorted(self.fields.values(), key=lambda f: (f.offset, -f.size)):
-            width = struct.calcsize(_ORDER + field.code)
-            last = atoms[-1] if atoms else None
-            if last and field.offset < last.offset + last.size:
-                end = max(last.offset + last.size, field.offset + width)
-                atoms[-1] = _Atom(last.offset, end - last.offset, f"{end - last.offset}s")
-            else:
-                atoms.append(_Atom(field.offset, width, field.code))
-        codes, at, index = [], 0, 0
-        places: list[tuple[int, _Atom]] = []
-        for atom in atoms:
-            if atom.offset > at:
-                codes.append(f"{atom.offset - at}x")
-            codes.append(atom.code)
-            at = atom.offset + atom.size
-            places.append((index, atom))
-            index += len(struct.unpack(_ORDER + atom.code, bytes(atom.size)))
-        if self.size > at:
-            codes.append(f"{self.size - at}x")
-        for field in self.fields.values():
-            place, atom = next(p for p in places if p[1].offset <= field.offset < p[1].offset + p[1].size)
-            whole = (atom.offset, atom.code) == (field.offset, field.code) and field.bits is None
-            self._index[field.name] = (place, whole)
-        self._stride_code = "".join(codes)
-        self._atoms = atoms
-        return atoms
-
-    def flat(self, data: bytes, count: int) -> tuple[Any, ...]:
-        """Unpack ``count`` records into one flat tuple; :meth:`raw` takes columns out of it."""
-        if self._atoms is None:
-            self._compile()
-        return struct.unpack(_ORDER + self._stride_code * count, data)
-
-    def raw(self, flat: tuple[Any, ...], count: int, field: Field) -> Sequence[Any]:
-        """Return one column of :meth:`flat`: numbers, bytes, or for ``str_t`` pairs of offset and length."""
-        width = len(flat) // count if count else 1
-        place, whole = self._index[field.name]
-        if whole:
-            elements = len(struct.unpack(_ORDER + field.code, bytes(field.size)))
-            if elements == 1:
-                return flat[place::width]
-            return list(zip(*(flat[place + i :: width] for i in range(elements)), strict=True))
-        assert self._atoms is not None  # noqa: S101
-        atom = next(a for a in self._atoms if a.offset <= field.offset < a.offset + a.size)
-        start = field.offset - atom.offset
-        cut = slice(start, start + field.size)
-        column = flat[place::width]
-        if field.bits is None:
-            unpack = struct.Struct(_ORDER + field.code).unpack
-            if len(unpack(bytes(field.size))) == 1:
-                return [unpack(v[cut])[0] for v in column]
-            return [unpack(v[cut]) for v in column]
-        shift, width_bits = field.bits
-        mask, top = (1 << width_bits) - 1, 1 << (width_bits - 1)
-        if isinstance(column[0] if column else b"", int):
-            values = [(v >> shift) & mask for v in column]
-        else:
-            values = [(int.from_bytes(v[cut], sys.byteorder) >> shift) & mask for v in column]
-        return [(v ^ top) - top for v in values] if field.signed else values
+    def layout(self, lean: bool = False) -> _Layout:
+        """Return how to unpack a record; a ``lean`` one leaves out its time and the places of its texts."""
+        if lean not in self._compiled:
+            left_out = {*self.packs, self.time.name if self.time else ""} if lean else set()
+            self._compiled[lean] = _Layout(self.size, [f for f in self.fields.values() if f.name not in left_out])
+        return self._compiled[lean]
 
     def dtype(self) -> np.dtype[Any]:
         """Return the numpy structured type of a record; bit fields appear as their storage unit."""
@@ -209,7 +217,8 @@ class Batch:
     """
 
     __slots__ = (
-        "_flat", "_text", "clock", "count", "data", "heap", "identities", "schema", "stream", "taken", "tracker",
+        "_flat", "_lean", "_text", "clock", "count", "data", "heap", "identities", "packed", "schema", "stream",
+        "taken", "tracker",
     )  # fmt: skip
 
     def __init__(
@@ -223,7 +232,9 @@ class Batch:
         clock: int = 0,
         taken: int = 0,
         identities: Sequence[Identity] | None = None,
+        packed: bool = False,
     ) -> None:
+        """Take records; ``packed`` says that the heap holds all texts of all rows in order, with a NUL each."""
         self.schema = schema
         self.data = data
         self.heap = heap
@@ -233,7 +244,9 @@ class Batch:
         self.taken = taken
         self.count = len(data) // schema.size
         self.identities = identities
+        self.packed = packed
         self._flat: tuple[Any, ...] | None = None
+        self._lean: tuple[Any, ...] | None = None
         self._text: meaning.Text | None = None
 
     def __len__(self) -> int:
@@ -246,9 +259,16 @@ class Batch:
 
     def raw(self, name: str) -> Sequence[Any]:
         """Return a field's values as the kernel wrote them: numbers, bytes, places in the heap."""
+        field = self.schema.fields[name]
+        lean = self.schema.layout(lean=True)
+        if name in lean.fields:
+            if self._lean is None:
+                self._lean = lean.flat(self.data, self.count)
+            return lean.column(self._lean, field)
+        whole = self.schema.layout()
         if self._flat is None:
-            self._flat = self.schema.flat(self.data, self.count)
-        return self.schema.raw(self._flat, self.count, self.schema.fields[name])
+            self._flat = whole.flat(self.data, self.count)
+        return whole.column(self._flat, field)
 
     def integers(self, name: str) -> list[int]:
         """Return one integer field's values, without unpacking the others where that can be."""
@@ -275,7 +295,12 @@ class Batch:
         if field.meaning == "time":
             return meaning.times(self.data, schema.size, field.offset, self.count, self.clock)
         if self._text is None:
-            self._text = meaning.Text(self.heap)
+            texts = len(self.schema.packs) if self.packed else 0
+            self._text = meaning.Text(self.heap, texts, self.count)
+        if self.packed and field.meaning in meaning.VARIABLE and name in self.schema.packs:
+            column = self._text.column(self.schema.packs[name])
+            if column is not None:
+                return self._text.tidy(column) if field.meaning == "path" else column
         if field.tag:
             return meaning.tagged(field, self.raw(name), self.raw(field.tag))
         return meaning.render(field, self.raw(name), self._text)

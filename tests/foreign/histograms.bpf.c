@@ -47,11 +47,11 @@ struct write_args {
 SEC("tp/syscalls/sys_enter_write")
 int on_write(struct write_args *ctx)
 {
-	__u32 slot = log2l(ctx->count), pid = bpf_get_current_pid_tgid() >> 32;
+	__u32 slot = log2l(ctx->count), key = slot, pid = bpf_get_current_pid_tgid() >> 32;
 	struct hist *hist;
 	__u64 *count;
 
-	count = bpf_map_lookup_elem(&dist, &slot);
+	count = bpf_map_lookup_elem(&dist, &key);
 	if (count)
 		__sync_fetch_and_add(count, 1);
 	if (slot >= MAX_SLOTS)

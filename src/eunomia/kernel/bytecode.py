@@ -48,16 +48,23 @@ class Output(NamedTuple):
 
 
 class MapUse(NamedTuple):
-    """What programs do with one map."""
+    """What programs do with one map: call helpers on it, or write into what a look-up gave.
+
+    A map that is looked up but neither updated nor written to is a setting, filled from outside.
+    """
 
     outputs: list[Output]
     deletes: bool = False
     updates: bool = False
     lookups: bool = False
+    writes: bool = False
 
 
 class _Atom(NamedTuple):
-    """One value: a constant, a map, a map's value, an offset from the frame, or a global's address."""
+    """One value: a constant, a map, or a place in a map's value, in the frame or among the globals.
+
+    ``number`` is the constant or the distance from where the place starts.
+    """
 
     kind: str  # const, map, value, frame, data
     name: str = ""
@@ -99,7 +106,10 @@ def _join(one: _Value, other: _Value) -> _Value:
     if one is None or other is None:
         return None
     both = one | other
-    return both if len(both) <= _MANY else None
+    if len(both) <= _MANY:
+        return both
+    places = frozenset(_Atom("value", a.name, _SOMEWHERE) for a in both if a.kind == "value")
+    return places if len(places) == len({(a.kind, a.name) for a in both}) else None
 
 
 class _Walk:
@@ -169,6 +179,9 @@ class _Walk:
             yield pc + 2, state
             return
         if at.code == _CALL:
+            if at.source == 0 and at.number not in _READERS:
+                for passed in regs[1:6]:
+                    self.written(passed)
             _forget_written(at, state)
             result: _Value = None
             if at.source == 0 and at.number in _LOOKUPS and regs[1] is not None:
@@ -184,10 +197,15 @@ class _Walk:
         elif kind == 1:
             regs[at.to] = _load(at, regs[at.source], stack)
         elif kind in (2, 3):
+            self.written(regs[at.to])
             _store(at, state)
         else:
             regs[0] = None  # LD_ABS and LD_IND
         yield pc + 1, state
+
+    def written(self, place: _Value) -> None:
+        for name in {a.name for a in place or () if a.kind == "value"}:
+            self.found[name] = self.found.get(name, MapUse([]))._replace(writes=True)
 
     def immediate(self, where: str, pc: int, at: _Instruction) -> _Value:
         """Return what the 16-byte load puts into its register."""
@@ -237,7 +255,7 @@ class _Walk:
         """Note one call that sends, for each map and each size that it can have been given."""
         if record is not None and len(record) == 1:
             (source,) = record
-            if source.kind == "value":
+            if source.kind == "value" and source.number == 0:
                 made = made._replace(map_value=source.name)
             elif source.kind == "data":
                 made = made._replace(variable=self.places.get((source.name, source.number), ""))
@@ -279,18 +297,37 @@ def _arithmetic(at: _Instruction, old: _Value, right: _Value) -> _Value:
         if at.offset or (right is not None and not wide and any(a.kind != "const" for a in right)):
             return None  # a sign-extending move, or half of an address
         return right if wide else _each(right, lambda a: a & 0xFFFFFFFF)
+    if operation in (0x00, 0x10) and wide and (_places(old) or (operation == 0x00 and _places(right))):
+        return _moved(old, right, -1 if operation else 1)
     if old is None or right is None or len(right) != 1:
         return None
     (by,) = right
     if by.kind != "const":
         return None
-    number, signed = by.number, by.number - (1 << 64) if by.number >> 63 else by.number
-    if operation in (0x00, 0x10) and any(a.kind == "frame" for a in old):
-        delta = signed if operation == 0 else -signed
-        return frozenset(a._replace(number=a.number + delta) for a in old)
+    number = by.number
     mask = 0xFFFFFFFFFFFFFFFF if wide else 0xFFFFFFFF
     change = _OPERATIONS.get(operation)
     return _each(old, lambda a: change(a & mask, number & mask) & mask) if change else None
+
+
+_SOMEWHERE = 1 << 32  # in a map's value, who knows where
+
+
+def _places(value: _Value) -> bool:
+    return bool(value) and all(a.kind in ("frame", "value", "data") for a in value or ())
+
+
+def _moved(old: _Value, right: _Value, sign: int) -> _Value:
+    """Return where a place and a distance lead; a map's value stays known wherever in it that is."""
+    place, by = (old, right) if _places(old) else (right, old)
+    numbers = _numbers(by)
+    if place is None:
+        return None
+    if numbers is None or len(numbers) != 1:
+        return frozenset(_Atom("value", a.name, _SOMEWHERE) for a in place if a.kind == "value") or None
+    (number,) = numbers
+    distance = sign * (number - (1 << 64) if number >> 63 else number)
+    return frozenset(a._replace(number=a.number + distance) for a in place)
 
 
 _OPERATIONS: dict[int, Callable[[int, int], int]] = {

@@ -9,6 +9,7 @@ above all those that the sending function has variables of.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -17,7 +18,7 @@ from eunomia.kernel.bytecode import MapUse, Output
 from eunomia.kernel.core_types import kernel_structs
 from eunomia.kernel.dwarf import Dwarf, Local, named
 from eunomia.kernel.elf import section
-from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, sizeof, strip
 
 _KIND_STRUCT, _KIND_TYPEDEF = 4, 8  # enum btf_kind
@@ -68,8 +69,8 @@ class Btf(Protocol):
 class Found(NamedTuple):
     """What a buffer carries.
 
-    Where records of several lengths share it, ``by_size`` tells them apart (a perf buffer pads what it is
-    given: see :func:`perf_length`). ``type`` is that of all others, None where it is unknown; ``hint``
+    Where records of several lengths share it, ``by_size`` tells them apart; a perf buffer pads what it
+    is given to a multiple of 8, less 4. ``type`` is that of all others, None where unknown; ``hint``
     then says what to add. ``size`` is that of all records in bytes, None if they differ or nobody knows.
     """
 
@@ -79,11 +80,6 @@ class Found(NamedTuple):
     hint: str = ""
     by_size: Mapping[int, Type] = {}
     candidates: tuple[str, ...] = ()
-
-
-def perf_length(size: int) -> int:
-    """Return how long a perf buffer makes a record of ``size`` bytes: with its own 4, a multiple of 8."""
-    return (size + 4 + 7) // 8 * 8 - 4
 
 
 class _Guess(NamedTuple):
@@ -111,8 +107,11 @@ def event_types(
             raise BadSetting(f"--event {name}: no such ring or perf buffer{similar} (there are: {known})")
     if not buffers:
         return {}
-    search = _Search(data, btf, uses)
-    return {n: search.said(n, overrides[n]) if n in overrides else search.buffer(n) for n in buffers}
+    try:
+        search = _Search(data, btf, uses)
+        return {n: search.said(n, overrides[n]) if n in overrides else search.buffer(n) for n in buffers}
+    except struct.error as error:
+        raise BadObject(f"its BTF is broken: {error}") from error
 
 
 class _Search:

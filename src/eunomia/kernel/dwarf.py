@@ -8,6 +8,7 @@ or fills on its stack is in DWARF alone, unless the object is stripped of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel.elf import open_elf
@@ -52,9 +53,11 @@ class Dwarf:
         """Open it; nothing is decoded until it is asked for."""
         elf = open_elf(data)
         self._info: DWARFInfo | None = None
-        if elf.has_dwarf_info():
-            self._info = elf.get_dwarf_info(relocate_dwarf_sections=True)
+        with _lenient():
+            if elf.has_dwarf_info():
+                self._info = elf.get_dwarf_info(relocate_dwarf_sections=True)
         self._types: dict[int, Type] = {}
+        self._declared: list[Declared] | None = None
         self._functions: dict[str, list[DIE]] | None = None
 
     def _units(self) -> Iterator[CompileUnit]:
@@ -62,7 +65,14 @@ class Dwarf:
             yield from self._info.iter_CUs()
 
     def declared(self) -> Iterator[Declared]:
-        """Yield every struct and typedef of the outermost level that has a name and members."""
+        """Yield every struct and typedef of the outermost level that has a name."""
+        if self._declared is None:
+            self._declared = []
+            with _lenient():
+                self._declared.extend(self._declarations())
+        yield from self._declared
+
+    def _declarations(self) -> Iterator[Declared]:
         for unit in self._units():
             files = _files(self._info, unit)
             for die in unit.get_top_DIE().iter_children():
@@ -81,16 +91,20 @@ class Dwarf:
 
     def locals(self, function: str) -> list[Local]:
         """Return a function's variables and parameters, those of functions inlined into it too."""
-        if self._functions is None:
-            self._functions = {}
-            for unit in self._units():
-                for die in unit.get_top_DIE().iter_children():
-                    if die.tag == "DW_TAG_subprogram" and _number(die, "DW_AT_inline") not in (1, 3):
-                        self._functions.setdefault(_name(_origin(die)), []).append(die)
         found: list[Local] = []
-        for die in self._functions.get(function, ()):
-            found += self._variables(die, 0)
+        with _lenient():
+            if self._functions is None:
+                self._functions = {}
+                self._find_functions(self._functions)
+            for die in self._functions.get(function, ()):
+                found.extend(self._variables(die, 0))
         return found
+
+    def _find_functions(self, found: dict[str, list[DIE]]) -> None:
+        for unit in self._units():
+            for die in unit.get_top_DIE().iter_children():
+                if die.tag == "DW_TAG_subprogram" and _number(die, "DW_AT_inline") not in (1, 3):
+                    found.setdefault(_name(_origin(die)), []).append(die)
 
     def _variables(self, scope: DIE, depth: int) -> Iterator[Local]:
         if depth > _DEPTH:
@@ -163,6 +177,11 @@ class Dwarf:
         base = self._type(_target(die), depth) if _target(die) is not None else None
         signed = any(v < 0 for v in names) or (isinstance(base, Int) and base.signed)
         return Enum(_name(die), _number(die, "DW_AT_byte_size"), signed, names)
+
+
+def _lenient() -> AbstractContextManager[None]:
+    # Broken DWARF makes pyelftools raise nearly anything. Nobody needs DWARF: do with what was read so far.
+    return suppress(Exception)
 
 
 def named(type_: Type) -> Type:

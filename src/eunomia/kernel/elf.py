@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel.errors import BadObject
@@ -118,32 +120,44 @@ class Image(NamedTuple):
     symbols: list[Symbol]
 
 
-def open_elf(data: bytes) -> ELFFile:
-    """Return pyelftools' view of an object."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn what pyelftools says of broken files into :exc:`BadObject`."""
+    import zlib
 
-    try:
-        return ELFFile(io.BytesIO(data))
-    except ELFError as error:
-        raise BadObject(f"broken ELF file: {error}") from error
-
-
-def section(data: bytes, name: str) -> bytes:
-    """Return a section's bytes, none if the object lacks it."""
-    found = open_elf(data).get_section_by_name(name)
-    return bytes(found.data()) if found is not None else b""
-
-
-def image(data: bytes) -> Image:
-    """Return an object's code, symbols and relocations; :exc:`BadObject` if they make no sense."""
     from elftools.common.exceptions import ELFError
     from elftools.construct import ConstructError
 
     try:
-        return _image(open_elf(data))
-    except (ELFError, ConstructError, IndexError, UnicodeDecodeError, AttributeError) as error:
+        yield
+    except (
+        ELFError, ConstructError, zlib.error, struct.error, ValueError, LookupError, AttributeError,
+        TypeError, AssertionError, MemoryError, OverflowError,
+    ) as error:  # fmt: skip
         raise BadObject(f"broken ELF file: {error}") from error
+
+
+def open_elf(data: bytes) -> ELFFile:
+    """Return pyelftools' view of an object."""
+    from elftools.elf.elffile import ELFFile
+
+    with _reading():
+        return ELFFile(io.BytesIO(data))
+
+
+def section(data: bytes, name: str) -> bytes:
+    """Return a section's bytes, none if the object lacks it."""
+    elf = open_elf(data)
+    with _reading():
+        found = elf.get_section_by_name(name)
+        return bytes(found.data()) if found is not None else b""
+
+
+def image(data: bytes) -> Image:
+    """Return an object's code, symbols and relocations; :exc:`BadObject` if they make no sense."""
+    elf = open_elf(data)
+    with _reading():
+        return _image(elf)
 
 
 def _image(elf: ELFFile) -> Image:

@@ -14,7 +14,8 @@ from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
 if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec
 
-_DATA, _HEAP = 512 << 10, 1 << 20  # bytes that one drain may take
+_ROWS = 1024  # that one drain may take: what is made of them all should fit the processor's caches
+_DATA, _HEAP = 512 << 10, 1 << 20  # bytes that they may take
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _UNKNOWN = struct.Struct(_ORDER + "III")
 
@@ -59,7 +60,9 @@ class Reader:
         make = self._maker(clock, taken)
         if self._shapes or self._cut:
             return self._sort_out(fixed, tails, make)
-        return [make(self.schema, fixed, tails)]
+        batch = make(self.schema, fixed, tails)
+        batch.packed = bool(self.schema.packs)
+        return [batch]
 
     _stride = _UNKNOWN.size
     _cut = False  # whether records come with their size and are cut to the struct here
@@ -126,7 +129,8 @@ class RingReader(Reader):
             lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings))
 
     def _drain(self, data: Any, heap: Any) -> int:
-        return int(lib.eu_ring_drain(self.ring, data, _DATA // self._stride * self._stride, heap, _HEAP, self._ret))
+        room = max(1, min(_ROWS, _DATA // self._stride)) * self._stride
+        return int(lib.eu_ring_drain(self.ring, data, room, heap, _HEAP, self._ret))
 
     def close(self) -> None:
         """Unmap the ring."""
@@ -153,7 +157,7 @@ class PerfReader(Reader):
         return int(self._lost[0])
 
     def _drain(self, data: Any, heap: Any) -> int:
-        return int(lib.eu_perf_drain(self.perf, data, _DATA, heap, _HEAP, self._ret, self._lost))
+        return int(lib.eu_perf_drain(self.perf, data, _ROWS * self._stride, heap, _HEAP, self._ret, self._lost))
 
     def close(self) -> None:
         """Free the buffer."""

@@ -285,28 +285,63 @@ struct sink {
 	struct eu_drained *ret;
 };
 
-/* Makes room for a record's fixed part and its tail; 0 when the buffers are full. */
-static int sink_has_room(const struct sink *sink, size_t fixed, size_t tail)
+/* Room for a record's fixed part and for its text; text larger than the whole heap is cut, not stuck on. */
+static int sink_has_room(const struct sink *sink, size_t fixed, size_t text)
 {
-	return sink->data_left >= fixed && sink->heap_size - sink->heap_at >= tail;
+	return sink->data_left >= fixed && (!sink->heap_at || sink->heap_size - sink->heap_at >= text);
 }
 
-/* Lets the str_t at `field` of a record point into the heap, never outside of the record's own tail. */
-static void place_string(char *field, size_t fixed, size_t tail, size_t heap_at)
+static size_t sink_cut(const struct sink *sink, size_t text)
 {
-	uint32_t place[2];
+	size_t left = sink->heap_size - sink->heap_at;
 
-	memcpy(place, field, sizeof(place));
-	if (place[0] < fixed || place[0] - fixed > tail)
-		place[0] = fixed, place[1] = 0;
-	if (place[1] > tail - (place[0] - fixed))
-		place[1] = tail - (place[0] - fixed);
-	place[0] = heap_at + (place[0] - fixed);
-	memcpy(field, place, sizeof(place));
+	return text < left ? text : left;
+}
+
+/* Reads the str_t at `field`; it never reaches outside of its record, whatever it says. */
+static void string_place(const char *field, size_t size, uint32_t *off, uint32_t *len)
+{
+	memcpy(off, field, sizeof(*off));
+	memcpy(len, field + sizeof(*off), sizeof(*len));
+	if (*off > size)
+		*off = size;
+	if (*len > size - *off)
+		*len = size - *off;
 }
 
 /*
- * Copies what the ring holds, up to what fits: each record's fixed part to `data`, the rest to `heap`.
+ * Puts a record's texts into the heap, one after another in the order of their fields, a NUL behind each,
+ * and lets the str_t point there. Returns -1 when they do not fit.
+ */
+static int take_strings(const struct eu_ring *ring, struct sink *sink, unsigned long body, size_t size)
+{
+	size_t need = ring->string_count;
+	uint32_t off, len;
+
+	for (size_t i = 0; i < ring->string_count; i++) {
+		string_place(sink->data + ring->strings[i], size, &off, &len);
+		need += len;
+	}
+	if (!sink_has_room(sink, 0, need))
+		return -1;
+	for (size_t i = 0; i < ring->string_count; i++) {
+		char *field = sink->data + ring->strings[i];
+		uint32_t at = sink->heap_at;
+
+		string_place(field, size, &off, &len);
+		/* room is kept for the NULs that follow */
+		len = sink_cut(sink, len + ring->string_count - i) - (ring->string_count - i);
+		ring_copy(ring, body + off, sink->heap + at, len);
+		sink->heap[at + len] = 0;
+		memcpy(field, &at, sizeof(at));
+		memcpy(field + sizeof(at), &len, sizeof(len));
+		sink->heap_at += len + 1;
+	}
+	return 0;
+}
+
+/*
+ * Copies what the ring holds, up to what fits: each record's fixed part to `data`, its texts to `heap`.
  * Returns 1 when it stopped for want of room, else 0.
  */
 int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
@@ -322,41 +357,34 @@ int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap
 	while (at < end) {
 		const uint32_t *header = (const uint32_t *)(ring->data + (at & (ring->size - 1)));
 		uint32_t word = __atomic_load_n(header, __ATOMIC_ACQUIRE);
-		size_t size = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT), tail, head;
+		size_t size = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT), head;
 		unsigned long body = at + BPF_RINGBUF_HDR_SZ;
 
 		if (word & BPF_RINGBUF_BUSY_BIT)
 			break;
 		if (word & BPF_RINGBUF_DISCARD_BIT)
 			goto next;
-		if (!ring->fixed) {
-			struct unknown_record record = { size, sink.heap_at, size };
-
-			if (!sink_has_room(&sink, fixed, size)) {
-				full = 1;
-				break;
-			}
-			memcpy(sink.data, &record, sizeof(record));
-			ring_copy(ring, body, sink.heap + sink.heap_at, size);
-			sink.heap_at += size;
-			goto taken;
-		}
-		head = size < fixed ? size : fixed;
-		tail = ring->string_count && size > fixed ? size - fixed : 0;
-		if (!sink_has_room(&sink, fixed, tail)) {
+		if (!sink_has_room(&sink, fixed, ring->fixed ? 0 : size)) {
 			full = 1;
 			break;
 		}
-		ring_copy(ring, body, sink.data, head);
-		if (head < fixed) {
-			memset(sink.data + head, 0, fixed - head);
-			ret->odd++;
+		if (!ring->fixed) {
+			struct unknown_record record = { size, sink.heap_at, sink_cut(&sink, size) };
+
+			memcpy(sink.data, &record, sizeof(record));
+			ring_copy(ring, body, sink.heap + sink.heap_at, record.length);
+			sink.heap_at += record.length;
+			goto taken;
 		}
-		if (tail)
-			ring_copy(ring, body + fixed, sink.heap + sink.heap_at, tail);
-		for (size_t i = 0; i < ring->string_count; i++)
-			place_string(sink.data + ring->strings[i], fixed, tail, sink.heap_at);
-		sink.heap_at += tail;
+		head = size < fixed ? size : fixed;
+		ring_copy(ring, body, sink.data, head);
+		if (head < fixed)
+			memset(sink.data + head, 0, fixed - head);
+		if (ring->string_count && take_strings(ring, &sink, body, size)) {
+			full = 1;
+			break;
+		}
+		ret->odd += head < fixed;
 taken:
 		sink.data += fixed;
 		sink.data_left -= fixed;
@@ -381,15 +409,15 @@ struct eu_perf {
 
 static int perf_take(struct sink *sink, const void *data, uint32_t size)
 {
-	struct unknown_record record = { size, sink->heap_at, size };
+	struct unknown_record record = { size, sink->heap_at, sink_cut(sink, size) };
 
 	if (!sink_has_room(sink, sizeof(record), size))
 		return -1;
 	memcpy(sink->data, &record, sizeof(record));
-	memcpy(sink->heap + sink->heap_at, data, size);
+	memcpy(sink->heap + sink->heap_at, data, record.length);
 	sink->data += sizeof(record);
 	sink->data_left -= sizeof(record);
-	sink->heap_at += size;
+	sink->heap_at += record.length;
 	sink->ret->records++;
 	return 0;
 }
@@ -558,12 +586,12 @@ void eu_sleep(int milliseconds)
 	nanosleep(&left, NULL);
 }
 
-#define RFC3339_SIZE 30		/* 2026-11-23T20:05:29.123456789Z */
+#define RFC3339_SIZE 31		/* 2026-11-23T20:05:29.123456789Z and a newline */
 
-/* Writes times as text, one after another, RFC3339_SIZE bytes each and no NUL. */
+/* Writes times as lines of text, RFC3339_SIZE bytes each and no NUL. */
 void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, int64_t clock, char *out)
 {
-	char prefix[RFC3339_SIZE + 1] = "";
+	char prefix[RFC3339_SIZE] = "";
 	time_t known = -1;
 
 	for (size_t i = 0; i < count; i++, data += stride, out += RFC3339_SIZE) {
@@ -588,5 +616,6 @@ void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, in
 		for (int digit = 28; digit >= 20; digit--, rest /= 10)
 			out[digit] = '0' + rest % 10;
 		out[29] = 'Z';
+		out[30] = '\n';
 	}
 }

@@ -139,7 +139,7 @@ class _Reader:
 class Schema:
     """The columns of a stream, in the order of its C struct. ``size`` is the fixed part's, in bytes."""
 
-    __slots__ = ("_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "time")
+    __slots__ = ("_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "texts", "time")
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
         self.name = name
@@ -151,8 +151,8 @@ class Schema:
         # Offsets of the str_t places in the fixed part; the drain makes them point into the heap.
         self.strings = tuple(f.offset for f in variable)
         # Which of a row's texts each field is, where splitting the heap at its NULs gives them all.
-        texts = {f.name: i for i, f in enumerate(variable)}
-        self.packs = {} if any(f.meaning in {"argv", "blob"} for f in variable) else texts
+        self.texts = {f.name: i for i, f in enumerate(variable)}
+        self.packs = {} if any(f.meaning in {"argv", "blob"} for f in variable) else self.texts
         self._readers: dict[str, _Reader] = {}
         self._types: dict[tuple[str, ...], type] = {}
         self._dtype: np.dtype[Any] | None = None
@@ -215,7 +215,7 @@ class Batch:
 
     __slots__ = (
         "_heap_at", "_records", "_text", "clock", "count", "data", "heap", "owner", "owners",
-        "packed", "schema", "stream", "taken", "tracker",
+        "packed", "schema", "stream", "taken", "tidy", "tracker",
     )  # fmt: skip
 
     def __init__(
@@ -247,6 +247,7 @@ class Batch:
         if identities is not None:
             self.identities = identities
         self.packed = packed
+        self.tidy = False  # whether no path needs to be tidied
         self._text: meaning.Text | None = None
         self._heap_at = 0  # where in the drain's heap this one's starts
         self._records: np.ndarray[Any, Any] | None = None
@@ -313,7 +314,7 @@ class Batch:
             return meaning.times(self.data, schema.size, field.offset, self.count, self.clock)
         if self._text is None:
             texts = len(self.schema.packs) if self.packed else 0
-            self._text = meaning.Text(self.heap, texts, self.count, self._heap_at)
+            self._text = meaning.Text(self.heap, texts, self.count, self._heap_at, self.tidy)
         if self.packed and field.meaning in meaning.VARIABLE and name in self.schema.packs:
             column = self._text.column(self.schema.packs[name])
             if column is not None:
@@ -463,6 +464,7 @@ class Batch:
             self.schema, data, heap, tracker=self.tracker, stream=self.stream, clock=self.clock, taken=self.taken
         )
         like._heap_at = self._heap_at
+        like.tidy = self.tidy
         return like
 
     @staticmethod
@@ -484,6 +486,7 @@ class Batch:
         joined = first._like(b"".join(pieces), b"".join(heaps))
         joined._heap_at = 0
         joined.packed = all(b.packed for b in batches)
+        joined.tidy = all(b.tidy for b in batches)
         joined.identities = [i for b in batches for i in b.identities]
         return joined
 

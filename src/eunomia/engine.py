@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import filters as shared
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
 
-_CGROUPS = Path(__file__).parent / "containers" / "cgroups.bpf.o"
+_CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10

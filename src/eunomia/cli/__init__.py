@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from eunomia import __version__
@@ -55,6 +56,7 @@ def parser(commands: Sequence[str] = COMMANDS) -> Parser:
         prog="eunomia",
         description="See what containers do on Linux, by eBPF.",
         epilog=EXAMPLES,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30),
     )
     top.add_argument("--version", action="version", version=f"eunomia {__version__}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
@@ -68,6 +70,7 @@ def parser(commands: Sequence[str] = COMMANDS) -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, given as ``argv`` or else in ``sys.argv``; return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
+    _check_standard_files()
     if "_ARGCOMPLETE" in os.environ:
         from eunomia.cli import complete
 
@@ -76,28 +79,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        code = 0
     except KeyboardInterrupt:
-        return 130
+        code = 130
     except Exception as error:
         from eunomia.cli.errors import failed
 
-        return failed(error)
+        code = failed(error)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try once more on its way out, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
+
+
+def _check_standard_files() -> None:
+    """Keep 0, 1 and 2 from becoming a probe's descriptors where they are closed; let any text be written."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # the lowest free one is taken; writing to it fails, and is said
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int:
     if not words:
         parser().print_help(sys.stderr)
         return 2
-    if words[0] in COMMANDS:
-        args = parser(words[:1]).parse_args(words)
-    elif words[0].startswith("-"):
-        args = parser().parse_args(words)
-    else:
+    if words[0] not in COMMANDS and not words[0].startswith("-"):
         from eunomia.cli.errors import no_such_command
 
         raise no_such_command(words[0], COMMANDS)
+    chosen = words[:1] if words[0] in COMMANDS else COMMANDS
+    try:
+        args = parser(chosen).parse_args(words)
+    except SystemExit as leaving:  # after --help, --version, or an error that was said
+        return int(leaving.code or 0)
     return int(args.go(args))

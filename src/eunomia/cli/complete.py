@@ -21,7 +21,7 @@ def answer(parser: argparse.ArgumentParser) -> NoReturn:
         completer = _COMPLETERS.get(action.dest)
         if completer is not None:
             action.completer = completer  # type: ignore[attr-defined]
-    argcomplete.autocomplete(parser, always_complete_options="long")
+    argcomplete.autocomplete(parser, always_complete_options=False)
     raise SystemExit(1)
 
 
@@ -43,10 +43,12 @@ def _what(prefix: str, **_: Any) -> Iterable[str]:
 
 
 def _sources(args: argparse.Namespace) -> Iterator[Source]:
-    """Open what stands on the command line already, as far as it can be opened."""
+    """Open what stands on the command line already, as far as it can be opened; else all trackers."""
+    from eunomia import tracker
     from eunomia.source import open_source
 
-    for word in getattr(args, "what", None) or ():
+    given = getattr(args, "what", None) or tracker.built_in()
+    for word in given:
         try:
             source = open_source(word)
         except (OSError, ValueError, LookupError):

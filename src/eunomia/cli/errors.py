@@ -60,8 +60,13 @@ def failed(error: Exception) -> int:
 
 
 def _of_system(error: OSError) -> str:
+    import errno
+
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
+    if isinstance(error.filename, str | bytes):
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO}
+    return f"the output cannot be written: {reason}" if full else reason
 
 
 def _lines_escaped(text: str) -> str:

@@ -18,8 +18,12 @@ GOOD = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 struct event { __u32 pid; char comm[16]; };
-struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct event); } events SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 7); __type(key, __u32); __type(value, __u64); } seen SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct event);
+} events SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 7); __type(key, __u32); __type(value, __u64);
+} seen SEC(".maps");
 const volatile __u32 wanted_uid = 7;
 char LICENSE[] SEC("license") = "GPL";
 SEC("tp/sched/sched_process_exec") int on_exec(void *context)
@@ -39,7 +43,9 @@ SEC("tp/sched/sched_process_exec") int on_exec(void *context)
 REFUSED = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } counts SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64);
+} counts SEC(".maps");
 char LICENSE[] SEC("license") = "GPL";
 SEC("tp/sched/sched_process_exec") int on_exec(void *context)
 {
@@ -75,7 +81,9 @@ def eunomia():
         who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if nobody else {}
         if nobody:
             needs.root()  # to become nobody
-            if subprocess.run([EUNOMIA, "--version"], cwd="/", capture_output=True, check=False, **who).returncode:
+            if subprocess.run(
+                [EUNOMIA, "--version"], cwd="/", capture_output=True, check=False, **who
+            ).returncode:
                 pytest.skip("needs a checkout that other users can read")
         environment = {k: v for k, v in os.environ.items() if k != "EUNOMIA_DEBUG"} | (environment or {})
         return Done(

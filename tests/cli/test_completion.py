@@ -85,7 +85,8 @@ def test_the_script_is_one_that_the_shell_can_read(eunomia, shell, package, tmp_
 
 def test_bash_completes_with_the_script(eunomia, tmp_path):
     script = eunomia("completion", "bash").out
-    script += '\nCOMP_LINE="eunomia run pro"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=(eunomia run pro); COMP_CWORD=2; COMP_TYPE=9\n'
+    script += '\nCOMP_LINE="eunomia run pro"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=(eunomia run pro)'
+    script += "; COMP_CWORD=2; COMP_TYPE=9\n"
     script += '_python_argcomplete eunomia pro run; printf "%s\\n" "${COMPREPLY[@]}"\n'
     done = subprocess.run(
         ["/bin/bash"], input=script, capture_output=True, text=True, check=False,

@@ -106,14 +106,29 @@ def test_the_json_schema_describes_the_rows_that_are_written(told, name):
     for stream in spec.streams.values():
         described = streams[stream.name]
         own = own_columns(stream.schema)
-        assert list(described["properties"]) == ["time", "tracker", "stream", *own, "container", "pod", "identity"]
+        assert list(described["properties"]) == [
+            "time",
+            "tracker",
+            "stream",
+            *own,
+            "container",
+            "pod",
+            "identity",
+        ]
         batch = Batch(stream.schema, bytes(stream.schema.size))
         for field in own:
             _fits(batch.values(field)[0], described["properties"][field])
     spec.close()
 
 
-_TYPES = {"integer": int, "string": str, "boolean": bool, "array": list, "object": dict, "number": (int, float)}
+_TYPES = {
+    "integer": int,
+    "string": str,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "number": (int, float),
+}
 
 
 def _fits(value, described):

@@ -45,7 +45,9 @@ def test_it_leaves_nothing_in_the_kernel(eunomia):
     bpftool = needs.program("bpftool", "bpftool")
 
     def of_ours():
-        out = subprocess.run([bpftool, "-j", "prog", "show"], capture_output=True, text=True, check=True).stdout
+        out = subprocess.run(
+            [bpftool, "-j", "prog", "show"], capture_output=True, text=True, check=True
+        ).stdout
         ours = {p.name[:15] for found in tracker.every() for p in _programs(found)}
         return [p["name"] for p in json.loads(out) if p.get("name") in ours]
 

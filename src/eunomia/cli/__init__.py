@@ -13,9 +13,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from eunomia import __version__
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 COMMANDS = ("run", "list", "info", "doctor", "completion")
 
@@ -37,7 +39,8 @@ class Parser(argparse.ArgumentParser):
 
     asked = ""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401
+        """Take what argparse takes."""
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         options.setdefault("allow_abbrev", False)  # a new option must not change what a script means
         super().__init__(**options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from eunomia.source import Source
@@ -33,7 +33,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
                 yield from _actions(below)
 
 
-def _what(prefix: str, **_: Any) -> Iterable[str]:
+def _what(prefix: str, **_: object) -> Iterable[str]:
     from argcomplete.completers import FilesCompleter
 
     from eunomia import tracker
@@ -64,8 +64,10 @@ def _listed(prefix: str, words: Iterable[str]) -> list[str]:
     return [f"{before}{comma}{word}" for word in words if word not in taken]
 
 
-def _columns(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
-    names: dict[str, None] = {}
+def _columns(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    from eunomia.batch import JOINED, VIRTUAL
+
+    names: dict[str, None] = dict.fromkeys([*VIRTUAL, *JOINED])
     for source in _sources(parsed_args):
         for stream in source.spec.streams.values():
             for schema in (stream.schema, *(stream.by_size or {}).values()):
@@ -73,11 +75,11 @@ def _columns(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterable
     return _listed(prefix, [*names, "container", "pod"])
 
 
-def _streams(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+def _streams(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     return _listed(prefix, [name for source in _sources(parsed_args) for name in source.spec.streams])
 
 
-def _settings(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+def _settings(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     return [
         f"{setting.name}="
         for source in _sources(parsed_args)
@@ -86,11 +88,11 @@ def _settings(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
     ]
 
 
-def _programs(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+def _programs(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     return [f"{program.name}=" for source in _sources(parsed_args) for program in source.spec.programs]
 
 
-def _buffers(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
+def _buffers(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     return [
         f"{stream.name}="
         for source in _sources(parsed_args)
@@ -99,7 +101,7 @@ def _buffers(parsed_args: argparse.Namespace, **_: Any) -> Iterable[str]:
     ]
 
 
-def _containers(**_: Any) -> Iterable[str]:
+def _containers(**_: object) -> Iterable[str]:
     """Return the containers' names; one that a shell could act upon stays out."""
     from eunomia.containers.registry import Registry
 
@@ -109,7 +111,7 @@ def _containers(**_: Any) -> Iterable[str]:
     return sorted(n for n in names if n and n.isascii() and all(c.isalnum() or c in "_.-" for c in n))
 
 
-def _nothing(**_: Any) -> Iterable[str]:
+def _nothing(**_: object) -> Iterable[str]:
     return ()
 
 
@@ -121,7 +123,5 @@ _COMPLETERS: dict[str, Completer] = {
     "attach": _programs,
     "event": _buffers,
     "container": _containers,
-    **dict.fromkeys(
-        ("rotate", "duration", "count", "interval", "ring_size", "pid", "uid", "comm"), _nothing
-    ),
+    **dict.fromkeys(("rotate", "duration", "count", "interval", "ring_size", "pid", "uid", "comm"), _nothing),
 }

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+
+    from eunomia.cli import Subparsers
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -25,12 +27,12 @@ after sudo, zsh and fish complete by themselves, bash with the package bash-comp
 """
 
 
-def add(subparsers: Any) -> None:
+def add(subparsers: Subparsers) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "completion",
         help="print the completion for a shell",
-        description="Print a script that lets a shell complete trackers, objects, options, columns and containers.",
+        description="Print a script by which a shell completes trackers, objects, options and containers.",
         epilog=EXAMPLES,
     )
     parser.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="the shell")
@@ -39,7 +41,7 @@ def add(subparsers: Any) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Print the script; return 0."""
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    sys.stdout.write(argcomplete.shellcode(["eunomia"], shell=args.shell) + "\n")
+    sys.stdout.write(shellcode(["eunomia"], shell=args.shell) + "\n")
     return 0

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from eunomia.cli import Subparsers
     from eunomia.cli.checks import Finding
 
 EXAMPLES = """\
@@ -21,15 +22,17 @@ exit code: 1 if something fails, else 0.
 """
 
 
-def add(subparsers: Any) -> None:
+def add(subparsers: Subparsers) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "doctor",
         help="look for what is missing on this machine, and say what to do",
-        description="Look at kernel, rights, hooks and container runtimes, and say what to do where something is amiss.",
+        description="Look at kernel, rights, hooks and container runtimes, and say what to do about them.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="format (table)")
+    parser.add_argument(
+        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
+    )
     parser.set_defaults(go=go)
 
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import argparse
 
     from eunomia.batch import Schema
+    from eunomia.cli import Subparsers
+    from eunomia.cli.page import Page
     from eunomia.kernel.spec import Map, Spec, StreamSpec
     from eunomia.source import Source
 
@@ -24,7 +26,7 @@ _OWN = ("eunomia_", "ledger_")  # maps of what all trackers share
 _OPTIONS = ("pid", "comm", "uid", "container", "host-only", "containers-only")
 
 
-def add(subparsers: Any) -> None:
+def add(subparsers: Subparsers) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "info",
@@ -33,9 +35,15 @@ def add(subparsers: Any) -> None:
         epilog=EXAMPLES,
     )
     parser.add_argument("what", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
-    parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="format (table)")
     parser.add_argument(
-        "--event", action="append", default=[], metavar="MAP=STRUCT", help="the struct that a buffer's records hold"
+        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
+    )
+    parser.add_argument(
+        "--event",
+        action="append",
+        default=[],
+        metavar="MAP=STRUCT",
+        help="the struct that a buffer's records hold",
     )
     parser.set_defaults(go=go)
 
@@ -71,15 +79,17 @@ def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
     if has_filters(spec.maps):
         return [f"--{name}" for name in _OPTIONS]
     found = []
-    for name, wish in (("pid", {"pids": (1,)}), ("comm", {"comms": ("a",)}), ("uid", {"uids": (0,)})):
+    for name, wish in (
+        ("pid", Filters(pids=(1,))), ("comm", Filters(comms=("a",))), ("uid", Filters(uids=(0,))),
+    ):  # fmt: skip
         try:
-            mask(Filters(**wish), None, stream.schema, stream.name)  # type: ignore[arg-type]
+            mask(wish, None, stream.schema, stream.name)
         except BadSetting:
             continue
         found.append(f"--{name}")
-    wish_of_containers = Filters(host_only=True)
+    of_containers = Filters(host_only=True)
     try:
-        mask(wish_of_containers, wish_of_containers.selection(), stream.schema, stream.name)
+        mask(of_containers, of_containers.selection(), stream.schema, stream.name)
     except BadSetting:
         return found
     return found + [f"--{name}" for name in _OPTIONS[3:]]
@@ -128,7 +138,8 @@ def _facts(source: Source) -> dict[str, Any]:
             for stream in spec.streams.values()
         ],
         "programs": [
-            {"name": p.name, "section": p.section, "variants": _variants(source, p.name)} for p in spec.programs
+            {"name": p.name, "section": p.section, "variants": _variants(source, p.name)}
+            for p in spec.programs
         ],
         "settings": [
             {"name": s.name, "type": s.ctype, "default": s.default, "doc": s.doc}
@@ -192,8 +203,8 @@ def _print(source: Source) -> None:
     if spec.streams:
         page.heading("every row also has")
         page.line(
-            "time, tracker, stream; whose it is: container.id, .name, .image, .runtime, pod.name, .namespace, .uid, "
-            "and identity: host, resolved, pending or unknown",
+            "time, tracker, stream; whose it is: container.id, .name, .image, .runtime, "
+            "pod.name, .namespace, .uid, and identity: host, resolved, pending or unknown",
             2,
         )
     else:
@@ -209,7 +220,9 @@ def _print(source: Source) -> None:
     if settings:
         page.heading("settings, given as in --set NAME=VALUE")
         page.table(
-            ("SETTING", "TYPE", "DEFAULT", "MEANING"), [(s.name, s.ctype, _default(s.default), s.doc) for s in settings], 2
+            ("SETTING", "TYPE", "DEFAULT", "MEANING"),
+            [(s.name, s.ctype, _default(s.default), s.doc) for s in settings],
+            2,
         )
     if maps := _other_maps(spec):
         page.heading("maps that are not shown")
@@ -222,7 +235,7 @@ def _print(source: Source) -> None:
         _print_sample(page, source)
 
 
-def _print_stream(page: Any, source: Source, stream: StreamSpec) -> None:
+def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
     from eunomia.cli.page import YELLOW
 
     kind = {
@@ -247,7 +260,7 @@ def _print_stream(page: Any, source: Source, stream: StreamSpec) -> None:
     page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none of the shared ones", 2)
 
 
-def _print_fields(page: Any, schema: Schema) -> None:
+def _print_fields(page: Page, schema: Schema) -> None:
     from eunomia.meaning import MEANINGS
 
     rows = []
@@ -266,7 +279,7 @@ def _default(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _print_sample(page: Any, source: Source) -> None:
+def _print_sample(page: Page, source: Source) -> None:
     recorded = _recorded(_readme(source))
     if recorded:
         page.heading("sample")
@@ -289,5 +302,6 @@ def _recorded(readme: str) -> str:
 
     with open(readme, encoding="utf-8", errors="backslashreplace") as file:
         text = file.read()
-    found = re.search(r"^#+[^\n]*\b(?:sample|output|example)[^\n]*\n(?:(?!#|```).*\n)*```\w*\n(.*?)^```", text, re.I | re.M | re.S)
+    heading, prose, block = r"^#+[^\n]*\bsample\b[^\n]*\n", r"(?:(?!#|```)[^\n]*\n)*", r"```\w*\n(.*?)^```"
+    found = re.search(heading + prose + block, text, re.IGNORECASE | re.MULTILINE | re.DOTALL)
     return found[1] if found else ""

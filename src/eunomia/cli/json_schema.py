@@ -13,7 +13,13 @@ from eunomia.sinks.columns import own_columns
 if TYPE_CHECKING:
     from eunomia.batch import Field, Schema
 
-_TIME = {"type": "string", "format": "date-time"}
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_PLAIN: dict[str, dict[str, Any]] = {
+    "bool": {"type": "boolean"},
+    "float": {"type": ["number", "null"]},  # JSON has no word for NaN
+    "time": _TIME,
+    "argv": {"type": "array", "items": {"type": "string"}},
+}
 _NUMBERS = frozenset({"", "duration", "uid", "gid", "pid", "cgroup_id", "kstack", "ustack", "port"})
 
 # One value of each meaning, as it looks in JSON.
@@ -74,20 +80,13 @@ def _described(field: Field) -> dict[str, Any]:
 def _value(field: Field) -> dict[str, Any]:
     """Return the type of a field's value, as :mod:`eunomia.meaning` renders it."""
     kind = field.meaning
-    if field.tag and kind == "union":
-        return {}
     if kind in _NUMBERS:
+        # an __int128 stays bytes
         return {"type": "string"} if field.code[-1] == "s" and field.bits is None else {"type": "integer"}
-    if kind == "bool":
-        return {"type": "boolean"}
-    if kind == "float":
-        return {"type": ["number", "null"]}  # JSON has no word for NaN
-    if kind == "time":
-        return _TIME
+    if kind == "union":
+        return {} if field.tag else {"type": "string"}
     if kind == "enum":
         return {"anyOf": [{"enum": list(dict.fromkeys((field.names or {}).values()))}, {"type": "integer"}]}
-    if kind == "argv":
-        return {"type": "array", "items": {"type": "string"}}
     if kind == "array":
         return {"type": "array", "items": _items(field)}
     if kind == "struct":
@@ -97,7 +96,7 @@ def _value(field: Field) -> dict[str, Any]:
             "required": [part.name for part in field.parts],
             "additionalProperties": False,
         }
-    return {"type": "string"}
+    return _PLAIN.get(kind, {"type": "string"})
 
 
 def _items(field: Field) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def example(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
     }
 
 
-def _made_up(field: Field) -> Any:
+def _made_up(field: Field) -> object:
     kind = field.meaning
     if kind == "enum":
         return next(iter((field.names or {}).values()), 0)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+
+    from eunomia.cli import Subparsers
 
 EXAMPLES = """\
 examples:
@@ -15,7 +17,7 @@ examples:
 """
 
 
-def add(subparsers: Any) -> None:
+def add(subparsers: Subparsers) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "list",
@@ -23,7 +25,9 @@ def add(subparsers: Any) -> None:
         description="List the trackers, the question that each answers, and whether this kernel can run it.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="format (table)")
+    parser.add_argument(
+        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
+    )
     parser.set_defaults(go=go)
 
 

@@ -21,6 +21,7 @@ class Page:
     """Writes to stdout. ``width`` is a terminal's, None elsewhere: nothing is broken into lines there."""
 
     def __init__(self) -> None:
+        """Look at what stdout is."""
         terminal = sys.stdout.isatty()
         self.width = terminal_size(sys.stdout.fileno())[0] if terminal else None
         self._color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -19,7 +19,7 @@ _AT_ONCE = 16
 
 
 class Trial(NamedTuple):
-    """``runs`` is ``yes``, ``no`` or ``unknown``; ``variant`` the hooks that were taken, ``why`` what is amiss."""
+    """``runs`` is ``yes``, ``no`` or ``unknown``; ``variant`` names the hooks, ``why`` what is amiss."""
 
     runs: str
     variant: str = ""

@@ -69,7 +69,7 @@ def _pid_namespace() -> Finding:
     if first:
         return Finding("PID namespace", OK, "the host's")
     return Finding(
-        "PID namespace", WARN, "not the host's: Eunomia cannot leave its own events out, --pid takes the host's numbers",
+        "PID namespace", WARN, "not the host's: it traces itself, and --pid wants the host's numbers",
         "start Eunomia's container with --pid=host",
     )  # fmt: skip
 
@@ -99,7 +99,9 @@ def _is_used(root: DataRoot) -> bool | None:
 def _docker(roots: list[DataRoot]) -> Finding:
     if not roots:
         return Finding("Docker", OK, "none found")
-    shown = ", ".join(dict.fromkeys(root.path + (f" (process {root.pid})" if root.pid else "") for root in roots))
+    shown = ", ".join(
+        dict.fromkeys(root.path + (f" (process {root.pid})" if root.pid else "") for root in roots)
+    )
     if any(_is_used(root) is None for root in roots):
         return Finding("Docker", UNKNOWN, f"data at {shown}, which only root can read", "sudo eunomia doctor")
     return Finding("Docker", OK, f"data at {shown}")
@@ -111,7 +113,9 @@ def _others(has_docker: bool) -> Iterator[Finding]:
         if socket is None:
             continue
         if runtime == "containerd" and has_docker:
-            yield Finding(runtime, OK, f"{socket}; what runs by Docker is named, its other containers not yet")
+            yield Finding(
+                runtime, OK, f"{socket}; what runs by Docker is named, its other containers not yet"
+            )
         else:
             yield Finding(
                 runtime, WARN, f"{socket}; its containers are not named yet",
@@ -129,7 +133,9 @@ def _is_socket(path: str) -> bool:
 def _containers() -> Finding:
     registry = Registry()
     registry.start()
-    states: dict[Container, str] = {i.container: i.state for i in registry.values() if i.container is not None}
+    states: dict[Container, str] = {
+        i.container: i.state for i in registry.values() if i.container is not None
+    }
     unnamed = [c.id[:12] for c, state in states.items() if state != RESOLVED]
     found = f"{len(states)} running, {len(states) - len(unnamed)} with name and image"
     if not unnamed:

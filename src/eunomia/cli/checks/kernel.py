@@ -39,7 +39,10 @@ def _release() -> Finding:
 def _btf() -> Finding:
     if not os.path.exists(_BTF):
         return Finding(
-            "BTF", FAIL, f"{_BTF} is not there", "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions' are"
+            "BTF",
+            FAIL,
+            f"{_BTF} is not there",
+            "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions' are",
         )
     if not os.access(_BTF, os.R_OK):
         return Finding("BTF", FAIL, f"{_BTF} cannot be read", "mount sysfs at /sys, readable by all")
@@ -49,11 +52,17 @@ def _btf() -> Finding:
 def _jit() -> Finding:
     value = read("/proc/sys/net/core/bpf_jit_enable")
     if value is None:
-        return Finding("JIT", UNKNOWN, "net.core.bpf_jit_enable can be read by root only, in the first network namespace")
+        return Finding(
+            "JIT", UNKNOWN, "net.core.bpf_jit_enable can be read by root only, in the first network namespace"
+        )
     if value == "0":
-        return Finding("JIT", WARN, "off: programs are interpreted, slowly", "sysctl -w net.core.bpf_jit_enable=1")
+        return Finding(
+            "JIT", WARN, "off: programs are interpreted, slowly", "sysctl -w net.core.bpf_jit_enable=1"
+        )
     if value == "2":
-        return Finding("JIT", WARN, "on, and each program is written to the log", "sysctl -w net.core.bpf_jit_enable=1")
+        return Finding(
+            "JIT", WARN, "on, and each program is written to the log", "sysctl -w net.core.bpf_jit_enable=1"
+        )
     return Finding("JIT", OK, "on")
 
 
@@ -63,7 +72,10 @@ def _stats() -> Finding:
         return Finding("BPF statistics", UNKNOWN, "kernel.bpf_stats_enabled cannot be read")
     if value != "0":
         return Finding(
-            "BPF statistics", WARN, "on: each run of a program is timed", "sysctl -w kernel.bpf_stats_enabled=0"
+            "BPF statistics",
+            WARN,
+            "on: each run of a program is timed",
+            "sysctl -w kernel.bpf_stats_enabled=0",
         )
     return Finding("BPF statistics", OK, "off, so programs cost nothing extra")
 
@@ -83,7 +95,9 @@ def _cpus() -> Finding:
     online, possible = len(online_cpus()), int(lib.libbpf_num_possible_cpus())
     found = f"{online} online, {possible} possible"
     if possible - online > _MANY:
-        return Finding("CPUs", WARN, f"{found}: per-CPU maps take memory for all", f"boot with possible_cpus={online}")
+        return Finding(
+            "CPUs", WARN, f"{found}: per-CPU maps take memory for all", f"boot with possible_cpus={online}"
+        )
     return Finding("CPUs", OK, found)
 
 
@@ -92,5 +106,7 @@ def _clock() -> Finding:
     if source is None:
         return Finding("clock", UNKNOWN, "the clock source cannot be read")
     if source in _SLOW_CLOCKS:
-        return Finding("clock", WARN, f"{source}: slow to read, and each event reads it", "boot with tsc=reliable")
+        return Finding(
+            "clock", WARN, f"{source}: slow to read, and each event reads it", "boot with tsc=reliable"
+        )
     return Finding("clock", OK, source)

@@ -50,9 +50,13 @@ def _capabilities() -> Finding:
 def _lockdown() -> Finding:
     text = read("/sys/kernel/security/lockdown")
     if text is None:
-        if os.path.exists("/sys/kernel/security/lsm") or "securityfs" not in (read("/proc/filesystems") or ""):
+        if os.path.exists("/sys/kernel/security/lsm") or "securityfs" not in (
+            read("/proc/filesystems") or ""
+        ):
             return Finding("lockdown", OK, "not in this kernel, or off")
-        return Finding("lockdown", UNKNOWN, "securityfs is not mounted", "mount -t securityfs none /sys/kernel/security")
+        return Finding(
+            "lockdown", UNKNOWN, "securityfs is not mounted", "mount -t securityfs none /sys/kernel/security"
+        )
     mode = text.partition("[")[2].partition("]")[0] or text
     if mode == "confidentiality":
         return Finding(
@@ -75,7 +79,7 @@ def _unprivileged() -> Finding:
 
 
 def _memlock() -> Finding:
-    """Find out by making a map: libbpf raises the limit first, if the kernel is one that charges maps to it."""
+    """Find out by making a map: libbpf raises the limit first, where the kernel charges maps to it."""
     before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     limit = _size(before[0])
     made = lib.libbpf_probe_bpf_map_type(_ARRAY, ffi.NULL) == 1
@@ -83,12 +87,16 @@ def _memlock() -> Finding:
     if not privileged():
         return Finding("memory for maps", UNKNOWN, f"memlock limit {limit}; only root can make a map and see")
     if not made:
-        return Finding("memory for maps", FAIL, f"no map can be made, memlock limit {limit}", "ulimit -l unlimited")
+        return Finding(
+            "memory for maps", FAIL, f"no map can be made, memlock limit {limit}", "ulimit -l unlimited"
+        )
     if raised:
-        return Finding("memory for maps", OK, f"the memlock limit counts here: raised from {limit} when needed")
+        return Finding("memory for maps", OK, f"the memlock limit counts: raised from {limit} when needed")
     if before[0] == resource.RLIM_INFINITY:
         return Finding("memory for maps", OK, "no memlock limit")
-    return Finding("memory for maps", OK, f"charged to the memory cgroup: the memlock limit, {limit}, does not matter")
+    return Finding(
+        "memory for maps", OK, f"charged to the memory cgroup: the memlock limit, {limit}, does not matter"
+    )
 
 
 def _size(limit: int) -> str:

@@ -52,23 +52,45 @@ def char_array(raw: bytes) -> str:
 
 
 class Text:
-    """The texts of a batch's heap; decoded at once where all of it is ASCII."""
+    """The texts of a batch's heap; decoded at once where all of it is ASCII.
 
-    def __init__(self, heap: bytes) -> None:
+    ``columns`` says how many texts each row has, where the heap holds them all, in order, a NUL behind each.
+    ``start`` is the offset, as places have it, of the heap's first byte; ``tidy`` says that no path needs to
+    be tidied.
+    """
+
+    def __init__(self, heap: bytes, columns: int = 0, rows: int = 0, start: int = 0, tidy: bool = False) -> None:
         self.heap = heap
+        self._start = start
         self._ascii = heap.decode("ascii") if heap.isascii() else None
+        self._parts: list[str] | None = None
+        self._columns = columns
+        if columns and self._ascii is not None:
+            parts = self._ascii.split("\0")
+            if len(parts) == columns * rows + 1:  # else there are NULs in the texts
+                del parts[-1]
+                self._parts = parts
+        self._tidy = tidy
+
+    def column(self, index: int) -> list[str] | None:
+        """Return the texts of each row's field ``index``; None where their places must be looked up."""
+        return None if self._parts is None else self._parts[index :: self._columns]
 
     def strings(self, places: Iterable[tuple[int, int]]) -> list[str]:
         """Return the text at each (offset, length)."""
-        text = self._ascii
+        text, start = self._ascii, self._start
+        if start:
+            places = [(at - start, size) for at, size in places]
         if text is not None:
             return [text[at : at + size] for at, size in places]
         heap = self.heap
         return [decode(heap[at : at + size]) for at, size in places]
 
-    def paths(self, places: Iterable[tuple[int, int]]) -> list[str]:
+    def tidy(self, paths: list[str]) -> list[str]:
         """Return paths without ``.``, ``..`` and doubled slashes."""
-        return [_tidy(p) if "/." in p or "//" in p else p for p in self.strings(places)]
+        if self._tidy:
+            return paths
+        return [_tidy(p) if "/." in p or "//" in p else p for p in paths]
 
     def blobs(self, places: Iterable[tuple[int, int]]) -> list[str]:
         """Return bytes in hex."""
@@ -92,7 +114,7 @@ def rfc3339(nanoseconds: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
 
 
-_WIDTH = len("2026-11-23T20:05:29.123456789Z")
+_WIDTH = len("2026-11-23T20:05:29.123456789Z\n")
 
 
 def times(data: bytes, stride: int, offset: int, count: int, clock: int) -> list[str]:
@@ -101,8 +123,7 @@ def times(data: bytes, stride: int, offset: int, count: int, clock: int) -> list
     _native.lib.eu_rfc3339(
         _native.ffi.from_buffer(data), stride, offset, count, clock, _native.ffi.from_buffer(out)
     )
-    text = out.decode("ascii")
-    return [text[i : i + _WIDTH] for i in range(0, _WIDTH * count, _WIDTH)]
+    return out.decode("ascii").splitlines()
 
 
 # Numbers with names
@@ -261,9 +282,14 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
     kind = field.meaning
     if kind in VARIABLE:
-        return {"str": text.strings, "path": text.paths, "argv": text.vectors, "blob": text.blobs}[kind](raw)
+        if kind == "path":
+            return text.tidy(text.strings(raw))
+        return {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind](raw)
     if kind in _caches:
-        return list(map(_caches[kind].__getitem__, raw))
+        known = _caches[kind]
+        if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
+            return [known[raw[0]]] * len(raw)
+        return list(map(known.__getitem__, raw))
     if kind == "enum":
         names = field.names or {}
         return [names.get(v, v) for v in raw]
@@ -271,7 +297,7 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         return _array(field, raw)
     if kind == "struct":
         return [_struct(field.parts, v) for v in raw]
-    make = MEANINGS[kind][1]
+    make: Callable[[Any], Any] | None = MEANINGS[kind][1]
     return raw if make is None else list(map(make, raw))
 
 

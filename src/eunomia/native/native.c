@@ -78,10 +78,30 @@ struct bpf_object *eu_open(const void *data, size_t size, const char *name)
 	return bpf_object__open_mem(data, size, &opts);
 }
 
-/* The memory of a global data map: its initial image before the load, the live map after it. */
+/* What a global data map will hold when it is loaded; afterwards, still that. */
 void *eu_map_memory(struct bpf_map *map, size_t *ret)
 {
 	return (void *)bpf_map__initial_value(map, ret);
+}
+
+static size_t whole_pages(size_t size)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	return (size + page - 1) / page * page;
+}
+
+/* The live memory of a loaded global data map, shared with the programs; NULL where it cannot be had. */
+void *eu_map_mmap(int fd, size_t size)
+{
+	void *memory = mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+void eu_map_munmap(void *memory, size_t size)
+{
+	munmap(memory, whole_pages(size));
 }
 
 int eu_recursion_misses(int prog_fd, uint64_t *ret)
@@ -210,6 +230,7 @@ struct eu_ring {
 	size_t fixed;		/* bytes of a record's fixed part, 0 for records of unknown shape */
 	size_t strings[EU_MAX_STRINGS];	/* where in the fixed part str_t stands */
 	size_t string_count;
+	uint32_t paths;		/* which of them are paths, a bit each */
 };
 
 struct eu_ring *eu_ring_open(int fd, size_t size)
@@ -248,9 +269,10 @@ void eu_ring_close(struct eu_ring *ring)
 	free(ring);
 }
 
-void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count)
+void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths)
 {
 	ring->fixed = fixed;
+	ring->paths = paths;
 	ring->string_count = count < EU_MAX_STRINGS ? count : EU_MAX_STRINGS;
 	for (size_t i = 0; i < ring->string_count; i++)
 		ring->strings[i] = strings[i];
@@ -285,28 +307,75 @@ struct sink {
 	struct eu_drained *ret;
 };
 
-/* Makes room for a record's fixed part and its tail; 0 when the buffers are full. */
-static int sink_has_room(const struct sink *sink, size_t fixed, size_t tail)
+/* Room for a record's fixed part and for its text; text larger than the whole heap is cut, not stuck on. */
+static int sink_has_room(const struct sink *sink, size_t fixed, size_t text)
 {
-	return sink->data_left >= fixed && sink->heap_size - sink->heap_at >= tail;
+	return sink->data_left >= fixed && (!sink->heap_at || sink->heap_size - sink->heap_at >= text);
 }
 
-/* Lets the str_t at `field` of a record point into the heap, never outside of the record's own tail. */
-static void place_string(char *field, size_t fixed, size_t tail, size_t heap_at)
+static size_t sink_cut(const struct sink *sink, size_t text)
 {
-	uint32_t place[2];
+	size_t left = sink->heap_size - sink->heap_at;
 
-	memcpy(place, field, sizeof(place));
-	if (place[0] < fixed || place[0] - fixed > tail)
-		place[0] = fixed, place[1] = 0;
-	if (place[1] > tail - (place[0] - fixed))
-		place[1] = tail - (place[0] - fixed);
-	place[0] = heap_at + (place[0] - fixed);
-	memcpy(field, place, sizeof(place));
+	return text < left ? text : left;
+}
+
+/* Reads the str_t at `field`; it never reaches outside of its record, whatever it says. */
+static void string_place(const char *field, size_t size, uint32_t *off, uint32_t *len)
+{
+	memcpy(off, field, sizeof(*off));
+	memcpy(len, field + sizeof(*off), sizeof(*len));
+	if (*off > size)
+		*off = size;
+	if (*len > size - *off)
+		*len = size - *off;
+}
+
+/* Whether a path may have components that lead nowhere. No early end: so it is done 16 bytes at a time. */
+__attribute__((optimize("O3"))) static int path_untidy(const char *path, size_t size)
+{
+	int found = 0;
+
+	for (size_t i = 1; i < size; i++)
+		found |= (path[i - 1] == '/') & ((path[i] == '.') | (path[i] == '/'));
+	return found;
 }
 
 /*
- * Copies what the ring holds, up to what fits: each record's fixed part to `data`, the rest to `heap`.
+ * Puts a record's texts into the heap, one after another in the order of their fields, a NUL behind each,
+ * and lets the str_t point there. Returns -1 when they do not fit.
+ */
+static int take_strings(const struct eu_ring *ring, struct sink *sink, unsigned long body, size_t size)
+{
+	size_t need = ring->string_count;
+	uint32_t off, len;
+
+	for (size_t i = 0; i < ring->string_count; i++) {
+		string_place(sink->data + ring->strings[i], size, &off, &len);
+		need += len;
+	}
+	if (!sink_has_room(sink, 0, need))
+		return -1;
+	for (size_t i = 0; i < ring->string_count; i++) {
+		char *field = sink->data + ring->strings[i];
+		uint32_t at = sink->heap_at;
+
+		string_place(field, size, &off, &len);
+		/* room is kept for the NULs that follow */
+		len = sink_cut(sink, len + ring->string_count - i) - (ring->string_count - i);
+		ring_copy(ring, body + off, sink->heap + at, len);
+		sink->heap[at + len] = 0;
+		if (ring->paths >> i & 1)
+			sink->ret->untidy |= path_untidy(sink->heap + at, len);
+		memcpy(field, &at, sizeof(at));
+		memcpy(field + sizeof(at), &len, sizeof(len));
+		sink->heap_at += len + 1;
+	}
+	return 0;
+}
+
+/*
+ * Copies what the ring holds, up to what fits: each record's fixed part to `data`, its texts to `heap`.
  * Returns 1 when it stopped for want of room, else 0.
  */
 int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
@@ -322,41 +391,34 @@ int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap
 	while (at < end) {
 		const uint32_t *header = (const uint32_t *)(ring->data + (at & (ring->size - 1)));
 		uint32_t word = __atomic_load_n(header, __ATOMIC_ACQUIRE);
-		size_t size = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT), tail, head;
+		size_t size = word & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT), head;
 		unsigned long body = at + BPF_RINGBUF_HDR_SZ;
 
 		if (word & BPF_RINGBUF_BUSY_BIT)
 			break;
 		if (word & BPF_RINGBUF_DISCARD_BIT)
 			goto next;
-		if (!ring->fixed) {
-			struct unknown_record record = { size, sink.heap_at, size };
-
-			if (!sink_has_room(&sink, fixed, size)) {
-				full = 1;
-				break;
-			}
-			memcpy(sink.data, &record, sizeof(record));
-			ring_copy(ring, body, sink.heap + sink.heap_at, size);
-			sink.heap_at += size;
-			goto taken;
-		}
-		head = size < fixed ? size : fixed;
-		tail = ring->string_count && size > fixed ? size - fixed : 0;
-		if (!sink_has_room(&sink, fixed, tail)) {
+		if (!sink_has_room(&sink, fixed, ring->fixed ? 0 : size)) {
 			full = 1;
 			break;
 		}
-		ring_copy(ring, body, sink.data, head);
-		if (head < fixed) {
-			memset(sink.data + head, 0, fixed - head);
-			ret->odd++;
+		if (!ring->fixed) {
+			struct unknown_record record = { size, sink.heap_at, sink_cut(&sink, size) };
+
+			memcpy(sink.data, &record, sizeof(record));
+			ring_copy(ring, body, sink.heap + sink.heap_at, record.length);
+			sink.heap_at += record.length;
+			goto taken;
 		}
-		if (tail)
-			ring_copy(ring, body + fixed, sink.heap + sink.heap_at, tail);
-		for (size_t i = 0; i < ring->string_count; i++)
-			place_string(sink.data + ring->strings[i], fixed, tail, sink.heap_at);
-		sink.heap_at += tail;
+		head = size < fixed ? size : fixed;
+		ring_copy(ring, body, sink.data, head);
+		if (head < fixed)
+			memset(sink.data + head, 0, fixed - head);
+		if (ring->string_count && take_strings(ring, &sink, body, size)) {
+			full = 1;
+			break;
+		}
+		ret->odd += head < fixed;
 taken:
 		sink.data += fixed;
 		sink.data_left -= fixed;
@@ -381,15 +443,15 @@ struct eu_perf {
 
 static int perf_take(struct sink *sink, const void *data, uint32_t size)
 {
-	struct unknown_record record = { size, sink->heap_at, size };
+	struct unknown_record record = { size, sink->heap_at, sink_cut(sink, size) };
 
 	if (!sink_has_room(sink, sizeof(record), size))
 		return -1;
 	memcpy(sink->data, &record, sizeof(record));
-	memcpy(sink->heap + sink->heap_at, data, size);
+	memcpy(sink->heap + sink->heap_at, data, record.length);
 	sink->data += sizeof(record);
 	sink->data_left -= sizeof(record);
-	sink->heap_at += size;
+	sink->heap_at += record.length;
 	sink->ret->records++;
 	return 0;
 }
@@ -558,12 +620,53 @@ void eu_sleep(int milliseconds)
 	nanosleep(&left, NULL);
 }
 
-#define RFC3339_SIZE 30		/* 2026-11-23T20:05:29.123456789Z */
+/*
+ * Finds the distinct 64-bit values at `offset` of each record: writes them to `keys` in the order they
+ * appear, and to `index` which of them each record has. Returns how many there are. `count` is at most
+ * EU_MAX_GROUP.
+ */
+size_t eu_group(const char *data, size_t stride, size_t offset, size_t count, uint64_t *keys, uint16_t *index)
+{
+	enum { BITS = 17, SLOTS = 1 << BITS };	/* twice as many as there can be keys */
+	static _Thread_local uint32_t slots[SLOTS];	/* index of the key + 1, 0 for empty */
+	uint64_t last = 0;
+	size_t found = 0, at = 0;
 
-/* Writes times as text, one after another, RFC3339_SIZE bytes each and no NUL. */
+	for (size_t i = 0; i < count; i++, data += stride) {
+		uint64_t key;
+
+		memcpy(&key, data + offset, sizeof(key));
+		if (found && key == last) {
+			index[i] = at;
+			continue;
+		}
+		size_t slot = key * 0x9E3779B97F4A7C15ULL >> (64 - BITS);
+
+		while (slots[slot] && keys[slots[slot] - 1] != key)
+			slot = (slot + 1) & (SLOTS - 1);
+		if (!slots[slot]) {
+			keys[found] = key;
+			slots[slot] = ++found;
+		}
+		at = slots[slot] - 1;
+		last = key;
+		index[i] = at;
+	}
+	for (size_t i = 0; i < found; i++) {
+		size_t slot = keys[i] * 0x9E3779B97F4A7C15ULL >> (64 - BITS);
+
+		while (slots[slot])
+			slots[slot] = 0, slot = (slot + 1) & (SLOTS - 1);
+	}
+	return found;
+}
+
+#define RFC3339_SIZE 31		/* 2026-11-23T20:05:29.123456789Z and a newline */
+
+/* Writes times as lines of text, RFC3339_SIZE bytes each and no NUL. */
 void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, int64_t clock, char *out)
 {
-	char prefix[RFC3339_SIZE + 1] = "";
+	char prefix[RFC3339_SIZE] = "";
 	time_t known = -1;
 
 	for (size_t i = 0; i < count; i++, data += stride, out += RFC3339_SIZE) {
@@ -588,5 +691,6 @@ void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, in
 		for (int digit = 28; digit >= 20; digit--, rest /= 10)
 			out[digit] = '0' + rest % 10;
 		out[29] = 'Z';
+		out[30] = '\n';
 	}
 }

@@ -23,6 +23,11 @@ _POINTER_SIZE = 8
 _DEPTH = 64  # of types in types, past which BTF is broken or hostile
 
 
+def _looks_signed(names: dict[int, str]) -> bool:
+    """Whether an enumeration's large values are small negative ones, and not flags or hashes."""
+    return all(v <= 0x7FFFFFFF or v >= 0xFFFF0000 for v in names)
+
+
 class Btf:
     """The types of one object, decoded when asked for."""
 
@@ -144,8 +149,11 @@ class Btf:
                 value = high << 32 | low
                 value -= (value >> 63 << 64) if flag else 0
             names.setdefault(value, self._string(label))
-        # clang 14 writes no sign flag on enumerations: a value past the sign bit that is named is enough
-        return Enum(name, size, flag or any(v < 0 for v in names), names)
+        if kind == _ENUM and not flag and size == 4 and any(v > 0x7FFFFFFF for v in names) and _looks_signed(names):
+            # clang before 15 writes no sign flag
+            names = {v - (v >> 31 << 32): n for v, n in names.items()}
+            flag = True
+        return Enum(name, size, flag, names)
 
     def target(self, id_: int) -> int:
         """Return the id of what a pointer, typedef or qualifier refers to, all of them looked through."""

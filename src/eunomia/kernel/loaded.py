@@ -33,7 +33,6 @@ class MapHandle:
         self.fd: int = lib.bpf_map__fd(handle)
         self.key_size: int = lib.bpf_map__key_size(handle)
         self.value_size: int = lib.bpf_map__value_size(handle)
-        self.memory, self.memory_size = memory_of(handle)
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set an entry; raises :class:`OSError`, E2BIG where the map is full."""
@@ -78,6 +77,7 @@ class Loaded:
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self._links: list[Any] = []
+        self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._object = spec.take()
         try:
@@ -154,7 +154,7 @@ class Loaded:
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
             elif stream.kind == "globals":
-                self.readers[name] = GlobalsReader(stream, handle.memory, handle.memory_size)
+                self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
                 self.readers[name] = TableReader(stream, handle.fd)
 
@@ -179,8 +179,11 @@ class Loaded:
     @property
     def armed(self) -> Any:
         """The word by which the object's probes know that the consumer sleeps; None in foreign objects."""
-        handle = next((m for n, m in self.maps.items() if n.endswith(".data.eunomia")), None)
-        return ffi.cast("uint32_t *", handle.memory) if handle and handle.memory is not None else None
+        if self._armed is None:
+            handle = next((m for n, m in self.maps.items() if n.endswith(".data.eunomia")), None)
+            memory = lib.eu_map_mmap(handle.fd, handle.value_size) if handle else ffi.NULL
+            self._armed = ffi.cast("uint32_t *", memory) if memory != ffi.NULL else None
+        return self._armed
 
     def count(self, stream: str) -> Count:
         """Return what the probe of a stream has emitted and lost so far."""
@@ -231,6 +234,9 @@ class Loaded:
         self.detach()
         for reader in self.readers.values():
             reader.close()
+        if self._armed is not None:
+            lib.eu_map_munmap(self._armed, 4)
+            self._armed = None
         if self._object is not None:
             lib.bpf_object__close(self._object)
             self._object = None

@@ -19,6 +19,7 @@ _MISSING = (
      "BTF of the running kernel (CONFIG_DEBUG_INFO_BTF=y, /sys/kernel/btf/vmlinux)"),
     (r"failed to find kernel BTF type ID of '([^']+)'", "{0} in the kernel's BTF"),
     (r"failed to resolve CO-RE relocation <[^>]+> \[\d+\] (.+?) \(", "{0} in the kernel's BTF"),
+    (r"invalid func unknown#(\d+)", "helper number {0}"),
     (r"unknown func ([^\s#]+)", "helper {0}"),
     (r"program of this type cannot use helper ([^\s#]+)", "helper {0} in this type of program"),
     (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}"),
@@ -99,7 +100,7 @@ def attach_error(spec: Spec, program: Program, number: int, log: str) -> KernelE
     if word in _KINDS and number in {
         errno.ENOENT, errno.EOPNOTSUPP, 524, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ESRCH, errno.EBUSY,
     }:  # fmt: skip
-        return Unsupported(f"{program.section}: {_KINDS[word]}")
+        return Unsupported(f"{_KINDS[word]}, which {program.section} needs")
     if number in {errno.EOPNOTSUPP, 524, errno.ENOENT, errno.ENODEV}:
         return Unsupported(f"{program.section} ({os.strerror(number) if number < 200 else 'not supported'})")
     said = _said(log)

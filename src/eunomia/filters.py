@@ -125,6 +125,16 @@ def _comm(name: str) -> bytes:
 Mask = Callable[[Batch], list[bool]]
 
 
+def late_mask(filters: Filters, selection: Selection | None) -> Mask | None:
+    """Return what filters a batch whose probe has filters, None where nothing has to.
+
+    The kernel lets through what it does not yet know of: to --host-only, a container until we have told it.
+    """
+    if selection is None or not filters.host_only:
+        return None
+    return lambda batch: [selection.passes(i) for i in batch.identities]
+
+
 def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: str) -> Mask | None:
     """Return what filters a foreign stream's batches, None where nothing does.
 

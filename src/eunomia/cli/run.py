@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import re
 import signal
 import sys
@@ -159,6 +158,8 @@ def _writer(args: argparse.Namespace) -> Writer:
         return open_writer(args.output, rotate)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except OSError as error:
+        raise OSError(error.strerror) from None  # the sentence, without a number in front
 
 
 def _check_descriptors() -> None:
@@ -174,7 +175,7 @@ def _check_descriptors() -> None:
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     if 1 in closed:
-        raise OSError(errno.EBADF, "standard output is closed: open it, or name a file with --output")
+        raise OSError("standard output is closed: redirect it, to /dev/null if nothing else")
 
 
 def _check_given(args: argparse.Namespace) -> None:

@@ -42,12 +42,15 @@ class Source:
 def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
     """Return what a word names: a path, where it has a slash or ends in ``.o``, or else a tracker.
 
-    Raises :class:`NoSuchTracker`, :class:`OSError` or :class:`BadObject`.
+    Raises :class:`NoSuchTracker` or :class:`BadObject`.
     """
     if "/" in word or word.endswith(".o"):
         if os.path.isdir(word):
             raise BadObject(f"{word}: it is a directory, not a BPF object")
-        spec = Spec.open(word, events)
+        try:
+            spec = Spec.open(word, events)
+        except OSError as error:
+            raise BadObject(f"{word}: {error.strerror or error}") from None
         return Source(spec.name, spec)
     found = tracker.find(word)
     if found is None:

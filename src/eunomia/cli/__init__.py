@@ -62,7 +62,8 @@ def parser(commands: Sequence[str] = COMMANDS) -> Parser:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30),
     )
     top.add_argument("--version", action="version", version=f"eunomia {__version__}")
-    subparsers = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    # prog: else argparse makes a whole formatter, and imports shutil, to find it out
+    subparsers = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True, prog="eunomia")
     for name in commands:
         import_module(f"eunomia.cli.{name}").add(subparsers)
     if len(commands) == 1:

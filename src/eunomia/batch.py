@@ -62,11 +62,12 @@ class Field(NamedTuple):
     parts: tuple[Field, ...] = ()
     tag: str = ""
     hidden: bool = False
+    signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
 
     @property
     def signed(self) -> bool:
         """Whether it is a signed integer."""
-        return self.code in {"b", "h", "i", "q"}
+        return self.signed_bits or self.code in {"b", "h", "i", "q"}
 
 
 class _Atom(NamedTuple):
@@ -118,7 +119,7 @@ class _Layout:
         if field.bits is not None:
             return _bits(flat[place::width], field, field.offset - atom.offset)
         if (atom.offset, atom.code) == (field.offset, field.code):
-            if elements == 1 and field.meaning != "array":
+            if elements == 1 and (field.meaning != "array" or field.parts):
                 return flat[place::width]
             return list(zip(*(flat[place + i :: width] for i in range(elements)), strict=True))
         cut = slice(field.offset - atom.offset, field.offset - atom.offset + field.size)
@@ -440,24 +441,38 @@ class Batch:
         for at in range(0, len(moved), self.schema.size):
             for offset in strings:
                 (place,) = struct.unpack_from(_ORDER + "I", moved, at + offset)
-                struct.pack_into(_ORDER + "I", moved, at + offset, place + base)
+                struct.pack_into(_ORDER + "I", moved, at + offset, place + base & 0xFFFFFFFF)
             for offset in times if drift else ():
                 (when,) = struct.unpack_from(_ORDER + "Q", moved, at + offset)
-                struct.pack_into(_ORDER + "Q", moved, at + offset, max(0, when + drift))
+                struct.pack_into(_ORDER + "Q", moved, at + offset, when + drift & 0xFFFFFFFFFFFFFFFF)
         return bytes(moved)
 
     # For notebooks; the libraries are extras
 
     def to_arrow(self) -> pyarrow.Table:
-        """Return a pyarrow table of all columns (needs the extra ``eunomia[arrow]``)."""
-        import pyarrow as pa
+        """Return a pyarrow table of all columns; times are nanoseconds since the epoch.
 
-        return pa.table({name: pa.array(list(self._plain(name))) for name in self.schema.columns})
+        Raises :class:`ImportError` where the extra ``eunomia[arrow]`` is not installed.
+        """
+        pa = _extra("pyarrow", "arrow")
+        return pa.table({name: self._arrow(pa, name) for name in self.schema.columns})
+
+    def _arrow(self, pa: Any, name: str) -> Any:
+        field = self.schema.fields.get(name)
+        if name == "time" or (field is not None and field.bits is None and meaning.is_number(field)):
+            return pa.array(self.column(name).copy())
+        values = list(self._plain(name))
+        try:
+            return pa.array(values, None if field is not None else pa.string())
+        except (pa.ArrowException, OverflowError):  # names and numbers, or members of a union, side by side
+            return pa.array(list(map(str, values)))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a pandas data frame of all columns (needs the extra ``eunomia[pandas]``)."""
-        import pandas as pd
+        """Return a pandas data frame of all columns; times are nanoseconds since the epoch.
 
+        Raises :class:`ImportError` where the extra ``eunomia[pandas]`` is not installed.
+        """
+        pd = _extra("pandas", "pandas")
         return pd.DataFrame({name: list(self._plain(name)) for name in self.schema.columns})
 
     def _plain(self, name: str) -> Iterable[Any]:
@@ -466,3 +481,12 @@ class Batch:
         if name in {"tracker", "stream"}:
             return repeat(getattr(self, name), self.count)
         return self.values(name)
+
+
+def _extra(module: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise ImportError(f"this needs {module}: pip install 'eunomia[{extra}]'") from None

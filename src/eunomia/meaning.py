@@ -293,6 +293,11 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     return raw if make is None else list(map(make, raw))
 
 
+def is_number(field: Field) -> bool:
+    """Return whether a field is shown as the number that it is in C."""
+    return MEANINGS[field.meaning][1] is None and len(field.code) == 1 and field.meaning not in {"enum", "kstack", "ustack"}
+
+
 def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
     """Return lists; an array of plain numbers is a tuple already, any other is bytes to be cut."""
     if not field.parts:

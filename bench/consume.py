@@ -3,7 +3,9 @@
 
     .venv/bin/python bench/consume.py count|columns|touched|json OBJECT PID
 
-Like baseline/ring.c it says "ready", drains every 5 ms until SIGTERM, and prints one line of JSON.
+Like baseline/ring.c it says "ready", takes events until SIGTERM, and prints one line of JSON. "count" drains
+and counts; "columns" runs the engine and looks at every number as a numpy array, "touched" also reads some;
+"json" runs the engine with the JSON sink.
 """
 
 from __future__ import annotations
@@ -13,15 +15,13 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
-EVERY = 0.005
+EVERY = 0.005  # seconds, as in ring.c; the engine has a pause of its own, of 1 to 10 ms
 # A container that the flood is said to run in, so that rows carry a whole identity.
 CONTAINER = ("4f1c" * 16, "web-1", "registry.example/shop/web:2.31", "docker")
 TOUCHED = ("time", "cgroup", "pid", "uid", "syscall")
-
-Take = Callable[[Any], None]
 
 
 def _cpu_ns() -> int:
@@ -29,69 +29,62 @@ def _cpu_ns() -> int:
     return round((use.ru_utime + use.ru_stime) * 1e9)
 
 
-def _registry() -> Any:
-    from eunomia.containers.registry import Registry
+class _Columns:
+    """A sink that looks at each number as a numpy array, times on the wall clock.
 
-    registry = Registry()
-    registry.start()
-    return registry
+    Text is decoded when somebody reads it, and so it is in C. ``touched``: what ring.c's callback reads of
+    each event is read here too.
+    """
 
+    wants: frozenset[str] = frozenset()
 
-def _join(registry: Any, batch: Any) -> None:
-    batch.identities = list(map(registry.__getitem__, batch.raw("cgroup")))
+    def __init__(self, schema: Any, touched: bool) -> None:
+        import numpy as np
 
+        from eunomia.batch import Batch
 
-def _columns(schema: Any) -> Take:
-    """Schema and join: each field as a numpy array, times of the wall clock, and each row's identity."""
-    import numpy as np  # noqa: F401 - now, not when the first batch asks for it
+        self._names = [name for name in schema.fields if name != "comm"]
+        self._touched = TOUCHED if touched else ()
+        self._read = np.bitwise_xor.reduce
+        self.write([Batch(schema, bytes(schema.size))])  # what happens once is not an event's cost
 
-    registry = _registry()
-    names = list(schema.fields)
-    names.remove("comm")  # text is decoded when somebody reads it; so it is in C
+    def write(self, batches: Sequence[Any]) -> None:
+        for batch in batches:
+            for name in self._names:
+                batch[name]
+            for name in self._touched:
+                self._read(batch[name])
 
-    def take(batch: Any) -> None:
-        _join(registry, batch)
-        for name in names:
-            batch[name]
+    def flush(self) -> None:
+        pass
 
-    return take
-
-
-def _touched(schema: Any) -> Take:
-    """As above, and what ring.c's callback reads of each event is read here too."""
-    import numpy as np
-
-    columns = _columns(schema)
-
-    def take(batch: Any) -> None:
-        columns(batch)
-        for name in TOUCHED:
-            np.bitwise_xor.reduce(batch[name])
-
-    return take
+    close = flush
 
 
 class _Rows:
-    """Rows to /dev/null through the JSON sink; keeps a batch to compare with bare msgspec."""
+    """The JSON sink, over a container that the flood is said to run in; keeps one batch to compare with."""
 
-    def __init__(self, schema: Any) -> None:
-        from eunomia.sinks import StreamInfo, open_sink
+    def __init__(self, engine: Any) -> None:
+        from eunomia.identity import RESOLVED, Container, Identity
+        from eunomia.sinks import open_sink
         from eunomia.sinks.writer import open_writer
 
-        self.registry = _registry()
-        self.sink = open_sink("json", open_writer("/dev/null"), [StreamInfo("flood", "events", schema)])
+        for cgroup in list(engine._registry):
+            engine._registry[cgroup] = Identity(RESOLVED, Container(*CONTAINER))
+        self.writer = open_writer("/dev/null")
+        self._sink = open_sink("json", self.writer, engine.infos())
+        self.wants = self._sink.wants
         self.largest: Any = None
 
-    def __call__(self, batch: Any) -> None:
-        from eunomia.identity import RESOLVED, Container, Identity
+    def write(self, batches: Sequence[Any]) -> None:
+        self._sink.write(batches)
+        self.largest = max(self.largest or batches[0], *batches, key=len)
 
-        cgroup = batch.raw("cgroup")[0]
-        if self.registry[cgroup].state != RESOLVED:
-            self.registry[cgroup] = Identity(RESOLVED, Container(*CONTAINER))
-        _join(self.registry, batch)
-        self.sink.write([batch])
-        if self.largest is None or len(batch) > len(self.largest):
-            self.largest = batch
+    def flush(self) -> None:
+        self._sink.flush()
+
+    def close(self) -> None:
+        self._sink.close()
 
     def prepared(self) -> dict[str, Any]:
         """Nanoseconds a row of ``encode_lines`` alone, on the same rows already made."""
@@ -99,66 +92,68 @@ class _Rows:
 
         rows = list(self.largest.rows())
         encode = msgspec.json.Encoder().encode_lines
-        best = []
+        each = []
         for _ in range(9):
             began = time.thread_time_ns()
             lines = encode(rows)
-            best.append((time.thread_time_ns() - began) / len(rows))
+            each.append((time.thread_time_ns() - began) / len(rows))
         return {
-            "encode_ns_per_row": sorted(best)[4],
+            "encode_ns_per_row": sorted(each)[4],
             "rows": len(rows),
             "bytes_per_row": len(lines) / len(rows),
         }
 
 
-def _nothing(_batch: Any) -> None:
-    pass
+def by_engine(mode: str, path: str, pid: int) -> dict[str, Any]:
+    """The real loop: drain, join, filter, sink."""
+    from eunomia.engine import Engine, Options
+    from eunomia.filters import Filters
+    from eunomia.source import open_source
+
+    source = open_source(path)
+    schema = source.spec.streams["events"].schema
+    with Engine([source], Filters(), Options(settings={source.name: {"target": pid}})) as engine:
+        engine.start()
+        signal.signal(signal.SIGTERM, engine.stop)
+        rows = _Rows(engine) if mode == "json" else None
+        if rows is not None:
+            engine.open(rows, rows.writer)
+        else:
+            from eunomia.sinks.writer import open_writer
+
+            engine.open(_Columns(schema, mode == "touched"), open_writer("/dev/null"))
+        began = _cpu_ns()
+        print("ready", flush=True)
+        engine.run()
+        told = {"events": engine.counted, "cpu_ns": _cpu_ns() - began}
+    return told | (rows.prepared() if rows is not None and rows.largest is not None else {})
 
 
-MODES: dict[str, Callable[[Any], Take]] = {
-    "count": lambda _schema: _nothing,
-    "columns": _columns,
-    "touched": _touched,
-    "json": _Rows,
-}
+def by_drain(path: str, pid: int) -> dict[str, Any]:
+    """The drain alone, counting rows."""
+    from eunomia.kernel.loaded import Loaded
+    from eunomia.kernel.spec import Spec
 
-
-def _loop(reader: Any, take: Take) -> None:
     going = [True]
     signal.signal(signal.SIGTERM, lambda *_: going.clear())
-    print("ready", flush=True)
-    while going:
-        time.sleep(EVERY)
-        _step(reader, take)
-    _step(reader, take)
-
-
-def _step(reader: Any, take: Take) -> None:
-    taken = time.time_ns()
-    clock = taken - time.monotonic_ns()
-    while True:
-        for batch in reader.drain(clock, taken):
-            take(batch)
-        if not reader.waiting:
-            return
+    with Loaded(Spec.open(path), set_={"target": pid}) as live:
+        reader = live.readers["events"]
+        began = _cpu_ns()
+        print("ready", flush=True)
+        while going:
+            time.sleep(EVERY)
+            while reader.drain() and reader.waiting:
+                pass
+        while reader.drain():
+            pass
+        return {"events": reader.drained, "cpu_ns": _cpu_ns() - began}
 
 
 def main() -> None:
     mode, path, pid = sys.argv[1:]
-    from eunomia.kernel.loaded import Loaded
-    from eunomia.kernel.spec import Spec
-
-    with Loaded(Spec.open(path), set_={"target": int(pid)}) as live:
-        reader = live.readers["events"]
-        take = MODES[mode](reader.schema)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        began = _cpu_ns()
-        _loop(reader, take)
-        spent = _cpu_ns() - began
-        count = reader.drained
-    told = {"events": count, "cpu_ns": spent, "cpu_ns_per_event": spent / max(1, count)}
-    if isinstance(take, _Rows) and take.largest is not None:
-        told |= take.prepared()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    told = by_drain(path, int(pid)) if mode == "count" else by_engine(mode, path, int(pid))
+    told["cpu_ns_per_event"] = told["cpu_ns"] / max(1, told["events"])
     print(json.dumps(told), flush=True)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,13 @@ class Outcome(NamedTuple):
     @property
     def lost(self) -> int:
         return self.made - self.events
+
+
+def losses(outcomes: Iterable[Outcome]) -> str:
+    """Say so where a figure rests on fewer events than there were."""
+    outcomes = list(outcomes)
+    made, lost = sum(o.made for o in outcomes), sum(o.lost for o in outcomes)
+    return f"{100 * lost / made:.1f} % of events lost" if lost else ""
 
 
 def _command(consumer: str, pid: int) -> list[str]:

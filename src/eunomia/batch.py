@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from eunomia import meaning
+from eunomia import _native, meaning
 from eunomia.identity import NOBODY_KNOWS, Identity
 
 if TYPE_CHECKING:
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     import pyarrow
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
+_GROUP = 65536  # EU_MAX_GROUP in native.h
+_scratch: list[Any] = []
+
+
+def _keys() -> Any:
+    """Return memory for the distinct values that a grouping finds."""
+    if not _scratch:
+        _scratch.append(_native.ffi.new_allocator(should_clear_after_alloc=False)("uint64_t[]", _GROUP))
+    return _scratch[0]
+
 
 # Columns that every batch has, whatever its struct holds. "time" is the event's, or else the drain's.
 VIRTUAL = ("time", "tracker", "stream")
@@ -63,6 +73,7 @@ class Field(NamedTuple):
     tag: str = ""
     hidden: bool = False
     signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
+    show: Callable[[Any], Any] | None = None  # what a live object knows of a value, in place of its meaning's look
 
     @property
     def signed(self) -> bool:
@@ -70,83 +81,67 @@ class Field(NamedTuple):
         return self.signed_bits or self.code in {"b", "h", "i", "q"}
 
 
-class _Atom(NamedTuple):
-    """A piece of the record that :func:`struct.unpack` yields as one value."""
-
-    offset: int
-    size: int
-    code: str
+_BLOCK = 64  # records that are unpacked by one call
+_CASTS = frozenset("bBhHiIqQ?fd")  # codes that memoryview.cast() knows
 
 
-class _Layout:
-    """How :func:`struct.unpack` takes records apart: fields that overlap share one atom of bytes."""
+class _Reader:
+    """How one field's values are taken out of many records, apart from all other fields."""
 
-    __slots__ = ("_atoms", "_code", "_places", "_width", "fields")
+    __slots__ = ("_block", "_cast", "_elements", "_field", "_one", "_start", "_step", "_stride")
 
-    def __init__(self, size: int, fields: Sequence[Field]) -> None:
-        self.fields = {f.name for f in fields}
-        self._atoms: list[_Atom] = []
-        for field in sorted(fields, key=lambda f: (f.offset, -f.size)):
-            width = struct.calcsize(_ORDER + field.code)
-            last = self._atoms[-1] if self._atoms else None
-            if last and field.offset < last.offset + last.size:
-                end = max(last.offset + last.size, field.offset + width)
-                self._atoms[-1] = _Atom(last.offset, end - last.offset, f"{end - last.offset}s")
-            else:
-                self._atoms.append(_Atom(field.offset, width, field.code))
-        codes, at, self._width = [], 0, 0
-        self._places: dict[str, tuple[int, int, _Atom]] = {}
-        for atom in self._atoms:
-            codes.append(f"{atom.offset - at}x{atom.code}" if atom.offset > at else atom.code)
-            at = atom.offset + atom.size
-            elements = len(struct.unpack(_ORDER + atom.code, bytes(atom.size)))
-            for field in fields:
-                if atom.offset <= field.offset < at or (field.offset == atom.offset and not field.size):
-                    self._places[field.name] = (self._width, elements, atom)
-            self._width += elements
-        if size > at:
-            codes.append(f"{size - at}x")
-        self._code = "".join(codes)
+    def __init__(self, field: Field, stride: int) -> None:
+        self._field = field
+        self._stride = stride
+        size = field.size
+        aligned = field.code in _CASTS and not field.offset % size and not stride % size
+        self._cast = field.code if aligned else ""
+        if aligned:
+            self._start, self._step = field.offset // size, stride // size
+            return
+        code = field.code
+        if field.bits is not None and field.code[-1] == "s" or not struct.calcsize(_ORDER + code):
+            code = f"{size}s"
+        rest = stride - field.offset - struct.calcsize(_ORDER + code)
+        shape = f"{field.offset}x{code}{rest}x"
+        self._one = struct.Struct(_ORDER + shape)
+        self._block = struct.Struct(_ORDER + shape * _BLOCK)
+        numbers = field.meaning == "array" and not field.parts
+        self._elements = len(self._one.unpack(bytes(stride))) if code[-1] != "s" else 1
+        if self._elements == 1 and numbers and code[-1] != "s":
+            self._elements = -1  # an array of one number is still an array
 
-    def flat(self, data: bytes, count: int) -> tuple[Any, ...]:
-        """Unpack ``count`` records into one flat tuple; :meth:`column` takes columns out of it."""
-        return struct.unpack(_ORDER + self._code * count, data)
+    def read(self, data: bytes) -> Sequence[Any]:
+        """Return the field's values: numbers, bytes, or tuples of numbers."""
+        if self._cast:
+            values: list[Any] = memoryview(data).cast(self._cast)[self._start :: self._step].tolist()
+        else:
+            values = []
+            view = memoryview(data)
+            whole = len(data) // (self._stride * _BLOCK) * self._stride * _BLOCK
+            for block in self._block.iter_unpack(view[:whole]):
+                values += block
+            for one in self._one.iter_unpack(view[whole:]):
+                values += one
+            if self._elements != 1:
+                values = list(zip(*[iter(values)] * abs(self._elements), strict=True))
+        return values if self._field.bits is None else self._bits(values)
 
-    def column(self, flat: tuple[Any, ...], field: Field) -> Sequence[Any]:
-        """Return one column of :meth:`flat`: numbers, bytes, or tuples of an array's numbers."""
-        place, elements, atom = self._places[field.name]
-        width = self._width
-        if field.bits is not None:
-            return _bits(flat[place::width], field, field.offset - atom.offset)
-        if (atom.offset, atom.code) == (field.offset, field.code):
-            if elements == 1 and (field.meaning != "array" or field.parts):
-                return flat[place::width]
-            return list(zip(*(flat[place + i :: width] for i in range(elements)), strict=True))
-        cut = slice(field.offset - atom.offset, field.offset - atom.offset + field.size)
-        unpack = struct.Struct(_ORDER + field.code).unpack
-        values = [unpack(v[cut]) for v in flat[place::width]]
-        if field.meaning == "array" and not field.parts:
-            return values
-        return [v[0] if len(v) == 1 else v for v in values]
-
-
-def _bits(column: Sequence[Any], field: Field, start: int) -> list[int]:
-    """Return a bit field's values out of its storage unit, or out of bytes that hold it."""
-    assert field.bits is not None  # noqa: S101
-    shift, width = field.bits
-    mask, top = (1 << width) - 1, 1 << (width - 1)
-    if isinstance(column[0] if column else b"", int):
-        values = [(v >> shift) & mask for v in column]
-    else:
-        cut = slice(start, start + field.size)
-        values = [(int.from_bytes(v[cut], sys.byteorder) >> shift) & mask for v in column]
-    return [(v ^ top) - top for v in values] if field.signed else values
+    def _bits(self, units: list[Any]) -> list[int]:
+        """Return a bit field's values out of its storage units, or out of the bytes that hold it."""
+        assert self._field.bits is not None  # noqa: S101
+        shift, width = self._field.bits
+        mask, top = (1 << width) - 1, 1 << (width - 1)
+        if units and isinstance(units[0], bytes):
+            units = [int.from_bytes(u, sys.byteorder) for u in units]
+        values = [(u >> shift) & mask for u in units]
+        return [(v ^ top) - top for v in values] if self._field.signed else values
 
 
 class Schema:
     """The columns of a stream, in the order of its C struct. ``size`` is the fixed part's, in bytes."""
 
-    __slots__ = ("_compiled", "_types", "doc", "fields", "name", "packs", "size", "strings", "time")
+    __slots__ = ("_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "texts", "time")
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
         self.name = name
@@ -158,10 +153,12 @@ class Schema:
         # Offsets of the str_t places in the fixed part; the drain makes them point into the heap.
         self.strings = tuple(f.offset for f in variable)
         # Which of a row's texts each field is, where splitting the heap at its NULs gives them all.
-        texts = {f.name: i for i, f in enumerate(variable)}
-        self.packs = {} if any(f.meaning in {"argv", "blob"} for f in variable) else texts
-        self._compiled: dict[bool, _Layout] = {}
+        self.texts = {f.name: i for i, f in enumerate(variable)}
+        self.packs = {} if any(f.meaning in {"argv", "blob"} for f in variable) else self.texts
+        self._readers: dict[str, _Reader] = {}
         self._types: dict[tuple[str, ...], type] = {}
+        self._dtype: np.dtype[Any] | None = None
+        self.faces: dict[str, str] = {}  # how each column becomes an array, once known
 
     def __repr__(self) -> str:
         return f"Schema({self.name!r}, {self.size}, {list(self.fields)})"
@@ -172,26 +169,27 @@ class Schema:
         own = [name for name in self.fields if self.time is None or name != self.time.name]
         return [*VIRTUAL, *own, *JOINED]
 
-    def layout(self, lean: bool = False) -> _Layout:
-        """Return how to unpack a record; a ``lean`` one leaves out its time and the places of its texts."""
-        if lean not in self._compiled:
-            left_out = {*self.packs, self.time.name if self.time else ""} if lean else set()
-            self._compiled[lean] = _Layout(self.size, [f for f in self.fields.values() if f.name not in left_out])
-        return self._compiled[lean]
+    def read(self, name: str, data: bytes) -> Sequence[Any]:
+        """Return one field's values out of records, as the kernel wrote them."""
+        reader = self._readers.get(name)
+        if reader is None:
+            reader = self._readers[name] = _Reader(self.fields[name], self.size)
+        return reader.read(data)
 
     def dtype(self) -> np.dtype[Any]:
         """Return the numpy structured type of a record; bit fields appear as their storage unit."""
         import numpy as np
 
-        formats = [_numpy_format(f) for f in self.fields.values()]
-        return np.dtype(
-            {
-                "names": list(self.fields),
-                "formats": formats,
-                "offsets": [f.offset for f in self.fields.values()],
-                "itemsize": self.size,
-            }
-        )
+        if self._dtype is None:
+            self._dtype = np.dtype(
+                {
+                    "names": list(self.fields),
+                    "formats": [_numpy_format(f) for f in self.fields.values()],
+                    "offsets": [f.offset for f in self.fields.values()],
+                    "itemsize": self.size,
+                }
+            )
+        return self._dtype
 
 
 def _numpy_format(field: Field) -> str:
@@ -218,8 +216,8 @@ class Batch:
     """
 
     __slots__ = (
-        "_flat", "_lean", "_text", "clock", "count", "data", "heap", "identities", "packed", "schema", "stream",
-        "taken", "tracker",
+        "_heap_at", "_records", "_text", "clock", "count", "data", "heap", "owner", "owners",
+        "packed", "schema", "stream", "taken", "tidy", "tracker",
     )  # fmt: skip
 
     def __init__(
@@ -244,11 +242,17 @@ class Batch:
         self.clock = clock
         self.taken = taken
         self.count = len(data) // schema.size
-        self.identities = identities
+        # Who each row belongs to: the identities that there are, and which of them each row has; the latter
+        # is None where there is but one.
+        self.owners: Sequence[Identity] = (NOBODY_KNOWS,)
+        self.owner: Sequence[int] | None = None
+        if identities is not None:
+            self.identities = identities
         self.packed = packed
-        self._flat: tuple[Any, ...] | None = None
-        self._lean: tuple[Any, ...] | None = None
+        self.tidy = False  # whether no path needs to be tidied
         self._text: meaning.Text | None = None
+        self._heap_at = 0  # where in the drain's heap this one's starts
+        self._records: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -256,28 +260,43 @@ class Batch:
     def __repr__(self) -> str:
         return f"<Batch {self.tracker}/{self.stream}, {self.count} rows>"
 
+    # Whose the rows are
+
+    def group(self, name: str) -> tuple[list[int], Sequence[int] | None]:
+        """Return a 64-bit field's distinct values, and which of them each row has; None for "the only one"."""
+        offset, size, count = self.schema.fields[name].offset, self.schema.size, self.count
+        if count > _GROUP:
+            values = self.raw(name)
+            keys = list(dict.fromkeys(values))
+            places = {key: i for i, key in enumerate(keys)}
+            return keys, [places[v] for v in values]
+        index = bytearray(2 * count)
+        found = _native.lib.eu_group(
+            _native.ffi.from_buffer(self.data), size, offset, count, _keys(), _native.ffi.from_buffer("uint16_t[]", index)
+        )
+        keys = _native.ffi.unpack(_keys(), found)
+        return keys, None if found == 1 else memoryview(index).cast("H")
+
+    @property
+    def identities(self) -> Sequence[Identity]:
+        """Each row's identity."""
+        if self.owner is None:
+            return [self.owners[0]] * self.count
+        return list(map(self.owners.__getitem__, self.owner))
+
+    @identities.setter
+    def identities(self, identities: Sequence[Identity]) -> None:
+        if len(identities) != self.count:
+            raise ValueError(f"{len(identities)} identities for {self.count} rows")
+        places: dict[Identity, int] = {}
+        self.owner = [places.setdefault(identity, len(places)) for identity in identities]
+        self.owners = list(places) or (NOBODY_KNOWS,)
+
     # By row
 
     def raw(self, name: str) -> Sequence[Any]:
         """Return a field's values as the kernel wrote them: numbers, bytes, places in the heap."""
-        field = self.schema.fields[name]
-        lean = self.schema.layout(lean=True)
-        if name in lean.fields:
-            if self._lean is None:
-                self._lean = lean.flat(self.data, self.count)
-            return lean.column(self._lean, field)
-        whole = self.schema.layout()
-        if self._flat is None:
-            self._flat = whole.flat(self.data, self.count)
-        return whole.column(self._flat, field)
-
-    def integers(self, name: str) -> list[int]:
-        """Return one integer field's values, without unpacking the others where that can be."""
-        field, size = self.schema.fields[name], self.schema.size
-        if field.bits is None and len(field.code) == 1 and not field.offset % field.size and not size % field.size:
-            view = memoryview(self.data).cast(field.code)
-            return view[field.offset // field.size :: size // field.size].tolist()
-        return list(self.raw(name))
+        return self.schema.read(name, self.data)
 
     def values(self, name: str) -> Sequence[Any]:
         """Return a column as people read it: text, names of errors and flags, addresses, numbers.
@@ -297,7 +316,7 @@ class Batch:
             return meaning.times(self.data, schema.size, field.offset, self.count, self.clock)
         if self._text is None:
             texts = len(self.schema.packs) if self.packed else 0
-            self._text = meaning.Text(self.heap, texts, self.count)
+            self._text = meaning.Text(self.heap, texts, self.count, self._heap_at, self.tidy)
         if self.packed and field.meaning in meaning.VARIABLE and name in self.schema.packs:
             column = self._text.column(self.schema.packs[name])
             if column is not None:
@@ -311,19 +330,20 @@ class Batch:
             return [self.tracker] * self.count
         if name == "stream":
             return [self.stream] * self.count
-        identities = self.identities or [NOBODY_KNOWS] * self.count
-        if name == "identity":
-            return [i.state for i in identities]
-        noun, _, attribute = name.partition(".")
         if name not in JOINED:
             raise KeyError(name)
-        return [getattr(getattr(i, noun), attribute, "") for i in identities]
+        noun, _, attribute = name.partition(".")
+        if name == "identity":
+            looks = [i.state for i in self.owners]
+        else:
+            looks = [getattr(getattr(i, noun), attribute, "") for i in self.owners]
+        return [looks[0]] * self.count if self.owner is None else list(map(looks.__getitem__, self.owner))
 
     def rows(self) -> Iterator[Any]:
         """Yield msgspec structs with ``time``, every field, and ``container``, ``pod``, ``identity``."""
         names = [n for n in self.schema.columns if n not in JOINED]
         struct_type = self._row_type(names)
-        identities = self.identities or [NOBODY_KNOWS] * self.count
+        identities = self.identities
         return map(
             struct_type,
             *(self.values(n) for n in names),
@@ -353,27 +373,52 @@ class Batch:
 
         Times are integer nanoseconds since the epoch.
         """
+        how = self.schema.faces.get(name)
+        if how is None:
+            how = self.schema.faces[name] = self._face(name)
+        if how == "plain":
+            return self._array()[name]
+        return getattr(self, f"_{how}")(name)  # type: ignore[no-any-return]
+
+    def _face(self, name: str) -> str:
+        """Return which of the methods below makes a column."""
+        field = self.schema.fields.get(name)
+        if name == "time" or (field is not None and field.meaning == "time"):
+            return "times" if field or self.schema.time else "taken_times"
+        if field is not None and field.bits is not None:
+            return "numbers"
+        if field is not None and field.code[-1] != "s" and not field.show and field.meaning not in meaning.VARIABLE:
+            return "plain"
+        return "objects"
+
+    def _times(self, name: str) -> np.ndarray[Any, Any]:
+        field = self.schema.fields.get(name) or self.schema.time
+        assert field is not None  # noqa: S101
+        return self._array()[field.name].view("i8") + self.clock
+
+    def _taken_times(self, _name: str) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        field = self.schema.fields.get(name)
-        if name == "time" and self.schema.time is None:
-            return np.full(self.count, self.taken, np.int64)
-        if name == "time" or (field is not None and field.meaning == "time"):
-            chosen = field if field is not None and field.meaning == "time" else self.schema.time
-            assert chosen is not None  # noqa: S101
-            return self._array()[chosen.name].astype(np.int64) + self.clock
-        if field is not None and field.bits is not None:
-            return np.asarray(self.raw(name))
-        if field is not None and field.code.lstrip("0123456789") != "s" and field.meaning not in meaning.VARIABLE:
-            return self._array()[name]
+        return np.full(self.count, self.taken, np.int64)
+
+    def _numbers(self, name: str) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        return np.asarray(self.raw(name))
+
+    def _objects(self, name: str) -> np.ndarray[Any, Any]:
+        import numpy as np
+
         array = np.empty(self.count, object)
         array[:] = self.values(name)
         return array
 
     def _array(self) -> np.ndarray[Any, Any]:
-        import numpy as np
+        if self._records is None:
+            import numpy as np
 
-        return np.frombuffer(self.data, self.schema.dtype())
+            self._records = np.frombuffer(self.data, self.schema.dtype())
+        return self._records
 
     @overload
     def __getitem__(self, key: str) -> np.ndarray[Any, Any]: ...
@@ -390,25 +435,39 @@ class Batch:
         return self._pick([i for i, chosen in enumerate(key) if chosen])
 
     def _pick(self, indexes: Sequence[int]) -> Batch:
-        size = self.schema.size
         if isinstance(indexes, range) and indexes.step == 1:
-            data = self.data[indexes.start * size : indexes.stop * size]
-        else:
-            data = b"".join([self.data[i * size : i * size + size] for i in indexes])
-        identities = None if self.identities is None else [self.identities[i] for i in indexes]
-        return self._like(data, self.heap, identities)
+            return self.part(indexes.start, max(indexes.start, indexes.stop))
+        size = self.schema.size
+        data = b"".join([self.data[i * size : i * size + size] for i in indexes])
+        picked = self._like(data, self.heap)
+        picked.owners = self.owners
+        picked.owner = None if self.owner is None else [self.owner[i] for i in indexes]
+        return picked
 
-    def _like(self, data: bytes, heap: bytes, identities: Sequence[Identity] | None) -> Batch:
-        return Batch(
-            self.schema,
-            data,
-            heap,
-            tracker=self.tracker,
-            stream=self.stream,
-            clock=self.clock,
-            taken=self.taken,
-            identities=identities,
+    def part(self, start: int, end: int) -> Batch:
+        """Return the rows from ``start`` to before ``end``, with no more of the heap than is theirs."""
+        size = self.schema.size
+        data = self.data[start * size : end * size]
+        if not self.packed or not data:
+            picked = self._like(data, self.heap)
+        else:
+            places = struct.Struct(_ORDER + "II")
+            first, _ = places.unpack_from(data, self.schema.strings[0])
+            last, length = places.unpack_from(data, len(data) - size + self.schema.strings[-1])
+            at = self._heap_at
+            picked = self._like(data, self.heap[first - at : last + length + 1 - at])
+            picked.packed, picked._heap_at = True, first
+        picked.owners = self.owners
+        picked.owner = None if self.owner is None else self.owner[start:end]
+        return picked
+
+    def _like(self, data: bytes, heap: bytes) -> Batch:
+        like = Batch(
+            self.schema, data, heap, tracker=self.tracker, stream=self.stream, clock=self.clock, taken=self.taken
         )
+        like._heap_at = self._heap_at
+        like.tidy = self.tidy
+        return like
 
     @staticmethod
     def concatenate(batches: Sequence[Batch]) -> Batch:
@@ -423,13 +482,15 @@ class Batch:
         strings = first.schema.strings
         pieces, heaps, base = [], [], 0
         for batch in batches:
-            pieces.append(batch._moved(strings, base, first.clock))
+            pieces.append(batch._moved(strings, base - batch._heap_at, first.clock))
             heaps.append(batch.heap)
             base += len(batch.heap)
-        identities = None
-        if all(b.identities is not None for b in batches):
-            identities = [i for b in batches for i in b.identities or ()]
-        return first._like(b"".join(pieces), b"".join(heaps), identities)
+        joined = first._like(b"".join(pieces), b"".join(heaps))
+        joined._heap_at = 0
+        joined.packed = all(b.packed for b in batches)
+        joined.tidy = all(b.tidy for b in batches)
+        joined.identities = [i for b in batches for i in b.identities]
+        return joined
 
     def _moved(self, strings: tuple[int, ...], base: int, clock: int) -> bytes:
         """Return ``data`` with its places in the heap shifted by ``base``, times as under ``clock``."""

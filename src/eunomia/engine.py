@@ -10,13 +10,12 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
-from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
@@ -34,6 +33,8 @@ _CGROUPS = Path(__file__).parent / "containers" / "cgroups.bpf.o"
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
+_FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
+_DRAINS = 32  # of one stream in one step
 _IDLE = 1000  # the longest sleep: probes end it
 _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
@@ -96,6 +97,7 @@ class Engine:
         self._limit: int | None = None
         self._stopping = False
         self._pause = _PAUSE_MIN
+        self._fill = 0.0  # of the fullest ring, when the last step came to it
 
     def __enter__(self) -> Engine:
         return self
@@ -176,22 +178,36 @@ class Engine:
         ``tables`` are read too where it is time; ``last`` drains until nothing is left.
         """
         self._set_clock()
+        self._fill = 0.0
         taken = time.time_ns()
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
-            if stream.is_table and not tables:
-                continue
-            while True:
-                drained = stream.reader.drain(self._clock, taken)
-                tick += [(stream, batch) for batch in drained]
-                if not last or not stream.reader.waiting:
-                    break
+            if tables or not stream.is_table:
+                tick += [(stream, batch) for batch in stream.reader.drain(self._clock, taken)]
+                self._fill = max(self._fill, getattr(stream.reader, "fill", 0.0))
+        found = bool(tick)
+        busy = {stream for stream, _ in tick}
+        if len(busy) > 1:  # to be merged by time, so all of them at once
+            tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
         if tick:
             self._pass_on(tick)
+        if len(busy) == 1:
+            stream = busy.pop()
+            tick.clear()
+            for batch in self._rest_of(stream, taken, last):
+                self._feed_registry()
+                self._pass_on([(stream, batch)])
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
-        return bool(tick)
+        return found
+
+    def _rest_of(self, stream: _Stream, taken: int, last: bool) -> Iterator[Batch]:
+        """Drain a stream until it is empty, or has given enough for one step."""
+        drains = 1
+        while stream.reader.waiting and (last or drains < _DRAINS):
+            yield from stream.reader.drain(self._clock, taken)
+            drains += 1
 
     def _set_clock(self) -> None:
         clock = time.time_ns() - time.monotonic_ns()
@@ -215,7 +231,7 @@ class Engine:
         rows = []
         for stream, batch in tick:
             batch.tracker, batch.stream = stream.key
-            batch.identities = self._join(stream, batch)
+            self._join(stream, batch)
             kept = self._filter(stream, batch)
             kept = self._cut(stream, kept)
             if kept.count:
@@ -224,20 +240,15 @@ class Engine:
         if rows and self._sink is not None:
             self._sink.write(rows)
 
-    def _join(self, stream: _Stream, batch: Batch) -> list[Identity]:
+    def _join(self, stream: _Stream, batch: Batch) -> None:
         assert self._registry is not None  # noqa: S101
-        cgroup = stream.cgroup[id(batch.schema)]
+        cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
-            ids = batch.integers(cgroup)
-            if ids.count(ids[0]) == len(ids):
-                return [self._registry[ids[0]]] * len(ids)
-            return list(map(self._registry.__getitem__, ids))
-        pid = stream.pid[id(batch.schema)]
-        if pid:
-            pids = batch.integers(pid)
+            self._registry.join(batch, cgroup)
+        elif pid:
+            pids = batch.raw(pid)
             known = {p: self._registry.by_pid(p) for p in set(pids)}
-            return [known[p] for p in pids]
-        return [NOBODY_KNOWS] * batch.count
+            batch.identities = [known[p] for p in pids]
 
     def _filter(self, stream: _Stream, batch: Batch) -> Batch:
         chosen = stream.mask.get(id(batch.schema))
@@ -306,8 +317,9 @@ class Engine:
         if self._over():
             return
         readers = [s.reader for s in self.streams]
+        if self._fill > _FULL:
+            self._pause = max(_PAUSE_MIN, self._pause // 2)
         if any(r.waiting for r in readers):
-            self._pause = _PAUSE_MIN
             return
         now = time.monotonic_ns()
         if self._registry is not None and (deadline := self._registry.next_deadline()) is not None:
@@ -317,7 +329,8 @@ class Engine:
             left = min(left, _UNWRITTEN)
         if found:
             self._waiter.sleep(int(max(0, min(left, self._pause))))
-            self._pause = min(_PAUSE_MAX, self._pause + 1)
+            if self._fill < _FULL / 2:
+                self._pause = min(_PAUSE_MAX, self._pause + 1)
             return
         self._pause = _PAUSE_MIN
         if any(isinstance(r, RingReader | PerfReader) and s.live.armed is None

@@ -130,20 +130,20 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
             raise BadSetting(f"--{option} cannot be applied to {stream}: its records have no field {option!r}")
     if filters.pids:
         pids = frozenset(filters.pids)
-        tests.append(lambda b: [p in pids for p in b.integers(pid)])
+        tests.append(lambda b: [p in pids for p in b.raw(pid)])
     if filters.uids:
         uids = frozenset(filters.uids)
-        tests.append(lambda b: [u in uids for u in b.integers(uid)])
+        tests.append(lambda b: [u in uids for u in b.raw(uid)])
     if filters.comms:
         comms = frozenset(c[: _COMM - 1] for c in filters.comms)
         tests.append(lambda b: [c in comms for c in b.values(comm)])
     if selection is not None:
         if not cgroup_field(schema) and not pid:
             raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
-        tests.append(lambda b: [selection.passes(i) for i in b.identities or ()])
+        tests.append(lambda b: [selection.passes(i) for i in b.identities])
     if pid and not filters.traces_itself:
         own = os.getpid()
-        tests.append(lambda b: [p != own for p in b.integers(pid)])
+        tests.append(lambda b: [p != own for p in b.raw(pid)])
     if not tests:
         return None
     return lambda batch: [all(t) for t in zip(*(test(batch) for test in tests), strict=True)]

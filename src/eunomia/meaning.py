@@ -55,10 +55,13 @@ class Text:
     """The texts of a batch's heap; decoded at once where all of it is ASCII.
 
     ``columns`` says how many texts each row has, where the heap holds them all, in order, a NUL behind each.
+    ``start`` is the offset, as places have it, of the heap's first byte; ``tidy`` says that no path needs to
+    be tidied.
     """
 
-    def __init__(self, heap: bytes, columns: int = 0, rows: int = 0) -> None:
+    def __init__(self, heap: bytes, columns: int = 0, rows: int = 0, start: int = 0, tidy: bool = False) -> None:
         self.heap = heap
+        self._start = start
         self._ascii = heap.decode("ascii") if heap.isascii() else None
         self._parts: list[str] | None = None
         self._columns = columns
@@ -67,7 +70,7 @@ class Text:
             if len(parts) == columns * rows + 1:  # else there are NULs in the texts
                 del parts[-1]
                 self._parts = parts
-        self._dotted = b"/." in heap or b"//" in heap
+        self._tidy = tidy
 
     def column(self, index: int) -> list[str] | None:
         """Return the texts of each row's field ``index``; None where their places must be looked up."""
@@ -75,7 +78,9 @@ class Text:
 
     def strings(self, places: Iterable[tuple[int, int]]) -> list[str]:
         """Return the text at each (offset, length)."""
-        text = self._ascii
+        text, start = self._ascii, self._start
+        if start:
+            places = [(at - start, size) for at, size in places]
         if text is not None:
             return [text[at : at + size] for at, size in places]
         heap = self.heap
@@ -83,7 +88,7 @@ class Text:
 
     def tidy(self, paths: list[str]) -> list[str]:
         """Return paths without ``.``, ``..`` and doubled slashes."""
-        if not self._dotted:
+        if self._tidy:
             return paths
         return [_tidy(p) if "/." in p or "//" in p else p for p in paths]
 
@@ -253,7 +258,7 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "ip": ("IP address", ip),
     "port": ("port number", port),
     "kstack": ("kernel stack, innermost function first, joined by ;", None),
-    "ustack": ("user stack id", None),
+    "ustack": ("user stack, innermost address first, joined by ;", None),
     # rendered by render() itself
     "time": ("time, RFC 3339 with nanoseconds", None),
     "enum": ("name", None),
@@ -276,12 +281,17 @@ _caches = {
 def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
     kind = field.meaning
+    if field.show is not None:
+        return list(map(field.show, raw))
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
         return {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind](raw)
     if kind in _caches:
-        return list(map(_caches[kind].__getitem__, raw))
+        known = _caches[kind]
+        if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
+            return [known[raw[0]]] * len(raw)
+        return list(map(known.__getitem__, raw))
     if kind == "enum":
         names = field.names or {}
         return [names.get(v, v) for v in raw]

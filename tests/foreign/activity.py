@@ -79,7 +79,7 @@ CASES = [
     Case("histograms", "hists", write, lambda r: r["key"] == ME and r["slots"][6] > 0 == r["slots"][26]),
     Case(
         "uprobe", "allocs", allocate, lambda r: r["tid"] == ME and r["size"] >= 100_003 and r["latency"] > 0,
-        set_={"target_pid": str(ME)},
+        set_={"target_pid": str(ME), "min_size": "100000"},
     ),
     Case(
         "raw_output", "calls", getppid, lambda r: r["pid"] == ME and r["tid"] == ME and r["nr"] == GETPPID,

@@ -30,6 +30,7 @@ struct {
 } allocs SEC(".maps");
 
 const volatile __u32 target_pid = 0;
+const volatile __u64 min_size = 0;
 
 SEC("uprobe/libc.so.6:malloc")
 int BPF_KPROBE(malloc_enter, unsigned long size)
@@ -38,7 +39,7 @@ int BPF_KPROBE(malloc_enter, unsigned long size)
 	__u32 tid = id;
 	struct entry entry = {.at = bpf_ktime_get_ns(), .size = size};
 
-	if (target_pid && id >> 32 != target_pid)
+	if ((target_pid && id >> 32 != target_pid) || size < min_size)
 		return 0;
 	bpf_map_update_elem(&inflight, &tid, &entry, BPF_ANY);
 	return 0;

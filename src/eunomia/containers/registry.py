@@ -95,6 +95,11 @@ class Registry(dict[int, Identity]):
 
     # What the engine calls
 
+    def join(self, batch: Batch, cgroup: str) -> None:
+        """Set whose a batch's rows are, by its field ``cgroup``: looked up once for each distinct cgroup."""
+        ids, batch.owner = batch.group(cgroup)
+        batch.owners = [self[cgroup_id] for cgroup_id in ids]
+
     def start(self) -> None:
         """Learn of all that runs already; call it when the cgroup streams are attached."""
         self._walk(self._clock())

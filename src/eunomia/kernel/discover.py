@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from eunomia.kernel import bytecode
@@ -25,7 +26,7 @@ _KIND_STRUCT, _KIND_TYPEDEF = 4, 8  # enum btf_kind
 
 # Structs that the kernel hands to programs: never what a program sends.
 _CONTEXT = re.compile(
-    r"trace_event_raw_.*|trace_entry|pt_regs|user_pt_regs|user_regs_struct|__sk_buff|xdp_md|bpf_.*|"
+    r"trace_event_raw_.*|trace_entry|pt_regs|user_pt_regs|user_regs_struct|__sk_buff|xdp_md|(__)?bpf_.*|"
     r"syscall_trace_(enter|exit)|sk_(msg|reuseport)_md|task_struct|.*(_|^)(ctx|context)"
 )
 _EVENTLIKE = re.compile(r"event|evt|record|msg|message|sample|data|info|log|entry|payload|packet")
@@ -309,9 +310,19 @@ class _Search:
             return [_Guess(Int(f"u{8 * size}", size), f"a number: {sent}, and no struct has that size", 0)]
         return []
 
+    @cached_property
+    def kernel_names(self) -> bytes:
+        """The strings of the running kernel's BTF, each between NULs; some 6 MB, gone with the search."""
+        return _kernel_names()
+
     def may_be_sent(self, name: str) -> bool:
-        """Tell whether a struct is more than what a map keeps, whose look-ups would have been seen."""
-        return name not in self.map_types or bool(_EVENTLIKE.search(name))
+        """Tell whether a struct is more than what a map keeps, or than what the kernel may call so too.
+
+        What is sent from a map would have been seen to come from there.
+        """
+        if _EVENTLIKE.search(name):
+            return True
+        return name not in self.map_types and f"\0{name}\0".encode() not in self.kernel_names
 
     def variables(self, output: Output, size: int) -> tuple[list[Local], list[Local]]:
         """Return structs and others of that size: variables of the sender or, if it has none, its callers."""
@@ -375,6 +386,15 @@ def _similar(name: str, known: Sequence[str]) -> str:
 
     close = difflib.get_close_matches(name, known, 1)
     return f": did you mean {close[0]}?" if close else ""
+
+
+def _kernel_names() -> bytes:
+    """Return the strings of the kernel's BTF, each between NULs; empty where it has none."""
+    try:
+        with open("/sys/kernel/btf/vmlinux", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _is_kernel_file(path: str) -> bool:

@@ -55,7 +55,9 @@ class Dwarf:
         self._info: DWARFInfo | None = None
         with _lenient():
             if elf.has_dwarf_info():
-                self._info = elf.get_dwarf_info(relocate_dwarf_sections=True)
+                # BPF's debug sections refer to each other by section symbols, whose value is 0, and hold the
+                # addend in place (SHT_REL): relocating changes nothing, and takes 2 s with vmlinux.h.
+                self._info = elf.get_dwarf_info(relocate_dwarf_sections=False)
         self._types: dict[int, Type] = {}
         self._declared: list[Declared] | None = None
         self._functions: dict[str, list[DIE]] | None = None

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
 from eunomia.kernel.diagnose import load_error
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
-from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, RINGBUF, Program, Spec, memory_of, section_of
-from eunomia.kernel.spec import walk_maps, walk_programs
+from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, RINGBUF, STACK_TRACE, Program, Spec, StreamSpec
+from eunomia.kernel.spec import memory_of, section_of, walk_maps, walk_programs
 from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
+
+if TYPE_CHECKING:
+    from eunomia.kernel.stacks import Stacks
 
 Readers = RingReader | PerfReader | TableReader
 
@@ -33,7 +36,6 @@ class MapHandle:
         self.fd: int = lib.bpf_map__fd(handle)
         self.key_size: int = lib.bpf_map__key_size(handle)
         self.value_size: int = lib.bpf_map__value_size(handle)
-        self.memory, self.memory_size = memory_of(handle)
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set an entry; raises :class:`OSError`, E2BIG where the map is full."""
@@ -78,6 +80,8 @@ class Loaded:
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self._links: list[Any] = []
+        self._stacks: list[Stacks] = []
+        self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._object = spec.take()
         try:
@@ -142,7 +146,8 @@ class Loaded:
         self.maps = {text(lib.bpf_map__name(h)): MapHandle(h) for h in walk_maps(self._object)}
 
     def _open_streams(self) -> None:
-        for name, stream in self.spec.streams.items():
+        for name, inert in self.spec.streams.items():
+            stream = self._with_stacks(inert)
             handle = self.maps[stream.map.name]
             if stream.kind == "ring":
                 size = self._max_entries(stream.map.name)
@@ -154,9 +159,19 @@ class Loaded:
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
             elif stream.kind == "globals":
-                self.readers[name] = GlobalsReader(stream, handle.memory, handle.memory_size)
+                self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
                 self.readers[name] = TableReader(stream, handle.fd)
+
+    def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
+        maps = {m.name: self.maps[m.name] for m in self.spec.maps.values() if m.type == STACK_TRACE}
+        if not maps:
+            return stream
+        from eunomia.kernel import stacks
+
+        shape, opened = stacks.resolve(stream.schema, maps)
+        self._stacks += opened
+        return stream._replace(schema=shape)
 
     def _max_entries(self, name: str) -> int:
         for handle in walk_maps(self._object):
@@ -179,8 +194,11 @@ class Loaded:
     @property
     def armed(self) -> Any:
         """The word by which the object's probes know that the consumer sleeps; None in foreign objects."""
-        handle = next((m for n, m in self.maps.items() if n.endswith(".data.eunomia")), None)
-        return ffi.cast("uint32_t *", handle.memory) if handle and handle.memory is not None else None
+        if self._armed is None:
+            handle = next((m for n, m in self.maps.items() if n.endswith(".data.eunomia")), None)
+            memory = lib.eu_map_mmap(handle.fd, handle.value_size) if handle else ffi.NULL
+            self._armed = ffi.cast("uint32_t *", memory) if memory != ffi.NULL else None
+        return self._armed
 
     def count(self, stream: str) -> Count:
         """Return what the probe of a stream has emitted and lost so far."""
@@ -231,6 +249,9 @@ class Loaded:
         self.detach()
         for reader in self.readers.values():
             reader.close()
+        if self._armed is not None:
+            lib.eu_map_munmap(self._armed, 4)
+            self._armed = None
         if self._object is not None:
             lib.bpf_object__close(self._object)
             self._object = None

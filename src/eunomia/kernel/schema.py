@@ -181,7 +181,7 @@ def _bits(prefix: str, member: Member, base: int, size: int) -> Field:
         start, shift = divmod(member.bit_offset, 8)
         unit = (shift + member.bits + 7) // 8
     whole = _field(prefix + member.name, member.type, base + start, member.tags)
-    code = whole.code if unit == whole.size else f"{unit}s"
+    code = whole.code.replace("?", "B") if unit == whole.size else f"{unit}s"
     return whole._replace(size=unit, code=code, bits=(shift, member.bits), signed_bits=whole.signed)
 
 

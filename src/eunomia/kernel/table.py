@@ -132,13 +132,9 @@ class SwappedReader(TableReader):
 class GlobalsReader(TableReader):
     """An object's global variables: one row."""
 
-    def __init__(self, spec: StreamSpec, memory: Any, size: int) -> None:
-        super().__init__(spec, -1)
-        self._memory = memory
-        self._size = size
-
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
         """Return what the variables hold now."""
+        _, _, values = read(self.fd, self._map)
         self.drained += 1
-        data = bytes(ffi.buffer(self._memory, self._size))[: self.schema.size].ljust(self.schema.size, b"\0")
+        data = values[: self.schema.size].ljust(self.schema.size, b"\0")
         return [Batch(self.schema, data, stream=self.spec.name, clock=clock, taken=taken)]

@@ -11,6 +11,7 @@
 #include <bpf/libbpf.h>
 
 #define EU_MAX_STRINGS 32
+#define EU_MAX_GROUP 65536	/* rows that eu_group() takes at a time */
 
 struct eu_ring;
 struct eu_perf;
@@ -20,6 +21,7 @@ struct eu_drained {
 	size_t heap;		/* bytes written to `heap` */
 	size_t odd;		/* records shorter than the fixed part, filled with zeros */
 	size_t waiting;		/* bytes left in the ring */
+	int untidy;		/* whether a path has "/." or "//" in it */
 };
 
 void eu_log_start(void);
@@ -27,6 +29,8 @@ size_t eu_log_take(char *out, size_t size);
 
 struct bpf_object *eu_open(const void *data, size_t size, const char *name);
 void *eu_map_memory(struct bpf_map *map, size_t *ret);
+void *eu_map_mmap(int fd, size_t size);
+void eu_map_munmap(void *memory, size_t size);
 int eu_recursion_misses(int prog_fd, uint64_t *ret);
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
@@ -35,7 +39,7 @@ int eu_tracepoint_exists(const char *category, const char *name);
 
 struct eu_ring *eu_ring_open(int fd, size_t size);
 void eu_ring_close(struct eu_ring *ring);
-void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count);
+void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths);
 int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
 		  struct eu_drained *ret);
 size_t eu_ring_waiting(const struct eu_ring *ring);
@@ -53,6 +57,7 @@ int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring *
 void eu_settle(void);
 void eu_sleep(int milliseconds);
 
+size_t eu_group(const char *data, size_t stride, size_t offset, size_t count, uint64_t *keys, uint16_t *index);
 void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, int64_t clock, char *out);
 
 #endif

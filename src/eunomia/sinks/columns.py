@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import JOINED, VIRTUAL, Batch
-from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.identity import Identity
 
 if TYPE_CHECKING:
     from eunomia.batch import Schema
@@ -63,40 +63,30 @@ def expanded(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]
 class Looks:
     """The columns that identities make, each identity's made once.
 
-    Identities are few objects shared by many rows, so they are told apart by address; those that are
-    remembered are held, so that no other gets the address.
+    Identities are few objects that last, so they are told apart by address; those that are remembered are
+    held, so that no other gets the address.
     """
 
     def __init__(self, make: Callable[[Identity], tuple[Any, ...]]) -> None:
         self._make = make
-        self._held: dict[int, Identity] = {}
-        self._columns: list[dict[int, Any]] = [{} for _ in make(NOBODY_KNOWS)]
+        self._made: dict[int, tuple[Identity, tuple[Any, ...]]] = {}
 
     def columns(self, batch: Batch) -> list[Iterable[Any]]:
         """Return the columns of a batch's rows."""
-        identities = batch.identities
-        if not identities:
-            return [repeat(value, batch.count) for value in self._make(NOBODY_KNOWS)]
-        places = list(map(id, identities))
-        distinct = set(places)
-        if not distinct <= self._held.keys():
-            self._learn(identities)
+        looks = [self._look(identity) for identity in batch.owners]
+        owner = batch.owner
+        if owner is None:
+            return [repeat(value, batch.count) for value in looks[0]]
         found: list[Iterable[Any]] = []
-        for column in self._columns:
-            sample = column[places[0]]
-            if len(distinct) == 1 or all(column[place] is sample for place in distinct):
-                found.append(repeat(sample, batch.count))
-            else:
-                found.append(map(column.__getitem__, places))
+        for column in zip(*looks, strict=True):
+            same = all(value is column[0] for value in column)
+            found.append(repeat(column[0], batch.count) if same else map(column.__getitem__, owner))
         return found
 
-    def _learn(self, identities: Iterable[Identity]) -> None:
-        if len(self._held) > _REMEMBERED:
-            for known in (self._held, *self._columns):
-                known.clear()
-        for identity in identities:
-            if id(identity) in self._held:
-                continue
-            self._held[id(identity)] = identity
-            for column, value in zip(self._columns, self._make(identity), strict=True):
-                column[id(identity)] = value
+    def _look(self, identity: Identity) -> tuple[Any, ...]:
+        known = self._made.get(id(identity))
+        if known is None:
+            if len(self._made) > _REMEMBERED:
+                self._made.clear()
+            known = self._made[id(identity)] = (identity, self._make(identity))
+        return known[1]

@@ -9,7 +9,6 @@ from itertools import chain, repeat
 from typing import NamedTuple, TypeVar
 
 from eunomia.batch import Batch
-from eunomia.meaning import Text
 
 # Rows turned into text at a time: thousands of rows' objects at once cost several times as much a row.
 PIECE = 1024
@@ -63,15 +62,7 @@ def _timed(batch: Batch) -> Piece:
 
 
 def _cut(batch: Batch, start: int, end: int) -> Batch:
-    if start == 0 and end >= batch.count:
-        return batch
-    if batch._text is None:
-        batch._text = Text(batch.heap)
-    size = batch.schema.size
-    identities = None if batch.identities is None else batch.identities[start:end]
-    part = batch._like(batch.data[start * size : end * size], batch.heap, identities)
-    part._text = batch._text  # else each piece would decode the whole heap again
-    return part
+    return batch if start == 0 and end >= batch.count else batch.part(start, min(end, batch.count))
 
 
 def interleave(group: Sequence[Piece], rows: Sequence[Sequence[T]]) -> tuple[Sequence[T], Sequence[Key]]:

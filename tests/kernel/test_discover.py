@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A struct that merely has the right size is not taken where the kernel has one of that name."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eunomia.kernel import elf
+from eunomia.kernel.btf import Btf
+from eunomia.kernel.discover import event_types
+
+SOURCE = """
+MAP(BPF_MAP_TYPE_RINGBUF, rb);
+struct NAME { void *next, *prev; };
+__attribute__((noinline)) int visible(struct NAME *p) { return p && p->next != 0; }
+SEC("raw_tp/sys_enter") int f(void *ctx) {
+    char sent[16] = {}; sent[3] = visible(0); bpf_ringbuf_output(&rb, sent, sizeof sent, 0); return 0; }
+"""
+
+
+@pytest.mark.parametrize(("name", "found"), [("list_head", None), ("my_own_pair", "my_own_pair")])
+def test_leaves_structs_of_the_kernel_alone(bpf, tmp_path, name, found):
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("the kernel has no BTF")
+    (tmp_path / "y.o").write_bytes(bpf(SOURCE.replace("NAME", name)))
+    subprocess.run(["llvm-strip", "-g", tmp_path / "y.o"], check=True)
+    data = (tmp_path / "y.o").read_bytes()
+    type_ = event_types(data, ["rb"], Btf(elf.section(data, ".BTF")), {})["rb"].type
+    assert getattr(type_, "name", None) == found

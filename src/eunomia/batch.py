@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -72,11 +72,13 @@ class Field(NamedTuple):
     parts: tuple[Field, ...] = ()
     tag: str = ""
     hidden: bool = False
+    signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
+    show: Callable[[Any], Any] | None = None  # what a live object knows of a value, in place of its meaning's look
 
     @property
     def signed(self) -> bool:
         """Whether it is a signed integer."""
-        return self.code in {"b", "h", "i", "q"}
+        return self.signed_bits or self.code in {"b", "h", "i", "q"}
 
 
 _BLOCK = 64  # records that are unpacked by one call
@@ -385,7 +387,7 @@ class Batch:
             return "times" if field or self.schema.time else "taken_times"
         if field is not None and field.bits is not None:
             return "numbers"
-        if field is not None and field.code.lstrip("0123456789") != "s" and field.meaning not in meaning.VARIABLE:
+        if field is not None and field.code[-1] != "s" and not field.show and field.meaning not in meaning.VARIABLE:
             return "plain"
         return "objects"
 
@@ -500,24 +502,38 @@ class Batch:
         for at in range(0, len(moved), self.schema.size):
             for offset in strings:
                 (place,) = struct.unpack_from(_ORDER + "I", moved, at + offset)
-                struct.pack_into(_ORDER + "I", moved, at + offset, place + base)
+                struct.pack_into(_ORDER + "I", moved, at + offset, place + base & 0xFFFFFFFF)
             for offset in times if drift else ():
                 (when,) = struct.unpack_from(_ORDER + "Q", moved, at + offset)
-                struct.pack_into(_ORDER + "Q", moved, at + offset, max(0, when + drift))
+                struct.pack_into(_ORDER + "Q", moved, at + offset, when + drift & 0xFFFFFFFFFFFFFFFF)
         return bytes(moved)
 
     # For notebooks; the libraries are extras
 
     def to_arrow(self) -> pyarrow.Table:
-        """Return a pyarrow table of all columns (needs the extra ``eunomia[arrow]``)."""
-        import pyarrow as pa
+        """Return a pyarrow table of all columns; times are nanoseconds since the epoch.
 
-        return pa.table({name: pa.array(list(self._plain(name))) for name in self.schema.columns})
+        Raises :class:`ImportError` where the extra ``eunomia[arrow]`` is not installed.
+        """
+        pa = _extra("pyarrow", "arrow")
+        return pa.table({name: self._arrow(pa, name) for name in self.schema.columns})
+
+    def _arrow(self, pa: Any, name: str) -> Any:
+        field = self.schema.fields.get(name)
+        if name == "time" or (field is not None and field.bits is None and meaning.is_number(field)):
+            return pa.array(self.column(name).copy())
+        values = list(self._plain(name))
+        try:
+            return pa.array(values, None if field is not None else pa.string())
+        except (pa.ArrowException, OverflowError):  # names and numbers, or members of a union, side by side
+            return pa.array(list(map(str, values)))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a pandas data frame of all columns (needs the extra ``eunomia[pandas]``)."""
-        import pandas as pd
+        """Return a pandas data frame of all columns; times are nanoseconds since the epoch.
 
+        Raises :class:`ImportError` where the extra ``eunomia[pandas]`` is not installed.
+        """
+        pd = _extra("pandas", "pandas")
         return pd.DataFrame({name: list(self._plain(name)) for name in self.schema.columns})
 
     def _plain(self, name: str) -> Iterable[Any]:
@@ -526,3 +542,12 @@ class Batch:
         if name in {"tracker", "stream"}:
             return repeat(getattr(self, name), self.count)
         return self.values(name)
+
+
+def _extra(module: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise ImportError(f"this needs {module}: pip install 'eunomia[{extra}]'") from None

@@ -268,7 +268,7 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "ip": ("IP address", ip),
     "port": ("port number", port),
     "kstack": ("kernel stack, innermost function first, joined by ;", None),
-    "ustack": ("user stack id", None),
+    "ustack": ("user stack, innermost address first, joined by ;", None),
     # rendered by render() itself
     "time": ("time, RFC 3339 with nanoseconds", None),
     "enum": ("name", None),
@@ -291,6 +291,8 @@ _caches = {
 def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
     kind = field.meaning
+    if field.show is not None:
+        return list(map(field.show, raw))
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
@@ -309,6 +311,11 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         return [_struct(field.parts, v) for v in raw]
     make: Callable[[Any], Any] | None = MEANINGS[kind][1]
     return raw if make is None else list(map(make, raw))
+
+
+def is_number(field: Field) -> bool:
+    """Return whether a field is shown as the number that it is in C."""
+    return MEANINGS[field.meaning][1] is None and len(field.code) == 1 and field.meaning not in {"enum", "kstack", "ustack"}
 
 
 def _array(field: Field, raw: Sequence[Any]) -> list[Any]:

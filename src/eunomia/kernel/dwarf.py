@@ -146,7 +146,7 @@ class Dwarf:
             if kind == _FLOAT:
                 return Float(name, size)
             signed = kind in (_SIGNED, _SIGNED_CHAR)
-            return Int(name, size, signed, kind == _BOOLEAN, name in {"char", "signed char"})
+            return Int(name, size, signed, kind == _BOOLEAN, name == "char")
         if tag == "DW_TAG_pointer_type":
             return Pointer(_POINTER_SIZE, None)  # they may go round in circles
         if tag in _RECORDS and "DW_AT_declaration" not in die.attributes:

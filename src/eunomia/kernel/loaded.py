@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
 from eunomia.kernel.diagnose import load_error
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
-from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, RINGBUF, Program, Spec, memory_of, section_of
-from eunomia.kernel.spec import walk_maps, walk_programs
+from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, RINGBUF, STACK_TRACE, Program, Spec, StreamSpec
+from eunomia.kernel.spec import memory_of, section_of, walk_maps, walk_programs
 from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
+
+if TYPE_CHECKING:
+    from eunomia.kernel.stacks import Stacks
 
 Readers = RingReader | PerfReader | TableReader
 
@@ -77,6 +80,7 @@ class Loaded:
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self._links: list[Any] = []
+        self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._object = spec.take()
@@ -142,7 +146,8 @@ class Loaded:
         self.maps = {text(lib.bpf_map__name(h)): MapHandle(h) for h in walk_maps(self._object)}
 
     def _open_streams(self) -> None:
-        for name, stream in self.spec.streams.items():
+        for name, inert in self.spec.streams.items():
+            stream = self._with_stacks(inert)
             handle = self.maps[stream.map.name]
             if stream.kind == "ring":
                 size = self._max_entries(stream.map.name)
@@ -157,6 +162,16 @@ class Loaded:
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
                 self.readers[name] = TableReader(stream, handle.fd)
+
+    def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
+        maps = {m.name: self.maps[m.name] for m in self.spec.maps.values() if m.type == STACK_TRACE}
+        if not maps:
+            return stream
+        from eunomia.kernel import stacks
+
+        shape, opened = stacks.resolve(stream.schema, maps)
+        self._stacks += opened
+        return stream._replace(schema=shape)
 
     def _max_entries(self, name: str) -> int:
         for handle in walk_maps(self._object):

@@ -100,7 +100,7 @@ class _Reader:
             self._start, self._step = field.offset // size, stride // size
             return
         code = field.code
-        if field.bits is not None and field.code[-1] == "s" or not struct.calcsize(_ORDER + code):
+        if (field.bits is not None and field.code[-1] == "s") or not struct.calcsize(_ORDER + code):
             code = f"{size}s"
         rest = stride - field.offset - struct.calcsize(_ORDER + code)
         shape = f"{field.offset}x{code}{rest}x"

@@ -128,13 +128,7 @@ def times(data: bytes, stride: int, offset: int, count: int, clock: int) -> list
 
 # Numbers with names
 
-_CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
-    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT "
-    "SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE "
-    "AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ "
-    "PERFMON BPF CHECKPOINT_RESTORE"
-).split()  # include/uapi/linux/capability.h, in the order of their numbers
+_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"]  # include/uapi/linux/capability.h, in the order of their numbers
 
 _ACCESS = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
 _OPEN_FLAGS = [
@@ -331,7 +325,7 @@ def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
 def _one(part: Field, raw: bytes) -> Any:
     """Return one value out of ``part.size`` bytes."""
     values = struct.unpack(_ORDER + part.code, raw)
-    value: Any = values if len(values) > 1 or part.meaning == "array" and not part.parts else values[0]
+    value: Any = values if len(values) > 1 or (part.meaning == "array" and not part.parts) else values[0]
     if part.bits is not None:
         shift, width = part.bits
         value = (int.from_bytes(raw, sys.byteorder) >> shift) & ((1 << width) - 1)

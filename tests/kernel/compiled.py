@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests import needs
 
 from eunomia.kernel.spec import Spec
-from tests import needs
 
 HEADERS = Path(__file__).parents[2] / "src/eunomia/bpf"
 _ARCH = {"x86_64": "x86", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -8,7 +8,19 @@ import sys
 from collections.abc import Iterator
 
 from eunomia.kernel.errors import BadObject
-from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, Typedef, sizeof
+from eunomia.kernel.types import (
+    Array,
+    Enum,
+    Float,
+    Int,
+    Member,
+    Opaque,
+    Pointer,
+    Struct,
+    Type,
+    Typedef,
+    sizeof,
+)
 
 # enum btf_kind, include/uapi/linux/btf.h
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(1, 11)

@@ -126,7 +126,7 @@ def _unique(fields: list[Field]) -> list[Field]:
 
 def _chosen(union: Field, tag: Field | None) -> Field:
     """Return a tagged union whose members know their tag's numbers; an untagged one where it has no such tag."""
-    if tag is None or tag.meaning in _NO_TAG or tag.code[-1] in "sefd" and tag.bits is None:
+    if tag is None or tag.meaning in _NO_TAG or (tag.code[-1] in "sefd" and tag.bits is None):
         return union._replace(tag="")
     numbers = {name: value for value, name in (tag.names or {}).items()}
     parts = tuple(part._replace(tag=_literal(part.tag, numbers)) for part in union.parts)

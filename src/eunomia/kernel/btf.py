@@ -107,8 +107,8 @@ class Btf:
             self._decoded[id_] = known
         return known
 
-    def _decode(self, id_: int, depth: int) -> Type:  # noqa: PLR0911
-        name, kind, vlen, flag, size, at = self._head(id_)
+    def _decode(self, id_: int, depth: int) -> Type:
+        name, kind, _, _, size, at = self._head(id_)
         order = self._order
         if kind == _INT:
             (encoding,) = struct.unpack_from(order + "I", self._types, at)
@@ -188,7 +188,7 @@ class Btf:
             name, _, vlen, *_ = self._head(id_)
             if name and vlen:
                 type_ = self.type(id_)
-                assert isinstance(type_, Struct)  # noqa: S101
+                assert isinstance(type_, Struct)
                 yield type_
 
     def variables(self) -> Iterator[tuple[str, str, int, int, int]]:

@@ -296,9 +296,9 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
-        texts: Callable[[Iterable[tuple[int, int]]], Sequence[Any]]
-        texts = {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind]
-        return texts(raw)
+        if kind == "argv":
+            return text.vectors(raw)
+        return text.blobs(raw) if kind == "blob" else text.strings(raw)
     if kind in _caches:
         known = _caches[kind]
         if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are

@@ -263,7 +263,8 @@ def spell(type_: Type) -> str:
         case Typedef():
             return type_.name
         case Array():
-            element, counts = type_.element, f"[{type_.length}]"
+            element: Type = type_.element
+            counts = f"[{type_.length}]"
             while isinstance(element, Array):
                 element, counts = element.element, f"{counts}[{element.length}]"
             return spell(element) + counts

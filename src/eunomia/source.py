@@ -46,9 +46,9 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
     """
     if "/" in word or word.endswith(".o"):
         path = Path(word)
-        if path.is_dir():
-            raise BadObject(f"{word}: it is a directory, not a BPF object")
         try:
+            if path.is_dir():
+                raise BadObject(f"{word}: it is a directory, not a BPF object")
             spec = Spec.open(path, events)
         except OSError as error:
             raise BadObject(f"{word}: {error.strerror or error}") from None

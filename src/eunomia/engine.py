@@ -10,8 +10,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import filters as shared
@@ -29,10 +28,12 @@ if TYPE_CHECKING:
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
 
-_CGROUPS = Path(__file__).parent / "containers" / "cgroups.bpf.o"
+_CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
+_FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
+_DRAINS = 32  # of one stream in one step
 _IDLE = 1000  # the longest sleep: probes end it
 _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
@@ -78,11 +79,11 @@ class Engine:
     Use: :meth:`start`, :meth:`open` with a sink, then :meth:`run`, or :meth:`step` as often as wanted.
     """
 
-    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options = Options()) -> None:
+    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options | None = None) -> None:
         """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
         self.sources = sources
         self.filters = filters
-        self.options = options
+        self.options = options or Options()
         self.selection = filters.selection()
         self.streams: list[_Stream] = []
         self.counted = 0  # rows handed to the sink
@@ -97,6 +98,7 @@ class Engine:
         self._recheck = time.monotonic_ns() + _RECHECK
         self._stopping = False
         self._pause = _PAUSE_MIN
+        self._fill = 0.0  # of the fullest ring, when the last step came to it
 
     def __enter__(self) -> Engine:
         return self
@@ -179,22 +181,36 @@ class Engine:
         ``tables`` are read too where it is time; ``last`` drains until nothing is left.
         """
         self._set_clock()
+        self._fill = 0.0
         taken = time.time_ns()
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
-            if stream.is_table and not tables:
-                continue
-            while True:
-                drained = stream.reader.drain(self._clock, taken)
-                tick += [(stream, batch) for batch in drained]
-                if not last or not stream.reader.waiting:
-                    break
+            if tables or not stream.is_table:
+                tick += [(stream, batch) for batch in stream.reader.drain(self._clock, taken)]
+                self._fill = max(self._fill, getattr(stream.reader, "fill", 0.0))
+        found = bool(tick)
+        busy = {stream for stream, _ in tick}
+        if len(busy) > 1:  # to be merged by time, so all of them at once
+            tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
         if tick:
             self._pass_on(tick)
+        if len(busy) == 1:
+            stream = busy.pop()
+            tick.clear()
+            for batch in self._rest_of(stream, taken, last):
+                self._feed_registry()
+                self._pass_on([(stream, batch)])
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
-        return bool(tick)
+        return found
+
+    def _rest_of(self, stream: _Stream, taken: int, last: bool) -> Iterator[Batch]:
+        """Drain a stream until it is empty, or has given enough for one step."""
+        drains = 1
+        while stream.reader.waiting and (last or drains < _DRAINS):
+            yield from stream.reader.drain(self._clock, taken)
+            drains += 1
 
     def _set_clock(self) -> None:
         clock = time.time_ns() - time.monotonic_ns()
@@ -230,7 +246,7 @@ class Engine:
             self._sink.write(rows)
 
     def _join(self, stream: _Stream, batch: Batch) -> None:
-        assert self._registry is not None  # noqa: S101
+        assert self._registry is not None
         cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
             self._registry.join(batch, cgroup)
@@ -277,7 +293,7 @@ class Engine:
 
         ``duration`` and ``interval``, at which tables are read, are seconds.
         """
-        assert self._waiter is not None  # noqa: S101
+        assert self._waiter is not None
         start = time.monotonic_ns()
         end = None if duration is None else start + int(duration * 1e9)
         every = int(interval * 1e9)
@@ -308,12 +324,13 @@ class Engine:
 
     def _rest(self, found: bool, deadlines: list[int]) -> None:
         """Sleep: briefly, for a batch to gather, while rows come; else until a probe wakes us."""
-        assert self._waiter is not None  # noqa: S101
+        assert self._waiter is not None
         if self._over():
             return
         readers = [s.reader for s in self.streams]
+        if self._fill > _FULL:
+            self._pause = max(_PAUSE_MIN, self._pause // 2)
         if any(r.waiting for r in readers):
-            self._pause = _PAUSE_MIN
             return
         now = time.monotonic_ns()
         if self._registry is not None and (deadline := self._registry.next_deadline()) is not None:
@@ -323,7 +340,8 @@ class Engine:
             left = min(left, _UNWRITTEN)
         if found:
             self._waiter.sleep(int(max(0, min(left, self._pause))))
-            self._pause = min(_PAUSE_MAX, self._pause + 1)
+            if self._fill < _FULL / 2:
+                self._pause = min(_PAUSE_MAX, self._pause + 1)
             return
         self._pause = _PAUSE_MIN
         if any(isinstance(r, RingReader | PerfReader) and s.live.armed is None

@@ -55,10 +55,11 @@ class Text:
     """The texts of a batch's heap; decoded at once where all of it is ASCII.
 
     ``columns`` says how many texts each row has, where the heap holds them all, in order, a NUL behind each.
-    ``start`` is the offset, as places have it, of the heap's first byte.
+    ``start`` is the offset, as places have it, of the heap's first byte; ``tidy`` says that no path needs to
+    be tidied.
     """
 
-    def __init__(self, heap: bytes, columns: int = 0, rows: int = 0, start: int = 0) -> None:
+    def __init__(self, heap: bytes, columns: int = 0, rows: int = 0, start: int = 0, tidy: bool = False) -> None:
         self.heap = heap
         self._start = start
         self._ascii = heap.decode("ascii") if heap.isascii() else None
@@ -69,7 +70,7 @@ class Text:
             if len(parts) == columns * rows + 1:  # else there are NULs in the texts
                 del parts[-1]
                 self._parts = parts
-        self._dotted = b"/." in heap or b"//" in heap
+        self._tidy = tidy
 
     def column(self, index: int) -> list[str] | None:
         """Return the texts of each row's field ``index``; None where their places must be looked up."""
@@ -87,7 +88,7 @@ class Text:
 
     def tidy(self, paths: list[str]) -> list[str]:
         """Return paths without ``.``, ``..`` and doubled slashes."""
-        if not self._dotted:
+        if self._tidy:
             return paths
         return [_tidy(p) if "/." in p or "//" in p else p for p in paths]
 
@@ -187,10 +188,20 @@ def signal_name(value: int) -> str:
         return f"SIGRTMIN+{value - low}" if low < value <= high else str(value)
 
 
+_COMPAT = 1 << 30  # set on numbers of the 32-bit ABI, see syscall.bpf.c
+
+
 def syscall_name(value: int) -> str:
-    """Return a system call's name on this machine's architecture; its number where unknown."""
+    """Return a system call's name on this machine's architecture; its number where unknown.
+
+    Calls by the 32-bit ABI, which has numbers of its own, are ``ia32:NUMBER`` (``compat:NUMBER`` on arm64).
+    """
     from eunomia.tables import syscalls
 
+    if value >= 1 << 31:  # any 32 bits can be asked for: syscall(-1)
+        return str(value - (1 << 32))
+    if value & _COMPAT:
+        return f"{'ia32' if os.uname().machine == 'x86_64' else 'compat'}:{value - _COMPAT}"
     return syscalls.NAMES.get(value) or str(value)
 
 
@@ -257,7 +268,7 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "ip": ("IP address", ip),
     "port": ("port number", port),
     "kstack": ("kernel stack, innermost function first, joined by ;", None),
-    "ustack": ("user stack id", None),
+    "ustack": ("user stack, innermost address first, joined by ;", None),
     # rendered by render() itself
     "time": ("time, RFC 3339 with nanoseconds", None),
     "enum": ("name", None),
@@ -280,12 +291,19 @@ _caches = {
 def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
     kind = field.meaning
+    if field.show is not None:
+        return list(map(field.show, raw))
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
-        return {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind](raw)
+        texts: Callable[[Iterable[tuple[int, int]]], Sequence[Any]]
+        texts = {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind]
+        return texts(raw)
     if kind in _caches:
-        return list(map(_caches[kind].__getitem__, raw))
+        known = _caches[kind]
+        if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
+            return [known[raw[0]]] * len(raw)
+        return list(map(known.__getitem__, raw))
     if kind == "enum":
         names = field.names or {}
         return [names.get(v, v) for v in raw]
@@ -295,6 +313,12 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         return [_struct(field.parts, v) for v in raw]
     make: Callable[[Any], Any] | None = MEANINGS[kind][1]
     return raw if make is None else list(map(make, raw))
+
+
+def is_number(field: Field) -> bool:
+    """Return whether a field is shown as the number that it is in C."""
+    plain = MEANINGS[field.meaning][1] is None and field.meaning not in {"enum", "kstack", "ustack"}
+    return plain and len(field.code) == 1
 
 
 def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
@@ -310,7 +334,7 @@ def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
 def _one(part: Field, raw: bytes) -> Any:
     """Return one value out of ``part.size`` bytes."""
     values = struct.unpack(_ORDER + part.code, raw)
-    value: Any = values if len(values) > 1 or part.meaning == "array" and not part.parts else values[0]
+    value: Any = values if len(values) > 1 or (part.meaning == "array" and not part.parts) else values[0]
     if part.bits is not None:
         shift, width = part.bits
         value = (int.from_bytes(raw, sys.byteorder) >> shift) & ((1 << width) - 1)

@@ -14,10 +14,10 @@ from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
 if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec
 
-# Rows that one drain may take: enough to make what a drain costs in Python small beside them, and few
-# enough for their bytes to stay in the processor's caches, and below what malloc(3) maps anew each time.
+# What one drain may take: enough rows to make what it costs in Python small beside them, and few enough
+# bytes to stay in the processor's caches, and below what malloc(3) maps from the kernel anew each time.
 _ROWS = 2048
-_DATA, _HEAP = 512 << 10, 1 << 20  # bytes that they may take
+_DATA, _HEAP = 120 << 10, 1 << 20  # bytes
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _UNKNOWN = struct.Struct(_ORDER + "III")
 
@@ -40,6 +40,7 @@ class Reader:
         self.drained = 0  # records
         self.odd = 0  # of them, shorter than the struct
         self.waiting = 0  # bytes left behind by the last drain
+        self.fill = 0.0  # how full the buffer was, of 1, when it was last drained
         self._shapes = dict(spec.by_size or {})
         self._raw = self.schema.fields.get("data")
         self._ret = ffi.new("struct eu_drained *")
@@ -47,8 +48,14 @@ class Reader:
     def _drain(self, data: Any, heap: Any) -> int:
         raise NotImplementedError
 
+    def _is_empty(self) -> bool:
+        return False
+
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
         """Return what the buffer holds, as far as one drain takes; call again while ``waiting``."""
+        if self._is_empty():
+            self.waiting = 0
+            return []
         data, heap = _shared_buffers()
         self._drain(data, heap)
         ret = self._ret
@@ -64,6 +71,7 @@ class Reader:
             return self._sort_out(fixed, tails, make)
         batch = make(self.schema, fixed, tails)
         batch.packed = bool(self.schema.packs)
+        batch.tidy = not ret.untidy
         return [batch]
 
     _stride = _UNKNOWN.size
@@ -122,13 +130,21 @@ class RingReader(Reader):
     def __init__(self, spec: StreamSpec, fd: int, size: int) -> None:
         super().__init__(spec)
         self.fd = fd
+        self._size = size
         self.ring = lib.eu_ring_open(fd, size)
         if self.ring == ffi.NULL:
             raise error()
         if spec.by_size is None and not (self._raw and self._raw.meaning == "blob"):
             self._stride = self.schema.size
             strings = list(self.schema.strings)
-            lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings))
+            texts = [self.schema.fields[name].meaning for name in self.schema.texts]
+            paths = sum(1 << i for i, meaning in enumerate(texts) if meaning == "path")
+            lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings), paths)
+
+    def _is_empty(self) -> bool:
+        bytes_: int = lib.eu_ring_waiting(self.ring)
+        self.fill = bytes_ / self._size
+        return not bytes_
 
     def _drain(self, data: Any, heap: Any) -> int:
         room = max(1, min(_ROWS, _DATA // self._stride)) * self._stride
@@ -159,7 +175,7 @@ class PerfReader(Reader):
         return int(self._lost[0])
 
     def _drain(self, data: Any, heap: Any) -> int:
-        return int(lib.eu_perf_drain(self.perf, data, _ROWS * self._stride, heap, _HEAP, self._ret, self._lost))
+        return int(lib.eu_perf_drain(self.perf, data, _DATA, heap, _HEAP, self._ret, self._lost))
 
     def close(self) -> None:
         """Free the buffer."""

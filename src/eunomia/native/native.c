@@ -230,6 +230,7 @@ struct eu_ring {
 	size_t fixed;		/* bytes of a record's fixed part, 0 for records of unknown shape */
 	size_t strings[EU_MAX_STRINGS];	/* where in the fixed part str_t stands */
 	size_t string_count;
+	uint32_t paths;		/* which of them are paths, a bit each */
 };
 
 struct eu_ring *eu_ring_open(int fd, size_t size)
@@ -268,9 +269,10 @@ void eu_ring_close(struct eu_ring *ring)
 	free(ring);
 }
 
-void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count)
+void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths)
 {
 	ring->fixed = fixed;
+	ring->paths = paths;
 	ring->string_count = count < EU_MAX_STRINGS ? count : EU_MAX_STRINGS;
 	for (size_t i = 0; i < ring->string_count; i++)
 		ring->strings[i] = strings[i];
@@ -329,6 +331,16 @@ static void string_place(const char *field, size_t size, uint32_t *off, uint32_t
 		*len = size - *off;
 }
 
+/* Whether a path may have components that lead nowhere. No early end: so it is done 16 bytes at a time. */
+__attribute__((optimize("O3"))) static int path_untidy(const char *path, size_t size)
+{
+	int found = 0;
+
+	for (size_t i = 1; i < size; i++)
+		found |= (path[i - 1] == '/') & ((path[i] == '.') | (path[i] == '/'));
+	return found;
+}
+
 /*
  * Puts a record's texts into the heap, one after another in the order of their fields, a NUL behind each,
  * and lets the str_t point there. Returns -1 when they do not fit.
@@ -353,6 +365,8 @@ static int take_strings(const struct eu_ring *ring, struct sink *sink, unsigned 
 		len = sink_cut(sink, len + ring->string_count - i) - (ring->string_count - i);
 		ring_copy(ring, body + off, sink->heap + at, len);
 		sink->heap[at + len] = 0;
+		if (ring->paths >> i & 1)
+			sink->ret->untidy |= path_untidy(sink->heap + at, len);
 		memcpy(field, &at, sizeof(at));
 		memcpy(field + sizeof(at), &len, sizeof(len));
 		sink->heap_at += len + 1;

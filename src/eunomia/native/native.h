@@ -21,6 +21,7 @@ struct eu_drained {
 	size_t heap;		/* bytes written to `heap` */
 	size_t odd;		/* records shorter than the fixed part, filled with zeros */
 	size_t waiting;		/* bytes left in the ring */
+	int untidy;		/* whether a path has "/." or "//" in it */
 };
 
 void eu_log_start(void);
@@ -38,7 +39,7 @@ int eu_tracepoint_exists(const char *category, const char *name);
 
 struct eu_ring *eu_ring_open(int fd, size_t size);
 void eu_ring_close(struct eu_ring *ring);
-void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count);
+void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths);
 int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
 		  struct eu_drained *ret);
 size_t eu_ring_waiting(const struct eu_ring *ring);

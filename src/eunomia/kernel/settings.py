@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Mapping
@@ -106,7 +107,7 @@ def _encode_array(array: Array, value: object) -> bytes:
     size = sizeof(array)
     element = strip(array.element)
     if isinstance(element, Int) and element.size == 1 and isinstance(value, str):
-        raw = value.encode()
+        raw = os.fsencode(value)
         if len(raw) >= size:
             raise ValueError(f"{value!r} is longer than {size - 1} bytes")
         return raw.ljust(size, b"\0")

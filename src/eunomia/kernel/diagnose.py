@@ -126,6 +126,6 @@ def _telling_line(log: str) -> str:
     """Return the verifier's last line that is neither a register dump nor statistics."""
     body = log.partition("BEGIN PROG LOAD LOG --")[2].partition("END PROG LOAD LOG")[0]
     lines = [line.strip() for line in body.splitlines()]
-    boring = re.compile(r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]|from \d+ )")
+    boring = re.compile(r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]|(old|cur) state:|from \d+ )")
     telling = [line for line in lines if not boring.match(line)]
     return telling[-1] if telling else _said(log) or "no reason given"

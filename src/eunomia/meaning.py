@@ -188,10 +188,20 @@ def signal_name(value: int) -> str:
         return f"SIGRTMIN+{value - low}" if low < value <= high else str(value)
 
 
+_COMPAT = 1 << 30  # set on numbers of the 32-bit ABI, see syscall.bpf.c
+
+
 def syscall_name(value: int) -> str:
-    """Return a system call's name on this machine's architecture; its number where unknown."""
+    """Return a system call's name on this machine's architecture; its number where unknown.
+
+    Calls by the 32-bit ABI, which has numbers of its own, are ``ia32:NUMBER`` (``compat:NUMBER`` on arm64).
+    """
     from eunomia.tables import syscalls
 
+    if value >= 1 << 31:  # any 32 bits can be asked for: syscall(-1)
+        return str(value - (1 << 32))
+    if value & _COMPAT:
+        return f"{'ia32' if os.uname().machine == 'x86_64' else 'compat'}:{value - _COMPAT}"
     return syscalls.NAMES.get(value) or str(value)
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-
 import re
 import signal
 import sys
@@ -79,17 +78,26 @@ def go(args: argparse.Namespace) -> int:
     from eunomia.engine import Engine
     from eunomia.source import open_source
 
+    _check_descriptors()
+    _check_given(args)
     options, filters = _options(args), _filters(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
     limit = number(args.count, "--count", 1) if args.count else None
     columns = words([args.columns]) if args.columns else None
     events = pairs(args.event, "--event", "MAP=STRUCT")
+    if events and not any(map(_is_object, args.what)):
+        raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
     _check_streams(sources, options["streams"])
     engine = _engine(Engine, sources, filters, args, options)
     with engine:
+        # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
+                signal.signal(name, engine.stop)
         engine.start()
+        _say_hints(sources)
         from eunomia.sinks import open_sink
 
         writer = _writer(args)
@@ -98,8 +106,6 @@ def go(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(str(error)) from None
         engine.open(sink, writer, limit)
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, engine.stop)
         engine.run(duration, interval)
         _say_ledger(engine, args.format)
     return 0
@@ -135,7 +141,7 @@ def _filters(args: argparse.Namespace) -> Any:
 
     return Filters(
         pids=tuple(number(p, "--pid", 1) for p in words(args.pid)),
-        comms=tuple(args.comm),
+        comms=tuple(words(args.comm)),
         uids=tuple(number(u, "--uid", 0) for u in words(args.uid)),
         containers=tuple(words(args.container)),
         host_only=args.host_only,
@@ -152,6 +158,33 @@ def _writer(args: argparse.Namespace) -> Writer:
         return open_writer(args.output, rotate)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except OSError as error:
+        raise OSError(error.strerror) from None  # the sentence, without a number in front
+
+
+def _check_descriptors() -> None:
+    """Keep descriptors 0 to 2 from being given to something else, where the caller has closed them."""
+    import os
+
+    closed = []
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            closed.append(os.open(os.devnull, os.O_RDWR))
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    if 1 in closed:
+        raise OSError("standard output is closed: redirect it, to /dev/null if nothing else")
+
+
+def _check_given(args: argparse.Namespace) -> None:
+    """Refuse options that were given and say nothing, as ``--container "$UNSET"``: all would be shown."""
+    for name, value in vars(args).items():
+        for word in value if isinstance(value, list) else [value]:
+            if isinstance(word, str) and not word.strip(" ,"):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{'TRACKER|OBJECT' if name == 'what' else option}: it is empty")
 
 
 def _is_object(word: str) -> bool:
@@ -175,6 +208,9 @@ def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
     for name in streams:
         if name not in have:
             raise UsageError(f"there is no stream {name!r}: there are {', '.join(sorted(have)) or 'none'}")
+
+
+def _say_hints(sources: Sequence[Source]) -> None:
     for source in sources:
         if not source.spec.streams:
             sys.stderr.write(

@@ -76,13 +76,27 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct inode {
+	unsigned long i_ino;
+};
+
 struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+struct file_system_type {
+	const char *name;
+};
+
+struct super_block {
+	struct file_system_type *s_type;
 };
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 
 struct mount {
@@ -127,9 +141,18 @@ typedef struct {
 struct signal_struct {
 	atomic_t live;
 	int group_exit_code;
+	unsigned int flags;
+};
+
+struct thread_info {
+	unsigned long flags;
+#if defined(__TARGET_ARCH_x86)
+	__u32 status;
+#endif
 };
 
 struct task_struct {
+	struct thread_info thread_info;
 	int exit_code;
 	pid_t pid;
 	pid_t tgid;
@@ -173,11 +196,13 @@ struct trace_event_raw_sys_exit {
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long di, si, dx, r10, r8, r9;
+	unsigned long orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	unsigned long regs[31];
 	unsigned long orig_x0;
+	int syscallno;
 };
 #endif
 
@@ -190,10 +215,12 @@ struct pt_regs {
 #define SYSCALL_ARG1(regs) BPF_CORE_READ(regs, di)
 #define SYSCALL_ARG2(regs) BPF_CORE_READ(regs, si)
 #define SYSCALL_ARG3(regs) BPF_CORE_READ(regs, dx)
+#define SYSCALL_NUMBER(regs) ((int)BPF_CORE_READ(regs, orig_ax))
 #elif defined(__TARGET_ARCH_arm64)
 #define SYSCALL_ARG1(regs) BPF_CORE_READ(regs, orig_x0)
 #define SYSCALL_ARG2(regs) BPF_CORE_READ(regs, regs[1])
 #define SYSCALL_ARG3(regs) BPF_CORE_READ(regs, regs[2])
+#define SYSCALL_NUMBER(regs) BPF_CORE_READ(regs, syscallno)
 #endif
 
 #endif

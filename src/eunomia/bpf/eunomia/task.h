@@ -42,6 +42,16 @@
 		(event)->ppid = BPF_CORE_READ(task, real_parent, tgid); \
 	} while (0)
 
+/* Whether the system call that a task is in came by the 32-bit ABI, whose numbers mean other calls. */
+static __always_inline bool task_in_compat_call(const struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(task, thread_info.status) & 2;	/* TS_COMPAT */
+#else
+	return BPF_CORE_READ(task, thread_info.flags) >> 22 & 1;	/* TIF_32BIT */
+#endif
+}
+
 static __always_inline __u32 task_pid_ns(const struct task_struct *task)
 {
 	const struct pid *pid = BPF_CORE_READ(task, thread_pid);

@@ -13,9 +13,11 @@
 
 #define NAME_ROOM 256			/* NAME_MAX and its slash */
 #define FIXED_ROOM 256			/* for a record's fixed part */
-#define TEXT_MIDDLE (2 * 4096 + FIXED_ROOM)	/* two paths of PATH_MAX */
-#define TEXT_TAIL 8192
-#define PATH_DEPTH 512			/* components looked at, mounts crossed included */
+#define PATH_MAX 4096
+#define PATH_ROOM (PATH_MAX + NAME_ROOM + 8)	/* what is longer is cut in front, and begins with "..." */
+#define TEXT_MIDDLE (2 * PATH_ROOM + FIXED_ROOM)
+#define TEXT_TAIL (3 * PATH_MAX + 256)
+#define PATH_DEPTH (PATH_MAX / 2 + 512)	/* components of the longest path, and mounts crossed */
 
 /*
  * Where a walk has come to stands in the map too: the verifier then knows nothing of it, so every step
@@ -24,7 +26,10 @@
 struct path_walk {
 	const struct dentry *dentry, *root_dentry, *mount_root;
 	const struct vfsmount *mnt, *root_mnt;
-	__u64 at;
+	__u64 at, least;
+	__u64 number;
+	bool whole;
+	char type[16];
 };
 
 /* Twice the room in front: the verifier takes start and length for independent of each other. */
@@ -79,14 +84,18 @@ static long path_step(__u32 index, struct text **ctx)
 	bool pseudo;
 	__u64 at = text->walk.at, len;
 
-	if (dentry == text->walk.root_dentry && mnt == text->walk.root_mnt)
+	if (dentry == text->walk.root_dentry && mnt == text->walk.root_mnt) {
+		text->walk.whole = true;
 		return 1;
+	}
 	if (dentry == text->walk.mount_root) {
 		const struct mount *mount = (const void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		const struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
 
-		if (parent == mount)
+		if (parent == mount) {
+			text->walk.whole = true;
 			return 1;
+		}
 		mnt = (const void *)parent + bpf_core_field_offset(struct mount, mnt);
 		text->walk.dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 		text->walk.mnt = mnt;
@@ -99,7 +108,7 @@ static long path_step(__u32 index, struct text **ctx)
 	len = view.len;
 	if (len > NAME_ROOM - 1)
 		len = NAME_ROOM - 1;
-	if (at < FIXED_ROOM + NAME_ROOM || at > TEXT_MIDDLE)
+	if (at < FIXED_ROOM + NAME_ROOM || at > TEXT_MIDDLE || at < text->walk.least + NAME_ROOM)
 		return 1;	/* longer than any path that can be named */
 	at -= len;
 	bpf_probe_read_kernel(&text->bytes[at], len, view.name);
@@ -107,7 +116,47 @@ static long path_step(__u32 index, struct text **ctx)
 		text->bytes[--at] = '/';
 	text->walk.at = at;
 	text->walk.dentry = view.parent;
+	text->walk.whole = pseudo;
 	return pseudo;
+}
+
+static long digit_step(__u32 index, struct text **ctx)
+{
+	struct text *text = *ctx;
+	__u64 at = text->walk.at, number = text->walk.number;
+
+	if (at <= FIXED_ROOM || at > TEXT_MIDDLE)
+		return 1;
+	text->bytes[--at] = '0' + number % 10;
+	text->walk.at = at;
+	text->walk.number = number / 10;
+	return number < 10;
+}
+
+/* What has no name either, a pipe or a namespace, is named as in /proc/PID/fd: "pipe:[4711]". */
+static __always_inline void nameless_prepend(struct text *text)
+{
+	const struct dentry *dentry = text->walk.dentry;
+	const struct vfsmount *mnt = text->walk.mnt;
+	__u64 at = text->walk.at;
+	long len;
+
+	if (at <= FIXED_ROOM || at > TEXT_MIDDLE)
+		return;
+	text->bytes[--at] = ']';
+	text->walk.at = at;
+	text->walk.number = BPF_CORE_READ(dentry, d_inode, i_ino);
+	bpf_loop(20, digit_step, &text, 0);
+	len = bpf_probe_read_kernel_str(text->walk.type, sizeof(text->walk.type), BPF_CORE_READ(mnt, mnt_sb, s_type, name));
+	at = text->walk.at;
+	if (len < 4 || len > 16 || at < FIXED_ROOM + 32 || at > TEXT_MIDDLE)
+		return;
+	text->bytes[at - 1] = '[';
+	text->bytes[at - 2] = ':';
+	len -= 3;	/* its NUL, and the "fs" of "pipefs" */
+	at -= 2 + len;
+	bpf_probe_read_kernel(&text->bytes[at], len, text->walk.type);
+	text->walk.at = at;
 }
 
 /*
@@ -128,10 +177,25 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 	text->walk.root_dentry = root->dentry;
 	text->walk.root_mnt = root->mnt;
 	text->walk.at = at;
+	text->walk.least = at - PATH_ROOM;
+	text->walk.whole = false;
 	bpf_loop(PATH_DEPTH, path_step, &text, 0);
 	start = text->walk.at;
-	if (start == at && start - 1 < TEXT_MIDDLE)
+	/* no name, or "/", and no directory that has one: not the root of a mount either */
+	if (at - start <= 1 && BPF_CORE_READ(path->dentry, d_parent) == path->dentry &&
+	    path->dentry != BPF_CORE_READ(mnt, mnt_root)) {
+		text->walk.at = at;
+		nameless_prepend(text);
+		return text->walk.at;
+	}
+	if (start < FIXED_ROOM + 3 || start > TEXT_MIDDLE)
+		return start;
+	if (!text->walk.whole) {
+		start -= 3;
+		text->bytes[start] = text->bytes[start + 1] = text->bytes[start + 2] = '.';
+	} else if (start == at) {
 		text->bytes[--start] = '/';	/* the root itself */
+	}
 	return start;
 }
 

@@ -5,18 +5,20 @@
 #include <eunomia/text.h>
 
 #define AT_FDCWD -100
-#define PATH_MAX 4096
 
 #if defined(__TARGET_ARCH_x86)
 #define NR_OPEN 2
 #define NR_CREAT 85
 #define NR_OPENAT 257
+#define IS_OLD_OPEN(id) ((id) == NR_OPEN || (id) == NR_CREAT)
 #else
 #define NR_OPENAT 56
+#define IS_OLD_OPEN(id) false
 #endif
 #define NR_OPENAT2 437
 
 #define CREAT_FLAGS 01101	/* O_CREAT | O_WRONLY | O_TRUNC, as creat(2) has it */
+#define RESOLVE_IN_ROOT 0x10
 
 struct open_event {
 	TASK_FIELDS;
@@ -37,6 +39,12 @@ struct open_call {
 	const char *path;
 	__s32 dirfd;
 	__u32 flags;
+	bool rooted;	/* the directory serves as the root */
+};
+
+/* As in linux/openat2.h. */
+struct how {
+	__u64 flags, mode, resolve;
 };
 
 struct {
@@ -46,7 +54,7 @@ struct {
 	__type(value, struct open_call);
 } calls SEC(".maps");
 
-static __always_inline int on_enter(__s32 dirfd, const char *path, __u32 flags)
+static __always_inline int begin(__s32 dirfd, const char *path, __u32 flags, bool rooted)
 {
 	struct open_call *call;
 
@@ -60,20 +68,28 @@ static __always_inline int on_enter(__s32 dirfd, const char *path, __u32 flags)
 	call->path = path;
 	call->dirfd = dirfd;
 	call->flags = flags;
+	call->rooted = rooted;
 	call->start = bpf_ktime_get_ns();
 	return 0;
 }
 
-/* openat2(2) has its flags in a struct open_how, of which they are the first 64 bits. */
-static __always_inline __u32 how_flags(const void *how)
+static __always_inline int on_enter(__s32 dirfd, const char *path, __u32 flags)
 {
-	__u64 flags = 0;
-
-	bpf_probe_read_user(&flags, sizeof(flags), how);
-	return flags;
+	return begin(dirfd, path, flags, false);
 }
 
-/* Where a relative path starts from: the text of that directory and a slash, before TEXT_MIDDLE. */
+static __always_inline int on_enter2(__s32 dirfd, const char *path, const void *from)
+{
+	struct how how = {};
+
+	bpf_probe_read_user(&how, sizeof(how), from);
+	return begin(dirfd, path, how.flags, how.resolve & RESOLVE_IN_ROOT);
+}
+
+/*
+ * Where a relative path starts from: the text of that directory and a slash, before TEXT_MIDDLE, and its
+ * start; TEXT_MIDDLE where there is no such directory.
+ */
 static __always_inline __u32 prepend_directory(struct text *text, const struct task_struct *task, __s32 dirfd,
 					       const struct path *root)
 {
@@ -127,24 +143,27 @@ static __always_inline int on_exit(long ret)
 			file_path(&path, file);
 			start = path_prepend(text, TEXT_MIDDLE, &path, &root);
 		}
-	} else if (size > 1 && text->bytes[TEXT_MIDDLE] != '/') {
-		start = prepend_directory(text, task, call->dirfd, &root);
+	} else if (size > 1) {
+		bool relative = call->rooted || text->bytes[TEXT_MIDDLE] != '/';
+
+		if (relative)
+			start = prepend_directory(text, task, call->dirfd, &root);
+		if (!relative || start != TEXT_MIDDLE)
+			event.resolved.len = size - 1;	/* the path, behind its directory */
 	}
 	event.path.off = sizeof(event) + TEXT_MIDDLE - start;
 	event.path.len = size - 1;
 	event.resolved.off = sizeof(event);
-	event.resolved.len = TEXT_MIDDLE - start;
-	if (ret < 0)
-		event.resolved.len += event.path.len;
+	event.resolved.len += TEXT_MIDDLE - start;
 	stream_text(open, text, &event, start, TEXT_MIDDLE + size - 1);
 	return 0;
 }
 
-#define ENTER(call_, dirfd_, path_, flags_) \
+#define CALL(call_, begin_, dirfd_, path_, flags_) \
 	SEC("tp/syscalls/sys_enter_" #call_) \
 	int enter_##call_(struct trace_event_raw_sys_enter *ctx) \
 	{ \
-		return on_enter(dirfd_, (const char *)ctx->args[path_], flags_); \
+		return begin_(dirfd_, (const char *)ctx->args[path_], flags_); \
 	} \
 	SEC("tp/syscalls/sys_exit_" #call_) \
 	int exit_##call_(struct trace_event_raw_sys_exit *ctx) \
@@ -153,16 +172,15 @@ static __always_inline int on_exit(long ret)
 	}
 
 #if defined(__TARGET_ARCH_x86)
-ENTER(open, AT_FDCWD, 0, ctx->args[1])
-ENTER(creat, AT_FDCWD, 0, CREAT_FLAGS)
+CALL(open, on_enter, AT_FDCWD, 0, ctx->args[1])
+CALL(creat, on_enter, AT_FDCWD, 0, CREAT_FLAGS)
 #endif
-ENTER(openat, ctx->args[0], 1, ctx->args[2])
-ENTER(openat2, ctx->args[0], 1, how_flags((const void *)ctx->args[2]))
+CALL(openat, on_enter, ctx->args[0], 1, ctx->args[2])
+CALL(openat2, on_enter2, ctx->args[0], 1, (const void *)ctx->args[2])
 
 /* For kernels that have no tracepoint for each system call (CONFIG_FTRACE_SYSCALLS). */
 
-SEC("raw_tp/sys_enter")
-int BPF_PROG(enter_raw, struct pt_regs *regs, long id)
+static __always_inline int on_any_enter(struct pt_regs *regs, long id)
 {
 	switch (id) {
 #if defined(__TARGET_ARCH_x86)
@@ -174,10 +192,19 @@ int BPF_PROG(enter_raw, struct pt_regs *regs, long id)
 	case NR_OPENAT:
 		return on_enter(SYSCALL_ARG1(regs), (const char *)SYSCALL_ARG2(regs), SYSCALL_ARG3(regs));
 	case NR_OPENAT2:
-		return on_enter(SYSCALL_ARG1(regs), (const char *)SYSCALL_ARG2(regs),
-				how_flags((const void *)SYSCALL_ARG3(regs)));
+		return on_enter2(SYSCALL_ARG1(regs), (const char *)SYSCALL_ARG2(regs),
+				 (const void *)SYSCALL_ARG3(regs));
 	}
 	return 0;
+}
+
+SEC("raw_tp/sys_enter")
+int BPF_PROG(enter_raw, struct pt_regs *regs, long id)
+{
+	if (id != NR_OPENAT && id != NR_OPENAT2 && !IS_OLD_OPEN(id))
+		return 0;
+	/* the numbers of the 32-bit ABI mean other calls */
+	return task_in_compat_call(bpf_get_current_task_btf()) ? 0 : on_any_enter(regs, id);
 }
 
 SEC("raw_tp/sys_exit")

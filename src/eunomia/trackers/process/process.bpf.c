@@ -4,9 +4,12 @@
 #include <eunomia/task.h>
 #include <eunomia/text.h>
 
+#define EEXIST 17
 #define ARGV_MAX 8192		/* bytes of argv kept, NULs included */
-#define FAILED_ARGS 64		/* arguments kept of an exec that failed ... */
-#define ARGUMENT_MAX 1024	/* ... and bytes of each */
+#define FAILED_ARGS 4096	/* arguments kept of an exec that failed ... */
+#define ARGUMENT_MAX 4097	/* ... and bytes of each: all that 4 KiB of argv can hold, and one */
+#define RESTARTED 513		/* ERESTARTNOINTR: the kernel makes the call anew */
+#define GROUP_EXIT 4		/* SIGNAL_GROUP_EXIT, include/linux/sched/signal.h */
 
 struct exec_event {
 	TASK_FIELDS;
@@ -40,6 +43,19 @@ STREAM(fork, struct fork_event, 512 << 10);
 STREAM(exit, struct exit_event, 512 << 10);
 TEXT(exec_text);
 TEXT(failed_text);
+
+/* Processes that have ended lately; their start tells them from others that had the same id. */
+struct ended_key {
+	__u64 start;
+	__u64 pid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct ended_key);
+	__type(value, __u8);
+} ended SEC(".maps");
 
 static __always_inline void exec_fields(struct exec_event *event, struct task_struct *task, __u64 cgroup)
 {
@@ -110,12 +126,10 @@ static long copy_argument(__u32 index, struct argv_copy *copy)
 		return 1;
 	}
 	size = bpf_probe_read_user_str(&copy->text->bytes[at], ARGUMENT_MAX, argument);
-	if (size < 0 || size == ARGUMENT_MAX)
-		copy->cut = true;
-	if (size < 0)
-		return 1;
-	copy->text->walk.at = at + size;
-	return 0;
+	copy->cut = size < 0 || size == ARGUMENT_MAX;
+	if (size > 0)
+		copy->text->walk.at = at + size;
+	return copy->cut;
 }
 
 /* An exec that failed leaves its arguments where the caller had them. */
@@ -129,10 +143,10 @@ static __always_inline int on_failed_exec(long ret, bool at)
 	struct pt_regs *regs;
 	struct text *text;
 	const char *name;
-	__u32 cwd, end;
+	__u32 cwd, end, start;
 	long size;
 
-	if (ret >= 0 || !eunomia_wants(cgroup))
+	if (ret >= 0 || ret == -RESTARTED || !eunomia_wants(cgroup))
 		return 0;
 	text = text_of(&failed_text);
 	if (!text)
@@ -147,21 +161,34 @@ static __always_inline int on_failed_exec(long ret, bool at)
 	name = (void *)(at ? SYSCALL_ARG2(regs) : SYSCALL_ARG1(regs));
 	copy.argv = (void *)(at ? SYSCALL_ARG3(regs) : SYSCALL_ARG2(regs));
 	copy.text = text;
-	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], 4096, name);
+	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], PATH_MAX, name);
 	if (size < 0)
 		size = 0;
+	start = cwd;
+	if (at && size == 1) {	/* fexecve(3): the program is the descriptor's */
+		struct file *file = task_file(task, SYSCALL_ARG1(regs));
+
+		if (file) {
+			file_path(&path, file);
+			start = path_prepend(text, cwd, &path, &root);
+		}
+	}
 	text->walk.at = TEXT_MIDDLE + size;
 	bpf_loop(FAILED_ARGS + 1, copy_argument, &copy, 0);
 	end = text->walk.at;
 
 	event.argv_cut = copy.cut;
-	event.cwd.off = sizeof(event);
+	event.cwd.off = sizeof(event) + cwd - start;
 	event.cwd.len = TEXT_MIDDLE - cwd;
 	event.exe.off = event.cwd.off + event.cwd.len;
 	event.exe.len = size ? size - 1 : 0;
 	event.argv.off = event.exe.off + size;
 	event.argv.len = end - TEXT_MIDDLE - size;
-	stream_text(exec, text, &event, cwd, end);
+	if (start != cwd) {
+		event.exe.off = sizeof(event);
+		event.exe.len = cwd - start;
+	}
+	stream_text(exec, text, &event, start, end);
 	return 0;
 }
 
@@ -185,24 +212,33 @@ static __always_inline int on_fork(struct task_struct *parent, struct task_struc
 static __always_inline int on_exit(struct task_struct *task)
 {
 	__u64 cgroup = bpf_get_current_cgroup_id();
+	struct ended_key key = {};
 	struct task_struct *leader;
 	struct exit_event event = {};
+	__u8 yes = 1;
 	int status;
 
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;	/* other threads live on */
 	if (!eunomia_wants(cgroup))
 		return 0;
+	leader = BPF_CORE_READ(task, group_leader);
+	/* threads that end at the same time all find that none lives: the first of them tells */
+	key.start = BPF_CORE_READ(leader, start_time);
+	key.pid = bpf_get_current_pid_tgid() >> 32;
+	if (bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST) == -EEXIST)
+		return 0;
 	task_fields(&event, cgroup);
 	parent_fields(&event, task);
 	namespace_fields(&event, task);
-	leader = BPF_CORE_READ(task, group_leader);
-	status = BPF_CORE_READ(task, signal, group_exit_code);
-	if (!status)
+	/* as wait(2) has it */
+	if (BPF_CORE_READ(task, signal, flags) & GROUP_EXIT)
+		status = BPF_CORE_READ(task, signal, group_exit_code);
+	else
 		status = BPF_CORE_READ(leader, exit_code);
 	event.exit_code = status >> 8 & 0xff;
 	event.signal = status & 0x7f;
-	event.duration_ns = event.time - BPF_CORE_READ(leader, start_time);
+	event.duration_ns = event.time - key.start;
 	stream_output(exit, &event, sizeof(event));
 	return 0;
 }

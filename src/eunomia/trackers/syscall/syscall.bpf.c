@@ -4,6 +4,17 @@
 #include <eunomia/task.h>
 
 #define MAX_ERRNO 4095
+#define COMPAT (1 << 30)	/* a number of the 32-bit ABI: shown as "ia32:NUMBER" */
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_RT_SIGRETURN 15
+#else
+#define NR_RT_SIGRETURN 139
+#endif
+
+#ifndef SYSCALL_ENTRIES
+#define SYSCALL_ENTRIES 65536
+#endif
 
 struct syscall_key {
 	cgroup_id_t cgroup_id hidden doc("cgroup (v2) of the process");
@@ -18,7 +29,7 @@ struct syscall_value {
 	duration_ns_t total_ns doc("time that all of them took together");
 } doc("system calls of one kind that a process made in an interval");
 
-TABLE(syscall, struct syscall_key, struct syscall_value, 65536);
+TABLE(syscall, struct syscall_key, struct syscall_value, SYSCALL_ENTRIES);
 
 struct call {
 	__u64 start;	/* 0 where none has begun */
@@ -32,18 +43,24 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
+static __always_inline __u32 number_of(struct task_struct *task, long id)
+{
+	return task_in_compat_call(task) ? id | COMPAT : id;
+}
+
 static __always_inline int on_enter(long id)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *call;
 
 	if (!eunomia_wants(bpf_get_current_cgroup_id()))
 		return 0;
-	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	call = bpf_task_storage_get(&calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!call) {
 		stream_lost(syscall);
 		return 0;
 	}
-	call->syscall = id;
+	call->syscall = number_of(task, id);
 	call->start = bpf_ktime_get_ns();
 	return 0;
 }
@@ -58,22 +75,31 @@ static __always_inline struct syscall_value *make_entry(void *table, struct sysc
 	return bpf_map_lookup_elem(table, key);
 }
 
-static __always_inline int on_exit(long ret)
+static __always_inline int on_exit(struct pt_regs *regs, long ret)
 {
-	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), 0, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call *call = bpf_task_storage_get(&calls, task, 0, 0);
+	bool failed = ret < 0 && ret >= -MAX_ERRNO;
 	struct syscall_value *value;
 	struct syscall_key key = {};
-	__u64 duration;
+	__u64 duration = 0;
 	__u32 zero = 0;
 	void *table;
 
-	if (!call || !call->start)
-		return 0;
-	duration = bpf_ktime_get_ns() - call->start;
-	call->start = 0;
+	if (!call)
+		return 0;	/* it began before we did, or it is not wanted */
 	key.cgroup_id = bpf_get_current_cgroup_id();
 	key.pid = bpf_get_current_pid_tgid() >> 32;
-	key.syscall = call->syscall;
+	if (call->start) {
+		duration = bpf_ktime_get_ns() - call->start;
+		call->start = 0;
+		key.syscall = call->syscall;
+	} else if (failed && eunomia_wants(key.cgroup_id)) {
+		/* seccomp refuses a call before anybody hears that it began */
+		key.syscall = number_of(task, SYSCALL_NUMBER(regs));
+	} else {
+		return 0;
+	}
 	table = bpf_map_lookup_elem(&syscall, &zero);
 	if (!table)
 		return 0;
@@ -86,7 +112,8 @@ static __always_inline int on_exit(long ret)
 	}
 	__sync_fetch_and_add(&value->count, 1);
 	__sync_fetch_and_add(&value->total_ns, duration);
-	if (ret < 0 && ret >= -MAX_ERRNO)
+	/* what rt_sigreturn(2) seems to return is the result of the call that the signal came in */
+	if (failed && key.syscall != NR_RT_SIGRETURN)
 		__sync_fetch_and_add(&value->errors, 1);
 	return 0;
 }
@@ -100,7 +127,7 @@ int BPF_PROG(enter_btf, struct pt_regs *regs, long id)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(exit_btf, struct pt_regs *regs, long ret)
 {
-	return on_exit(ret);
+	return on_exit(regs, ret);
 }
 
 SEC("raw_tp/sys_enter")
@@ -112,5 +139,5 @@ int BPF_PROG(enter_raw, struct pt_regs *regs, long id)
 SEC("raw_tp/sys_exit")
 int BPF_PROG(exit_raw, struct pt_regs *regs, long ret)
 {
-	return on_exit(ret);
+	return on_exit(regs, ret);
 }

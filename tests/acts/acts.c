@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* acts WORD ARGUMENTS: things that processes do, for tests to look for. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+static char **words;
+
+static void check(int ok, const char *what)
+{
+	if (!ok) {
+		perror(what);
+		exit(99);
+	}
+}
+
+static void in_thread(void *(*act)(void *))
+{
+	pthread_t thread;
+
+	check(!pthread_create(&thread, NULL, act, NULL), "pthread_create");
+	pthread_join(thread, NULL);
+}
+
+static void *exec_words(void *unused)
+{
+	(void)unused;
+	execv(words[0], words);
+	return NULL;
+}
+
+static void *exit_group_7(void *unused)
+{
+	(void)unused;
+	_exit(7);
+}
+
+static void *end_later_with_5(void *unused)
+{
+	(void)unused;
+	usleep(50000);
+	syscall(SYS_exit, 5);
+	return NULL;
+}
+
+static void *sleep_on(void *unused)
+{
+	(void)unused;
+	while (pause())
+		;
+	return NULL;
+}
+
+static volatile int go;
+
+static void *end_when_told(void *unused)
+{
+	(void)unused;
+	while (!go)
+		;
+	syscall(SYS_exit, 0);
+	return NULL;
+}
+
+static void *getppids(void *count)
+{
+	for (long i = 0; i < (long)count; i++)
+		syscall(SYS_getppid);
+	return NULL;
+}
+
+/* Refuses one system call with EPERM from here on. */
+static void refuse(int number)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(*code), code };
+
+	check(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+	check(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "seccomp");
+}
+
+static void act(const char *word)
+{
+	pid_t child = 0;
+	int fd;
+
+	if (!strcmp(word, "exec-from-thread")) {
+		in_thread(exec_words);
+	} else if (!strcmp(word, "exit-group-from-thread")) {
+		in_thread(exit_group_7);
+	} else if (!strcmp(word, "leader-ends-first")) {
+		pthread_t thread;
+
+		check(!pthread_create(&thread, NULL, end_later_with_5, NULL), "pthread_create");
+		syscall(SYS_exit, 3);
+	} else if (!strcmp(word, "threads-end-together")) {
+		pthread_t thread;
+
+		for (int i = 0; i < 8; i++)
+			check(!pthread_create(&thread, NULL, i % 2 ? sleep_on : end_when_told, NULL), "pthread_create");
+		go = 1;
+		_exit(0);
+	} else if (!strcmp(word, "vfork")) {
+		child = vfork();
+		if (!child) {
+			execv(words[0], words);
+			_exit(98);
+		}
+	} else if (!strcmp(word, "posix-spawn")) {
+		check(!posix_spawn(&child, words[0], NULL, NULL, words, environ), "posix_spawn");
+	} else if (!strcmp(word, "memfd")) {
+		char copy[65536];
+		ssize_t got;
+		int from = open(words[0], O_RDONLY);
+
+		fd = memfd_create("nowhere", MFD_CLOEXEC);
+		while ((got = read(from, copy, sizeof(copy))) > 0)
+			check(write(fd, copy, got) == got, "write");
+		fexecve(fd, words, environ);
+	} else if (!strcmp(word, "execveat")) {	/* DIRECTORY FILE ARGV... */
+		fd = open(words[0], O_PATH | O_DIRECTORY);
+		syscall(SYS_execveat, fd, words[1], words + 2, environ, 0);
+		_exit(97);
+	} else if (!strcmp(word, "fexecve")) {
+		fd = open(words[0], O_RDONLY);
+		syscall(SYS_execveat, fd, "", words, environ, AT_EMPTY_PATH);
+		_exit(97);
+	} else if (!strcmp(word, "no-argv")) {
+		syscall(SYS_execve, words[0], NULL, environ);
+		_exit(97);
+	} else if (!strcmp(word, "bad-pointers")) {
+		syscall(SYS_execve, (char *)1, (char **)1, NULL);
+		syscall(SYS_openat, AT_FDCWD, (char *)1, O_RDONLY);
+	} else if (!strcmp(word, "getppid")) {	/* COUNT THREADS */
+		pthread_t threads[64];
+		int count = atoi(words[1]);
+
+		for (int i = 0; i < count; i++)
+			check(!pthread_create(&threads[i], NULL, getppids, (void *)atol(words[0])), "pthread_create");
+		for (int i = 0; i < count; i++)
+			pthread_join(threads[i], NULL);
+	} else if (!strcmp(word, "close-nothing")) {	/* COUNT */
+		for (long i = atol(words[0]); i; i--)
+			syscall(SYS_close, -1);
+	} else if (!strcmp(word, "refused")) {	/* COUNT */
+		refuse(SYS_getuid);
+		for (long i = atol(words[0]); i; i--)
+			syscall(SYS_getuid);
+#ifdef __x86_64__
+	} else if (!strcmp(word, "ia32")) {	/* COUNT: its getppid and its open are 64-bit's semget and fstat */
+		for (long i = atol(words[0]); i; i--) {
+			long getppid = 64, open = 5;
+
+			__asm__ volatile("int $0x80" : "+a"(getppid) : : "memory");
+			__asm__ volatile("int $0x80" : "+a"(open) : "b"(0), "c"(0) : "memory");
+		}
+		/* its fork is 64-bit's open: in the child, nothing but the end */
+		__asm__ volatile("int $0x80" : "=a"(fd) : "a"(2) : "memory");
+		if (!fd)
+			_exit(0);
+#endif
+	} else {
+		fprintf(stderr, "acts: no word %s\n", word);
+		exit(96);
+	}
+	if (child)
+		waitpid(child, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return 95;
+	words = argv + 2;
+	act(argv[1]);
+	return 0;
+}

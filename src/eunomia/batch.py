@@ -73,7 +73,7 @@ class Field(NamedTuple):
     tag: str = ""
     hidden: bool = False
     signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
-    show: Callable[[Any], Any] | None = None  # what a live object knows of a value, in place of its meaning's look
+    show: Callable[[Any], Any] | None = None  # how a live object shows it, in place of its meaning
 
     @property
     def signed(self) -> bool:
@@ -100,7 +100,7 @@ class _Reader:
             self._start, self._step = field.offset // size, stride // size
             return
         code = field.code
-        if field.bits is not None and field.code[-1] == "s" or not struct.calcsize(_ORDER + code):
+        if (field.bits is not None and field.code[-1] == "s") or not struct.calcsize(_ORDER + code):
             code = f"{size}s"
         rest = stride - field.offset - struct.calcsize(_ORDER + code)
         shape = f"{field.offset}x{code}{rest}x"
@@ -114,7 +114,8 @@ class _Reader:
     def read(self, data: bytes) -> Sequence[Any]:
         """Return the field's values: numbers, bytes, or tuples of numbers."""
         if self._cast:
-            values: list[Any] = memoryview(data).cast(self._cast)[self._start :: self._step].tolist()
+            view: Any = memoryview(data)
+            values: list[Any] = view.cast(self._cast)[self._start :: self._step].tolist()
         else:
             values = []
             view = memoryview(data)

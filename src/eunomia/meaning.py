@@ -296,7 +296,9 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
-        return {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind](raw)
+        if kind == "str":
+            return text.strings(raw)
+        return text.vectors(raw) if kind == "argv" else text.blobs(raw)
     if kind in _caches:
         known = _caches[kind]
         if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
@@ -309,13 +311,17 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         return _array(field, raw)
     if kind == "struct":
         return [_struct(field.parts, v) for v in raw]
-    make: Callable[[Any], Any] | None = MEANINGS[kind][1]
-    return raw if make is None else list(map(make, raw))
+    make = MEANINGS[kind][1]
+    if make is None:
+        return raw
+    look: Callable[[Any], Any] = make
+    return list(map(look, raw))
 
 
 def is_number(field: Field) -> bool:
     """Return whether a field is shown as the number that it is in C."""
-    return MEANINGS[field.meaning][1] is None and len(field.code) == 1 and field.meaning not in {"enum", "kstack", "ustack"}
+    named = field.meaning in {"enum", "kstack", "ustack"}
+    return MEANINGS[field.meaning][1] is None and len(field.code) == 1 and not named
 
 
 def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
@@ -331,7 +337,7 @@ def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
 def _one(part: Field, raw: bytes) -> Any:
     """Return one value out of ``part.size`` bytes."""
     values = struct.unpack(_ORDER + part.code, raw)
-    value: Any = values if len(values) > 1 or part.meaning == "array" and not part.parts else values[0]
+    value: Any = values if len(values) > 1 or (part.meaning == "array" and not part.parts) else values[0]
     if part.bits is not None:
         shift, width = part.bits
         value = (int.from_bytes(raw, sys.byteorder) >> shift) & ((1 << width) - 1)

@@ -8,7 +8,19 @@ import sys
 from collections.abc import Iterator
 
 from eunomia.kernel.errors import BadObject
-from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, Typedef, sizeof
+from eunomia.kernel.types import (
+    Array,
+    Enum,
+    Float,
+    Int,
+    Member,
+    Opaque,
+    Pointer,
+    Struct,
+    Type,
+    Typedef,
+    sizeof,
+)
 
 # enum btf_kind, include/uapi/linux/btf.h
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(1, 11)
@@ -30,8 +42,8 @@ class Btf:
         """Index raw BTF; raises :class:`BadObject` where it is not BTF."""
         self._order = "<" if sys.byteorder == "little" else ">"
         try:
-            magic, _version, _flags, header, types_at, types_size, strings_at, strings_size = struct.unpack_from(
-                self._order + "HBBIIIII", raw
+            magic, _version, _flags, header, types_at, types_size, strings_at, strings_size = (
+                struct.unpack_from(self._order + "HBBIIIII", raw)
             )
             if magic != 0xEB9F:
                 raise BadObject("its .BTF section is not BTF")
@@ -95,8 +107,8 @@ class Btf:
             self._decoded[id_] = known
         return known
 
-    def _decode(self, id_: int, depth: int) -> Type:  # noqa: PLR0911
-        name, kind, vlen, flag, size, at = self._head(id_)
+    def _decode(self, id_: int, depth: int) -> Type:
+        name, kind, _, _, size, at = self._head(id_)
         order = self._order
         if kind == _INT:
             (encoding,) = struct.unpack_from(order + "I", self._types, at)

@@ -92,12 +92,19 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
     program = re.search(r"prog '([^']+)': (?:BPF program load failed|failed to load)", log)
     name = program[1] if program else spec.name
     refused = next((p for p in loaded if p.name == name), None)
-    if "processed" not in log and refused and kind(refused.section) in _KINDS and number in {errno.EPERM, errno.EINVAL}:
+    if (
+        "processed" not in log
+        and refused
+        and kind(refused.section) in _KINDS
+        and number in {errno.EPERM, errno.EINVAL}
+    ):
         return Unsupported(_KINDS[kind(refused.section)])
     if number in {errno.EACCES, errno.EINVAL, errno.E2BIG, errno.EPERM} and "BEGIN PROG LOAD LOG" in log:
         return VerifierError(name, _telling_line(log), log)
     if number == errno.ENOMEM:
-        return KernelError(f"{spec.name}: no memory for its maps: lower --ring-size, or raise the memlock limit")
+        return KernelError(
+            f"{spec.name}: no memory for its maps: lower --ring-size, or raise the memlock limit"
+        )
     said = _said(log)
     return KernelError(f"{spec.name}: the kernel did not take it: {said or os.strerror(number)}")
 
@@ -132,7 +139,9 @@ def _missing(log: str) -> str | None:
 
 
 def _said(log: str) -> str:
-    lines = [line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")]
+    lines = [
+        line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")
+    ]
     lines = [line for line in lines if "LOG --" not in line and not line.startswith("failed to load object")]
     return lines[-1] if lines else ""
 
@@ -141,6 +150,8 @@ def _telling_line(log: str) -> str:
     """Return the verifier's last line that is neither a register dump nor statistics."""
     body = log.partition("BEGIN PROG LOAD LOG --")[2].partition("END PROG LOAD LOG")[0]
     lines = [line.strip() for line in body.splitlines()]
-    boring = re.compile(r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]|(old|cur) state:|from \d+ )")
+    boring = re.compile(
+        r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]|(old|cur) state:|from \d+ )"
+    )
     telling = [line for line in lines if not boring.match(line)]
     return telling[-1] if telling else _said(log) or "no reason given"

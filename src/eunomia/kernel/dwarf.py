@@ -135,7 +135,7 @@ class Dwarf:
             known = self._types[die.offset] = self._decode(die, depth + 1)
         return known
 
-    def _decode(self, die: DIE, depth: int) -> Type:  # noqa: PLR0911
+    def _decode(self, die: DIE, depth: int) -> Type:
         name, size, tag = _name(die), _number(die, "DW_AT_byte_size"), die.tag
         if tag in _QUALIFIERS:
             return self._type(_target(die), depth)

@@ -12,8 +12,18 @@ from eunomia.kernel.diagnose import load_error
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
-from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, RINGBUF, STACK_TRACE, Program, Spec, StreamSpec
-from eunomia.kernel.spec import memory_of, section_of, walk_maps, walk_programs
+from eunomia.kernel.spec import (
+    LEDGER,
+    PERF_EVENT_ARRAY,
+    RINGBUF,
+    STACK_TRACE,
+    Spec,
+    StreamSpec,
+    memory_of,
+    section_of,
+    walk_maps,
+    walk_programs,
+)
 from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
 
 if TYPE_CHECKING:
@@ -112,7 +122,7 @@ class Loaded:
                 lib.bpf_map__set_value_size(handle, 0)
                 if ring_size:
                     lib.bpf_map__set_max_entries(handle, ring_size)
-            elif lib.bpf_map__type(handle) == PERF_EVENT_ARRAY and lib.bpf_map__value_size(handle) != 4:  # noqa: PLR2004
+            elif lib.bpf_map__type(handle) == PERF_EVENT_ARRAY and lib.bpf_map__value_size(handle) != 4:
                 lib.bpf_map__set_value_size(handle, 4)
             # nothing of ours stays behind in the kernel
             lib.bpf_map__set_pin_path(handle, ffi.NULL)

@@ -115,7 +115,13 @@ def _encode_array(array: Array, value: object) -> bytes:
         if len(raw) >= size:
             raise ValueError(f"{value!r} is longer than {size - 1} bytes")
         return raw.ljust(size, b"\0")
-    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    parts = (
+        value.split(",")
+        if isinstance(value, str)
+        else list(value)
+        if isinstance(value, list | tuple)
+        else [value]
+    )
     if len(parts) > array.count:
         raise ValueError(f"{len(parts)} values for {array.count} places")
     return b"".join(_encode(array.element, part) for part in parts).ljust(size, b"\0")

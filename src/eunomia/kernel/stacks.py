@@ -100,7 +100,9 @@ def resolve(schema: Schema, maps: Mapping[str, MapHandle]) -> tuple[Schema, list
     return Schema(schema.name, schema.size, map(shown, schema.fields.values()), schema.doc), opened
 
 
-def _show(field: Field, maps: Mapping[str, MapHandle], opened: list[Stacks]) -> Callable[[int], str | int] | None:
+def _show(
+    field: Field, maps: Mapping[str, MapHandle], opened: list[Stacks]
+) -> Callable[[int], str | int] | None:
     if field.meaning not in {"kstack", "ustack"}:
         return None
     kernel = field.meaning == "kstack"

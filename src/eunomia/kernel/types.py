@@ -43,7 +43,7 @@ class Array(NamedTuple):
     """``count`` elements; 0 for a flexible array member."""
 
     element: Type
-    count: int
+    count: int  # type: ignore[assignment]  # hides a method of tuples that nobody calls
 
 
 class Member(NamedTuple):

@@ -28,7 +28,7 @@ class Page:
 
     def styled(self, text: str, style: str) -> str:
         """Return text in a style, where colours are welcome."""
-        return f"{style}{text}{_OFF}" if self._color and text else text
+        return f"{style}{text}{_OFF}" if self._color and style and text else text
 
     def heading(self, text: str) -> None:
         """Write a line that stands out, after an empty one."""

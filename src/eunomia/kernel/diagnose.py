@@ -84,7 +84,8 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
     unknown = next((p for p in loaded if not p.type), None)
     if unknown is not None:
         return KernelError(
-            f"{spec.name}: program {unknown.name}: libbpf knows no kind of program for its section {unknown.section!r}"
+            f"{spec.name}: program {unknown.name}: "
+            f"libbpf knows no kind of program for its section {unknown.section!r}"
         )
     found = _missing(log)
     if found is not None:
@@ -119,14 +120,16 @@ def attach_error(spec: Spec, program: Program, number: int, log: str) -> KernelE
     if number in {errno.ENOENT, errno.ESRCH} and word in {"tp", "tracepoint"}:
         return Unsupported(f"tracepoint {program.section.partition('/')[2]}")
     if word in _KINDS and number in {
-        errno.ENOENT, errno.EOPNOTSUPP, 524, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ESRCH, errno.EBUSY,
+        errno.ENOENT, errno.EOPNOTSUPP, 524, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ESRCH,
+        errno.EBUSY,
     }:  # fmt: skip
         return Unsupported(f"{_KINDS[word]}, which {program.section} needs")
     if number in {errno.EOPNOTSUPP, 524, errno.ENOENT, errno.ENODEV}:
         return Unsupported(f"{program.section} ({os.strerror(number) if number < 200 else 'not supported'})")
     said = _said(log)
     return KernelError(
-        f"{spec.name}: program {program.name} ({program.section}) could not be attached: {said or os.strerror(number)}"
+        f"{spec.name}: program {program.name} ({program.section}) could not be attached: "
+        f"{said or os.strerror(number)}"
     )
 
 
@@ -151,7 +154,8 @@ def _telling_line(log: str) -> str:
     body = log.partition("BEGIN PROG LOAD LOG --")[2].partition("END PROG LOAD LOG")[0]
     lines = [line.strip() for line in body.splitlines()]
     boring = re.compile(
-        r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]|(old|cur) state:|from \d+ )"
+        r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]"
+        r"|(old|cur) state:|from \d+ )"
     )
     telling = [line for line in lines if not boring.match(line)]
     return telling[-1] if telling else _said(log) or "no reason given"

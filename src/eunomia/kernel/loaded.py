@@ -84,7 +84,8 @@ class Loaded:
 
         ``set_`` gives settings, ``ring_size`` the bytes of each ring (a power of two), ``share`` the
         descriptors of maps to be used in place of the object's own, ``targets`` what to attach programs to
-        whose sections name nothing; ``ready`` is called when all is loaded and nothing attached yet. Raises what :mod:`eunomia.kernel.errors` lists.
+        whose sections name nothing; ``ready`` is called when all is loaded and nothing attached yet. Raises
+        what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}

@@ -141,6 +141,8 @@ static __always_inline void nameless_prepend(struct text *text)
 	__u64 at = text->walk.at;
 	long len;
 
+	/* else the check may be made of another register than the one that is used */
+	barrier_var(at);
 	if (at <= FIXED_ROOM || at > TEXT_MIDDLE)
 		return;
 	text->bytes[--at] = ']';
@@ -181,6 +183,7 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 	text->walk.whole = false;
 	bpf_loop(PATH_DEPTH, path_step, &text, 0);
 	start = text->walk.at;
+	barrier_var(start);
 	/* no name, or "/", and no directory that has one: not the root of a mount either */
 	if (at - start <= 1 && BPF_CORE_READ(path->dentry, d_parent) == path->dentry &&
 	    path->dentry != BPF_CORE_READ(mnt, mnt_root)) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# ruff: noqa: E501 (C is kept in one piece)
+
 """One struct with every shape that C has, and how C itself reads each part of it."""
 
 STRUCT = r"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# ruff: noqa: E501 (C is kept in one piece)
+
 """What the kernel writes is what arrives: every record once, every count exact, nothing left behind."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# ruff: noqa: E501 (C is kept in one piece)
+
 """What C sees in a record is what both faces of a batch show: gcc is the oracle."""
 
 from __future__ import annotations

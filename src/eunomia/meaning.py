@@ -311,8 +311,11 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         return _array(field, raw)
     if kind == "struct":
         return [_struct(field.parts, v) for v in raw]
-    make: Callable[[Any], Any] | None = MEANINGS[kind][1]
-    return raw if make is None else list(map(make, raw))
+    make = MEANINGS[kind][1]
+    if make is None:
+        return raw
+    look: Callable[[Any], Any] = make
+    return list(map(look, raw))
 
 
 def is_number(field: Field) -> bool:

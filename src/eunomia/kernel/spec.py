@@ -199,7 +199,9 @@ class Spec:
 
     def _swapped(self, map_: Map) -> StreamSpec:
         inner = self.maps[f"{map_.name}_a"]
-        return StreamSpec(map_.name, "swapped", self._entries(map_.name, inner), map_, "the map's key and value")
+        return StreamSpec(
+            map_.name, "swapped", self._entries(map_.name, inner), map_, "the map's key and value"
+        )
 
     def _entries(self, name: str, map_: Map) -> Schema:
         key, value = (self.btf.map_member(name, part) for part in ("key", "value"))
@@ -226,7 +228,9 @@ class Spec:
             if use is None or use.deletes or scratch:
                 continue
             streams.append(
-                StreamSpec(map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value")
+                StreamSpec(
+                    map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value"
+                )
             )
         return streams
 
@@ -239,7 +243,9 @@ class Spec:
                 continue
             shape = settings.globals_schema(self.btf, section, map_.value_size)
             if shape is not None:
-                streams.append(StreamSpec(section[1:], "globals", shape, map_, "the object's global variables"))
+                streams.append(
+                    StreamSpec(section[1:], "globals", shape, map_, "the object's global variables")
+                )
         return streams
 
 

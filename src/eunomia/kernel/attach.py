@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 from eunomia.kernel.diagnose import attach_error, kind
@@ -87,6 +86,8 @@ def _number(program: Program, word: str) -> int:
 
 
 def _device(program: Program, name: str) -> int:
+    import socket  # only here: it costs milliseconds
+
     if not name:
         devices = ", ".join(n for _, n in socket.if_nameindex())
         raise BadSetting(f"program {program.name} needs a network device: --attach {program.name}=DEVICE ({devices})")

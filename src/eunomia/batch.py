@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -72,11 +72,13 @@ class Field(NamedTuple):
     parts: tuple[Field, ...] = ()
     tag: str = ""
     hidden: bool = False
+    signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
+    show: Callable[[Any], Any] | None = None  # what a live object knows of a value, in place of its meaning's look
 
     @property
     def signed(self) -> bool:
         """Whether it is a signed integer."""
-        return self.code in {"b", "h", "i", "q"}
+        return self.signed_bits or self.code in {"b", "h", "i", "q"}
 
 
 _BLOCK = 64  # records that are unpacked by one call
@@ -98,7 +100,7 @@ class _Reader:
             self._start, self._step = field.offset // size, stride // size
             return
         code = field.code
-        if field.bits is not None and field.code[-1] == "s" or not struct.calcsize(_ORDER + code):
+        if (field.bits is not None and field.code[-1] == "s") or not struct.calcsize(_ORDER + code):
             code = f"{size}s"
         rest = stride - field.offset - struct.calcsize(_ORDER + code)
         shape = f"{field.offset}x{code}{rest}x"
@@ -112,7 +114,8 @@ class _Reader:
     def read(self, data: bytes) -> Sequence[Any]:
         """Return the field's values: numbers, bytes, or tuples of numbers."""
         if self._cast:
-            values: list[Any] = memoryview(data).cast(self._cast)[self._start :: self._step].tolist()
+            view: memoryview[Any] = memoryview(data).cast(self._cast)  # type: ignore[call-overload]
+            values: list[Any] = view[self._start :: self._step].tolist()
         else:
             values = []
             view = memoryview(data)
@@ -127,7 +130,7 @@ class _Reader:
 
     def _bits(self, units: list[Any]) -> list[int]:
         """Return a bit field's values out of its storage units, or out of the bytes that hold it."""
-        assert self._field.bits is not None  # noqa: S101
+        assert self._field.bits is not None
         shift, width = self._field.bits
         mask, top = (1 << width) - 1, 1 << (width - 1)
         if units and isinstance(units[0], bytes):
@@ -139,7 +142,9 @@ class _Reader:
 class Schema:
     """The columns of a stream, in the order of its C struct. ``size`` is the fixed part's, in bytes."""
 
-    __slots__ = ("_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "texts", "time")
+    __slots__ = (
+        "_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "texts", "time",
+    )  # fmt: skip
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
         self.name = name
@@ -266,13 +271,12 @@ class Batch:
         if count > _GROUP:
             values = self.raw(name)
             keys = list(dict.fromkeys(values))
-            places = {key: i for i, key in enumerate(keys)}
-            return keys, [places[v] for v in values]
-        index = bytearray(2 * count)
-        found = _native.lib.eu_group(
-            _native.ffi.from_buffer(self.data), size, offset, count, _keys(), _native.ffi.from_buffer("uint16_t[]", index)
-        )
-        keys = _native.ffi.unpack(_keys(), found)
+            order = {key: i for i, key in enumerate(keys)}
+            return keys, [order[v] for v in values]
+        ffi, index = _native.ffi, bytearray(2 * count)
+        places = ffi.from_buffer("uint16_t[]", index)
+        found = _native.lib.eu_group(ffi.from_buffer(self.data), size, offset, count, _keys(), places)
+        keys = ffi.unpack(_keys(), found)
         return keys, None if found == 1 else memoryview(index).cast("H")
 
     @property
@@ -385,13 +389,13 @@ class Batch:
             return "times" if field or self.schema.time else "taken_times"
         if field is not None and field.bits is not None:
             return "numbers"
-        if field is not None and field.code.lstrip("0123456789") != "s" and field.meaning not in meaning.VARIABLE:
+        if field is not None and field.code[-1] != "s" and not field.show and field.meaning not in meaning.VARIABLE:
             return "plain"
         return "objects"
 
     def _times(self, name: str) -> np.ndarray[Any, Any]:
         field = self.schema.fields.get(name) or self.schema.time
-        assert field is not None  # noqa: S101
+        assert field is not None
         return self._array()[field.name].view("i8") + self.clock
 
     def _taken_times(self, _name: str) -> np.ndarray[Any, Any]:
@@ -500,24 +504,38 @@ class Batch:
         for at in range(0, len(moved), self.schema.size):
             for offset in strings:
                 (place,) = struct.unpack_from(_ORDER + "I", moved, at + offset)
-                struct.pack_into(_ORDER + "I", moved, at + offset, place + base)
+                struct.pack_into(_ORDER + "I", moved, at + offset, place + base & 0xFFFFFFFF)
             for offset in times if drift else ():
                 (when,) = struct.unpack_from(_ORDER + "Q", moved, at + offset)
-                struct.pack_into(_ORDER + "Q", moved, at + offset, max(0, when + drift))
+                struct.pack_into(_ORDER + "Q", moved, at + offset, when + drift & 0xFFFFFFFFFFFFFFFF)
         return bytes(moved)
 
     # For notebooks; the libraries are extras
 
     def to_arrow(self) -> pyarrow.Table:
-        """Return a pyarrow table of all columns (needs the extra ``eunomia[arrow]``)."""
-        import pyarrow as pa
+        """Return a pyarrow table of all columns; times are nanoseconds since the epoch.
 
-        return pa.table({name: pa.array(list(self._plain(name))) for name in self.schema.columns})
+        Raises :class:`ImportError` where the extra ``eunomia[arrow]`` is not installed.
+        """
+        pa = _extra("pyarrow", "arrow")
+        return pa.table({name: self._arrow(pa, name) for name in self.schema.columns})
+
+    def _arrow(self, pa: Any, name: str) -> Any:
+        field = self.schema.fields.get(name)
+        if name == "time" or (field is not None and field.bits is None and meaning.is_number(field)):
+            return pa.array(self.column(name).copy())
+        values = list(self._plain(name))
+        try:
+            return pa.array(values, None if field is not None else pa.string())
+        except (pa.ArrowException, OverflowError):  # names and numbers, or members of a union, side by side
+            return pa.array(list(map(str, values)))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a pandas data frame of all columns (needs the extra ``eunomia[pandas]``)."""
-        import pandas as pd
+        """Return a pandas data frame of all columns; times are nanoseconds since the epoch.
 
+        Raises :class:`ImportError` where the extra ``eunomia[pandas]`` is not installed.
+        """
+        pd = _extra("pandas", "pandas")
         return pd.DataFrame({name: list(self._plain(name)) for name in self.schema.columns})
 
     def _plain(self, name: str) -> Iterable[Any]:
@@ -526,3 +544,12 @@ class Batch:
         if name in {"tracker", "stream"}:
             return repeat(getattr(self, name), self.count)
         return self.values(name)
+
+
+def _extra(module: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise ImportError(f"this needs {module}: pip install 'eunomia[{extra}]'") from None

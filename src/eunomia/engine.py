@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import filters as shared
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
 
-_CGROUPS = Path(__file__).parent / "containers" / "cgroups.bpf.o"
+_CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
@@ -40,6 +39,7 @@ _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
+_RECHECK = 10**9  # ns between two looks for containers that were renamed
 _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
 
 
@@ -79,11 +79,11 @@ class Engine:
     Use: :meth:`start`, :meth:`open` with a sink, then :meth:`run`, or :meth:`step` as often as wanted.
     """
 
-    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options = Options()) -> None:
+    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options | None = None) -> None:
         """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
         self.sources = sources
         self.filters = filters
-        self.options = options
+        self.options = options or Options()
         self.selection = filters.selection()
         self.streams: list[_Stream] = []
         self.counted = 0  # rows handed to the sink
@@ -95,6 +95,7 @@ class Engine:
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - time.monotonic_ns()
         self._limit: int | None = None
+        self._recheck = time.monotonic_ns() + _RECHECK
         self._stopping = False
         self._pause = _PAUSE_MIN
         self._fill = 0.0  # of the fullest ring, when the last step came to it
@@ -132,8 +133,10 @@ class Engine:
                 if self.options.streams and name not in self.options.streams:
                     continue
                 stream = _Stream((source.name, name), live, reader)
-                if not own:
-                    for schema in stream.schemas:
+                for schema in stream.schemas:
+                    if own:
+                        stream.mask[id(schema)] = shared.late_mask(self.filters, self.selection)
+                    else:
                         stream.mask[id(schema)] = shared.mask(
                             self.filters, self.selection, schema, f"{source.name}/{name}"
                         )
@@ -222,26 +225,28 @@ class Engine:
         batches = [b for reader in cgroups.readers.values() for b in reader.drain(self._clock)]
         if batches:
             registry.feed(batches)
+        now = time.monotonic_ns()
         deadline = registry.next_deadline()
-        if deadline is not None and deadline <= time.monotonic_ns():
-            registry.tick(time.monotonic_ns())
+        if deadline is not None and deadline <= now:
+            registry.tick(now)
+        if now >= self._recheck:
+            self._recheck = now + _RECHECK
+            registry.recheck()
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, join, filter, limit, sink."""
-        rows = []
+        passed = []
         for stream, batch in tick:
             batch.tracker, batch.stream = stream.key
             self._join(stream, batch)
-            kept = self._filter(stream, batch)
-            kept = self._cut(stream, kept)
-            if kept.count:
-                rows.append(kept)
-                self.counted += kept.count
+            passed.append((stream, self._filter(stream, batch)))
+        rows = [kept for _, kept in self._cut(passed) if kept.count]
+        self.counted += sum(kept.count for kept in rows)
         if rows and self._sink is not None:
             self._sink.write(rows)
 
     def _join(self, stream: _Stream, batch: Batch) -> None:
-        assert self._registry is not None  # noqa: S101
+        assert self._registry is not None
         cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
             self._registry.join(batch, cgroup)
@@ -261,12 +266,18 @@ class Engine:
         stream.filtered += batch.count - kept.count
         return kept
 
-    def _cut(self, stream: _Stream, batch: Batch) -> Batch:
-        if self._limit is None or self.counted + batch.count <= self._limit:
-            return batch
-        kept = batch[: max(0, self._limit - self.counted)]
-        stream.filtered += batch.count - kept.count
-        return kept
+    def _cut(self, passed: list[tuple[_Stream, Batch]]) -> list[tuple[_Stream, Batch]]:
+        """Keep the earliest rows, as many as the limit leaves."""
+        if self._limit is None or self.counted + sum(batch.count for _, batch in passed) <= self._limit:
+            return passed
+        times = sorted((t, i, j) for i, (_, b) in enumerate(passed) for j, t in enumerate(b.values("time")))
+        chosen = {(i, j) for _, i, j in times[: max(0, self._limit - self.counted)]}
+        cut = []
+        for i, (stream, batch) in enumerate(passed):
+            kept = batch[[(i, j) in chosen for j in range(batch.count)]]
+            stream.filtered += batch.count - kept.count
+            cut.append((stream, kept))
+        return cut
 
     # The loop
 
@@ -282,7 +293,7 @@ class Engine:
 
         ``duration`` and ``interval``, at which tables are read, are seconds.
         """
-        assert self._waiter is not None  # noqa: S101
+        assert self._waiter is not None
         start = time.monotonic_ns()
         end = None if duration is None else start + int(duration * 1e9)
         every = int(interval * 1e9)
@@ -313,7 +324,7 @@ class Engine:
 
     def _rest(self, found: bool, deadlines: list[int]) -> None:
         """Sleep: briefly, for a batch to gather, while rows come; else until a probe wakes us."""
-        assert self._waiter is not None  # noqa: S101
+        assert self._waiter is not None
         if self._over():
             return
         readers = [s.reader for s in self.streams]

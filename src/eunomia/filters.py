@@ -16,6 +16,7 @@ from eunomia.kernel.loaded import Loaded, MapHandle
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _COMM = 16  # TASK_COMM_LEN
+_SET_ROOM = 1024  # max_entries of EUNOMIA_SET, but for cgroups
 _IN_SET, _NOT_IN_SET = 1, 2  # eunomia_by_cgroup in eunomia/filter.h
 
 # What strangers call these, the most telling first.
@@ -64,11 +65,13 @@ class Filters(NamedTuple):
 
     def fill(self, live: Loaded) -> None:
         """Fill a live object's sets, as far as they do not change."""
-        for name, keys in (
-            ("eunomia_pids", [struct.pack(_ORDER + "I", p) for p in self.pids]),
-            ("eunomia_uids", [struct.pack(_ORDER + "I", u) for u in self.uids]),
-            ("eunomia_comms", [c.encode()[: _COMM - 1].ljust(_COMM, b"\0") for c in self.comms]),
+        for name, option, keys in (
+            ("eunomia_pids", "pid", {struct.pack(_ORDER + "I", p) for p in self.pids}),
+            ("eunomia_uids", "uid", {struct.pack(_ORDER + "I", u) for u in self.uids}),
+            ("eunomia_comms", "comm", {_comm(c).ljust(_COMM, b"\0") for c in self.comms}),
         ):
+            if len(keys) > _SET_ROOM:
+                raise BadSetting(f"--{option}: {len(keys)} are more than the {_SET_ROOM} that can be told apart")
             for key in keys:
                 live.maps[name].update(key, b"\1")
 
@@ -114,7 +117,22 @@ def _first(schema: Schema, names: Sequence[str], size: int) -> str:
     return ""
 
 
+def _comm(name: str) -> bytes:
+    """Return a command's name as the kernel keeps it: bytes, cut."""
+    return os.fsencode(name)[: _COMM - 1]
+
+
 Mask = Callable[[Batch], list[bool]]
+
+
+def late_mask(filters: Filters, selection: Selection | None) -> Mask | None:
+    """Return what filters a batch whose probe has filters, None where nothing has to.
+
+    The kernel lets through what it does not yet know of: to --host-only, a container until we have told it.
+    """
+    if selection is None or not filters.host_only:
+        return None
+    return lambda batch: [selection.passes(i) for i in batch.identities]
 
 
 def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: str) -> Mask | None:
@@ -125,7 +143,8 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
     tests: list[Mask] = []
     pid, uid, comm = pid_field(schema), _first(schema, ("uid",), 4), ""
     comm = next((n for n in _COMM_NAMES if n in schema.fields and schema.fields[n].meaning == "text"), "")
-    for wanted, field, option in ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm")):
+    needs = ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm"))
+    for wanted, field, option in needs:
         if wanted and not field:
             raise BadSetting(f"--{option} cannot be applied to {stream}: its records have no field {option!r}")
     if filters.pids:
@@ -135,7 +154,7 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
         uids = frozenset(filters.uids)
         tests.append(lambda b: [u in uids for u in b.raw(uid)])
     if filters.comms:
-        comms = frozenset(c[: _COMM - 1] for c in filters.comms)
+        comms = frozenset(_comm(c).decode("utf-8", "backslashreplace") for c in filters.comms)
         tests.append(lambda b: [c in comms for c in b.values(comm)])
     if selection is not None:
         if not cgroup_field(schema) and not pid:

@@ -268,7 +268,7 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "ip": ("IP address", ip),
     "port": ("port number", port),
     "kstack": ("kernel stack, innermost function first, joined by ;", None),
-    "ustack": ("user stack id", None),
+    "ustack": ("user stack, innermost address first, joined by ;", None),
     # rendered by render() itself
     "time": ("time, RFC 3339 with nanoseconds", None),
     "enum": ("name", None),
@@ -291,10 +291,14 @@ _caches = {
 def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
     kind = field.meaning
+    if field.show is not None:
+        return list(map(field.show, raw))
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
-        return {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind](raw)
+        texts: Callable[[Iterable[tuple[int, int]]], Sequence[Any]]
+        texts = {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind]
+        return texts(raw)
     if kind in _caches:
         known = _caches[kind]
         if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
@@ -311,6 +315,12 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     return raw if make is None else list(map(make, raw))
 
 
+def is_number(field: Field) -> bool:
+    """Return whether a field is shown as the number that it is in C."""
+    plain = MEANINGS[field.meaning][1] is None and field.meaning not in {"enum", "kstack", "ustack"}
+    return plain and len(field.code) == 1
+
+
 def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
     """Return lists; an array of plain numbers is a tuple already, any other is bytes to be cut."""
     if not field.parts:
@@ -324,7 +334,7 @@ def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
 def _one(part: Field, raw: bytes) -> Any:
     """Return one value out of ``part.size`` bytes."""
     values = struct.unpack(_ORDER + part.code, raw)
-    value: Any = values if len(values) > 1 or part.meaning == "array" and not part.parts else values[0]
+    value: Any = values if len(values) > 1 or (part.meaning == "array" and not part.parts) else values[0]
     if part.bits is not None:
         shift, width = part.bits
         value = (int.from_bytes(raw, sys.byteorder) >> shift) & ((1 << width) - 1)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from eunomia import tracker
@@ -42,13 +42,15 @@ class Source:
 def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
     """Return what a word names: a path, where it has a slash or ends in ``.o``, or else a tracker.
 
-    Raises :class:`NoSuchTracker`, :class:`OSError` or :class:`BadObject`.
+    Raises :class:`NoSuchTracker` or :class:`BadObject`.
     """
     if "/" in word or word.endswith(".o"):
-        path = Path(word)
-        if path.is_dir():
+        if os.path.isdir(word):
             raise BadObject(f"{word}: it is a directory, not a BPF object")
-        spec = Spec.open(path, events)
+        try:
+            spec = Spec.open(word, events)
+        except OSError as error:
+            raise BadObject(f"{word}: {error.strerror or error}") from None
         return Source(spec.name, spec)
     found = tracker.find(word)
     if found is None:
@@ -62,5 +64,5 @@ def _no_such(word: str) -> str:
     names = [found.name for found in tracker.every()]
     close = difflib.get_close_matches(word, names, 1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-    file = f"; for the object in this directory write ./{word}" if Path(word).is_file() else ""
+    file = f"; for the object in this directory write ./{word}" if os.path.isfile(word) else ""
     return f"there is no tracker {word!r}: {hint}{file}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 GROUP = "eunomia.trackers"
-_FOLDER = Path(__file__).parent / "trackers"
+_FOLDER = os.path.join(os.path.dirname(__file__), "trackers")
 
 
 class Variant(NamedTuple):
@@ -41,12 +43,12 @@ class Found(NamedTuple):
 
     name: str
     tracker: Tracker
-    folder: Path
+    folder: str
 
     @property
-    def object(self) -> Path:
-        """The compiled probe."""
-        return self.folder / f"{self.name}.bpf.o"
+    def object(self) -> str:
+        """The path of the compiled probe."""
+        return os.path.join(self.folder, f"{self.name}.bpf.o")
 
 
 def built_in() -> list[str]:
@@ -59,9 +61,9 @@ def find(name: str) -> Found | None:
     """Return a tracker by name; None where there is none."""
     import importlib
 
-    if name.isidentifier() and (_FOLDER / name / "tracker.py").exists():
+    if name.isidentifier() and os.path.exists(os.path.join(_FOLDER, name, "tracker.py")):
         module = importlib.import_module(f"eunomia.trackers.{name}.tracker")
-        return Found(name, module.TRACKER, _FOLDER / name)
+        return Found(name, module.TRACKER, os.path.join(_FOLDER, name))
     return next((found for found in _entry_points() if found.name == name), None)
 
 
@@ -75,6 +77,6 @@ def _entry_points() -> Iterator[Found]:
     from importlib import import_module, metadata
 
     for point in metadata.entry_points(group=GROUP):
-        file = import_module(point.module).__file__
-        if file is not None:
-            yield Found(point.name, point.load(), Path(file).parent)
+        module: ModuleType = import_module(point.module)
+        if module.__file__ is not None:
+            yield Found(point.name, point.load(), os.path.dirname(module.__file__))

@@ -98,7 +98,7 @@ def test_broken_bytes_past_the_headers_are_bad_objects_not_tracebacks(bpf):
 
     source = 'MAP(BPF_MAP_TYPE_RINGBUF, rb); SEC("tp/x/y") int f(void *c) { int a[4] = {}; '
     data = bpf(source + "bpf_ringbuf_output(&rb, a, sizeof a, 0); return 0; }")
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     for _ in range(300):
         broken = bytearray(data)
         for _ in range(8):

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import argparse
-
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
+    from eunomia.filters import Filters
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
 
@@ -76,20 +76,28 @@ def add(subparsers: Any) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Run until told to stop; return 0."""
-    from eunomia.engine import Engine
     from eunomia.source import open_source
 
+    _check_descriptors()
+    _check_given(args)
     options, filters = _options(args), _filters(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
     limit = number(args.count, "--count", 1) if args.count else None
     columns = words([args.columns]) if args.columns else None
     events = pairs(args.event, "--event", "MAP=STRUCT")
+    if events and not any(map(_is_object, args.what)):
+        raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
     _check_streams(sources, options["streams"])
-    engine = _engine(Engine, sources, filters, args, options)
+    engine = _engine(sources, filters, args, options)
     with engine:
+        # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
+                signal.signal(name, engine.stop)
         engine.start()
+        _say_hints(sources)
         from eunomia.sinks import open_sink
 
         writer = _writer(args)
@@ -98,22 +106,20 @@ def go(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(str(error)) from None
         engine.open(sink, writer, limit)
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, engine.stop)
         engine.run(duration, interval)
         _say_ledger(engine, args.format)
     return 0
 
 
 def _engine(
-    make: Callable[..., Engine], sources: list[Source], filters: Any, args: argparse.Namespace, options: Mapping[str, Any]
+    sources: list[Source], filters: Filters, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> Engine:
-    from eunomia.engine import Options
+    from eunomia.engine import Engine, Options
 
     settings = _by_source(sources, args.set)
     targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
     try:
-        return make(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
+        return Engine(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -130,12 +136,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
 
 
-def _filters(args: argparse.Namespace) -> Any:
+def _filters(args: argparse.Namespace) -> Filters:
     from eunomia.filters import Filters
 
     return Filters(
         pids=tuple(number(p, "--pid", 1) for p in words(args.pid)),
-        comms=tuple(args.comm),
+        comms=tuple(words(args.comm)),
         uids=tuple(number(u, "--uid", 0) for u in words(args.uid)),
         containers=tuple(words(args.container)),
         host_only=args.host_only,
@@ -152,6 +158,33 @@ def _writer(args: argparse.Namespace) -> Writer:
         return open_writer(args.output, rotate)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except OSError as error:
+        raise OSError(error.strerror) from None  # the sentence, without a number in front
+
+
+def _check_descriptors() -> None:
+    """Keep descriptors 0 to 2 from being given to something else, where the caller has closed them."""
+    import os
+
+    closed = []
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            closed.append(os.open(os.devnull, os.O_RDWR))
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
+    if 1 in closed:
+        raise OSError("standard output is closed: redirect it, to /dev/null if nothing else")
+
+
+def _check_given(args: argparse.Namespace) -> None:
+    """Refuse options that were given and say nothing, as ``--container "$UNSET"``: all would be shown."""
+    for name, value in vars(args).items():
+        for word in value if isinstance(value, list) else [value]:
+            if isinstance(word, str) and not word.strip(" ,"):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{'TRACKER|OBJECT' if name == 'what' else option}: it is empty")
 
 
 def _is_object(word: str) -> bool:
@@ -175,6 +208,9 @@ def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
     for name in streams:
         if name not in have:
             raise UsageError(f"there is no stream {name!r}: there are {', '.join(sorted(have)) or 'none'}")
+
+
+def _say_hints(sources: Sequence[Source]) -> None:
     for source in sources:
         if not source.spec.streams:
             sys.stderr.write(

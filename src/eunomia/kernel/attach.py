@@ -86,7 +86,7 @@ def _number(program: Program, word: str) -> int:
 
 
 def _device(program: Program, name: str) -> int:
-    import socket  # only here: it costs milliseconds
+    import socket
 
     if not name:
         devices = ", ".join(n for _, n in socket.if_nameindex())

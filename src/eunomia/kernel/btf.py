@@ -8,7 +8,19 @@ import sys
 from collections.abc import Iterator
 
 from eunomia.kernel.errors import BadObject
-from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, Typedef
+from eunomia.kernel.types import (
+    Array,
+    Enum,
+    Float,
+    Int,
+    Member,
+    Opaque,
+    Pointer,
+    Struct,
+    Type,
+    Typedef,
+    sizeof,
+)
 
 # enum btf_kind, include/uapi/linux/btf.h
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(1, 11)
@@ -21,11 +33,6 @@ _TRANSPARENT = {_VOLATILE, _CONST, _RESTRICT, _TYPE_TAG}
 
 _POINTER_SIZE = 8
 _DEPTH = 64  # of types in types, past which BTF is broken or hostile
-
-
-def _looks_signed(names: dict[int, str]) -> bool:
-    """Whether an enumeration's large values are small negative ones, and not flags or hashes."""
-    return all(v <= 0x7FFFFFFF or v >= 0xFFFF0000 for v in names)
 
 
 class Btf:
@@ -100,13 +107,13 @@ class Btf:
             self._decoded[id_] = known
         return known
 
-    def _decode(self, id_: int, depth: int) -> Type:  # noqa: PLR0911
-        name, kind, vlen, flag, size, at = self._head(id_)
+    def _decode(self, id_: int, depth: int) -> Type:
+        name, kind, _, _, size, at = self._head(id_)
         order = self._order
         if kind == _INT:
             (encoding,) = struct.unpack_from(order + "I", self._types, at)
             bits = encoding >> 24 & 0xF
-            char = name in {"char", "signed char"} or bool(bits & 2)
+            char = name == "char" or bool(bits & 2)  # "signed char" is __s8: a number
             return Int(name, size, signed=bool(bits & 1), boolean=bool(bits & 4), char=char)
         if kind == _PTR:
             # Pointers may go round in circles; only what a global points at is ever asked for.
@@ -133,27 +140,36 @@ class Btf:
             label, type_, offset = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
             bits = offset >> 24 if flag else 0
             offset = offset & 0xFFFFFF if flag else offset
-            members.append(
-                Member(self._string(label), self.type(type_, depth), offset, bits, self.tags(id_, index))
-            )
+            member = Member(self._string(label), self.type(type_, depth), offset, bits, self.tags(id_, index))
+            if offset + (bits or 8 * sizeof(member.type)) > 8 * size:
+                raise BadObject(f"its BTF is broken: {name}.{member.name} lies outside of its struct")
+            members.append(member)
         return Struct(name, size, tuple(members), kind == _UNION, self.tags(id_))
 
     def _enum(self, id_: int) -> Enum:
         name, kind, vlen, flag, size, at = self._head(id_)
-        names: dict[int, str] = {}
+        values = []
         for index in range(vlen):
             if kind == _ENUM:
-                label, value = struct.unpack_from(self._order + ("Ii" if flag else "II"), self._types, at + 8 * index)
+                label, value = struct.unpack_from(self._order + "II", self._types, at + 8 * index)
             else:
                 label, low, high = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
                 value = high << 32 | low
-                value -= (value >> 63 << 64) if flag else 0
-            names.setdefault(value, self._string(label))
-        if kind == _ENUM and not flag and size == 4 and any(v > 0x7FFFFFFF for v in names) and _looks_signed(names):
-            # clang before 15 writes no sign flag
-            names = {v - (v >> 31 << 32): n for v, n in names.items()}
-            flag = True
-        return Enum(name, size, flag, names)
+            values.append((value, self._string(label)))
+        given = 32 if kind == _ENUM else 64
+        if kind == _ENUM and size == 8 and not flag:
+            # clang 14 cut a 64-bit enumeration's values to 32: a number is better than another's name
+            values = []
+        # clang 14 says not whether an enumeration is signed: its values past the sign bit are then small
+        # negative numbers, or else flags
+        negative = [value for value, _ in values if value >> given - 1]
+        signed = flag or (given == 32 and bool(negative) and min(negative) >= 0xFFFF0000)
+        bits = min(given, 8 * size)
+        names: dict[int, str] = {}
+        for value, label in values:
+            number = value & (1 << bits) - 1
+            names.setdefault(number - (number >> bits - 1 << bits) if signed else number, label)
+        return Enum(name, size, signed, names)
 
     def target(self, id_: int) -> int:
         """Return the id of what a pointer, typedef or qualifier refers to, all of them looked through."""
@@ -172,7 +188,7 @@ class Btf:
             name, _, vlen, *_ = self._head(id_)
             if name and vlen:
                 type_ = self.type(id_)
-                assert isinstance(type_, Struct)  # noqa: S101
+                assert isinstance(type_, Struct)
                 yield type_
 
     def variables(self) -> Iterator[tuple[str, str, int, int, int]]:

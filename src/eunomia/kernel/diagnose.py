@@ -19,6 +19,7 @@ _MISSING = (
      "BTF of the running kernel (CONFIG_DEBUG_INFO_BTF=y, /sys/kernel/btf/vmlinux)"),
     (r"failed to find kernel BTF type ID of '([^']+)'", "{0} in the kernel's BTF"),
     (r"failed to resolve CO-RE relocation <[^>]+> \[\d+\] (.+?) \(", "{0} in the kernel's BTF"),
+    (r"invalid func unknown#(\d+)", "helper number {0}"),
     (r"unknown func ([^\s#]+)", "helper {0}"),
     (r"program of this type cannot use helper ([^\s#]+)", "helper {0} in this type of program"),
     (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}"),
@@ -62,17 +63,29 @@ def effective_capabilities() -> int:
     return (1 << 41) - 1 if os.geteuid() == 0 else 0
 
 
-def not_permitted(what: str) -> NotPermitted:
+def not_permitted() -> NotPermitted:
     """Return the error for want of rights."""
     return NotPermitted(
-        f"{what}: not permitted: run as root (sudo), or with the capabilities BPF, PERFMON and SYS_RESOURCE"
+        "not permitted to load BPF programs: run as root (sudo), "
+        "or with the capabilities BPF, PERFMON and SYS_RESOURCE"
     )
+
+
+def _no_descriptors(what: str) -> KernelError:
+    return KernelError(f"{what}: too many open files: raise the limit, as with `ulimit -n 1024`")
 
 
 def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> KernelError:
     """Return why an object could not be loaded; ``loaded`` are the programs that were to be."""
     if number in {errno.EPERM, errno.EACCES} and not privileged():
-        return not_permitted(spec.name)
+        return not_permitted()
+    if number == errno.EMFILE:
+        return _no_descriptors(spec.name)
+    unknown = next((p for p in loaded if not p.type), None)
+    if unknown is not None:
+        return KernelError(
+            f"{spec.name}: program {unknown.name}: libbpf knows no kind of program for its section {unknown.section!r}"
+        )
     found = _missing(log)
     if found is not None:
         return Unsupported(found)
@@ -92,14 +105,16 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
 def attach_error(spec: Spec, program: Program, number: int, log: str) -> KernelError:
     """Return why a program could not be attached."""
     if number in {errno.EPERM, errno.EACCES} and not privileged():
-        return not_permitted(spec.name)
+        return not_permitted()
+    if number == errno.EMFILE:
+        return _no_descriptors(spec.name)
     word = kind(program.section)
     if number in {errno.ENOENT, errno.ESRCH} and word in {"tp", "tracepoint"}:
         return Unsupported(f"tracepoint {program.section.partition('/')[2]}")
     if word in _KINDS and number in {
         errno.ENOENT, errno.EOPNOTSUPP, 524, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ESRCH, errno.EBUSY,
     }:  # fmt: skip
-        return Unsupported(f"{program.section}: {_KINDS[word]}")
+        return Unsupported(f"{_KINDS[word]}, which {program.section} needs")
     if number in {errno.EOPNOTSUPP, 524, errno.ENOENT, errno.ENODEV}:
         return Unsupported(f"{program.section} ({os.strerror(number) if number < 200 else 'not supported'})")
     said = _said(log)

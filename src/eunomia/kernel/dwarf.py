@@ -135,7 +135,7 @@ class Dwarf:
             known = self._types[die.offset] = self._decode(die, depth + 1)
         return known
 
-    def _decode(self, die: DIE, depth: int) -> Type:  # noqa: PLR0911
+    def _decode(self, die: DIE, depth: int) -> Type:
         name, size, tag = _name(die), _number(die, "DW_AT_byte_size"), die.tag
         if tag in _QUALIFIERS:
             return self._type(_target(die), depth)
@@ -146,7 +146,7 @@ class Dwarf:
             if kind == _FLOAT:
                 return Float(name, size)
             signed = kind in (_SIGNED, _SIGNED_CHAR)
-            return Int(name, size, signed, kind == _BOOLEAN, name in {"char", "signed char"})
+            return Int(name, size, signed, kind == _BOOLEAN, name == "char")
         if tag == "DW_TAG_pointer_type":
             return Pointer(_POINTER_SIZE, None)  # they may go round in circles
         if tag in _RECORDS and "DW_AT_declaration" not in die.attributes:

@@ -23,7 +23,7 @@ class Unsupported(KernelError):
     """
 
     def __init__(self, missing: str) -> None:
-        super().__init__(missing)
+        super().__init__(f"not supported by this kernel: {missing}")
         self.missing = missing
 
 

@@ -5,16 +5,29 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
 from eunomia.kernel.diagnose import load_error
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
-from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, RINGBUF, Program, Spec, memory_of, section_of
-from eunomia.kernel.spec import walk_maps, walk_programs
+from eunomia.kernel.spec import (
+    LEDGER,
+    PERF_EVENT_ARRAY,
+    RINGBUF,
+    STACK_TRACE,
+    Spec,
+    StreamSpec,
+    memory_of,
+    section_of,
+    walk_maps,
+    walk_programs,
+)
 from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
+
+if TYPE_CHECKING:
+    from eunomia.kernel.stacks import Stacks
 
 Readers = RingReader | PerfReader | TableReader
 
@@ -71,12 +84,14 @@ class Loaded:
 
         ``set_`` gives settings, ``ring_size`` the bytes of each ring (a power of two), ``share`` the
         descriptors of maps to be used in place of the object's own, ``targets`` what to attach programs to
-        whose sections name nothing; ``ready`` is called when all is loaded and nothing attached yet. Raises what :mod:`eunomia.kernel.errors` lists.
+        whose sections name nothing; ``ready`` is called when all is loaded and nothing attached yet. Raises
+        what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self._links: list[Any] = []
+        self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._object = spec.take()
@@ -108,7 +123,7 @@ class Loaded:
                 lib.bpf_map__set_value_size(handle, 0)
                 if ring_size:
                     lib.bpf_map__set_max_entries(handle, ring_size)
-            elif lib.bpf_map__type(handle) == PERF_EVENT_ARRAY and lib.bpf_map__value_size(handle) != 4:  # noqa: PLR2004
+            elif lib.bpf_map__type(handle) == PERF_EVENT_ARRAY and lib.bpf_map__value_size(handle) != 4:
                 lib.bpf_map__set_value_size(handle, 4)
             # nothing of ours stays behind in the kernel
             lib.bpf_map__set_pin_path(handle, ffi.NULL)
@@ -142,7 +157,8 @@ class Loaded:
         self.maps = {text(lib.bpf_map__name(h)): MapHandle(h) for h in walk_maps(self._object)}
 
     def _open_streams(self) -> None:
-        for name, stream in self.spec.streams.items():
+        for name, inert in self.spec.streams.items():
+            stream = self._with_stacks(inert)
             handle = self.maps[stream.map.name]
             if stream.kind == "ring":
                 size = self._max_entries(stream.map.name)
@@ -157,6 +173,16 @@ class Loaded:
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
                 self.readers[name] = TableReader(stream, handle.fd)
+
+    def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
+        maps = {m.name: self.maps[m.name] for m in self.spec.maps.values() if m.type == STACK_TRACE}
+        if not maps:
+            return stream
+        from eunomia.kernel import stacks
+
+        shape, opened = stacks.resolve(stream.schema, maps)
+        self._stacks += opened
+        return stream._replace(schema=shape)
 
     def _max_entries(self, name: str) -> int:
         for handle in walk_maps(self._object):
@@ -256,5 +282,5 @@ def load_first(
             return name, Loaded(spec, programs=[*programs, *always], **options)
         except Unsupported as error_:
             first = first or error_
-    assert first is not None  # noqa: S101
+    assert first is not None
     raise first

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from eunomia.batch import VIRTUAL, Field, Schema
 from eunomia.kernel.types import (
@@ -50,6 +50,8 @@ _MEANINGS = {
     "umode_t": "mode",
 }
 _SIZES = {"ipv4": 4, "port": 2, "ipv6": 16, "ip": 16, "time": 8, "str": 8, "path": 8, "argv": 8, "cgroup_id": 8}
+
+_NO_TAG = {"array", "bytes", "text", "str", "path", "argv", "struct", "union"}
 
 _INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
@@ -109,17 +111,40 @@ def unknown_schema(name: str) -> Schema:
 
 def _unique(fields: list[Field]) -> list[Field]:
     """Rename what collides with the envelope that each row has, or with another field."""
-    seen: set[str] = set()
-    result = []
+    seen: dict[str, Field] = {}
+    renamed: dict[str, str] = {}
     for field in fields:
         name = field.name
         if name in _ENVELOPE and field.meaning != "time":
             name += "_"
         while name in seen:
             name += "_"
-        seen.add(name)
-        result.append(field._replace(name=name))
-    return result
+        renamed.setdefault(field.name, name)
+        seen[name] = field._replace(name=name)
+    return [_chosen(field, seen.get(renamed.get(field.tag, ""))) if field.tag else field for field in seen.values()]
+
+
+def _chosen(union: Field, tag: Field | None) -> Field:
+    """Return a tagged union whose members know their tag's numbers; an untagged one where it has no such tag."""
+    if tag is None or tag.meaning in _NO_TAG or (tag.code[-1] in "sefd" and tag.bits is None):
+        return union._replace(tag="")
+    numbers = {name: value for value, name in (tag.names or {}).items()}
+    parts = tuple(part._replace(tag=_literal(part.tag, numbers)) for part in union.parts)
+    return union._replace(tag=tag.name, parts=parts)
+
+
+def _literal(word: str, numbers: Mapping[str, int]) -> str:
+    """Return the number that a C literal or an enumeration's name stands for, as text; empty for none."""
+    if word in numbers:
+        return str(numbers[word])
+    if len(word) == 3 and word[0] == word[2] == "'":
+        return str(ord(word[1]))
+    word = word.strip("() ").rstrip("uUlL")
+    octal = word.removeprefix("-").startswith("0") and word.lstrip("-0").isdigit()
+    try:
+        return str(int(word, 8 if octal else 0))
+    except ValueError:
+        return ""
 
 
 def _flatten(struct: Struct, base: int, prefix: str) -> Iterator[Field]:
@@ -134,9 +159,9 @@ def _flatten(struct: Struct, base: int, prefix: str) -> Iterator[Field]:
             else:
                 yield from _flatten(bare, at, f"{prefix}{member.name}." if member.name else prefix)
         elif member.name and (sizeof(member.type) or isinstance(bare, Array)):
-            if isinstance(bare, Array) and bare.count == 0:
+            if isinstance(bare, Array) and bare.length == 0:
                 continue  # a flexible array: what follows the fixed part has no size to go by
-            yield _bits(prefix, member, base) if member.bits else _member(prefix, member, at)
+            yield _bits(prefix, member, base, struct.size) if member.bits else _member(prefix, member, at)
 
 
 def _member(prefix: str, member: Member, at: int) -> Field:
@@ -147,17 +172,17 @@ def _member(prefix: str, member: Member, at: int) -> Field:
     return field._replace(tag=prefix + tag) if tag else field
 
 
-def _bits(prefix: str, member: Member, base: int) -> Field:
+def _bits(prefix: str, member: Member, base: int, size: int) -> Field:
     """Return a bit field as a column of its own: the storage unit that holds it, and where in it."""
     unit = sizeof(member.type)
     first, shift = divmod(member.bit_offset, 8 * unit)
     start = first * unit
-    if shift + member.bits > 8 * unit:  # packed across units: the bytes that it touches
+    if shift + member.bits > 8 * unit or start + unit > size:  # packed: the bytes that it touches
         start, shift = divmod(member.bit_offset, 8)
         unit = (shift + member.bits + 7) // 8
     whole = _field(prefix + member.name, member.type, base + start, member.tags)
-    code = whole.code if unit == whole.size else f"{unit}s"
-    return whole._replace(size=unit, code=code, bits=(shift, member.bits))
+    code = whole.code.replace("?", "B") if unit == whole.size else f"{unit}s"
+    return whole._replace(size=unit, code=code, bits=(shift, member.bits), signed_bits=whole.signed)
 
 
 def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
@@ -204,7 +229,7 @@ def _array(field: Field, array: Array) -> Field:
     if isinstance(element, Int) and element.size == 1 and not element.boolean and not element.signed:
         return field._replace(meaning="bytes")
     if isinstance(element, Int | Float) and plain.meaning in {"", "float"} and plain.code[-1] != "s":
-        return field._replace(code=f"{array.count}{plain.code}", meaning="array")
+        return field._replace(code=f"{array.length}{plain.code}", meaning="array")
     return field._replace(meaning="array", parts=(plain,))
 
 
@@ -238,9 +263,9 @@ def spell(type_: Type) -> str:
         case Typedef():
             return type_.name
         case Array():
-            element, counts = type_.element, f"[{type_.count}]"
+            element, counts = type_.element, f"[{type_.length}]"
             while isinstance(element, Array):
-                element, counts = element.element, f"{counts}[{element.count}]"
+                element, counts = element.element, f"{counts}[{element.length}]"
             return spell(element) + counts
         case Pointer(target=target):
             return f"{spell(target) if target is not None else 'void'} *"

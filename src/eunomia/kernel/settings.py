@@ -111,8 +111,8 @@ def _encode_array(array: Array, value: object) -> bytes:
             raise ValueError(f"{value!r} is longer than {size - 1} bytes")
         return raw.ljust(size, b"\0")
     parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
-    if len(parts) > array.count:
-        raise ValueError(f"{len(parts)} values for {array.count} places")
+    if len(parts) > array.length:
+        raise ValueError(f"{len(parts)} values for {array.length} places")
     return b"".join(_encode(array.element, part) for part in parts).ljust(size, b"\0")
 
 

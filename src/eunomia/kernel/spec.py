@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from eunomia.batch import Schema
@@ -86,10 +86,11 @@ class Spec:
             raise
 
     @classmethod
-    def open(cls, path: str | Path, events: Mapping[str, str] | None = None) -> Spec:
+    def open(cls, path: str | os.PathLike[str], events: Mapping[str, str] | None = None) -> Spec:
         """Read an object file; raises :class:`OSError` and what the constructor raises."""
-        path = Path(path)
-        return cls(path.read_bytes(), path.name.removesuffix(".o").removesuffix(".bpf"), events)
+        with open(path, "rb") as file:
+            data = file.read()
+        return cls(data, os.path.basename(path).removesuffix(".o").removesuffix(".bpf"), events)
 
     def close(self) -> None:
         """Free what libbpf holds; the rest stays readable."""

@@ -141,6 +141,7 @@ static __noinline int nameless_prepend(struct text *text)
 	__u64 at = text->walk.at;
 	long len;
 
+	barrier_var(at);	/* as below */
 	if (at <= FIXED_ROOM || at > TEXT_MIDDLE)
 		return 0;
 	text->bytes[--at] = ']';
@@ -189,6 +190,7 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 		nameless_prepend(text);
 		return text->walk.at;
 	}
+	/* else the check may be made of another register than the one that is used */
 	barrier_var(start);
 	if (start < FIXED_ROOM + 3 || start > TEXT_MIDDLE)
 		return start;

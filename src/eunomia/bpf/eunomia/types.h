@@ -26,7 +26,8 @@ typedef __u16 umode_t;
 #define hidden __attribute__((btf_decl_tag("hidden")))
 /* On a union: the field beside it that says which member holds; on its members: for which value. */
 #define chosen_by(field) __attribute__((btf_decl_tag("tag:" #field)))
-#define when(value) __attribute__((btf_decl_tag("when:" #value)))
+#define when(value) __attribute__((btf_decl_tag("when:" eunomia_text(value))))
+#define eunomia_text(value) #value	/* of what a macro stands for */
 
 typedef __u64 time_ns_t;	/* bpf_ktime_get_ns(); shown as wall-clock time */
 typedef __u64 duration_ns_t;

@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from tests.harness import Row, Seen, batch_of, schema_of, tracked
 from tests.runtimes.docker import Docker
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.harness import Row, batch_of, schema_of, tracked
 from tests.runtimes.docker import Docker
 

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-
-from eunomia.kernel.spec import Spec
-from eunomia.source import Source, open_source
 from setup import CLANG, probe_flags
 from tests import needs
 from tests.harness import Seen, batch_of, schema_of, tracked
 from tests.runtimes.docker import Docker
+
+from eunomia.kernel.spec import Spec
+from eunomia.source import Source, open_source
 
 VARIANTS = ("tp_btf", "raw_tp")
 ROOT = Path(__file__).resolve().parents[4]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whether rows can be told whose they are: cgroups, namespaces, runtimes, the containers that run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from eunomia.cli.checks import OK, UNKNOWN, WARN, Finding
+from eunomia.containers import tree
+from eunomia.containers.docker import DataRoot, Docker
+from eunomia.containers.registry import Registry
+from eunomia.identity import RESOLVED, Container
+
+# PROC_PID_INIT_INO and PROC_CGROUP_INIT_INO, include/linux/proc_ns.h
+_FIRST = {"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026531835]"}
+
+_SOCKETS = {
+    "containerd": ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
+    "CRI-O": ("/run/crio/crio.sock",),
+    "Podman": ("/run/podman/podman.sock",),
+}
+_NAMED = 3  # containers without a name that are listed
+
+
+def findings() -> Iterator[Finding]:
+    """Yield what there is to say of containers."""
+    yield _cgroups()
+    yield _pid_namespace()
+    yield _cgroup_namespace()
+    docker = Docker()
+    docker.search()
+    daemons = [root for root in docker.roots if _is_used(root) is not False]
+    yield _docker(daemons)
+    yield from _others(bool(daemons))
+    yield _containers()
+
+
+def _cgroups() -> Finding:
+    mount, first = tree.mount_point(), _has_first_version()
+    if mount is None:
+        return Finding(
+            "cgroups", WARN, "version 1 only: rows cannot be told whose they are",
+            "mount -t cgroup2 none /sys/fs/cgroup/unified, before containers are started",
+        )  # fmt: skip
+    return Finding("cgroups", OK, f"version 2 at {mount}{', beside version 1 (hybrid)' if first else ''}")
+
+
+def _has_first_version() -> bool:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
+            return any(line.partition(" - ")[2].startswith("cgroup ") for line in lines)
+    except OSError:
+        return False
+
+
+def _namespace(kind: str) -> bool | None:
+    try:
+        return os.readlink(f"/proc/self/ns/{kind}") == _FIRST[kind]
+    except OSError:
+        return None
+
+
+def _pid_namespace() -> Finding:
+    first = _namespace("pid")
+    if first is None:
+        return Finding("PID namespace", UNKNOWN, "/proc/self/ns/pid cannot be read")
+    if first:
+        return Finding("PID namespace", OK, "the host's")
+    return Finding(
+        "PID namespace", WARN, "not the host's: it traces itself, and --pid wants the host's numbers",
+        "start Eunomia's container with --pid=host",
+    )  # fmt: skip
+
+
+def _cgroup_namespace() -> Finding:
+    first = _namespace("cgroup")
+    if first is None:
+        return Finding("cgroup namespace", UNKNOWN, "/proc/self/ns/cgroup cannot be read")
+    if first:
+        return Finding("cgroup namespace", OK, "the host's")
+    return Finding(
+        "cgroup namespace", WARN, "not the host's: containers beside this one stay unknown",
+        "start Eunomia's container with --cgroupns=host",
+    )  # fmt: skip
+
+
+def _is_used(root: DataRoot) -> bool | None:
+    """Return whether a data root holds containers' metadata; None where that cannot be told."""
+    try:
+        return stat.S_ISDIR(os.stat(f"{root.base.rstrip('/')}{root.path}/containers").st_mode)
+    except PermissionError:
+        return None
+    except (OSError, ValueError):
+        return False
+
+
+def _docker(roots: list[DataRoot]) -> Finding:
+    if not roots:
+        return Finding("Docker", OK, "none found")
+    shown = ", ".join(
+        dict.fromkeys(root.path + (f" (process {root.pid})" if root.pid else "") for root in roots)
+    )
+    if any(_is_used(root) is None for root in roots):
+        return Finding("Docker", UNKNOWN, f"data at {shown}, which only root can read", "sudo eunomia doctor")
+    return Finding("Docker", OK, f"data at {shown}")
+
+
+def _others(has_docker: bool) -> Iterator[Finding]:
+    for runtime, sockets in _SOCKETS.items():
+        socket = next((path for path in sockets if _is_socket(path)), None)
+        if socket is None:
+            continue
+        if runtime == "containerd" and has_docker:
+            yield Finding(
+                runtime, OK, f"{socket}; what runs by Docker is named, its other containers not yet"
+            )
+        else:
+            yield Finding(
+                runtime, WARN, f"{socket}; its containers are not named yet",
+                "wait for a later release; containers show by id meanwhile, where their cgroups tell it",
+            )  # fmt: skip
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _containers() -> Finding:
+    registry = Registry()
+    registry.start()
+    states: dict[Container, str] = {
+        i.container: i.state for i in registry.values() if i.container is not None
+    }
+    unnamed = [c.id[:12] for c, state in states.items() if state != RESOLVED]
+    found = f"{len(states)} running, {len(states) - len(unnamed)} with name and image"
+    if not unnamed:
+        return Finding("containers", OK, found if states else "none running")
+    some = ", ".join(unnamed[:_NAMED]) + (", ..." if len(unnamed) > _NAMED else "")
+    do = "see which runtime made them, and whether its files can be read"
+    if os.geteuid():
+        return Finding("containers", UNKNOWN, f"{found}; not: {some}", "sudo eunomia doctor")
+    return Finding("containers", WARN, f"{found}; not: {some}", do)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What can stand at a place of the command line, for the shell that asks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from eunomia.source import Source
+
+Completer = Callable[..., Iterable[str]]
+
+
+def answer(parser: argparse.ArgumentParser) -> NoReturn:
+    """Tell the shell what it may complete to, and leave."""
+    import argcomplete
+
+    for action in _actions(parser):
+        completer = _COMPLETERS.get(action.dest)
+        if completer is not None:
+            action.completer = completer  # type: ignore[attr-defined]
+    argcomplete.autocomplete(parser, always_complete_options=False)
+    raise SystemExit(1)
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _actions(below)
+
+
+def _what(prefix: str, **_: object) -> Iterable[str]:
+    from argcomplete.completers import FilesCompleter
+
+    from eunomia import tracker
+
+    names = [] if "/" in prefix else [found.name for found in tracker.every()]
+    return [*names, *FilesCompleter(allowednames=("o",))(prefix)]
+
+
+def _sources(args: argparse.Namespace) -> Iterator[Source]:
+    """Open what stands on the command line already, as far as it can be opened; else all trackers."""
+    from eunomia import tracker
+    from eunomia.source import open_source
+
+    given = getattr(args, "what", None) or tracker.built_in()
+    for word in given:
+        try:
+            source = open_source(word)
+        except (OSError, ValueError, LookupError):
+            continue
+        yield source
+        source.spec.close()
+
+
+def _listed(prefix: str, words: Iterable[str]) -> list[str]:
+    """Return words for the last place of a list by comma."""
+    before, comma, _ = prefix.rpartition(",")
+    taken = set(before.split(","))
+    return [f"{before}{comma}{word}" for word in words if word not in taken]
+
+
+def _columns(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    from eunomia.batch import JOINED, VIRTUAL
+
+    names: dict[str, None] = dict.fromkeys([*VIRTUAL, *JOINED])
+    for source in _sources(parsed_args):
+        for stream in source.spec.streams.values():
+            for schema in (stream.schema, *(stream.by_size or {}).values()):
+                names.update(dict.fromkeys(schema.columns))
+    return _listed(prefix, [*names, "container", "pod"])
+
+
+def _streams(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    return _listed(prefix, [name for source in _sources(parsed_args) for name in source.spec.streams])
+
+
+def _settings(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    return [
+        f"{setting.name}="
+        for source in _sources(parsed_args)
+        for setting in source.spec.settings.values()
+        if not setting.reserved
+    ]
+
+
+def _programs(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    return [f"{program.name}=" for source in _sources(parsed_args) for program in source.spec.programs]
+
+
+def _buffers(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    return [
+        f"{stream.name}="
+        for source in _sources(parsed_args)
+        for stream in source.spec.streams.values()
+        if stream.kind in {"ring", "perf"}
+    ]
+
+
+def _containers(**_: object) -> Iterable[str]:
+    """Return the containers' names; one that a shell could act upon stays out."""
+    from eunomia.containers.registry import Registry
+
+    registry = Registry()
+    registry.start()
+    names = {i.container.name for i in registry.values() if i.container is not None}
+    return sorted(n for n in names if n and n.isascii() and all(c.isalnum() or c in "_.-" for c in n))
+
+
+def _nothing(**_: object) -> Iterable[str]:
+    return ()
+
+
+_COMPLETERS: dict[str, Completer] = {
+    "what": _what,
+    "columns": _columns,
+    "streams": _streams,
+    "set": _settings,
+    "attach": _programs,
+    "event": _buffers,
+    "container": _containers,
+    **dict.fromkeys(("rotate", "duration", "count", "interval", "ring_size", "pid", "uid", "comm"), _nothing),
+}

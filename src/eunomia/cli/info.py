@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""``eunomia info``: what a tracker or an object says of itself. Nothing is loaded; no rights are needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from eunomia.batch import Schema
+    from eunomia.cli import Subparsers
+    from eunomia.cli.page import Page
+    from eunomia.kernel.spec import Map, Spec, StreamSpec
+    from eunomia.source import Source
+
+EXAMPLES = """\
+examples:
+  eunomia info process                         fields, types, hooks, settings
+  eunomia info ./my.bpf.o                      the same for any object built with libbpf
+  eunomia info ./my.bpf.o --event rb=event     ... told what the buffer rb carries
+  eunomia info opensnoop -o json | jq '.streams[].json_schema'
+"""
+
+_OWN = ("eunomia_", "ledger_")  # maps of what all trackers share
+_OPTIONS = ("pid", "comm", "uid", "container", "host-only", "containers-only")
+
+
+def add(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "info",
+        help="explain a tracker or a BPF object: fields, hooks, settings",
+        description="Show what a tracker or an object says of itself, without loading it.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("what", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
+    parser.add_argument(
+        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
+    )
+    parser.add_argument(
+        "--event",
+        action="append",
+        default=[],
+        metavar="MAP=STRUCT",
+        help="the struct that a buffer's records hold",
+    )
+    parser.set_defaults(go=go)
+
+
+def go(args: argparse.Namespace) -> int:
+    """Print what there is to know; return 0."""
+    from eunomia.cli.run import pairs
+    from eunomia.source import open_source
+
+    source = open_source(args.what, pairs(args.event, "--event", "MAP=STRUCT") or None)
+    try:
+        if args.format == "json":
+            from eunomia.cli.page import write_json
+
+            write_json(_facts(source))
+        else:
+            _print(source)
+    finally:
+        source.spec.close()
+    return 0
+
+
+def schemas(stream: StreamSpec) -> list[Schema]:
+    """Return a stream's schemas: one, or several that only a record's length tells apart."""
+    return list(stream.by_size.values()) if stream.by_size else [stream.schema]
+
+
+def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
+    """Return the options of ``eunomia run`` that choose among a stream's rows."""
+    from eunomia.filters import Filters, has_filters, mask
+    from eunomia.kernel.errors import BadSetting
+
+    if has_filters(spec.maps):
+        return [f"--{name}" for name in _OPTIONS]
+    found = []
+    for name, wish in (
+        ("pid", Filters(pids=(1,))), ("comm", Filters(comms=("a",))), ("uid", Filters(uids=(0,))),
+    ):  # fmt: skip
+        try:
+            mask(wish, None, stream.schema, stream.name)
+        except BadSetting:
+            continue
+        found.append(f"--{name}")
+    of_containers = Filters(host_only=True)
+    try:
+        mask(of_containers, of_containers.selection(), stream.schema, stream.name)
+    except BadSetting:
+        return found
+    return found + [f"--{name}" for name in _OPTIONS[3:]]
+
+
+def _variants(source: Source, program: str) -> list[str]:
+    """Return the variants that a program belongs to; none for an object that has no tracker."""
+    if source.found is None:
+        return []
+    tracker = source.found.tracker
+    if program in tracker.always:
+        return [variant.name for variant in tracker.variants]
+    return [variant.name for variant in tracker.variants if program in variant.programs]
+
+
+def _other_maps(spec: Spec) -> list[Map]:
+    shown = {stream.map.name for stream in spec.streams.values()}
+    swapped = {f"{s.name}_{half}" for s in spec.streams.values() if s.kind == "swapped" for half in "ab"}
+    return [
+        m
+        for m in spec.maps.values()
+        if not m.internal and m.name not in shown | swapped and not (spec.own and m.name.startswith(_OWN))
+    ]
+
+
+def _facts(source: Source) -> dict[str, Any]:
+    from eunomia.cli.json_schema import row_schema
+
+    spec, found = source.spec, source.found
+    return {
+        "name": source.name,
+        "question": found.tracker.title if found else "",
+        "readme": _readme(source),
+        "streams": [
+            {
+                "name": stream.name,
+                "kind": stream.kind,
+                "doc": stream.schema.doc,
+                "type_from": stream.how,
+                "hint": stream.hint,
+                "filters": filters_of(spec, stream),
+                "default_columns": list(source.columns(stream.name)),
+                "schemas": [_schema_facts(schema) for schema in schemas(stream)],
+                "json_schema": row_schema(schemas(stream), source.name, stream.name),
+            }
+            for stream in spec.streams.values()
+        ],
+        "programs": [
+            {"name": p.name, "section": p.section, "variants": _variants(source, p.name)}
+            for p in spec.programs
+        ],
+        "settings": [
+            {"name": s.name, "type": s.ctype, "default": s.default, "doc": s.doc}
+            for s in spec.settings.values()
+            if not s.reserved
+        ],
+        "maps": [
+            {
+                "name": m.name,
+                "type": m.type_name,
+                "key_size": m.key_size,
+                "value_size": m.value_size,
+                "max_entries": m.max_entries,
+            }
+            for m in _other_maps(spec)
+        ],
+    }
+
+
+def _schema_facts(schema: Schema) -> dict[str, Any]:
+    from eunomia.meaning import MEANINGS
+
+    return {
+        "struct": schema.name,
+        "size": schema.size,
+        "fields": [
+            {
+                "name": field.name,
+                "type": field.ctype,
+                "offset": field.offset,
+                "size": field.size,
+                "bits": field.bits[1] if field.bits else None,
+                "meaning": field.meaning,
+                "shown_as": MEANINGS[field.meaning][0],
+                "doc": field.doc,
+                "hidden": field.hidden,
+                "values": {name: value for value, name in (field.names or {}).items()},
+            }
+            for field in schema.fields.values()
+        ],
+    }
+
+
+def _readme(source: Source) -> str:
+    path = os.path.join(source.found.folder, "README.md") if source.found else ""
+    return path if os.path.exists(path) else ""
+
+
+# For people
+
+
+def _print(source: Source) -> None:
+    from eunomia.cli.page import BOLD, Page
+
+    page, spec, found = Page(), source.spec, source.found
+    page.line(f"{source.name}: {found.tracker.title}" if found else source.name, style=BOLD)
+    if readme := _readme(source):
+        page.line(f"more in {readme}")
+    for stream in spec.streams.values():
+        _print_stream(page, source, stream)
+    if spec.streams:
+        page.heading("every row also has")
+        page.line(
+            "time, tracker, stream; whose it is: container.id, .name, .image, .runtime, "
+            "pod.name, .namespace, .uid, and identity: host, resolved, pending or unknown",
+            2,
+        )
+    else:
+        page.line("It has no ring buffer, perf buffer or table to show.")
+    page.heading("programs")
+    several = found is not None and len(found.tracker.variants) > 1
+    rows = [(p.name, p.section, ", ".join(_variants(source, p.name))) for p in spec.programs]
+    headers = ("PROGRAM", "HOOK", "IN VARIANT")
+    page.table(headers, rows, 2) if several else page.table(headers[:2], [r[:2] for r in rows], 2)
+    if several:
+        page.line("The first variant that this kernel has is taken.", 2)
+    settings = [s for s in spec.settings.values() if not s.reserved]
+    if settings:
+        page.heading("settings, given as in --set NAME=VALUE")
+        page.table(
+            ("SETTING", "TYPE", "DEFAULT", "MEANING"),
+            [(s.name, s.ctype, _default(s.default), s.doc) for s in settings],
+            2,
+        )
+    if maps := _other_maps(spec):
+        page.heading("maps that are not shown")
+        page.table(
+            ("MAP", "TYPE", "KEY", "VALUE", "ENTRIES"),
+            [(m.name, m.type_name, f"{m.key_size} B", f"{m.value_size} B", str(m.max_entries)) for m in maps],
+            2,
+        )
+    if spec.streams:
+        _print_sample(page, source)
+
+
+def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
+    from eunomia.cli.page import YELLOW
+
+    kind = {
+        "ring": "events, by ring buffer",
+        "perf": "events, by perf buffer",
+        "table": "a table, shown at each interval",
+        "swapped": "a table, counted anew in each interval",
+        "globals": "one row, shown at each interval",
+    }[stream.kind]
+    page.heading(f"stream {stream.name}: {kind}")
+    if stream.schema.doc:
+        page.line(stream.schema.doc, 2)
+    for schema in schemas(stream):
+        if stream.by_size:
+            page.line(f"records of {schema.size} bytes: {schema.name}", 2)
+        _print_fields(page, schema)
+    if stream.how:
+        page.line(f"type from: {stream.how}", 2)
+    if stream.hint:
+        page.line(stream.hint, 2, YELLOW)
+    chosen = filters_of(source.spec, stream)
+    page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none of the shared ones", 2)
+
+
+def _print_fields(page: Page, schema: Schema) -> None:
+    from eunomia.meaning import MEANINGS
+
+    rows = []
+    for field in schema.fields.values():
+        ctype = f"{field.ctype} : {field.bits[1]}" if field.bits else field.ctype
+        doc = f"{field.doc} (hidden in tables)".lstrip() if field.hidden else field.doc
+        if not doc and field.names:
+            doc = ", ".join(field.names.values())
+        rows.append((field.name, ctype, MEANINGS[field.meaning][0], doc))
+    page.table(("FIELD", "TYPE", "SHOWN AS", "MEANING"), rows, 2)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _print_sample(page: Page, source: Source) -> None:
+    recorded = _recorded(_readme(source))
+    if recorded:
+        page.heading("sample")
+        page.verbatim(recorded, 2)
+        return
+    from eunomia.cli.json_schema import example
+    from eunomia.cli.page import write_json
+
+    page.heading("sample, as JSON; the values are made up")
+    for stream in source.spec.streams.values():
+        for schema in schemas(stream):
+            write_json(example(schema, source.name, stream.name))
+
+
+def _recorded(readme: str) -> str:
+    """Return the first block of code below a README's heading that speaks of a sample."""
+    if not readme:
+        return ""
+    import re
+
+    with open(readme, encoding="utf-8", errors="backslashreplace") as file:
+        text = file.read()
+    heading, prose, block = r"^#+[^\n]*\bsample\b[^\n]*\n", r"(?:(?!#|```)[^\n]*\n)*", r"```\w*\n(.*?)^```"
+    found = re.search(heading + prose + block, text, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""

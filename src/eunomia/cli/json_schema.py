@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A stream's JSON Schema (2020-12), and a row made up to show its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from eunomia.identity import HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
+from eunomia.meaning import MEANINGS
+from eunomia.sinks.columns import own_columns
+
+if TYPE_CHECKING:
+    from eunomia.batch import Field, Schema
+
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_PLAIN: dict[str, dict[str, Any]] = {
+    "bool": {"type": "boolean"},
+    "float": {"type": ["number", "null"]},  # JSON has no word for NaN
+    "time": _TIME,
+    "argv": {"type": "array", "items": {"type": "string"}},
+}
+_NUMBERS = frozenset({"", "duration", "uid", "gid", "pid", "cgroup_id", "kstack", "ustack", "port"})
+
+# One value of each meaning, as it looks in JSON.
+_EXAMPLES: dict[str, Any] = {
+    "": 1, "bool": False, "float": 0.5, "duration": 84213, "uid": 1000, "gid": 1000, "pid": 4242,
+    "cgroup_id": 7341, "text": "nginx", "bytes": "00ff", "pointer": "0xffff888012345678", "hex": "0x1f",
+    "errno": "ENOENT", "signal": "SIGTERM", "syscall": "openat", "capability": "CAP_NET_ADMIN",
+    "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1", "ip": "192.0.2.1", "port": 443, "kstack": 1, "ustack": 1,
+    "time": "2026-11-23T20:05:29.123456789Z", "str": "text", "path": "/etc/passwd", "argv": ["ls", "-l"],
+    "blob": "00ff", "union": "00ff",
+}  # fmt: skip
+
+
+def row_schema(schemas: Iterable[Schema], tracker: str, stream: str) -> dict[str, Any]:
+    """Return what a row in JSON looks like; ``schemas`` are a stream's, which only lengths tell apart."""
+    rows = [_row(schema, tracker, stream) for schema in schemas]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{tracker}/{stream}"}
+    return head | (rows[0] if len(rows) == 1 else {"anyOf": rows})
+
+
+def _row(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
+    own = {name: _described(schema.fields[name]) for name in own_columns(schema)}
+    time = _TIME | ({} if schema.time is None else {"description": schema.time.doc})
+    properties = {
+        "time": {k: v for k, v in time.items() if v},
+        "tracker": {"const": tracker},
+        "stream": {"const": stream},
+        **own,
+        "container": _object(Container._fields),
+        "pod": _object(Pod._fields),
+        "identity": {"enum": [HOST, RESOLVED, PENDING, UNKNOWN]},
+    }
+    described = {"description": schema.doc} if schema.doc else {}
+    return {
+        **described,
+        "type": "object",
+        "properties": properties,
+        "required": ["time", "tracker", "stream", *own, "identity"],
+        "additionalProperties": False,
+    }
+
+
+def _object(names: Iterable[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "required": list(names),
+        "additionalProperties": False,
+    }
+
+
+def _described(field: Field) -> dict[str, Any]:
+    text = ". ".join(filter(None, (field.doc, MEANINGS[field.meaning][0] if field.meaning else "")))
+    return _value(field) | ({"description": text} if text else {})
+
+
+def _value(field: Field) -> dict[str, Any]:
+    """Return the type of a field's value, as :mod:`eunomia.meaning` renders it."""
+    kind = field.meaning
+    if kind in _NUMBERS:
+        # an __int128 stays bytes
+        return {"type": "string"} if field.code[-1] == "s" and field.bits is None else {"type": "integer"}
+    if kind == "union":
+        return {} if field.tag else {"type": "string"}
+    if kind == "enum":
+        return {"anyOf": [{"enum": list(dict.fromkeys((field.names or {}).values()))}, {"type": "integer"}]}
+    if kind == "array":
+        return {"type": "array", "items": _items(field)}
+    if kind == "struct":
+        return {
+            "type": "object",
+            "properties": {part.name: _described(part) for part in field.parts},
+            "required": [part.name for part in field.parts],
+            "additionalProperties": False,
+        }
+    return _PLAIN.get(kind, {"type": "string"})
+
+
+def _items(field: Field) -> dict[str, Any]:
+    if field.parts:
+        return _value(field.parts[0])
+    return {"type": "number" if field.code[-1] in "efd" else "integer"}
+
+
+def example(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
+    """Return a row as JSON has it, with values made up from what the fields mean."""
+    from eunomia.filters import cgroup_field, pid_field
+
+    whose: dict[str, Any] = {"identity": UNKNOWN}
+    if cgroup_field(schema) or pid_field(schema):
+        container = Container("8f2ac1d07be4" + 52 * "0", "web", "nginx:1.27", "docker")
+        whose = {"container": container._asdict(), "identity": RESOLVED}
+    return {
+        "time": _EXAMPLES["time"],
+        "tracker": tracker,
+        "stream": stream,
+        **{name: _made_up(schema.fields[name]) for name in own_columns(schema)},
+        **whose,
+    }
+
+
+def _made_up(field: Field) -> object:
+    kind = field.meaning
+    if kind == "enum":
+        return next(iter((field.names or {}).values()), 0)
+    if kind == "struct":
+        return {part.name: _made_up(part) for part in field.parts}
+    if kind == "array":
+        return [_made_up(field.parts[0])] if field.parts else [1, 2]
+    return _EXAMPLES[kind]

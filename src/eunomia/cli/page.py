@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Text for people: headings, paragraphs and tables on stdout, fitted to a terminal, all of it escaped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from eunomia.sinks.escape import escape, escape_json
+from eunomia.sinks.layout import measure, terminal_size
+
+_OFF = "\x1b[0m"
+BOLD, DIM, RED, GREEN, YELLOW = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"
+_LEAST = 24  # characters that a table's last column has at least
+_PARAGRAPH = 100  # characters of a line that is easy to read
+
+
+class Page:
+    """Writes to stdout. ``width`` is a terminal's, None elsewhere: nothing is broken into lines there."""
+
+    def __init__(self) -> None:
+        """Look at what stdout is."""
+        terminal = sys.stdout.isatty()
+        self.width = terminal_size(sys.stdout.fileno())[0] if terminal else None
+        self._color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def styled(self, text: str, style: str) -> str:
+        """Return text in a style, where colours are welcome."""
+        return f"{style}{text}{_OFF}" if self._color and style and text else text
+
+    def heading(self, text: str) -> None:
+        """Write a line that stands out, after an empty one."""
+        sys.stdout.write(f"\n{self.styled(escape(text), BOLD)}\n")
+
+    def line(self, text: str, indent: int = 0, style: str = "") -> None:
+        """Write a paragraph."""
+        room = min(_PARAGRAPH, self.width or _PARAGRAPH) - indent
+        for part in _wrapped(escape(text), room if self.width else None):
+            sys.stdout.write(" " * indent + self.styled(part, style) + "\n")
+
+    def verbatim(self, text: str, indent: int = 0) -> None:
+        """Write lines as they are."""
+        for part in text.splitlines():
+            sys.stdout.write(" " * indent + escape(part.expandtabs()) + "\n")
+
+    def table(
+        self,
+        headers: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        indent: int = 0,
+        styles: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write aligned columns; the last one is broken into lines. ``styles`` are those of whole cells."""
+        table = [[escape(cell) for cell in row] for row in rows]
+        widths = [max(map(measure, column)) for column in zip(headers, *table, strict=True)]
+        if headers:
+            sys.stdout.write(self.styled(self._row(headers, widths, indent), BOLD) + "\n")
+        before = indent + sum(widths[:-1]) + 2 * (len(widths) - 1)
+        room = max(_LEAST, self.width - before) if self.width else None
+        for row in table:
+            first, *rest = _wrapped(row[-1], room)
+            cells = [self._filled(c, w, styles) for c, w in zip(row[:-1], widths[:-1], strict=True)]
+            sys.stdout.write((" " * indent + "  ".join([*cells, first])).rstrip() + "\n")
+            for part in rest:
+                sys.stdout.write(" " * before + part + "\n")
+
+    def _filled(self, cell: str, width: int, styles: Mapping[str, str] | None) -> str:
+        return self.styled(cell, (styles or {}).get(cell, "")) + " " * (width - measure(cell))
+
+    @staticmethod
+    def _row(cells: Sequence[str], widths: Sequence[int], indent: int) -> str:
+        filled = [c + " " * (w - measure(c)) for c, w in zip(cells, widths, strict=True)]
+        return (" " * indent + "  ".join(filled)).rstrip()
+
+
+def _wrapped(text: str, room: int | None) -> list[str]:
+    if room is None:
+        return [text]
+    return textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+
+
+def write_json(thing: object) -> None:
+    """Write one JSON object as a line to stdout."""
+    import msgspec
+
+    from eunomia.sinks.escape import valid
+
+    line = escape_json(msgspec.json.encode(_encodable(thing, valid)))
+    sys.stdout.write(line.decode() + "\n")
+
+
+def _encodable(thing: object, valid: object) -> object:
+    match thing:
+        case str():
+            return valid(thing)  # type: ignore[operator]
+        case dict():
+            return {_encodable(k, valid): _encodable(v, valid) for k, v in thing.items()}
+        case list() | tuple():
+            return [_encodable(v, valid) for v in thing]
+        case _:
+            return thing

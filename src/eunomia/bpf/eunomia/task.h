@@ -42,13 +42,16 @@
 		(event)->ppid = BPF_CORE_READ(task, real_parent, tgid); \
 	} while (0)
 
-/* Whether the system call that a task is in came by the 32-bit ABI, whose numbers mean other calls. */
+/*
+ * Whether the system call that a task is in came by the 32-bit ABI, whose numbers mean other calls. The
+ * task is bpf_get_current_task_btf()'s: its fields can be read as they are, which costs nothing.
+ */
 static __always_inline bool task_in_compat_call(const struct task_struct *task)
 {
 #if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(task, thread_info.status) & 2;	/* TS_COMPAT */
+	return task->thread_info.status & 2;	/* TS_COMPAT */
 #else
-	return BPF_CORE_READ(task, thread_info.flags) >> 22 & 1;	/* TIF_32BIT */
+	return task->thread_info.flags >> 22 & 1;	/* TIF_32BIT */
 #endif
 }
 

@@ -134,17 +134,16 @@ static long digit_step(__u32 index, struct text **ctx)
 }
 
 /* What has no name either, a pipe or a namespace, is named as in /proc/PID/fd: "pipe:[4711]". */
-static __always_inline void nameless_prepend(struct text *text)
+static __noinline int nameless_prepend(struct text *text)
 {
 	const struct dentry *dentry = text->walk.dentry;
 	const struct vfsmount *mnt = text->walk.mnt;
 	__u64 at = text->walk.at;
 	long len;
 
-	/* else the check may be made of another register than the one that is used */
-	barrier_var(at);
+	barrier_var(at);	/* as below */
 	if (at <= FIXED_ROOM || at > TEXT_MIDDLE)
-		return;
+		return 0;
 	text->bytes[--at] = ']';
 	text->walk.at = at;
 	text->walk.number = BPF_CORE_READ(dentry, d_inode, i_ino);
@@ -152,13 +151,14 @@ static __always_inline void nameless_prepend(struct text *text)
 	len = bpf_probe_read_kernel_str(text->walk.type, sizeof(text->walk.type), BPF_CORE_READ(mnt, mnt_sb, s_type, name));
 	at = text->walk.at;
 	if (len < 4 || len > 16 || at < FIXED_ROOM + 32 || at > TEXT_MIDDLE)
-		return;
+		return 0;
 	text->bytes[at - 1] = '[';
 	text->bytes[at - 2] = ':';
 	len -= 3;	/* its NUL, and the "fs" of "pipefs" */
 	at -= 2 + len;
 	bpf_probe_read_kernel(&text->bytes[at], len, text->walk.type);
 	text->walk.at = at;
+	return 0;
 }
 
 /*
@@ -183,7 +183,6 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 	text->walk.whole = false;
 	bpf_loop(PATH_DEPTH, path_step, &text, 0);
 	start = text->walk.at;
-	barrier_var(start);
 	/* no name, or "/", and no directory that has one: not the root of a mount either */
 	if (at - start <= 1 && BPF_CORE_READ(path->dentry, d_parent) == path->dentry &&
 	    path->dentry != BPF_CORE_READ(mnt, mnt_root)) {
@@ -191,6 +190,8 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 		nameless_prepend(text);
 		return text->walk.at;
 	}
+	/* else the check may be made of another register than the one that is used */
+	barrier_var(start);
 	if (start < FIXED_ROOM + 3 || start > TEXT_MIDDLE)
 		return start;
 	if (!text->walk.whole) {

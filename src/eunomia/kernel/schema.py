@@ -279,7 +279,8 @@ def spell(type_: Type) -> str:
             element: Type = type_.element
             counts = f"[{type_.length}]"
             while isinstance(element, Array):
-                element, counts = element.element, f"{counts}[{element.length}]"
+                counts = f"{counts}[{element.length}]"
+                element = element.element
             return spell(element) + counts
         case Pointer(target=target):
             return f"{spell(target) if target is not None else 'void'} *"

@@ -68,7 +68,7 @@ class Running:
             if now == before and sum(kind == "link" for kind, _ in now) >= links:
                 return self
             before = now
-            time.sleep(0.1)
+            time.sleep(0.06)
         raise AssertionError(f"it did not attach within 10 s: {before}")
 
     def end(self, sign: int = signal.SIGINT, timeout: float = 15) -> Ended:

@@ -95,9 +95,9 @@ def test_a_stalled_reader_costs_rows_that_are_counted_with_the_reason(start, wor
     calls = worker("for _ in range(100_000): os.close(os.open('/dev/null', 0))")
     running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--ring-size", "64MB").attached(links=8)
     calls.go()
-    time.sleep(2)
+    time.sleep(0.5)
     running.process.send_signal(signal.SIGINT)
-    time.sleep(3)  # it waits two seconds for its reader
+    time.sleep(2.5)  # it waits two seconds for its reader
     ended = running.wait()
     entry = ended.ledger["opensnoop/open"]
     assert ended.code == 0
@@ -119,7 +119,7 @@ def test_a_full_disk_is_said_and_counted(run):
     with open("/dev/full", "wb") as full:
         busy = subprocess.Popen(["sh", "-c", "while :; do /bin/true; sleep 0.05; done"])
         try:
-            ended = run("process", "-o", "json", "--duration", "1s", stdout=full)
+            ended = run("process", "-o", "json", "--duration", "700ms", stdout=full)
         finally:
             busy.kill()
             busy.wait()

@@ -25,7 +25,7 @@ RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u
 @pytest.fixture
 def busy():
     """Processes start and end all the while."""
-    process = subprocess.Popen(["sh", "-c", "while :; do /bin/true; sleep 0.05; done"], start_new_session=True)
+    process = subprocess.Popen(["sh", "-c", "while :; do /bin/true; sleep 0.02; done"], start_new_session=True)
     yield process
     process.kill()
     process.wait()
@@ -36,7 +36,7 @@ def flat(row):
 
 
 def test_json_of_several_trackers_is_one_object_a_line_in_the_order_of_time(run, busy):
-    ended = run("process", "opensnoop", "syscall", "-o", "json", "--duration", "2s", "--interval", "300ms")
+    ended = run("process", "opensnoop", "syscall", "-o", "json", "--duration", "1s", "--interval", "300ms")
     assert ended.code == 0
     rows = ended.rows
     assert {(r["tracker"], r["stream"]) for r in rows} == {
@@ -67,7 +67,7 @@ def test_a_life_is_told_in_its_order(start, worker):
 
 
 def test_csv_has_one_header_and_parses(run, busy):
-    ended = run("process", "-o", "csv", "--duration", "1s")
+    ended = run("process", "-o", "csv", "--duration", "500ms")
     rows = list(csv.reader(io.StringIO(ended.out.decode(), newline=""), strict=True))
     assert rows[0][:3] == ["time", "tracker", "stream"]
     assert len({len(row) for row in rows}) == 1
@@ -77,22 +77,22 @@ def test_csv_has_one_header_and_parses(run, busy):
 
 def test_columns_are_shown_alone_and_in_their_order(run, busy):
     chosen = ["comm", "pid", "identity"]
-    for row in run("process", "-o", "json", "--columns", "comm,pid,identity", "--duration", "1s").rows:
+    for row in run("process", "-o", "json", "--columns", "comm,pid,identity", "--duration", "500ms").rows:
         assert list(row) == chosen
-    out = run("process", "-o", "csv", "--columns", "comm,pid,identity", "--duration", "1s").out.decode()
+    out = run("process", "-o", "csv", "--columns", "comm,pid,identity", "--duration", "500ms").out.decode()
     assert out.splitlines()[0] == "comm,pid,identity"
     assert len(out.splitlines()) > 3
 
 
 def test_duration_ends_it_in_time(run):
     begun = time.monotonic()
-    assert run("process", "--duration", "2s", stdout=subprocess.DEVNULL).code == 0
-    assert 2 <= time.monotonic() - begun < 3.5
+    assert run("process", "--duration", "1500ms", stdout=subprocess.DEVNULL).code == 0
+    assert 1.5 <= time.monotonic() - begun < 3
 
 
 def test_interval_says_how_often_tables_are_shown(start, worker):
-    calls = worker("import time\nfor _ in range(40): os.getppid(); time.sleep(0.05)")
-    running = start("syscall", "-o", "json", "--pid", str(calls.pid), "--interval", "500ms").attached(3)
+    calls = worker("import time\nfor _ in range(40): os.getppid(); time.sleep(0.03)")
+    running = start("syscall", "-o", "json", "--pid", str(calls.pid), "--interval", "300ms").attached(3)
     calls.go()
     times = {r["time"] for r in running.end().rows if r["syscall"] == "getppid"}
     assert 3 <= len(times) <= 7
@@ -171,11 +171,11 @@ class Terminal:
         return self.shown.decode().replace("\r\n", "\n").splitlines()
 
 
-@pytest.mark.parametrize("columns", [80, 40, 200])
+@pytest.mark.parametrize("columns", [80, 40])
 def test_a_terminal_gets_no_line_wider_than_it_is_and_colours(start, busy, columns):
     terminal = Terminal(columns)
     environment = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS"}} | {"TERM": "xterm"}
-    running = start("process", "opensnoop", "--duration", "1s", stdout=terminal.theirs, env=environment)
+    running = start("process", "opensnoop", "--duration", "500ms", stdout=terminal.theirs, env=environment)
     assert running.wait().code == 0
     lines = terminal.lines()
     plain = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]
@@ -185,10 +185,10 @@ def test_a_terminal_gets_no_line_wider_than_it_is_and_colours(start, busy, colum
 
 
 def test_colours_are_for_terminals_alone_and_only_where_they_are_welcome(start, busy):
-    assert b"\x1b" not in start("process", "--duration", "1s").wait().out
+    assert b"\x1b" not in start("process", "--duration", "500ms").wait().out
     terminal = Terminal(80)
     running = start(
-        "process", "--duration", "1s", stdout=terminal.theirs, env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
+        "process", "--duration", "500ms", stdout=terminal.theirs, env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
     )
     running.wait()
     assert not any("\x1b" in line for line in terminal.lines())
@@ -207,29 +207,29 @@ def test_it_needs_no_tracefs_mounted(run):
 
 def test_it_runs_without_home_locale_and_standard_input(run, busy):
     closing = ("env", "-i", "LANG=C", "sh", "-c", 'exec "$@" <&-', "sh")
-    assert run("process", "-o", "json", "--duration", "700ms", wrap=closing).rows
+    assert run("process", "-o", "json", "--duration", "500ms", wrap=closing).rows
 
 
 def test_a_closed_standard_output_is_refused(run):
-    run("process", "--duration", "1s", wrap=("sh", "-c", 'exec "$@" >&-', "sh")).refused(1, "standard output is closed")
+    run("process", "--duration", "500ms", wrap=("sh", "-c", 'exec "$@" >&-', "sh")).refused(1, "standard output is closed")
 
 
 def test_a_closed_standard_error_costs_the_ledger_and_no_row(start, busy):
-    ended = start("process", "-o", "json", "--duration", "1s", wrap=("sh", "-c", 'exec "$@" 2>&-', "sh")).wait()
+    ended = start("process", "-o", "json", "--duration", "500ms", wrap=("sh", "-c", 'exec "$@" 2>&-', "sh")).wait()
     assert ended.code == 0
     assert ended.rows
 
 
 def test_it_runs_in_a_directory_that_is_gone(run, busy, tmp_path):
     gone = ("sh", "-c", f'mkdir {tmp_path}/x && cd {tmp_path}/x && rmdir {tmp_path}/x && exec "$@"', "sh")
-    ended = run("process", "-o", "json", "--duration", "700ms", wrap=gone)
+    ended = run("process", "-o", "json", "--duration", "500ms", wrap=gone)
     assert ended.code == 0
     assert ended.rows
 
 
 def test_it_runs_where_nothing_can_be_written(run, busy):
     read_only = ("unshare", "-m", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh")
-    ended = run("process", "-o", "json", "--duration", "700ms", wrap=read_only)
+    ended = run("process", "-o", "json", "--duration", "500ms", wrap=read_only)
     assert ended.code == 0
     assert ended.rows
 
@@ -241,7 +241,7 @@ def test_a_file_system_that_is_full_is_said_and_keeps_whole_rows(start, worker, 
         f'mount -t tmpfs -o size=64k none {tmp_path} && "$@"; c=$?; cat {tmp_path}/rows; exit $c', "sh",
     )  # fmt: skip
     running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--output", str(tmp_path / "rows"),
-                    "--duration", "3s", wrap=full)  # fmt: skip
+                    "--duration", "2s", wrap=full)  # fmt: skip
     time.sleep(1.2)
     calls.go()
     ended = running.wait()

@@ -78,8 +78,9 @@ def go(args: argparse.Namespace) -> int:
     """Run until told to stop; return 0."""
     from eunomia.source import open_source
 
-    _check_descriptors()
     _check_given(args)
+    if args.output in {None, "-"}:
+        _check_output()
     options, filters = _options(args), _filters(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
@@ -162,20 +163,13 @@ def _writer(args: argparse.Namespace) -> Writer:
         raise OSError(error.strerror) from None  # the sentence, without a number in front
 
 
-def _check_descriptors() -> None:
-    """Keep descriptors 0 to 2 from being given to something else, where the caller has closed them."""
+def _check_output() -> None:
+    """Refuse a standard output that was closed, and so is /dev/null for reading by now: every row would be lost."""
+    import fcntl
     import os
 
-    closed = []
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            closed.append(os.open(os.devnull, os.O_RDWR))
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)
-    if 1 in closed:
-        raise OSError("standard output is closed: redirect it, to /dev/null if nothing else")
+    if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError("standard output is closed: redirect it, or name a file with --output")
 
 
 def _check_given(args: argparse.Namespace) -> None:

@@ -46,10 +46,14 @@ def table(b):
 FIVE = batch(*((i, f"n{i}", ["a", str(i)], -i) for i in range(5)), clock=10**18)
 
 texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=5)
-rows = st.lists(st.tuples(st.integers(0, 2**40), texts, st.lists(texts, max_size=3), st.integers(-99, 99)), max_size=5)
+rows = st.lists(
+    st.tuples(st.integers(0, 2**40), texts, st.lists(texts, max_size=3), st.integers(-99, 99)), max_size=5
+)
 
 
-@pytest.mark.parametrize("cut", [slice(1, 3), slice(None), slice(-2, None), slice(4, 1), slice(None, None, -2)])
+@pytest.mark.parametrize(
+    "cut", [slice(1, 3), slice(None), slice(-2, None), slice(4, 1), slice(None, None, -2)]
+)
 def test_a_slice_holds_the_rows_it_names(cut):
     assert table(FIVE[cut]) == table(FIVE)[cut]
     assert FIVE[cut]["number"].tolist() == FIVE["number"].tolist()[cut]
@@ -141,7 +145,9 @@ def test_arrow_gets_every_column_with_its_type():
     assert FIVE[:0].to_arrow().num_rows == 0
 
 
-@pytest.mark.parametrize(("method", "module", "extra"), [("to_arrow", "pyarrow", "arrow"), ("to_pandas",) + ("pandas",) * 2])
+@pytest.mark.parametrize(
+    ("method", "module", "extra"), [("to_arrow", "pyarrow", "arrow"), ("to_pandas",) + ("pandas",) * 2]
+)
 def test_a_missing_extra_is_named(monkeypatch, method, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"needs {module}: pip install 'eunomia\[{extra}\]'"):

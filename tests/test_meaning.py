@@ -45,13 +45,20 @@ def test_system_calls_have_this_machine_s_names():
 
 
 def test_capabilities_have_names():
-    assert shown("capability", "I", 0, 21, 40, 41) == ["CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE", "41"]
+    assert shown("capability", "I", 0, 21, 40, 41) == [
+        "CAP_CHOWN",
+        "CAP_SYS_ADMIN",
+        "CAP_CHECKPOINT_RESTORE",
+        "41",
+    ]
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_open_flags_add_up_to_their_number(value):
     (text,) = shown("open_flags", "I", value)
-    known = {name: bits for bits, name in meaning._OPEN_FLAGS} | dict(zip(meaning._ACCESS, range(4), strict=True))
+    known = {name: bits for bits, name in meaning._OPEN_FLAGS} | dict(
+        zip(meaning._ACCESS, range(4), strict=True)
+    )
     total = 0
     for word in text.split("|"):
         total |= known[word] if word in known else int(word, 16)
@@ -99,7 +106,15 @@ def test_a_time_that_is_none_still_looks_like_one(data, clock):
 
 @pytest.mark.parametrize(
     ("given_", "shown_"),
-    [("/a/../b", "/b"), ("//x", "/x"), ("/", "/"), ("/a/./b/", "/a/b"), ("a/../b", "a/../b"), ("", ""), ("/...", "/...")],
+    [
+        ("/a/../b", "/b"),
+        ("//x", "/x"),
+        ("/", "/"),
+        ("/a/./b/", "/a/b"),
+        ("a/../b", "a/../b"),
+        ("", ""),
+        ("/...", "/..."),
+    ],
 )
 def test_paths_are_tidied(given_, shown_):
     shape = Schema("x", 8, [Field("p", 0, 8, "II", "path")])
@@ -107,7 +122,11 @@ def test_paths_are_tidied(given_, shown_):
 
 
 def test_char_arrays_end_at_their_first_nul_and_keep_what_is_not_utf8():
-    assert shown("text", "8s", b"ab\0cd\0\0\0", b"12345678", b"\xff\x1b[31m\0") == ["ab", "12345678", "\\xff\x1b[31m"]
+    assert shown("text", "8s", b"ab\0cd\0\0\0", b"12345678", b"\xff\x1b[31m\0") == [
+        "ab",
+        "12345678",
+        "\\xff\x1b[31m",
+    ]
 
 
 def test_places_outside_the_heap_are_empty_or_cut():

@@ -73,7 +73,7 @@ class Field(NamedTuple):
     tag: str = ""
     hidden: bool = False
     signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
-    show: Callable[[Any], Any] | None = None  # what a live object knows of a value, in place of its meaning's look
+    show: Callable[[Any], Any] | None = None  # how a live object shows it, in place of its meaning
 
     @property
     def signed(self) -> bool:

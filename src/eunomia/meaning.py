@@ -296,9 +296,9 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
-        texts: Callable[[Iterable[tuple[int, int]]], Sequence[Any]]
-        texts = {"str": text.strings, "argv": text.vectors, "blob": text.blobs}[kind]
-        return texts(raw)
+        if kind == "argv":
+            return text.vectors(raw)
+        return text.blobs(raw) if kind == "blob" else text.strings(raw)
     if kind in _caches:
         known = _caches[kind]
         if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
@@ -311,8 +311,11 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         return _array(field, raw)
     if kind == "struct":
         return [_struct(field.parts, v) for v in raw]
-    make: Callable[[Any], Any] | None = MEANINGS[kind][1]
-    return raw if make is None else list(map(make, raw))
+    make = MEANINGS[kind][1]
+    if make is None:
+        return raw
+    look: Callable[[Any], Any] = make
+    return list(map(look, raw))
 
 
 def is_number(field: Field) -> bool:

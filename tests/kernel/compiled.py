@@ -56,7 +56,17 @@ def native(source: str, *flags: str) -> Path:
         pytest.skip("needs gcc: apt install gcc")
     path = _folder() / ("n" + hashlib.sha256(repr((source, flags)).encode()).hexdigest()[:16])
     path.with_suffix(".c").write_text(source)
-    command = ["gcc", "-O1", "-w", f"-I{HEADERS}", *flags, path.with_suffix(".c"), "-o", path]
+    command = [
+        "gcc",
+        "-O1",
+        "-w",
+        f"-I{HEADERS}",
+        *[f for f in flags if not f.startswith("-l")],
+        path.with_suffix(".c"),
+        "-o",
+        path,
+        *[f for f in flags if f.startswith("-l")],
+    ]
     done = subprocess.run(command, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return path

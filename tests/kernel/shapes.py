@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
+
 """One struct with every shape that C has, and how C itself reads each part of it."""
 
 STRUCT = r"""
@@ -105,7 +106,7 @@ def reader() -> str:
         kind, expression, *count = how.split(":")
         lines.append(f'printf("\\"{name}\\": ");')
         if kind == "s":
-            lines.append(f'hex({expression}, strnlen({expression}, sizeof({expression})));')
+            lines.append(f"hex({expression}, strnlen({expression}, sizeof({expression})));")
         elif kind == "b":
             lines.append(f"hex(&{expression}, sizeof({expression}));")
         elif kind.startswith("["):

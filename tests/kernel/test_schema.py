@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
+
 """What C sees in a record is what both faces of a batch show: gcc is the oracle."""
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ def test_enumerations_show_names_and_numbers_without_one(shape):
         rows = []
         for number in numbers:
             row = bytearray(shape.size)
-            row[field.offset : field.offset + field.size] = number.to_bytes(field.size, "little", signed=number < 0)
+            row[field.offset : field.offset + field.size] = number.to_bytes(
+                field.size, "little", signed=number < 0
+            )
             rows.append(bytes(row))
         return list(Batch(shape, b"".join(rows)).values(column))
 
@@ -177,10 +180,16 @@ def test_doc_and_hidden_are_read_from_tags(shape):
 
 
 def test_packed_bit_fields_at_a_record_s_end_stay_inside_it():
-    shape = schema_of("#include <eunomia/types.h>\nstruct event { __u8 x; int y : 5; unsigned z : 3; } __attribute__((packed));")
+    shape = schema_of(
+        "#include <eunomia/types.h>\nstruct event { __u8 x; int y : 5; unsigned z : 3; } __attribute__((packed));"
+    )
     assert shape.size == 2
     batch = Batch(shape, bytes([7, 0b10111111]) * 2)
-    assert (list(batch.values("x")), list(batch.values("y")), list(batch.values("z"))) == ([7, 7], [-1, -1], [5, 5])
+    assert (list(batch.values("x")), list(batch.values("y")), list(batch.values("z"))) == (
+        [7, 7],
+        [-1, -1],
+        [5, 5],
+    )
     assert batch["y"].tolist() == [-1, -1]
 
 
@@ -242,7 +251,7 @@ def test_tags_in_an_enumeration_s_or_bit_field_s_words():
 
 def test_a_tag_that_is_no_field_leaves_the_union_as_bytes():
     shape = schema_of(
-        '#include <eunomia/types.h>\nstruct event { __u32 x; union { __u8 a when(1); __u32 b when(wrong); } u '
+        "#include <eunomia/types.h>\nstruct event { __u32 x; union { __u8 a when(1); __u32 b when(wrong); } u "
         "chosen_by(nothing); union { __u8 a when(BAD); __u32 b; } v chosen_by(x); };"
     )
     assert list(Batch(shape, b"\1\0\0\0\2\0\0\0\3\0\0\0").values("u")) == ["02000000"]
@@ -258,7 +267,11 @@ struct event { time_ns_t time; str_t name; path_t path; argv_t argv; __u8 n; };
 @given(st.binary(min_size=0, max_size=64), st.data())
 @settings(max_examples=60, deadline=None)
 def test_no_record_makes_anything_raise(heap, data):
-    for source, struct in ((shapes.STRUCT, "struct shapes"), (TAGGED, "struct event"), (TEXTS, "struct event")):
+    for source, struct in (
+        (shapes.STRUCT, "struct shapes"),
+        (TAGGED, "struct event"),
+        (TEXTS, "struct event"),
+    ):
         shape = _cached(source, struct)
         content = data.draw(st.binary(min_size=shape.size, max_size=shape.size)) * 2
         batch = Batch(shape, content, heap, clock=data.draw(st.integers(-(2**63), 2**63 - 1)))
@@ -292,7 +305,9 @@ def test_a_number_called_time_is_not_taken_for_the_time():
     assert shape.time.name == "when_"
 
 
-@pytest.mark.parametrize("type_", ["__u64", "__s32", "char", "ipv4_t", "ip_t", "union { __u32 a; __u8 b[4]; }"])
+@pytest.mark.parametrize(
+    "type_", ["__u64", "__s32", "char", "ipv4_t", "ip_t", "union { __u32 a; __u8 b[4]; }"]
+)
 def test_what_is_no_struct_is_one_column(type_):
     shape = schema_of(f"#include <eunomia/types.h>\ntypedef {type_} thing;", "thing")
     assert list(shape.fields) == ["value"]

@@ -46,7 +46,17 @@ def attach(spec: Spec, program: Program, handle: Any, target: str = "") -> list[
     if failed:
         number = ffi.errno or errno.EINVAL
         detach([link for link in links if link != ffi.NULL])
-        if word in {"socket", "tc", "classifier", "action", "tcx", "sk_skb", "flow_dissector", "struct_ops", "syscall"}:
+        if word in {
+            "socket",
+            "tc",
+            "classifier",
+            "action",
+            "tcx",
+            "sk_skb",
+            "flow_dissector",
+            "struct_ops",
+            "syscall",
+        }:
             raise KernelError(
                 f"{spec.name}: program {program.name} ({program.section}) says not what to attach it to, "
                 f"and eunomia attaches no programs of this kind"
@@ -90,7 +100,9 @@ def _device(program: Program, name: str) -> int:
 
     if not name:
         devices = ", ".join(n for _, n in socket.if_nameindex())
-        raise BadSetting(f"program {program.name} needs a network device: --attach {program.name}=DEVICE ({devices})")
+        raise BadSetting(
+            f"program {program.name} needs a network device: --attach {program.name}=DEVICE ({devices})"
+        )
     try:
         return socket.if_nametoindex(name)
     except OSError:
@@ -109,7 +121,9 @@ def cgroup_root() -> str:
 
 def _to_cgroup(handle: Any, path: str) -> Any:
     try:
-        directory = os.open(path or cgroup_root() or "/sys/fs/cgroup", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(
+            path or cgroup_root() or "/sys/fs/cgroup", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
     except OSError as error:
         raise BadSetting(f"cgroup {path or 'root'}: {error.strerror}") from None
     try:

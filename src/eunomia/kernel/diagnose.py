@@ -84,7 +84,8 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
     unknown = next((p for p in loaded if not p.type), None)
     if unknown is not None:
         return KernelError(
-            f"{spec.name}: program {unknown.name}: libbpf knows no kind of program for its section {unknown.section!r}"
+            f"{spec.name}: program {unknown.name}: "
+            f"libbpf knows no kind of program for its section {unknown.section!r}"
         )
     found = _missing(log)
     if found is not None:
@@ -92,12 +93,19 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
     program = re.search(r"prog '([^']+)': (?:BPF program load failed|failed to load)", log)
     name = program[1] if program else spec.name
     refused = next((p for p in loaded if p.name == name), None)
-    if "processed" not in log and refused and kind(refused.section) in _KINDS and number in {errno.EPERM, errno.EINVAL}:
+    if (
+        "processed" not in log
+        and refused
+        and kind(refused.section) in _KINDS
+        and number in {errno.EPERM, errno.EINVAL}
+    ):
         return Unsupported(_KINDS[kind(refused.section)])
     if number in {errno.EACCES, errno.EINVAL, errno.E2BIG, errno.EPERM} and "BEGIN PROG LOAD LOG" in log:
         return VerifierError(name, _telling_line(log), log)
     if number == errno.ENOMEM:
-        return KernelError(f"{spec.name}: no memory for its maps: lower --ring-size, or raise the memlock limit")
+        return KernelError(
+            f"{spec.name}: no memory for its maps: lower --ring-size, or raise the memlock limit"
+        )
     said = _said(log)
     return KernelError(f"{spec.name}: the kernel did not take it: {said or os.strerror(number)}")
 
@@ -112,14 +120,16 @@ def attach_error(spec: Spec, program: Program, number: int, log: str) -> KernelE
     if number in {errno.ENOENT, errno.ESRCH} and word in {"tp", "tracepoint"}:
         return Unsupported(f"tracepoint {program.section.partition('/')[2]}")
     if word in _KINDS and number in {
-        errno.ENOENT, errno.EOPNOTSUPP, 524, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ESRCH, errno.EBUSY,
+        errno.ENOENT, errno.EOPNOTSUPP, 524, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ESRCH,
+        errno.EBUSY,
     }:  # fmt: skip
         return Unsupported(f"{_KINDS[word]}, which {program.section} needs")
     if number in {errno.EOPNOTSUPP, 524, errno.ENOENT, errno.ENODEV}:
         return Unsupported(f"{program.section} ({os.strerror(number) if number < 200 else 'not supported'})")
     said = _said(log)
     return KernelError(
-        f"{spec.name}: program {program.name} ({program.section}) could not be attached: {said or os.strerror(number)}"
+        f"{spec.name}: program {program.name} ({program.section}) could not be attached: "
+        f"{said or os.strerror(number)}"
     )
 
 
@@ -132,7 +142,9 @@ def _missing(log: str) -> str | None:
 
 
 def _said(log: str) -> str:
-    lines = [line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")]
+    lines = [
+        line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")
+    ]
     lines = [line for line in lines if "LOG --" not in line and not line.startswith("failed to load object")]
     return lines[-1] if lines else ""
 
@@ -141,6 +153,9 @@ def _telling_line(log: str) -> str:
     """Return the verifier's last line that is neither a register dump nor statistics."""
     body = log.partition("BEGIN PROG LOAD LOG --")[2].partition("END PROG LOAD LOG")[0]
     lines = [line.strip() for line in body.splitlines()]
-    boring = re.compile(r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]|from \d+ )")
+    boring = re.compile(
+        r"^(processed \d+ insns|verification time|stack depth|--|libbpf:|$|;|\d+: |R\d+[_=]"
+        r"|(old|cur) state:|from \d+ )"
+    )
     telling = [line for line in lines if not boring.match(line)]
     return telling[-1] if telling else _said(log) or "no reason given"

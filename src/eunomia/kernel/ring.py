@@ -24,10 +24,13 @@ _UNKNOWN = struct.Struct(_ORDER + "III")
 _buffers: list[Any] = []
 
 
-def _shared_buffers() -> tuple[Any, Any]:
-    """Return the two buffers that all drains share; a drain's bytes are copied out of them at once."""
-    if not _buffers:
-        _buffers.extend((buffer_of("char[]", _DATA), buffer_of("char[]", _HEAP)))
+def _shared_buffers(record: int) -> tuple[Any, Any]:
+    """Return the two buffers that all drains share; a drain's bytes are copied out of them at once.
+
+    The first has room for one ``record`` of so many bytes at least.
+    """
+    if not _buffers or len(_buffers[0]) < record:
+        _buffers[:] = buffer_of("char[]", max(_DATA, record)), buffer_of("char[]", _HEAP)
     return _buffers[0], _buffers[1]
 
 
@@ -56,7 +59,7 @@ class Reader:
         if self._is_empty():
             self.waiting = 0
             return []
-        data, heap = _shared_buffers()
+        data, heap = _shared_buffers(self._stride)
         self._drain(data, heap)
         ret = self._ret
         self.waiting = ret.waiting

@@ -49,7 +49,17 @@ _MEANINGS = {
     "mode_t": "mode",
     "umode_t": "mode",
 }
-_SIZES = {"ipv4": 4, "port": 2, "ipv6": 16, "ip": 16, "time": 8, "str": 8, "path": 8, "argv": 8, "cgroup_id": 8}
+_SIZES = {
+    "ipv4": 4,
+    "port": 2,
+    "ipv6": 16,
+    "ip": 16,
+    "time": 8,
+    "str": 8,
+    "path": 8,
+    "argv": 8,
+    "cgroup_id": 8,
+}
 
 _NO_TAG = {"array", "bytes", "text", "str", "path", "argv", "struct", "union"}
 
@@ -121,11 +131,14 @@ def _unique(fields: list[Field]) -> list[Field]:
             name += "_"
         renamed.setdefault(field.name, name)
         seen[name] = field._replace(name=name)
-    return [_chosen(field, seen.get(renamed.get(field.tag, ""))) if field.tag else field for field in seen.values()]
+    return [
+        _chosen(field, seen.get(renamed.get(field.tag, ""))) if field.tag else field
+        for field in seen.values()
+    ]
 
 
 def _chosen(union: Field, tag: Field | None) -> Field:
-    """Return a tagged union whose members know their tag's numbers; an untagged one where it has no such tag."""
+    """Return a tagged union whose members know their tag's numbers; untagged, where there is no such tag."""
     if tag is None or tag.meaning in _NO_TAG or (tag.code[-1] in "sefd" and tag.bits is None):
         return union._replace(tag="")
     numbers = {name: value for value, name in (tag.names or {}).items()}
@@ -263,9 +276,11 @@ def spell(type_: Type) -> str:
         case Typedef():
             return type_.name
         case Array():
-            element, counts = type_.element, f"[{type_.length}]"
+            element: Type = type_.element
+            counts = f"[{type_.length}]"
             while isinstance(element, Array):
-                element, counts = element.element, f"{counts}[{element.length}]"
+                counts = f"{counts}[{element.length}]"
+                element = element.element
             return spell(element) + counts
         case Pointer(target=target):
             return f"{spell(target) if target is not None else 'void'} *"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Mapping
@@ -82,31 +83,36 @@ def _encode(type_: Type, value: object) -> bytes:
         case Float():
             return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], float(str(value)))
         case Int():
-            number = _number(value)
-            low = -(1 << bare.size * 8 - 1) if bare.signed else 0
-            high = (1 << bare.size * 8 - bare.signed) - 1
-            low, high = (0, 1) if bare.boolean else (low, high)
-            if not low <= number <= high:
-                raise ValueError(f"{value} is not between {low} and {high}")
-            return number.to_bytes(bare.size, sys.byteorder, signed=bare.signed)
+            return _integer(bare, value, _number(value))
         case Enum():
             numbers = {name: number for number, name in bare.names.items()}
             if str(value) in numbers:
                 return numbers[str(value)].to_bytes(bare.size, sys.byteorder, signed=bare.signed)
             try:
-                return _number(value).to_bytes(bare.size, sys.byteorder, signed=bare.signed)
+                number = _number(value)
             except ValueError:
                 raise ValueError(f"{value!r} is none of {', '.join(numbers)}") from None
+            return _integer(bare, value, number)
         case Array():
             return _encode_array(bare, value)
     raise ValueError(f"cannot be set: it is a {spell(type_)}")
+
+
+def _integer(type_: Int | Enum, value: object, number: int) -> bytes:
+    low = -(1 << type_.size * 8 - 1) if type_.signed else 0
+    high = (1 << type_.size * 8 - type_.signed) - 1
+    if isinstance(type_, Int) and type_.boolean:
+        low, high = 0, 1
+    if not low <= number <= high:
+        raise ValueError(f"{value} is not between {low} and {high}")
+    return number.to_bytes(type_.size, sys.byteorder, signed=type_.signed)
 
 
 def _encode_array(array: Array, value: object) -> bytes:
     size = sizeof(array)
     element = strip(array.element)
     if isinstance(element, Int) and element.size == 1 and isinstance(value, str):
-        raw = value.encode()
+        raw = os.fsencode(value)
         if len(raw) >= size:
             raise ValueError(f"{value!r} is longer than {size - 1} bytes")
         return raw.ljust(size, b"\0")

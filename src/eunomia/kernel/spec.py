@@ -90,7 +90,9 @@ class Spec:
         """Read an object file; raises :class:`OSError` and what the constructor raises."""
         with open(path, "rb") as file:
             data = file.read()
-        return cls(data, os.path.basename(path).removesuffix(".o").removesuffix(".bpf"), events)
+        # rows and messages carry it: it can't be bytes that are no text, nor move a cursor
+        name = "".join([c if c.isprintable() else "_" for c in os.fsdecode(os.path.basename(path))])
+        return cls(data, name.removesuffix(".o").removesuffix(".bpf"), events)
 
     def close(self) -> None:
         """Free what libbpf holds; the rest stays readable."""
@@ -197,7 +199,9 @@ class Spec:
 
     def _swapped(self, map_: Map) -> StreamSpec:
         inner = self.maps[f"{map_.name}_a"]
-        return StreamSpec(map_.name, "swapped", self._entries(map_.name, inner), map_, "the map's key and value")
+        return StreamSpec(
+            map_.name, "swapped", self._entries(map_.name, inner), map_, "the map's key and value"
+        )
 
     def _entries(self, name: str, map_: Map) -> Schema:
         key, value = (self.btf.map_member(name, part) for part in ("key", "value"))
@@ -224,7 +228,9 @@ class Spec:
             if use is None or use.deletes or scratch:
                 continue
             streams.append(
-                StreamSpec(map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value")
+                StreamSpec(
+                    map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value"
+                )
             )
         return streams
 
@@ -237,7 +243,9 @@ class Spec:
                 continue
             shape = settings.globals_schema(self.btf, section, map_.value_size)
             if shape is not None:
-                streams.append(StreamSpec(section[1:], "globals", shape, map_, "the object's global variables"))
+                streams.append(
+                    StreamSpec(section[1:], "globals", shape, map_, "the object's global variables")
+                )
         return streams
 
 

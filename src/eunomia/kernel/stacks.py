@@ -21,24 +21,24 @@ class Symbols:
     """The kernel's functions by address. Raises :class:`OSError` where their list cannot be read."""
 
     def __init__(self, path: str = "/proc/kallsyms") -> None:
-        found: list[tuple[int, bytes]] = []
+        # "ffffffff81000000 T _stext\t[module]": 16 digits, so that to sort lines is to sort addresses
         with open(path, "rb") as file:
-            for line in file:
-                address, kind, name = line.split(None, 3)[:3]
-                if kind in b"tTwW":
-                    found.append((int(address, 16), name))
-        found.sort(key=lambda symbol: symbol[0])
-        # kptr_restrict shows them all at 0; that says nothing
-        self._addresses = array("Q", (address for address, _ in found if address))
-        self._names = [name for address, name in found if address]
+            lines = [line for line in file.read().split(b"\n") if line[17:18] in {b"t", b"T", b"w", b"W"}]
+        lines.sort()
+        self._addresses = array("Q", [int(line[:16], 16) for line in lines])
+        self._lines = lines
+        if self._addresses and not self._addresses[-1]:
+            self._lines, self._addresses = [], array("Q")  # kptr_restrict shows them all at 0
 
     def name(self, address: int) -> str:
         """Return the function that an address is in, or the address in hex."""
         index = bisect_right(self._addresses, address) - 1
-        return self._names[index].decode("utf-8", "backslashreplace") if index >= 0 else hex(address)
+        if index < 0:
+            return hex(address)
+        return self._lines[index][19:].partition(b"\t")[0].decode("utf-8", "backslashreplace")
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._lines)
 
 
 @functools.cache
@@ -100,7 +100,9 @@ def resolve(schema: Schema, maps: Mapping[str, MapHandle]) -> tuple[Schema, list
     return Schema(schema.name, schema.size, map(shown, schema.fields.values()), schema.doc), opened
 
 
-def _show(field: Field, maps: Mapping[str, MapHandle], opened: list[Stacks]) -> Callable[[int], str | int] | None:
+def _show(
+    field: Field, maps: Mapping[str, MapHandle], opened: list[Stacks]
+) -> Callable[[int], str | int] | None:
     if field.meaning not in {"kstack", "ustack"}:
         return None
     kernel = field.meaning == "kstack"

@@ -32,7 +32,11 @@ def read(fd: int, map_: Map) -> tuple[int, bytes, bytes]:
     count = lib.eu_table_read(fd, map_.key_size, value_size, keys, values, map_.max_entries)
     if count < 0:
         raise KernelError(f"map {map_.name}: {error(count).strerror}")
-    return count, bytes(ffi.buffer(keys, count * map_.key_size)), bytes(ffi.buffer(values, count * value_size))
+    return (
+        count,
+        bytes(ffi.buffer(keys, count * map_.key_size)),
+        bytes(ffi.buffer(values, count * value_size)),
+    )
 
 
 class TableReader:
@@ -96,7 +100,9 @@ def _add(total: bytearray, each: list[bytes], field: Field, at: int) -> None:
         return
     size = field.size // count
     for offset in range(at, at + field.size, size):
-        numbers = [int.from_bytes(v[offset : offset + size], sys.byteorder, signed=field.signed) for v in each]
+        numbers = [
+            int.from_bytes(v[offset : offset + size], sys.byteorder, signed=field.signed) for v in each
+        ]
         total[offset : offset + size] = (sum(numbers) & (1 << 8 * size) - 1).to_bytes(size, sys.byteorder)
 
 

@@ -14,7 +14,7 @@ from eunomia.kernel.ring import PerfReader, RingReader
 
 
 class Waiter:
-    """Waits on the rings of live objects. Probes with our headers wake it once a sleep, others as they will."""
+    """Waits on live objects' rings. Probes with our headers wake it once a sleep, others as they will."""
 
     def __init__(self, objects: Iterable[Loaded]) -> None:
         objects = list(objects)

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
-
 """What the kernel writes is what arrives: every record once, every count exact, nothing left behind."""
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def stale_probes() -> Iterator[Path]:
 
 class BuildProbes(Command):
     description = "compile the kernel probes (*.bpf.c) with clang"
-    user_options = []  # noqa: RUF012
+    user_options = []
     editable_mode = False
 
     def initialize_options(self) -> None: ...
@@ -146,7 +146,7 @@ class BuildProbes(Command):
 
 
 class Build(build):
-    sub_commands = [("build_probes", None), *build.sub_commands]  # noqa: RUF012
+    sub_commands = [("build_probes", None), *build.sub_commands]
 
     def run(self) -> None:
         shutil.rmtree(self.build_lib, ignore_errors=True)  # else a file that was removed stays in the wheel

@@ -29,7 +29,7 @@ TRACEFS = Path("/sys/kernel/tracing")
 PR_SET_PDEATHSIG = 1
 
 
-class NotMeasured(Exception):  # noqa: N818
+class NotMeasured(Exception):
     """Why a figure is missing, in a few words."""
 
 
@@ -84,7 +84,7 @@ def _die_with_parent() -> None:
 @contextlib.contextmanager
 def running(argv: list[str], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is gone when the block ends, however it ends."""
-    process = subprocess.Popen(argv, start_new_session=True, preexec_fn=_die_with_parent, **how)  # noqa: PLW1509 - no threads here
+    process = subprocess.Popen(argv, start_new_session=True, preexec_fn=_die_with_parent, **how)
     try:
         yield process
     finally:

@@ -115,7 +115,7 @@ def test_what_is_missing_is_named_with_its_package(tree: Path):
 def test_who_is_not_root_is_told_the_command_that_installs_what_is_missing():
     needs.root()  # to become somebody else
     with tempfile.TemporaryDirectory() as few:  # tmp_path is root's alone
-        os.chmod(few, 0o755)  # noqa: S103
+        os.chmod(few, 0o755)
         for tool in ("id", "apt-get"):
             Path(few, tool).symlink_to(needs.program(tool, "apt"))
         done = subprocess.run(

@@ -114,8 +114,8 @@ class _Reader:
     def read(self, data: bytes) -> Sequence[Any]:
         """Return the field's values: numbers, bytes, or tuples of numbers."""
         if self._cast:
-            view: Any = memoryview(data)
-            values: list[Any] = view.cast(self._cast)[self._start :: self._step].tolist()
+            view: memoryview[Any] = memoryview(data).cast(self._cast)  # type: ignore[call-overload]
+            values: list[Any] = view[self._start :: self._step].tolist()
         else:
             values = []
             view = memoryview(data)
@@ -130,7 +130,7 @@ class _Reader:
 
     def _bits(self, units: list[Any]) -> list[int]:
         """Return a bit field's values out of its storage units, or out of the bytes that hold it."""
-        assert self._field.bits is not None  # noqa: S101
+        assert self._field.bits is not None
         shift, width = self._field.bits
         mask, top = (1 << width) - 1, 1 << (width - 1)
         if units and isinstance(units[0], bytes):
@@ -142,7 +142,9 @@ class _Reader:
 class Schema:
     """The columns of a stream, in the order of its C struct. ``size`` is the fixed part's, in bytes."""
 
-    __slots__ = ("_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "texts", "time")
+    __slots__ = (
+        "_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "texts", "time",
+    )  # fmt: skip
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
         self.name = name
@@ -269,13 +271,12 @@ class Batch:
         if count > _GROUP:
             values = self.raw(name)
             keys = list(dict.fromkeys(values))
-            places = {key: i for i, key in enumerate(keys)}
-            return keys, [places[v] for v in values]
-        index = bytearray(2 * count)
-        found = _native.lib.eu_group(
-            _native.ffi.from_buffer(self.data), size, offset, count, _keys(), _native.ffi.from_buffer("uint16_t[]", index)
-        )
-        keys = _native.ffi.unpack(_keys(), found)
+            order = {key: i for i, key in enumerate(keys)}
+            return keys, [order[v] for v in values]
+        ffi, index = _native.ffi, bytearray(2 * count)
+        places = ffi.from_buffer("uint16_t[]", index)
+        found = _native.lib.eu_group(ffi.from_buffer(self.data), size, offset, count, _keys(), places)
+        keys = ffi.unpack(_keys(), found)
         return keys, None if found == 1 else memoryview(index).cast("H")
 
     @property
@@ -394,7 +395,7 @@ class Batch:
 
     def _times(self, name: str) -> np.ndarray[Any, Any]:
         field = self.schema.fields.get(name) or self.schema.time
-        assert field is not None  # noqa: S101
+        assert field is not None
         return self._array()[field.name].view("i8") + self.clock
 
     def _taken_times(self, _name: str) -> np.ndarray[Any, Any]:

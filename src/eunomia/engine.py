@@ -79,11 +79,11 @@ class Engine:
     Use: :meth:`start`, :meth:`open` with a sink, then :meth:`run`, or :meth:`step` as often as wanted.
     """
 
-    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options = Options()) -> None:
+    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options | None = None) -> None:
         """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
         self.sources = sources
         self.filters = filters
-        self.options = options
+        self.options = options or Options()
         self.selection = filters.selection()
         self.streams: list[_Stream] = []
         self.counted = 0  # rows handed to the sink
@@ -246,7 +246,7 @@ class Engine:
             self._sink.write(rows)
 
     def _join(self, stream: _Stream, batch: Batch) -> None:
-        assert self._registry is not None  # noqa: S101
+        assert self._registry is not None
         cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
             self._registry.join(batch, cgroup)
@@ -293,7 +293,7 @@ class Engine:
 
         ``duration`` and ``interval``, at which tables are read, are seconds.
         """
-        assert self._waiter is not None  # noqa: S101
+        assert self._waiter is not None
         start = time.monotonic_ns()
         end = None if duration is None else start + int(duration * 1e9)
         every = int(interval * 1e9)
@@ -324,7 +324,7 @@ class Engine:
 
     def _rest(self, found: bool, deadlines: list[int]) -> None:
         """Sleep: briefly, for a batch to gather, while rows come; else until a probe wakes us."""
-        assert self._waiter is not None  # noqa: S101
+        assert self._waiter is not None
         if self._over():
             return
         readers = [s.reader for s in self.streams]

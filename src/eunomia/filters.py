@@ -143,7 +143,8 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
     tests: list[Mask] = []
     pid, uid, comm = pid_field(schema), _first(schema, ("uid",), 4), ""
     comm = next((n for n in _COMM_NAMES if n in schema.fields and schema.fields[n].meaning == "text"), "")
-    for wanted, field, option in ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm")):
+    needs = ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm"))
+    for wanted, field, option in needs:
         if wanted and not field:
             raise BadSetting(f"--{option} cannot be applied to {stream}: its records have no field {option!r}")
     if filters.pids:

@@ -128,7 +128,13 @@ def times(data: bytes, stride: int, offset: int, count: int, clock: int) -> list
 
 # Numbers with names
 
-_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"]  # include/uapi/linux/capability.h, in the order of their numbers
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
+    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT "
+    "SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE "
+    "AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ "
+    "PERFMON BPF CHECKPOINT_RESTORE"
+).split()  # include/uapi/linux/capability.h, in the order of their numbers
 
 _ACCESS = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
 _OPEN_FLAGS = [
@@ -290,9 +296,9 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
     if kind in VARIABLE:
         if kind == "path":
             return text.tidy(text.strings(raw))
-        if kind == "str":
-            return text.strings(raw)
-        return text.vectors(raw) if kind == "argv" else text.blobs(raw)
+        if kind == "argv":
+            return text.vectors(raw)
+        return text.blobs(raw) if kind == "blob" else text.strings(raw)
     if kind in _caches:
         known = _caches[kind]
         if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
@@ -314,8 +320,8 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
 
 def is_number(field: Field) -> bool:
     """Return whether a field is shown as the number that it is in C."""
-    named = field.meaning in {"enum", "kstack", "ustack"}
-    return MEANINGS[field.meaning][1] is None and len(field.code) == 1 and not named
+    plain = MEANINGS[field.meaning][1] is None and field.meaning not in {"enum", "kstack", "ustack"}
+    return plain and len(field.code) == 1
 
 
 def _array(field: Field, raw: Sequence[Any]) -> list[Any]:

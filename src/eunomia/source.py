@@ -45,12 +45,13 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
     Raises :class:`NoSuchTracker` or :class:`BadObject`.
     """
     if "/" in word or word.endswith(".o"):
+        shown = word if word.isprintable() else repr(word)
         if os.path.isdir(word):
-            raise BadObject(f"{word}: it is a directory, not a BPF object")
+            raise BadObject(f"{shown}: it is a directory, not a BPF object")
         try:
             spec = Spec.open(word, events)
         except OSError as error:
-            raise BadObject(f"{word}: {error.strerror or error}") from None
+            raise BadObject(f"{shown}: {error.strerror or error}") from None
         return Source(spec.name, spec)
     found = tracker.find(word)
     if found is None:

@@ -149,7 +149,7 @@ def test_a_thousand_short_lived_cgroups_leave_nothing_behind(live, monkeypatch):
 # Docker
 
 
-def test_a_container_that_lives_for_a_moment_has_id_name_and_image_before_it_runs(live, docker):  # noqa: F811
+def test_a_container_that_lives_for_a_moment_has_id_name_and_image_before_it_runs(live, docker):
     seen = {}
     live.registry.subscribe(lambda _, identity, path: seen.setdefault(path, identity))
     command = ["docker", "-H", f"unix://{docker.socket}", "run", "--rm", "--network", "none"]
@@ -162,7 +162,7 @@ def test_a_container_that_lives_for_a_moment_has_id_name_and_image_before_it_run
     assert (first.container.image, first.container.runtime) == (docker.image, "docker")
 
 
-def test_containers_that_ran_before_are_known_and_selected_and_a_rename_is_followed(readers, docker):  # noqa: F811
+def test_containers_that_ran_before_are_known_and_selected_and_a_rename_is_followed(readers, docker):
     container_id = docker.run(
         "run", "-d", "--name", "before", "--network", "none", docker.image, "sleep", "100"
     )
@@ -183,7 +183,7 @@ def test_containers_that_ran_before_are_known_and_selected_and_a_rename_is_follo
     live.until(lambda: not by_id.ids)
 
 
-def test_custom_parents_and_cgroups_made_inside_keep_the_container(live, docker):  # noqa: F811
+def test_custom_parents_and_cgroups_made_inside_keep_the_container(live, docker):
     parent = f"/eunomia-parent-{os.getpid()}"
     docker.run(
         "run",
@@ -209,7 +209,7 @@ def test_custom_parents_and_cgroups_made_inside_keep_the_container(live, docker)
             os.rmdir(mount_point() + parent)
 
 
-def test_a_daemon_that_is_not_looked_at_is_not_known(readers, docker, tmp_path):  # noqa: F811
+def test_a_daemon_that_is_not_looked_at_is_not_known(readers, docker, tmp_path):
     docker.run("run", "-d", "--name", "elsewhere", "--network", "none", docker.image, "sleep", "100")
     pid = int(docker.run("inspect", "-f", "{{.State.Pid}}", "elsewhere").stdout)
     try:

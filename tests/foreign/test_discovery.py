@@ -128,7 +128,7 @@ def test_reads_every_shape_of_a_member_from_dwarf(discover):
     assert members[""].type.members[1].type.boolean
     assert members["raw"].type.union
     grid = members["grid"].type
-    assert (grid.count, grid.element.count, strip(grid.element.element).size) == (2, 3, 2)
+    assert (grid.length, grid.element.length, strip(grid.element.element).size) == (2, 3, 2)
     assert members["where"].type.size == 8
     assert members["comm"].type.element.char
 

@@ -212,3 +212,47 @@ def test_a_refused_object_leaves_nothing_attached_of_what_came_before_it(start, 
 def test_too_few_descriptors_are_said(run):
     for limit in (12, 24, 40):
         run("opensnoop", wrap=("prlimit", f"--nofile={limit}")).refused(1, "too many open files")
+
+
+CALLS = """
+const volatile char wanted[4] = "";
+struct event { __u32 pid; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct event); }
+    events SEC(".maps");
+SEC("tp/syscalls/sys_enter_getppid") int f(void *ctx)
+{
+    struct event event = { .pid = bpf_get_current_pid_tgid() >> 32 };
+    if (wanted[0] == (char)0xff)
+        bpf_ringbuf_output(&events, &event, sizeof(event), 0);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_an_object_of_a_hostile_name_runs_under_a_harmless_one(start, compiled, worker, tmp_path, form):
+    path = os.fsencode(tmp_path) + b"/\xff\x1b[2J\nforged.bpf.o"
+    shutil.copy(compiled("calls", CALLS), path)
+    calls = worker("os.getppid()")
+    running = start(path, "-o", form, "--pid", str(calls.pid), "--columns", "tracker,pid", "--set", b"wanted=\xff")
+    running.attached(3)
+    calls.go()
+    ended = running.end()
+    assert ended.code == 0
+    assert "__[2J_forged" in ended.out.decode()
+    assert not any(c in ended.out.decode() + ended.err for c in "\x1b\udcff")
+    assert str(calls.pid) in ended.out.decode()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("wanted=abcd", "longer than 3 bytes"), ("want=1", "no setting 'want'"), ("other.wanted=1", "no setting")],
+)
+def test_settings_that_do_not_fit_are_refused(run, compiled, setting, words):
+    run(compiled("calls", CALLS), "--set", setting, "--duration", "300ms").refused(2, words)
+
+
+def test_a_missing_file_of_a_hostile_name_is_refused_harmlessly(run):
+    ended = run("./no\x1b[2J\nforged.o")
+    ended.refused(1, "No such file")
+    assert "\x1b" not in ended.err

@@ -109,7 +109,7 @@ def _daemon(root: Path, bridge: str) -> Iterator[Docker]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509
+            start_new_session=True, preexec_fn=_end_with_parent,
         )  # fmt: skip
     docker = Docker(root, process.pid)
     try:

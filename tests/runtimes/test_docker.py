@@ -30,7 +30,7 @@ def test_a_command_that_fails_says_why(docker: Docker):
 def test_nothing_is_left_even_of_a_failed_run():
     runtime.needs.root()
     runtime.needs.program("dockerd", "docker.io")
-    with pytest.raises(ZeroDivisionError), runtime.private_docker() as docker:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), runtime.private_docker() as docker:
         root, pid = docker.socket.parent, docker.pid
         container = docker.run("run", "-d", docker.image, "sleep", "1000").stdout.strip()
         assert _cgroups(container)

@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
     asked = ""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, **options: Any) -> None:
         """Take what argparse takes."""
         # A new option must not change what a script means.
         super().__init__(**options | {"formatter_class": Formatter, "allow_abbrev": False})
@@ -120,7 +120,7 @@ def _check_standard_files() -> None:
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w")
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -184,8 +185,8 @@ def _schema_facts(schema: Schema) -> dict[str, Any]:
 
 
 def _readme(source: Source) -> str:
-    path = source.found.folder / "README.md" if source.found else None
-    return str(path) if path is not None and path.exists() else ""
+    path = os.path.join(source.found.folder, "README.md") if source.found else ""
+    return path if os.path.exists(path) else ""
 
 
 # For people

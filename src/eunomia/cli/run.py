@@ -7,13 +7,14 @@ import argparse
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
+    from eunomia.filters import Filters
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
 
@@ -75,7 +76,6 @@ def add(subparsers: Any) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Run until told to stop; return 0."""
-    from eunomia.engine import Engine
     from eunomia.source import open_source
 
     _check_descriptors()
@@ -90,7 +90,7 @@ def go(args: argparse.Namespace) -> int:
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
     _check_streams(sources, options["streams"])
-    engine = _engine(Engine, sources, filters, args, options)
+    engine = _engine(sources, filters, args, options)
     with engine:
         # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -112,14 +112,14 @@ def go(args: argparse.Namespace) -> int:
 
 
 def _engine(
-    make: Callable[..., Engine], sources: list[Source], filters: Any, args: argparse.Namespace, options: Mapping[str, Any]
+    sources: list[Source], filters: Filters, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> Engine:
-    from eunomia.engine import Options
+    from eunomia.engine import Engine, Options
 
     settings = _by_source(sources, args.set)
     targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
     try:
-        return make(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
+        return Engine(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -136,7 +136,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
 
 
-def _filters(args: argparse.Namespace) -> Any:
+def _filters(args: argparse.Namespace) -> Filters:
     from eunomia.filters import Filters
 
     return Filters(
@@ -173,7 +173,7 @@ def _check_descriptors() -> None:
         except OSError:
             closed.append(os.open(os.devnull, os.O_RDWR))
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False)
     if 1 in closed:
         raise OSError("standard output is closed: redirect it, to /dev/null if nothing else")
 

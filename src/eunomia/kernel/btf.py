@@ -188,7 +188,7 @@ class Btf:
             name, _, vlen, *_ = self._head(id_)
             if name and vlen:
                 type_ = self.type(id_)
-                assert isinstance(type_, Struct)  # noqa: S101
+                assert isinstance(type_, Struct)
                 yield type_
 
     def variables(self) -> Iterator[tuple[str, str, int, int, int]]:

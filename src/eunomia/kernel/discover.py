@@ -362,7 +362,7 @@ def _label(type_: Type | None) -> str:
 def _say(type_: Type) -> str:
     if isinstance(type_, Struct):
         return f"{'union' if type_.union else 'struct'} {type_.name}".strip()
-    return f"{_say(type_.element)}[{type_.count}]" if isinstance(type_, Array) else _label(type_)
+    return f"{_say(type_.element)}[{type_.length}]" if isinstance(type_, Array) else _label(type_)
 
 
 def _unknown(name: str, size: int | None) -> str:

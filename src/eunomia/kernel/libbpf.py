@@ -32,7 +32,7 @@ def text(pointer: Any) -> str:
     if pointer == ffi.NULL:
         return ""
     raw = ffi.string(pointer)
-    assert isinstance(raw, bytes)  # noqa: S101
+    assert isinstance(raw, bytes)
     return raw.decode("utf-8", "backslashreplace")
 
 

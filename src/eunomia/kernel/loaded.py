@@ -282,5 +282,5 @@ def load_first(
             return name, Loaded(spec, programs=[*programs, *always], **options)
         except Unsupported as error_:
             first = first or error_
-    assert first is not None  # noqa: S101
+    assert first is not None
     raise first

@@ -140,7 +140,8 @@ class RingReader(Reader):
         if spec.by_size is None and not (self._raw and self._raw.meaning == "blob"):
             self._stride = self.schema.size
             strings = list(self.schema.strings)
-            paths = sum(1 << i for i, name in enumerate(self.schema.texts) if self.schema.fields[name].meaning == "path")
+            texts = [self.schema.fields[name].meaning for name in self.schema.texts]
+            paths = sum(1 << i for i, meaning in enumerate(texts) if meaning == "path")
             lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings), paths)
 
     def _is_empty(self) -> bool:

@@ -172,7 +172,7 @@ def _flatten(struct: Struct, base: int, prefix: str) -> Iterator[Field]:
             else:
                 yield from _flatten(bare, at, f"{prefix}{member.name}." if member.name else prefix)
         elif member.name and (sizeof(member.type) or isinstance(bare, Array)):
-            if isinstance(bare, Array) and bare.count == 0:
+            if isinstance(bare, Array) and bare.length == 0:
                 continue  # a flexible array: what follows the fixed part has no size to go by
             yield _bits(prefix, member, base, struct.size) if member.bits else _member(prefix, member, at)
 
@@ -242,7 +242,7 @@ def _array(field: Field, array: Array) -> Field:
     if isinstance(element, Int) and element.size == 1 and not element.boolean and not element.signed:
         return field._replace(meaning="bytes")
     if isinstance(element, Int | Float) and plain.meaning in {"", "float"} and plain.code[-1] != "s":
-        return field._replace(code=f"{array.count}{plain.code}", meaning="array")
+        return field._replace(code=f"{array.length}{plain.code}", meaning="array")
     return field._replace(meaning="array", parts=(plain,))
 
 
@@ -276,9 +276,11 @@ def spell(type_: Type) -> str:
         case Typedef():
             return type_.name
         case Array():
-            element, counts = type_.element, f"[{type_.count}]"
+            element: Type = type_.element
+            counts = f"[{type_.length}]"
             while isinstance(element, Array):
-                element, counts = element.element, f"{counts}[{element.count}]"
+                counts = f"{counts}[{element.length}]"
+                element = element.element
             return spell(element) + counts
         case Pointer(target=target):
             return f"{spell(target) if target is not None else 'void'} *"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Mapping
@@ -111,19 +112,13 @@ def _encode_array(array: Array, value: object) -> bytes:
     size = sizeof(array)
     element = strip(array.element)
     if isinstance(element, Int) and element.size == 1 and isinstance(value, str):
-        raw = value.encode()
+        raw = os.fsencode(value)
         if len(raw) >= size:
             raise ValueError(f"{value!r} is longer than {size - 1} bytes")
         return raw.ljust(size, b"\0")
-    parts = (
-        value.split(",")
-        if isinstance(value, str)
-        else list(value)
-        if isinstance(value, list | tuple)
-        else [value]
-    )
-    if len(parts) > array.count:
-        raise ValueError(f"{len(parts)} values for {array.count} places")
+    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
+    if len(parts) > array.length:
+        raise ValueError(f"{len(parts)} values for {array.length} places")
     return b"".join(_encode(array.element, part) for part in parts).ljust(size, b"\0")
 
 

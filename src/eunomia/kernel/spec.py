@@ -90,7 +90,9 @@ class Spec:
         """Read an object file; raises :class:`OSError` and what the constructor raises."""
         with open(path, "rb") as file:
             data = file.read()
-        return cls(data, os.path.basename(path).removesuffix(".o").removesuffix(".bpf"), events)
+        # rows and messages carry it: it can't be bytes that are no text, nor move a cursor
+        name = "".join([c if c.isprintable() else "_" for c in os.fsdecode(os.path.basename(path))])
+        return cls(data, name.removesuffix(".o").removesuffix(".bpf"), events)
 
     def close(self) -> None:
         """Free what libbpf holds; the rest stays readable."""

@@ -40,10 +40,10 @@ class Pointer(NamedTuple):
 
 
 class Array(NamedTuple):
-    """``count`` elements; 0 for a flexible array member."""
+    """``length`` elements; 0 for a flexible array member."""
 
     element: Type
-    count: int  # type: ignore[assignment]  # hides a method of tuples that nobody calls
+    length: int
 
 
 class Member(NamedTuple):
@@ -91,7 +91,7 @@ def sizeof(type_: Type) -> int:
         case Typedef():
             return sizeof(type_.target)
         case Array():
-            return type_.count * sizeof(type_.element)
+            return type_.length * sizeof(type_.element)
         case Opaque():
             return 0
         case _:

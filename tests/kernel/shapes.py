@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
-
 """One struct with every shape that C has, and how C itself reads each part of it."""
 
 STRUCT = r"""

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
-
 """What the kernel writes is what arrives: every record once, every count exact, nothing left behind."""
 
 from __future__ import annotations
@@ -493,10 +492,10 @@ def test_a_hook_is_there_or_named_as_missing(program, names):
     try:
         Loaded(compiled.spec(FOREIGN + HOOKS), programs=[program]).close()
     except Unsupported as error:
-        assert names in str(error)
-        assert error.missing
+        told = error.missing
     else:
-        assert program not in {"by_nothing", "by_no_raw"}
+        told = "" if program in {"by_nothing", "by_no_raw"} else names
+    assert names in told
 
 
 def test_hooks_are_tried_in_the_order_given():
@@ -624,7 +623,7 @@ def test_a_device_that_is_not_there_is_named(target, says):
 def _ours(name):
     bpftool = needs.program("bpftool", "bpftool")
     shown = [
-        subprocess.run([bpftool, what, "show"], capture_output=True, text=True).stdout
+        subprocess.run([bpftool, what, "show"], capture_output=True, text=True, check=False).stdout
         for what in ("prog", "map")
     ]
     return sum(text.count(name) for text in shown)
@@ -791,7 +790,7 @@ def test_the_ring_s_reader_touches_nothing_it_should_not():
         f'#include "{native}/native.c"\n' + (here / "ring_harness.c").read_text(),
         "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{native}", "-lbpf",
     )  # fmt: skip
-    done = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert Counter(done.stdout.split())["ok"] == 1, done.stdout
     assert ffi is not None

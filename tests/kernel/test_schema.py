@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
-
 """What C sees in a record is what both faces of a batch show: gcc is the oracle."""
 
 from __future__ import annotations

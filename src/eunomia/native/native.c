@@ -533,7 +533,8 @@ int eu_perf_drain(struct eu_perf *perf, char *data, size_t data_size, char *heap
 			break;
 		done += sizeof(size) + size;
 	}
-	memmove(perf->spill, perf->spill + done, perf->spill_size - done);
+	if (done)
+		memmove(perf->spill, perf->spill + done, perf->spill_size - done);
 	perf->spill_size -= done;
 	if (!perf->spill_size)
 		err = perf_buffer__consume(perf->buffer);

@@ -98,7 +98,7 @@ def test_a_refusal_by_the_verifier_tells_its_reason_in_a_line_and_all_of_it_when
 
 
 def test_who_may_not_load_programs_is_told_so(eunomia):
-    assert "not permitted: run as root (sudo)" in eunomia("run", "process", nobody=True).one_line(1)
+    assert "run as root (sudo)" in eunomia("run", "process", nobody=True).one_line(1)
 
 
 def test_a_setting_that_does_not_exist_is_named_with_those_that_do(eunomia, compiled):

@@ -29,7 +29,7 @@ def attach(spec: Spec, program: Program, handle: Any, target: str = "") -> list[
     word, _, rest = program.section.lstrip("?").partition("/")
     if word in {"tp", "tracepoint"}:
         category, _, name = rest.partition("/")
-        links = [lib.eu_attach_tracepoint(handle, category.encode(), name.encode())]
+        links = [lib.eu_attach_tracepoint(handle, category.encode(), n.encode()) for n in alternatives(name)]
     elif word == "perf_event":
         hertz = _number(program, target or str(_SAMPLES))
         links = [lib.eu_attach_clock(handle, cpu, hertz) for cpu in online_cpus()]
@@ -63,6 +63,18 @@ def attach(spec: Spec, program: Program, handle: Any, target: str = "") -> list[
             )
         raise attach_error(spec, program, number, log_take())
     return links
+
+
+def alternatives(name: str) -> list[str]:
+    """Return the tracepoints that a section names: ``sys_exit_{open,openat}`` stands for two.
+
+    libbpf leaves tracepoints' names alone until it attaches them itself, which it doesn't here.
+    """
+    before, brace, rest = name.partition("{")
+    if not brace:
+        return [name]
+    words, _, after = rest.partition("}")
+    return [f"{before}{word}{after}" for word in words.split(",")]
 
 
 def detach(links: list[Any]) -> None:

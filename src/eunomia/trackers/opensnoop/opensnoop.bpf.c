@@ -135,9 +135,17 @@ static __always_inline int on_exit(long ret)
 	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], PATH_MAX, call->path);
 	if (size < 1)
 		size = 1;
-	task_root(&root, task);
+	/*
+	 * Loaded as in the kernel itself, for `task` is known for what it is: at each open, calls of
+	 * bpf_probe_read_kernel() would tell. Each such load costs the verifier milliseconds, though: it
+	 * looks for names all through the kernel's BTF.
+	 */
+	root.mnt = task->fs->root.mnt;
+	root.dentry = task->fs->root.dentry;
 	if (ret >= 0) {
-		struct file *file = task_file(task, ret);
+		struct file *file = NULL;
+
+		bpf_probe_read_kernel(&file, sizeof(file), task->files->fdt->fd + ret);
 
 		if (file) {
 			file_path(&path, file);
@@ -159,24 +167,29 @@ static __always_inline int on_exit(long ret)
 	return 0;
 }
 
-#define CALL(call_, begin_, dirfd_, path_, flags_) \
+#define ENTER(call_, begin_, dirfd_, path_, flags_) \
 	SEC("tp/syscalls/sys_enter_" #call_) \
 	int enter_##call_(struct trace_event_raw_sys_enter *ctx) \
 	{ \
 		return begin_(dirfd_, (const char *)ctx->args[path_], flags_); \
-	} \
-	SEC("tp/syscalls/sys_exit_" #call_) \
-	int exit_##call_(struct trace_event_raw_sys_exit *ctx) \
-	{ \
-		return on_exit(ctx->ret); \
 	}
 
 #if defined(__TARGET_ARCH_x86)
-CALL(open, on_enter, AT_FDCWD, 0, ctx->args[1])
-CALL(creat, on_enter, AT_FDCWD, 0, CREAT_FLAGS)
+#define CALLS "open,creat,openat,openat2"
+ENTER(open, on_enter, AT_FDCWD, 0, ctx->args[1])
+ENTER(creat, on_enter, AT_FDCWD, 0, CREAT_FLAGS)
+#else
+#define CALLS "openat,openat2"
 #endif
-CALL(openat, on_enter, ctx->args[0], 1, ctx->args[2])
-CALL(openat2, on_enter2, ctx->args[0], 1, (const void *)ctx->args[2])
+ENTER(openat, on_enter, ctx->args[0], 1, ctx->args[2])
+ENTER(openat2, on_enter2, ctx->args[0], 1, (const void *)ctx->args[2])
+
+/* One program on all of them: the verifier has to follow its paths once. */
+SEC("tp/syscalls/sys_exit_{" CALLS "}")
+int exit_calls(struct trace_event_raw_sys_exit *ctx)
+{
+	return on_exit(ctx->ret);
+}
 
 /* For kernels that have no tracepoint for each system call (CONFIG_FTRACE_SYSCALLS). */
 

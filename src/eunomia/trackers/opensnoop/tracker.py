@@ -11,7 +11,7 @@ _CALLS = ("open", "creat", "openat", "openat2") if os.uname().machine == "x86_64
 TRACKER = Tracker(
     title="Which files are opened, by whom, which cannot be, and how long does it take?",
     variants=(
-        Variant("tp", tuple(f"{when}_{call}" for call in _CALLS for when in ("enter", "exit"))),
+        Variant("tp", (*(f"enter_{call}" for call in _CALLS), "exit_calls")),
         Variant("raw_tp", ("enter_raw", "exit_raw")),
     ),
     columns={"open": ("pid", "uid", "comm", "errno", "latency_ns", "flags", "resolved")},

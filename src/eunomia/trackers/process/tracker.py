@@ -9,7 +9,7 @@ TRACKER = Tracker(
         Variant("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
         Variant("raw_tp", ("exec_raw", "fork_raw", "exit_raw")),
     ),
-    always=("failed_execve", "failed_execveat"),
+    always=("failed_exec",),
     columns={
         "exec": ("pid", "ppid", "uid", "comm", "argv", "cwd", "errno"),
         "fork": ("pid", "ppid", "uid", "comm", "child_pid"),

@@ -26,6 +26,7 @@ MEASURES = {
     "json_rows": "JSON rows, drain to bytes",
     "throughput": "sustained events with none lost",
     "start": "start to first event, memory, wheel",
+    "tax": "what any program on the same hooks costs the calls of others",
     "cost": "cost to the workload",
 }
 

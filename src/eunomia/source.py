@@ -10,7 +10,7 @@ from typing import Any
 from eunomia import tracker
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.loaded import Loaded, load_first
-from eunomia.kernel.spec import Spec
+from eunomia.kernel.spec import Spec, name_of
 
 
 class NoSuchTracker(LookupError):
@@ -49,14 +49,27 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
         if os.path.isdir(word):
             raise BadObject(f"{shown}: it is a directory, not a BPF object")
         try:
-            spec = Spec.open(word, events)
+            spec = _open_stranger(word, events)
         except OSError as error:
             raise BadObject(f"{shown}: {error.strerror or error}") from None
+        except BadObject as error:
+            raise BadObject(f"{shown}: {str(error).removeprefix(f'{name_of(word)}: ')}") from None
         return Source(spec.name, spec)
     found = tracker.find(word)
     if found is None:
         raise NoSuchTracker(_no_such(word))
     return Source(word, Spec.open(found.object, events), found)
+
+
+def _open_stranger(path: str, events: Mapping[str, str] | None) -> Spec:
+    from eunomia.kernel import elf, trial
+
+    with open(path, "rb") as file:
+        data = file.read()
+    elf.check(data, name_of(path))
+    if not trial.survives_opening(data):
+        raise BadObject("it is broken: libbpf crashes over it")
+    return Spec(data, name_of(path), events)
 
 
 def _no_such(word: str) -> str:

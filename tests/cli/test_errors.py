@@ -53,7 +53,7 @@ class TestAnObjectThatIsNone:
 
     def test_is_no_elf_file(self, said, tmp_path):
         (tmp_path / "text.o").write_text("hello")
-        assert "text: not an ELF file" in said(tmp_path / "text.o")
+        assert "text.o: not an ELF file" in said(tmp_path / "text.o")
 
     def test_is_empty(self, said, tmp_path):
         (tmp_path / "empty.o").touch()

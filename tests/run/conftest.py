@@ -38,7 +38,14 @@ def kernel_ids(pid: int) -> set[tuple[str, int]]:
 
 
 def alive(ids: set[tuple[str, int]]) -> set[tuple[str, int]]:
-    """Those of the ids that the kernel still knows."""
+    """Those of the ids that the kernel still knows, two seconds on: it frees maps when it finds the time."""
+    until = time.monotonic() + 2
+    while (left := _known(ids)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return left
+
+
+def _known(ids: set[tuple[str, int]]) -> set[tuple[str, int]]:
     bpftool = needs.program("bpftool", "bpftool")
     known = set()
     for kind in {kind for kind, _ in ids}:

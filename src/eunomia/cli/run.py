@@ -99,17 +99,26 @@ def go(args: argparse.Namespace) -> int:
                 signal.signal(name, engine.stop)
         engine.start()
         _say_hints(sources)
+        _check_columns(engine, columns)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
         writer = _writer(args)
-        try:
-            sink = open_sink(args.format, writer, engine.infos(), columns)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+        sink = open_sink(args.format, writer, engine.infos(), columns)
         engine.open(sink, writer, limit)
         engine.run(duration, interval)
         _say_ledger(engine, args.format)
     return 0
+
+
+def _check_columns(engine: Engine, columns: Sequence[str] | None) -> None:
+    if columns is None:
+        return
+    from eunomia.sinks.columns import checked
+
+    try:
+        checked(columns, engine.infos())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _engine(

@@ -90,9 +90,7 @@ class Spec:
         """Read an object file; raises :class:`OSError` and what the constructor raises."""
         with open(path, "rb") as file:
             data = file.read()
-        # rows and messages carry it: it can't be bytes that are no text, nor move a cursor
-        name = "".join([c if c.isprintable() else "_" for c in os.fsdecode(os.path.basename(path))])
-        return cls(data, name.removesuffix(".o").removesuffix(".bpf"), events)
+        return cls(data, name_of(path), events)
 
     def close(self) -> None:
         """Free what libbpf holds; the rest stays readable."""
@@ -247,6 +245,13 @@ class Spec:
                     StreamSpec(section[1:], "globals", shape, map_, "the object's global variables")
                 )
         return streams
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """Return what an object in a file is called: ``probe`` in ``/tmp/probe.bpf.o``."""
+    # rows and messages carry it: it can't be bytes that are no text, nor move a cursor
+    name = "".join([c if c.isprintable() else "_" for c in os.fsdecode(os.path.basename(path))])
+    return name.removesuffix(".o").removesuffix(".bpf")
 
 
 def section_of(map_name: str) -> str:

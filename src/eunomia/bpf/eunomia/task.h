@@ -39,7 +39,7 @@
 
 #define parent_fields(event, task) \
 	do { \
-		(event)->ppid = BPF_CORE_READ(task, real_parent, tgid); \
+		(event)->ppid = (task)->real_parent->tgid; \
 	} while (0)
 
 /*
@@ -57,8 +57,8 @@ static __always_inline bool task_in_compat_call(const struct task_struct *task)
 
 static __always_inline __u32 task_pid_ns(const struct task_struct *task)
 {
-	const struct pid *pid = BPF_CORE_READ(task, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
+	const struct pid *pid = task->thread_pid;
+	__u32 level = pid->level;
 	struct pid_namespace *ns = NULL;
 
 	/* numbers[] has level + 1 entries: the innermost namespace is the last */
@@ -69,14 +69,14 @@ static __always_inline __u32 task_pid_ns(const struct task_struct *task)
 
 #define namespace_fields(event, task) \
 	do { \
-		const struct nsproxy *proxy_ = BPF_CORE_READ(task, nsproxy); \
+		const struct nsproxy *proxy_ = (task)->nsproxy; \
 		(event)->pid_ns = task_pid_ns(task); \
-		(event)->user_ns = BPF_CORE_READ(task, cred, user_ns, ns.inum); \
-		(event)->mnt_ns = BPF_CORE_READ(proxy_, mnt_ns, ns.inum); \
-		(event)->net_ns = BPF_CORE_READ(proxy_, net_ns, ns.inum); \
-		(event)->uts_ns = BPF_CORE_READ(proxy_, uts_ns, ns.inum); \
-		(event)->ipc_ns = BPF_CORE_READ(proxy_, ipc_ns, ns.inum); \
-		(event)->cgroup_ns = BPF_CORE_READ(proxy_, cgroup_ns, ns.inum); \
+		(event)->user_ns = (task)->cred->user_ns->ns.inum; \
+		(event)->mnt_ns = proxy_->mnt_ns->ns.inum; \
+		(event)->net_ns = proxy_->net_ns->ns.inum; \
+		(event)->uts_ns = proxy_->uts_ns->ns.inum; \
+		(event)->ipc_ns = proxy_->ipc_ns->ns.inum; \
+		(event)->cgroup_ns = proxy_->cgroup_ns->ns.inum; \
 	} while (0)
 
 #endif

@@ -203,35 +203,38 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 	return start;
 }
 
-/* The root directory of a task: paths inside a container start there. */
+/*
+ * The root directory of a task: paths inside a container start there. Here and below, `task` is a pointer
+ * that the verifier knows for one, as bpf_get_current_task_btf() gives it: what it leads to is then loaded
+ * as in the kernel itself, and costs no call.
+ */
 static __always_inline void task_root(struct path *ret, const struct task_struct *task)
 {
-	ret->mnt = BPF_CORE_READ(task, fs, root.mnt);
-	ret->dentry = BPF_CORE_READ(task, fs, root.dentry);
+	ret->mnt = task->fs->root.mnt;
+	ret->dentry = task->fs->root.dentry;
 }
 
 static __always_inline void task_cwd(struct path *ret, const struct task_struct *task)
 {
-	ret->mnt = BPF_CORE_READ(task, fs, pwd.mnt);
-	ret->dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+	ret->mnt = task->fs->pwd.mnt;
+	ret->dentry = task->fs->pwd.dentry;
 }
 
 static __always_inline void file_path(struct path *ret, const struct file *file)
 {
-	ret->mnt = BPF_CORE_READ(file, f_path.mnt);
-	ret->dentry = BPF_CORE_READ(file, f_path.dentry);
+	/* both members in one read: struct path has never had others */
+	bpf_probe_read_kernel(ret, sizeof(*ret), (const void *)file + bpf_core_field_offset(struct file, f_path));
 }
 
 /* The open file behind a descriptor of a task; NULL where there is none. */
 static __always_inline struct file *task_file(const struct task_struct *task, __u32 fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files, *file = NULL;
+	struct fdtable *table = task->files->fdt;
+	struct file *file = NULL;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
+	if (fd >= table->max_fds)
 		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd);
 	return file;
 }
 

@@ -82,11 +82,11 @@ static __always_inline int on_exec(struct task_struct *task)
 	task_root(&root, task);
 	task_cwd(&path, task);
 	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
-	file_path(&path, BPF_CORE_READ(task, mm, exe_file));
+	file_path(&path, task->mm->exe_file);
 	exe = path_prepend(text, cwd, &path, &root);
 
-	start = BPF_CORE_READ(task, mm, arg_start);
-	size = BPF_CORE_READ(task, mm, arg_end) - start;
+	start = task->mm->arg_start;
+	size = task->mm->arg_end - start;
 	if (size > ARGV_MAX) {
 		size = ARGV_MAX;
 		event.argv_cut = true;
@@ -198,7 +198,7 @@ static __always_inline int on_fork(struct task_struct *parent, struct task_struc
 	struct fork_event event = {};
 
 	event.child_pid = BPF_CORE_READ(child, tgid);
-	if (event.child_pid == BPF_CORE_READ(parent, tgid))
+	if (event.child_pid == parent->tgid)
 		return 0;	/* a thread */
 	if (!eunomia_wants(cgroup))
 		return 0;
@@ -218,13 +218,13 @@ static __always_inline int on_exit(struct task_struct *task)
 	__u8 yes = 1;
 	int status;
 
-	if (BPF_CORE_READ(task, signal, live.counter))
+	if (task->signal->live.counter)
 		return 0;	/* other threads live on */
 	if (!eunomia_wants(cgroup))
 		return 0;
-	leader = BPF_CORE_READ(task, group_leader);
+	leader = task->group_leader;
 	/* threads that end at the same time all find that none lives: the first of them tells */
-	key.start = BPF_CORE_READ(leader, start_time);
+	key.start = leader->start_time;
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	if (bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST) == -EEXIST)
 		return 0;
@@ -232,10 +232,10 @@ static __always_inline int on_exit(struct task_struct *task)
 	parent_fields(&event, task);
 	namespace_fields(&event, task);
 	/* as wait(2) has it */
-	if (BPF_CORE_READ(task, signal, flags) & GROUP_EXIT)
-		status = BPF_CORE_READ(task, signal, group_exit_code);
+	if (task->signal->flags & GROUP_EXIT)
+		status = task->signal->group_exit_code;
 	else
-		status = BPF_CORE_READ(leader, exit_code);
+		status = leader->exit_code;
 	event.exit_code = status >> 8 & 0xff;
 	event.signal = status & 0x7f;
 	event.duration_ns = event.time - key.start;
@@ -261,22 +261,24 @@ int BPF_PROG(exit_btf, struct task_struct *task)
 	return on_exit(task);
 }
 
+/* Raw arguments are numbers to the verifier; the task is the current one in all three. */
+
 SEC("raw_tp/sched_process_exec")
 int BPF_PROG(exec_raw, struct task_struct *task)
 {
-	return on_exec(task);
+	return on_exec(bpf_get_current_task_btf());
 }
 
 SEC("raw_tp/sched_process_fork")
 int BPF_PROG(fork_raw, struct task_struct *parent, struct task_struct *child)
 {
-	return on_fork(parent, child);
+	return on_fork(bpf_get_current_task_btf(), child);
 }
 
 SEC("raw_tp/sched_process_exit")
 int BPF_PROG(exit_raw, struct task_struct *task)
 {
-	return on_exit(task);
+	return on_exit(bpf_get_current_task_btf());
 }
 
 SEC("tp/syscalls/sys_exit_execve")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
+from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
@@ -142,6 +143,7 @@ class Engine:
                         )
                 self.streams.append(stream)
             source.spec.close()
+        lib.eu_forget_kernel_btf()
         # a cause is drained after its effect, so that no tick shows an exec and not its fork
         self._waiter = Waiter(self._objects)
         self._follow_containers()

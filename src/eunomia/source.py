@@ -58,7 +58,7 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
     found = tracker.find(word)
     if found is None:
         raise NoSuchTracker(_no_such(word))
-    return Source(word, Spec.open(found.object, events), found)
+    return Source(word, Spec.open(found.object, events, quick=found.quick), found)
 
 
 def _open_stranger(path: str, events: Mapping[str, str] | None) -> Spec:

@@ -44,6 +44,7 @@ class Found(NamedTuple):
     name: str
     tracker: Tracker
     folder: str
+    quick: bool = False  # whether it may be loaded by a part of the kernel's BTF, as the built-in ones may
 
     @property
     def object(self) -> str:
@@ -63,7 +64,7 @@ def find(name: str) -> Found | None:
 
     if name.isidentifier() and os.path.exists(os.path.join(_FOLDER, name, "tracker.py")):
         module = importlib.import_module(f"eunomia.trackers.{name}.tracker")
-        return Found(name, module.TRACKER, os.path.join(_FOLDER, name))
+        return Found(name, module.TRACKER, os.path.join(_FOLDER, name), quick=True)
     return next((found for found in _entry_points() if found.name == name), None)
 
 

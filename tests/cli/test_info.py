@@ -45,7 +45,7 @@ def test_programs_are_shown_with_hooks_and_variants(told):
     assert programs["exec_btf"] == {
         "name": "exec_btf", "section": "tp_btf/sched_process_exec", "variants": ["tp_btf"],
     }  # fmt: skip
-    assert programs["failed_exec"]["variants"] == ["tp_btf", "raw_tp"]
+    assert programs["failed_exec"]["variants"] == ["raw_tp", "tp_btf"]
 
 
 def test_settings_maps_and_the_origin_of_the_type_are_shown(told, eunomia, compiled):

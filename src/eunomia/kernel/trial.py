@@ -17,7 +17,7 @@ def survives_opening(data: bytes) -> bool:
     if child == 0:
         try:
             log_start()
-            opened = lib.eu_open(ffi.from_buffer(data), len(data), b"trial")
+            opened = lib.eu_open(ffi.from_buffer(data), len(data), b"trial", ffi.NULL)
             if opened != ffi.NULL:
                 lib.bpf_object__close(opened)
         finally:

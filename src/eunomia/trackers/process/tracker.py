@@ -6,8 +6,9 @@ from eunomia.tracker import Tracker, Variant
 TRACKER = Tracker(
     title="Which programs start, who starts them, and how do they end?",
     variants=(
-        Variant("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
+        # as quick as tp_btf while it runs, and loaded without the kernel's whole BTF
         Variant("raw_tp", ("exec_raw", "fork_raw", "exit_raw")),
+        Variant("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
     ),
     always=("failed_exec",),
     columns={

@@ -35,7 +35,8 @@ def draw(command: str, recorded: str) -> str:
     rows = (f'<text x="{EDGE}" y="{EDGE + LINE * i + 13}">{spans(line)}</text>' for i, line in enumerate(lines))
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width} {height}" width="{width}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" '
+            f'viewBox="0 0 {width} {height}" width="{width}">',
             "<!-- made by tools/terminal_svg.py from a real run -->",
             "<style>text{font:13px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#d7dce2;"
             "white-space:pre}.b{font-weight:700;fill:#fff}.d{fill:#7d8896}.r{fill:#ff7b72}.c{fill:#56d4dd}</style>",

@@ -14,10 +14,9 @@ from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
 if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec
 
-# What one drain may take: enough rows to make what it costs in Python small beside them, and few enough
-# bytes to stay in the processor's caches, and below what malloc(3) maps from the kernel anew each time.
-_ROWS = 2048
-_DATA, _HEAP = 120 << 10, 1 << 20  # bytes
+# What one drain may take: so much that what it costs in Python is little beside the rows.
+_ROWS = 8192
+_DATA, _HEAP = 512 << 10, 1 << 20  # bytes
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _UNKNOWN = struct.Struct(_ORDER + "III")
 
@@ -30,6 +29,7 @@ def _shared_buffers(record: int) -> tuple[Any, Any]:
     The first has room for one ``record`` of so many bytes at least.
     """
     if not _buffers or len(_buffers[0]) < record:
+        lib.eu_keep_memory()
         _buffers[:] = buffer_of("char[]", max(_DATA, record)), buffer_of("char[]", _HEAP)
     return _buffers[0], _buffers[1]
 

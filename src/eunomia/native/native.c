@@ -7,6 +7,7 @@
 #include <linux/membarrier.h>
 #include <linux/mount.h>
 #include <linux/perf_event.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -409,6 +410,16 @@ struct eu_ring {
 	size_t string_count;
 	uint32_t paths;		/* which of them are paths, a bit each */
 };
+
+/*
+ * Lets malloc(3) keep what batches were in: it would ask the kernel for such sizes anew each time, and a
+ * fresh page costs more than what is written into it.
+ */
+void eu_keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 4 << 20);
+	mallopt(M_TRIM_THRESHOLD, 4 << 20);
+}
 
 struct eu_ring *eu_ring_open(int fd, size_t size)
 {

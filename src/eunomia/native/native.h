@@ -39,6 +39,7 @@ struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *cate
 struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz);
 int eu_tracepoint_exists(const char *category, const char *name);
 
+void eu_keep_memory(void);
 struct eu_ring *eu_ring_open(int fd, size_t size);
 void eu_ring_close(struct eu_ring *ring);
 void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths);

@@ -11,12 +11,15 @@ and counts; "columns" runs the engine and looks at every number as a numpy array
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `eunomia` does: they spin for a while, idle
 
 EVERY = 0.005  # seconds, as in ring.c; the engine has a pause of its own, of 1 to 10 ms
 # A container that the flood is said to run in, so that rows carry a whole identity.

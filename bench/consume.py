@@ -33,7 +33,7 @@ def _cpu_ns() -> int:
 
 
 class _Columns:
-    """A sink that looks at each number as a numpy array, times on the wall clock.
+    """A sink that looks at each number as a numpy array.
 
     Text is decoded when somebody reads it, and so it is in C. ``touched``: what ring.c's callback reads of
     each event is read here too.
@@ -46,7 +46,8 @@ class _Columns:
 
         from eunomia.batch import Batch
 
-        self._names = [name for name in schema.fields if name != "comm"]
+        # not "comm", and not the clock's offset added to "time": C does neither
+        self._names = [name for name in schema.fields if name not in {"comm", "time"}]
         self._touched = TOUCHED if touched else ()
         self._read = np.bitwise_xor.reduce
         self.write([Batch(schema, bytes(schema.size))])  # what happens once is not an event's cost

@@ -111,7 +111,7 @@ class _Reader:
         if self._elements == 1 and numbers and code[-1] != "s":
             self._elements = -1  # an array of one number is still an array
 
-    def read(self, data: bytes) -> Sequence[Any]:
+    def read(self, data: bytes | bytearray) -> Sequence[Any]:
         """Return the field's values: numbers, bytes, or tuples of numbers."""
         if self._cast:
             view: memoryview[Any] = memoryview(data).cast(self._cast)  # type: ignore[call-overload]
@@ -172,7 +172,7 @@ class Schema:
         own = [name for name in self.fields if self.time is None or name != self.time.name]
         return [*VIRTUAL, *own, *JOINED]
 
-    def read(self, name: str, data: bytes) -> Sequence[Any]:
+    def read(self, name: str, data: bytes | bytearray) -> Sequence[Any]:
         """Return one field's values out of records, as the kernel wrote them."""
         reader = self._readers.get(name)
         if reader is None:
@@ -226,7 +226,7 @@ class Batch:
     def __init__(
         self,
         schema: Schema,
-        data: bytes,
+        data: bytes | bytearray,
         heap: bytes = b"",
         *,
         tracker: str = "",
@@ -463,7 +463,7 @@ class Batch:
         picked.owner = None if self.owner is None else self.owner[start:end]
         return picked
 
-    def _like(self, data: bytes, heap: bytes) -> Batch:
+    def _like(self, data: bytes | bytearray, heap: bytes) -> Batch:
         like = Batch(
             self.schema, data, heap, tracker=self.tracker, stream=self.stream, clock=self.clock, taken=self.taken
         )
@@ -499,7 +499,7 @@ class Batch:
         times = [f.offset for f in self.schema.fields.values() if f.meaning == "time"]
         drift = self.clock - clock
         if not (strings and base) and not (times and drift):
-            return self.data
+            return bytes(self.data)
         moved = bytearray(self.data)
         for at in range(0, len(moved), self.schema.size):
             for offset in strings:

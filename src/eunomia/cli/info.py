@@ -296,13 +296,13 @@ def _print_sample(page: Page, source: Source) -> None:
 
 
 def _recorded(readme: str) -> str:
-    """Return the first block of code below a README's heading that speaks of a sample."""
+    """Return the first block of code below a README's heading that speaks of a sample, or of output."""
     if not readme:
         return ""
     import re
 
     with open(readme, encoding="utf-8", errors="backslashreplace") as file:
         text = file.read()
-    heading, prose, block = r"^#+[^\n]*\bsample\b[^\n]*\n", r"(?:(?!#|```)[^\n]*\n)*", r"```\w*\n(.*?)^```"
+    heading, prose, block = r"^#+[^\n]*\b(?:sample|output)\b[^\n]*\n", r"(?:(?!#|```)[^\n]*\n)*", r"```\w*\n(.*?)^```"
     found = re.search(heading + prose + block, text, re.IGNORECASE | re.MULTILINE | re.DOTALL)
     return found[1] if found else ""

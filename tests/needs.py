@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -13,6 +14,18 @@ def root() -> None:
     """Skip unless root: probes are loaded and containers are started by nobody else."""
     if os.geteuid() != 0:
         pytest.skip("needs root: run `sudo make test`")
+
+
+def checkout_for_all(command: str, **who: object) -> None:
+    """Skip where another user cannot start what was built: the checkout lies below root's home, say."""
+    root()
+    try:
+        done = subprocess.run([command, "--version"], cwd="/", capture_output=True, check=False, **who)
+        failed = done.returncode != 0
+    except PermissionError:
+        failed = True
+    if failed:
+        pytest.skip("needs a checkout that other users can read")
 
 
 def program(name: str, package: str) -> str:

@@ -175,7 +175,8 @@ class Engine:
     def open(self, sink: Sink, writer: Writer, limit: int | None = None) -> None:
         """Set where rows go, and after how many of them to stop."""
         self._sink, self._writer, self._limit = sink, writer, limit
-        sink.flush()  # a table's heading says that it listens
+        if self.streams:
+            sink.flush()  # a table's heading says that it listens
 
     # One step
 

@@ -80,11 +80,7 @@ def eunomia():
     def run(*words, nobody=False, cwd="/", environment=None, **options):
         who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if nobody else {}
         if nobody:
-            needs.root()  # to become nobody
-            if subprocess.run(
-                [EUNOMIA, "--version"], cwd="/", capture_output=True, check=False, **who
-            ).returncode:
-                pytest.skip("needs a checkout that other users can read")
+            needs.checkout_for_all(EUNOMIA, **who)
         environment = {k: v for k, v in os.environ.items() if k != "EUNOMIA_DEBUG"} | (environment or {})
         return Done(
             subprocess.run(

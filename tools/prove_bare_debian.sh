@@ -46,7 +46,10 @@ mount --rbind /dev dev
 inside() {
     local begin=$SECONDS status=0
     say "$*"
-    chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    # not chroot: `docker exec` would end up in this machine's root, which is still that of the mounts
+    unshare --mount --propagation private sh -c \
+        'cd "$1" && shift && mkdir -p old && pivot_root . old && umount -l /old && exec "$@"' sh "$root" \
+        /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
         SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
         sh -c 'cd /root/eunomia && "$@"' sh "$@" </dev/null || status=$?
     say "$1 ${2:-} ended with $status after $((SECONDS - begin)) s"

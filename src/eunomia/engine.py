@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 _CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
-# While much comes it sleeps less: what was written long ago has left the processor's caches.
-_PAUSE_MIN, _PAUSE_BUSY, _PAUSE_MAX = 1, 4, 10
+_PAUSE_MIN, _PAUSE_MAX = 1, 10
 _FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
 _DRAINS = 32  # of one stream in one step
 _IDLE = 1000  # the longest sleep: probes end it
@@ -345,8 +344,8 @@ class Engine:
             left = min(left, _UNWRITTEN)
         if found:
             self._waiter.sleep(int(max(0, min(left, self._pause))))
-            if self._fill < _FULL:
-                self._pause = min(_PAUSE_BUSY if self._fill > _FULL / 8 else _PAUSE_MAX, self._pause + 1)
+            if self._fill < _FULL / 2:
+                self._pause = min(_PAUSE_MAX, self._pause + 1)
             return
         self._pause = _PAUSE_MIN
         if any(isinstance(r, RingReader | PerfReader) and s.live.armed is None

@@ -8,7 +8,7 @@ from typing import Any
 
 from eunomia._native import ffi, lib
 
-__all__ = ["error", "ffi", "lib", "log_start", "log_take", "owned", "text"]
+__all__ = ["error", "ffi", "lib", "log_start", "log_take", "text"]
 
 # Buffers that C fills: not cleared first, so that untouched pages cost no memory.
 buffer_of = ffi.new_allocator(should_clear_after_alloc=False)
@@ -40,8 +40,3 @@ def error(number: int | None = None) -> OSError:
     """Return the last C error, or that of a negative return value, as an exception to raise."""
     number = abs(number) if number else ffi.errno
     return OSError(number, os.strerror(number))
-
-
-def owned(data: bytes) -> Any:
-    """Return C memory that lives as long as Python refers to it."""
-    return ffi.from_buffer(data)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.containers import docker as docker_module
-from eunomia.containers.docker import CONFIG_LIMIT, DataRoot, Docker, option
 from eunomia.containers.runtime import TEXT_LIMIT
+from eunomia.containers.runtimes import docker as docker_module
+from eunomia.containers.runtimes.docker import CONFIG_LIMIT, DataRoot, Docker, option
 from eunomia.containers.tree import mount_point
 from eunomia.identity import Container
 from tests import needs
@@ -22,6 +22,12 @@ PATH = f"/docker/{WEB}"
 NAMELESS = Container(WEB, runtime="docker")
 
 
+def lookup(docker: Docker, container_id: str, path: str) -> Container | None:
+    """Return the container that was found."""
+    found = docker.lookup(container_id, path)
+    return found and found.container
+
+
 @pytest.fixture
 def docker(tmp_path):
     return Docker([DataRoot("/", str(tmp_path))])
@@ -29,11 +35,11 @@ def docker(tmp_path):
 
 def test_name_and_image_are_what_the_user_called_them(tmp_path, docker):
     write_config(tmp_path, WEB)
-    assert docker.lookup(WEB, PATH) == Container(WEB, "web", "shop/web:1.2", "docker")
+    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "shop/web:1.2", "docker")
 
 
 def test_a_container_that_is_not_there_is_not_known(docker):
-    assert docker.lookup(WEB, PATH) is None
+    assert lookup(docker, WEB, PATH) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +68,7 @@ def test_a_container_that_is_not_there_is_not_known(docker):
 )
 def test_a_config_that_tells_no_name_leaves_the_container_known_but_nameless(tmp_path, docker, content):
     write_config(tmp_path, WEB, content)
-    found = docker.lookup(WEB, PATH)
+    found = lookup(docker, WEB, PATH)
     assert found is not None
     assert (found.id, found.name, found.runtime) == (WEB, "", "docker")
 
@@ -70,25 +76,25 @@ def test_a_config_that_tells_no_name_leaves_the_container_known_but_nameless(tmp
 @pytest.mark.parametrize("config", [None, 1, [], "x", {"Image": 7}, {"Image": None}, {"Image": {}}, {}])
 def test_an_image_of_any_other_type_is_left_empty(tmp_path, docker, config):
     write_config(tmp_path, WEB, Config=config)
-    assert docker.lookup(WEB, PATH) == Container(WEB, "web", "", "docker")
+    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "", "docker")
 
 
 def test_texts_are_bounded(tmp_path, docker):
     write_config(tmp_path, WEB, Name="/" + "x" * 100_000, Config={"Image": "y" * 100_000})
-    found = docker.lookup(WEB, PATH)
+    found = lookup(docker, WEB, PATH)
     assert (len(found.name), len(found.image)) == (TEXT_LIMIT - 1, TEXT_LIMIT)
 
 
 def test_half_a_surrogate_pair_never_reaches_a_row(tmp_path, docker):
     write_config(tmp_path, WEB, b'{"ID":"%s","Name":"/web","Config":{"Image":"\\ud800"}}' % WEB.encode())
-    found = docker.lookup(WEB, PATH)
+    found = lookup(docker, WEB, PATH)
     f"{found.name}{found.image}".encode()
     assert found.id == WEB
 
 
 def test_bytes_that_are_not_utf8_do_not_hide_the_container(tmp_path, docker):
     write_config(tmp_path, WEB, b'{"ID":"%s","Name":"/w\xffb","Config":{"Image":"i\xfe"}}' % WEB.encode())
-    found = docker.lookup(WEB, PATH)
+    found = lookup(docker, WEB, PATH)
     assert found.name.startswith("w")
     assert found.name.endswith("b")
 
@@ -97,24 +103,24 @@ def test_a_file_too_large_to_be_real_is_not_read(tmp_path, docker):
     file = write_config(tmp_path, WEB)
     with open(file, "ab") as out:
         out.write(b" " * CONFIG_LIMIT)
-    assert docker.lookup(WEB, PATH) == NAMELESS
+    assert lookup(docker, WEB, PATH) == NAMELESS
 
 
 def test_a_pipe_in_the_place_of_the_file_does_not_block(tmp_path, docker):
     file = write_config(tmp_path, WEB)
     file.unlink()
     os.mkfifo(file)
-    assert docker.lookup(WEB, PATH) == NAMELESS
+    assert lookup(docker, WEB, PATH) == NAMELESS
 
 
 def test_a_directory_or_a_looping_link_in_the_place_of_the_file_is_harmless(tmp_path, docker):
     file = write_config(tmp_path, WEB)
     file.unlink()
     file.symlink_to(file)
-    assert docker.lookup(WEB, PATH) == NAMELESS
+    assert lookup(docker, WEB, PATH) == NAMELESS
     file.unlink()
     file.mkdir()
-    assert docker.lookup(WEB, PATH) == NAMELESS
+    assert lookup(docker, WEB, PATH) == NAMELESS
 
 
 def test_links_of_another_root_stay_inside_that_root(tmp_path):
@@ -125,29 +131,29 @@ def test_links_of_another_root_stay_inside_that_root(tmp_path):
     (inside / "data/containers" / WEB / "config.v2.json").symlink_to(secret)
     (inside / "up").symlink_to("../../../../../../../../" + str(outside))
     (inside / "moved").symlink_to("/data")
-    assert Docker([DataRoot(str(inside), "/data")]).lookup(WEB, PATH) is None
-    assert Docker([DataRoot(str(inside), "/up")]).lookup(WEB, PATH) is None
-    assert Docker([DataRoot(str(inside), "/moved")]).lookup(DB, f"/docker/{DB}").name == "mine"
+    assert lookup(Docker([DataRoot(str(inside), "/data")]), WEB, PATH) is None
+    assert lookup(Docker([DataRoot(str(inside), "/up")]), WEB, PATH) is None
+    assert lookup(Docker([DataRoot(str(inside), "/moved")]), DB, f"/docker/{DB}").name == "mine"
 
 
 def test_a_daemon_in_a_container_speaks_only_for_what_is_nested_in_it(tmp_path):
     write_config(tmp_path, WEB)
     nested = Docker([DataRoot("/", str(tmp_path), below=f"/docker/{DB}")])
-    assert nested.lookup(WEB, PATH) is None
-    assert nested.lookup(WEB, f"/docker/{DB}x/docker/{WEB}") is None
-    assert nested.lookup(WEB, f"/docker/{DB}/docker/{WEB}").name == "web"
+    assert lookup(nested, WEB, PATH) is None
+    assert lookup(nested, WEB, f"/docker/{DB}x/docker/{WEB}") is None
+    assert lookup(nested, WEB, f"/docker/{DB}/docker/{WEB}").name == "web"
 
 
 def test_the_first_data_root_that_names_it_wins(tmp_path):
     write_config(tmp_path / "broken", WEB, b"{")
     write_config(tmp_path / "whole", WEB, Name="/whole")
     roots = [DataRoot("/", str(tmp_path / d)) for d in ("absent", "broken", "whole")]
-    assert Docker(roots).lookup(WEB, PATH).name == "whole"
+    assert lookup(Docker(roots), WEB, PATH).name == "whole"
 
 
 def test_a_rewritten_config_is_noticed(tmp_path, docker):
     write_config(tmp_path, WEB)
-    found = docker.lookup(WEB, PATH)
+    found = lookup(docker, WEB, PATH)
     assert not docker.changed(found, PATH)
     time.sleep(0.02)
     write_config(tmp_path, WEB, Name="/renamed")
@@ -211,23 +217,23 @@ def test_a_daemon_that_starts_later_is_found_when_its_container_is_asked_for(tmp
     write_config(tmp_path, WEB)
     docker = Docker(clock=lambda: next(times))
     times = iter(range(0, 10**13, docker_module.SEARCH_PAUSE))
-    assert docker.lookup(WEB, PATH) is None
+    assert lookup(docker, WEB, PATH) is None
     pretend("--data-root", str(tmp_path))
-    assert docker.lookup(WEB, PATH).name == "web"
+    assert lookup(docker, WEB, PATH).name == "web"
 
 
 def test_looking_for_daemons_is_rate_limited(tmp_path, pretend):
     write_config(tmp_path, WEB)
     docker = Docker(clock=lambda: 5)
-    assert docker.lookup(WEB, PATH) is None
+    assert lookup(docker, WEB, PATH) is None
     pretend("--data-root", str(tmp_path))
-    assert docker.lookup(WEB, PATH) is None
+    assert lookup(docker, WEB, PATH) is None
 
 
 def test_an_ordinary_user_cannot_pass_for_the_daemon(tmp_path, pretend):
     write_config(tmp_path, WEB)
     pretend("--data-root", str(tmp_path), user=65534)
-    assert Docker().lookup(WEB, PATH) is None
+    assert lookup(Docker(), WEB, PATH) is None
 
 
 @contextmanager
@@ -253,8 +259,8 @@ def test_a_daemon_in_a_container_is_believed_about_others_only_if_it_is_privileg
     write_config(tmp_path, WEB)
     with _moved_to(f"/docker/{DB}", pretend("--data-root", str(tmp_path), user=user)):
         docker = Docker()
-        assert getattr(docker.lookup(WEB, PATH), "name", None) == elsewhere
-        assert docker.lookup(WEB, f"/docker/{DB}/docker/{WEB}").name == "web"
+        assert getattr(lookup(docker, WEB, PATH), "name", None) == elsewhere
+        assert lookup(docker, WEB, f"/docker/{DB}/docker/{WEB}").name == "web"
 
 
 _CHROOTED = """
@@ -275,10 +281,10 @@ def test_a_daemon_in_another_root_is_read_through_its_root(tmp_path):
     try:
         process.stdout.readline()
         docker = Docker()
-        assert docker.lookup(WEB, PATH).name == "web"
+        assert lookup(docker, WEB, PATH).name == "web"
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
     # A pid used again must not lend its root to the daemon that is gone.
-    assert docker.lookup(WEB, PATH) is None
+    assert lookup(docker, WEB, PATH) is None

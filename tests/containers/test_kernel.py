@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import eunomia.containers
-from eunomia.containers.docker import DataRoot, Docker
 from eunomia.containers.registry import Registry
+from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.containers.selection import CONTAINERS, Selection
 from eunomia.containers.tree import mount_point, path_of
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN

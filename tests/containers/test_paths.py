@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 import pytest
 
-from eunomia.containers.docker import Docker
 from eunomia.containers.paths import candidates
+from eunomia.containers.runtimes.docker import Docker
 from tests.containers.stage import DB, INNER, WEB
 
 

@@ -3,8 +3,8 @@
 
 import pytest
 
-from eunomia.containers.docker import DataRoot, Docker
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
+from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container
 from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
 
@@ -64,11 +64,11 @@ def test_a_container_that_docker_does_not_know_is_pending_and_then_unknown_but_n
     registry, clock
 ):
     registry.feed([batch("made", (7, f"/docker/{WEB}"))])
-    assert registry[7] == (PENDING, Container(WEB, runtime="docker"), None)
+    assert registry[7] == (PENDING, Container(WEB, runtime="docker"), None, ())
     tick_until(registry, clock, DEADLINE / NS - 0.5)
     assert registry[7].state == PENDING
     tick_until(registry, clock, 1)
-    assert registry[7] == (UNKNOWN, Container(WEB, runtime="docker"), None)
+    assert registry[7] == (UNKNOWN, Container(WEB, runtime="docker"), None, ())
     assert registry.next_deadline() is None
 
 
@@ -99,7 +99,7 @@ def test_metadata_written_late_is_picked_up_soon(tmp_path, registry, clock, path
 def test_metadata_being_rewritten_is_read_when_it_is_whole(tmp_path, registry, clock):
     write_config(tmp_path, WEB, b'{"ID": "a1a1')
     registry.feed([batch("made", (7, f"/foo/{WEB}"))])
-    assert registry[7] == (PENDING, Container(WEB, runtime="docker"), None)
+    assert registry[7] == (PENDING, Container(WEB, runtime="docker"), None, ())
     write_config(tmp_path, WEB)
     tick_until(registry, clock, 0.03)
     assert registry[7].state == RESOLVED
@@ -110,7 +110,7 @@ def test_the_innermost_container_has_the_row_and_its_parents_are_known(tmp_path,
     write_config(tmp_path, INNER, Name="/inner", ID=INNER)
     registry.feed([batch("made", (7, f"/docker/{WEB}/docker/{INNER}/init.scope"))])
     assert registry[7].container.name == "inner"
-    assert [i.container.name for i in registry.parents(7)] == ["outer"]
+    assert registry[7].parents == (WEB,)
 
 
 def test_an_id_like_name_in_a_container_stays_that_containers(tmp_path, registry):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 import pytest
 
-from eunomia.containers.docker import DataRoot, Docker
 from eunomia.containers.registry import Registry
+from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
 from eunomia.identity import ON_HOST, RESOLVED, Container, Identity
 from tests.containers.stage import DB, WEB, Clock, batch, write_config

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 
 from eunomia.batch import Batch
+from eunomia.containers import runtimes as known_runtimes
 from eunomia.containers import tree
-from eunomia.containers.docker import Docker
 from eunomia.containers.paths import Candidate, candidates
-from eunomia.containers.runtime import Runtime
+from eunomia.containers.runtime import Found, Runtime
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity
 
 # All in nanoseconds.
@@ -37,15 +37,21 @@ Subscriber = Callable[[int, Identity | None, str], None]
 class _Case:
     """What may be a container: a cgroup of its own, what the runtimes say, and the cgroups it holds."""
 
-    __slots__ = ("candidate", "cgroups", "identity", "since", "waits")
+    __slots__ = ("around", "candidate", "cgroups", "identity", "since", "waits")
 
-    def __init__(self, candidate: Candidate, since: int) -> None:
+    def __init__(self, candidate: Candidate, around: tuple[_Case, ...], since: int) -> None:
         self.candidate = candidate
+        self.around = around  # outermost first
         self.since = since
         self.waits = False
         self.cgroups: set[int] = set()
         # None: the name's shape alone does not make it a container.
         self.identity: Identity | None = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the containers around it, outermost first."""
+        return tuple(c.candidate.id for c in self.around if c.identity is not None)
 
 
 class _Cgroup:
@@ -72,7 +78,7 @@ class Registry(dict[int, Identity]):
     ) -> None:
         """Start empty; ``mount`` is where v2 is mounted, ``clock`` gives monotonic nanoseconds."""
         super().__init__()
-        self.runtimes: Sequence[Runtime] = [Docker()] if runtimes is None else runtimes
+        self.runtimes: Sequence[Runtime] = known_runtimes.every() if runtimes is None else runtimes
         self._mount = tree.mount_point() if mount is None else mount
         self._clock = clock
         self._cgroups: dict[int, _Cgroup] = {}
@@ -164,12 +170,6 @@ class Registry(dict[int, Identity]):
             self._add(cgroup_id, path, self._clock())
         return self[cgroup_id]
 
-    def parents(self, cgroup_id: int) -> list[Identity]:
-        """Return the containers around a cgroup's own one, outermost first."""
-        cgroup = self._cgroups.get(cgroup_id)
-        known = [c.identity for c in cgroup.cases if c.identity is not None] if cgroup else []
-        return known[:-1]
-
     def recheck(self) -> None:
         """Read again what runtimes have rewritten since (``docker rename``): one stat(2) a container."""
         now = self._clock()
@@ -199,12 +199,12 @@ class Registry(dict[int, Identity]):
     def _add(self, cgroup_id: int, path: str, now: int) -> None:
         if cgroup_id in self._cgroups:
             return
-        cases = []
+        cases: list[_Case] = []
         for candidate in candidates(path, self.runtimes):
             case = self._cases.get(candidate.path)
             fresh = case is None
             if case is None:
-                case = self._cases[candidate.path] = _Case(candidate, now)
+                case = self._cases[candidate.path] = _Case(candidate, tuple(cases), now)
             case.cgroups.add(cgroup_id)
             cases.append(case)
             # Its own cgroup anew is a restart, and its name may be another by now.
@@ -252,31 +252,40 @@ class Registry(dict[int, Identity]):
         """Ask the runtimes; when they don't know yet, ask again later."""
         found = self._look_up(case.candidate)
         if found is None and case.candidate.runtime:
-            found = Container(case.candidate.id, runtime=case.candidate.runtime)
+            found = Found(Container(case.candidate.id, runtime=case.candidate.runtime))
         before = case.identity
         late = now - case.since >= DEADLINE
-        if found is not None and found.name:
-            case.identity = Identity(RESOLVED, found)
+        if found is not None and found.container.name:
+            case.identity = Identity(RESOLVED, *found, case.parents)
         elif before is not None and before.state == RESOLVED:
             return  # what was once read stays true while the file is gone or being rewritten
         else:
-            case.identity = None if found is None else Identity(UNKNOWN if late else PENDING, found)
+            state = UNKNOWN if late else PENDING
+            case.identity = None if found is None else Identity(state, *found, case.parents)
             if not late:
                 pause = EAGER_PAUSE if now - case.since < EAGER else PAUSE
                 self._asked += 1
                 case.waits = True
                 heappush(self._waiting, (now + pause, self._asked, case))
         if case.identity != before:
-            for cgroup_id in case.cgroups:
-                if cgroup_id in self._cgroups:
-                    self._tell(cgroup_id)
+            self._tell_all(case, (before is None) != (case.identity is None))
 
-    def _look_up(self, candidate: Candidate) -> Container | None:
+    def _tell_all(self, case: _Case, is_new: bool) -> None:
+        """Tell each cgroup in a container; those in it learn that there is one around them."""
+        cgroups = [cgroup for i in case.cgroups if (cgroup := self._cgroups.get(i)) is not None]
+        for inner in {c for cgroup in cgroups for c in cgroup.cases if case in c.around} if is_new else ():
+            if inner.identity is not None:
+                inner.identity = inner.identity._replace(parents=inner.parents)
+        for cgroup_id in case.cgroups:
+            if cgroup_id in self._cgroups:
+                self._tell(cgroup_id)
+
+    def _look_up(self, candidate: Candidate) -> Found | None:
         nameless = None
         for runtime in self.runtimes:
             found = runtime.lookup(candidate.id, candidate.path)
             if found is not None:
-                if found.name:
+                if found.container.name:
                     return found
                 nameless = nameless or found
         return nameless

@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The door for container runtimes: one file each, found on disk first, no polling.
+"""The door for container runtimes: one file each in ``runtimes/``, found on disk first, no polling.
 
-A runtime is asked when a cgroup that may be one of its containers appears, and again, with growing
-pauses and for a few seconds only, while nobody knows it. It keeps no table of its own.
+A runtime is asked when a cgroup that may be one of its containers appears, again with growing pauses and for a
+few seconds only while nobody knows it, and when a file that it named has changed. It keeps no table of its own.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from eunomia.identity import Container
+from eunomia.identity import Container, Pod, Texts
 
 TEXT_LIMIT = 4096  # characters of one text from metadata that are kept
+TEXTS_LIMIT = 256  # entries of one set of labels or annotations that are kept
+TEXTS_ROOM = 16384  # and characters of all of them
+LEFT_OUT = "..."  # the key, after all others, under which a set says how many it lacks
+
+
+class Found(NamedTuple):
+    """What a runtime says of a container. One without a name: known, but its metadata can't be read (yet)."""
+
+    container: Container
+    pod: Pod | None = None
 
 
 class Runtime(Protocol):
@@ -28,15 +39,20 @@ class Runtime(Protocol):
         don't tell; bare ids of 64 hex digits are looked up with every runtime anyway.
         """
 
-    def lookup(self, container_id: str, path: str) -> Container | None:
-        """Return what the runtime says about the container whose own cgroup is ``path``.
+    def lookup(self, container_id: str, path: str) -> Found | None:
+        """Return what the runtime says about the container whose own cgroup is ``path``; None: not known.
 
-        ``None`` means not known. A container without a name means: known, but its metadata can't be read
-        (yet). Never raises for what files hold.
+        Never raises for what files or sockets hold.
+        """
+
+    def watches(self, container: Container, path: str) -> Sequence[str]:
+        """Return files and directories that change when the container's metadata does.
+
+        They are watched by inotify, so paths through ``/proc/PID/root`` will do. Asked after :meth:`lookup`.
         """
 
     def changed(self, container: Container, path: str) -> bool:
-        """Whether the runtime's metadata was rewritten since the last :meth:`lookup` (a cheap check)."""
+        """Whether the metadata was rewritten since the last :meth:`lookup` (cheap: asked of every container)."""
 
 
 def bounded(value: object) -> str:
@@ -45,3 +61,35 @@ def bounded(value: object) -> str:
         return ""
     text = value[:TEXT_LIMIT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def texts(value: object) -> Texts:
+    """Return labels or annotations from metadata, sorted and bounded; empty for what is no object of texts.
+
+    What does not fit is left out, and counted under the key :data:`LEFT_OUT`.
+    """
+    if not isinstance(value, Mapping) or not value:
+        return ()
+    kept: list[tuple[str, str]] = []
+    room = TEXTS_ROOM
+    for key, one in sorted((bounded(k), bounded(v)) for k, v in value.items()):
+        room -= len(key) + len(one)
+        if room < 0 or len(kept) == TEXTS_LIMIT:
+            kept.append((LEFT_OUT, f"{len(value) - len(kept)} more"))
+            break
+        kept.append((key, one))
+    return tuple(kept)
+
+
+def words(value: object, limit: int = TEXTS_LIMIT) -> tuple[str, ...]:
+    """Return the texts of a list from metadata, at most ``limit`` and :data:`TEXTS_ROOM` characters of them."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return ()
+    kept: list[str] = []
+    room = TEXTS_ROOM
+    for word in value:
+        room -= len(text := bounded(word))
+        if len(kept) == limit or room < 0:
+            break
+        kept.append(text)
+    return tuple(kept)

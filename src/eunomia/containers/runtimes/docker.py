@@ -16,7 +16,7 @@ import msgspec
 
 from eunomia.containers.inside import open_file, open_own, read
 from eunomia.containers.paths import candidates, is_below, is_id
-from eunomia.containers.runtime import bounded
+from eunomia.containers.runtime import Found, bounded
 from eunomia.containers.tree import path_of
 from eunomia.identity import Container
 
@@ -50,6 +50,11 @@ class DataRoot(NamedTuple):
         return open_file(self.base, path)
 
 
+    def shown(self, path: str) -> str:
+        """Return a path of the daemon's as it is seen from here."""
+        return path if self.base == "/" else self.base + path
+
+
 class _Metadata(msgspec.Struct):
     ID: Any = None
     Name: Any = None
@@ -78,12 +83,16 @@ class Docker:
         container_id = name.removeprefix("docker-").removesuffix(".scope")
         return container_id if len(name) == 64 + 13 and is_id(container_id) else ""
 
-    def lookup(self, container_id: str, path: str) -> Container | None:
+    def lookup(self, container_id: str, path: str) -> Found | None:
         """Return the container's name and image as its user wrote it; see :class:`Runtime`."""
         found = self._read(container_id, path)
         if found is None and self._look_again():
             found = self._read(container_id, path)
-        return found
+        return None if found is None else Found(found)
+
+    def watches(self, container: Container, path: str) -> list[str]:
+        """Return the directory in which dockerd writes the container's configuration anew."""
+        return [root.shown(f"{root.path}/containers/{container.id}") for root in self._heard(path)]
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether ``config.v2.json`` was rewritten (``docker rename`` does) since it was read."""
@@ -282,3 +291,6 @@ def _birth(pid: int) -> bytes:
             return file.read().rpartition(b")")[2].split()[19]
     except (OSError, IndexError):
         return b""
+
+
+RUNTIME = Docker

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Container runtimes, a module each, which names its class ``RUNTIME``: found by walking, no list."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eunomia.containers.runtime import Runtime
+
+
+def every() -> list[Runtime]:
+    """Return one of each runtime, in the order of their names."""
+    with os.scandir(os.path.dirname(__file__)) as entries:
+        names = sorted(e.name.removesuffix(".py") for e in entries if e.name.endswith(".py"))
+    modules = [import_module(f"{__name__}.{name}") for name in names if name != "__init__"]
+    return [module.RUNTIME() for module in modules]

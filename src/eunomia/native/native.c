@@ -293,6 +293,29 @@ int eu_recursion_misses(int prog_fd, uint64_t *ret)
 }
 
 /*
+ * The caller's process id as the host sees it, and as probes do, from inside a PID namespace too: a program
+ * that is run for a trial runs in the caller's name. Negative where that may not be done.
+ */
+int eu_host_pid(void)
+{
+	const struct bpf_insn code[] = {
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_current_pid_tgid },
+		{ .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_0, .imm = 32 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "eu_host_pid", "GPL", code,
+			       sizeof(code) / sizeof(*code), NULL);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = bpf_prog_test_run_opts(fd, &run);
+	close(fd);
+	return err ? err : (int)run.retval;
+}
+
+/*
  * Tracepoint ids are read from tracefs. Where it is not mounted, a mount of our own is made that hangs
  * in no directory: nobody sees it, and it goes away with its descriptor.
  */

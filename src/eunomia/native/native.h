@@ -34,6 +34,7 @@ void *eu_map_memory(struct bpf_map *map, size_t *ret);
 void *eu_map_mmap(int fd, size_t size);
 void eu_map_munmap(void *memory, size_t size);
 int eu_recursion_misses(int prog_fd, uint64_t *ret);
+int eu_host_pid(void);
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
 struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz);

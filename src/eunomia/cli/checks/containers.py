@@ -69,7 +69,7 @@ def _pid_namespace() -> Finding:
     if first:
         return Finding("PID namespace", OK, "the host's")
     return Finding(
-        "PID namespace", WARN, "not the host's: it traces itself, and --pid wants the host's numbers",
+        "PID namespace", WARN, "not the host's: --pid wants the host's numbers, and rows with those alone are unknown",
         "start Eunomia's container with --pid=host",
     )  # fmt: skip
 

@@ -179,7 +179,7 @@ class Engine:
         self._follow_containers()
 
     def _follow_containers(self) -> None:
-        from eunomia.containers.registry import Enricher, Registry
+        from eunomia.containers.registry import Registry
 
         self._registry = Registry()
         if self._enricher is not None:

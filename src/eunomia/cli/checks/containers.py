@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from eunomia.cli.checks import OK, UNKNOWN, WARN, Finding
 from eunomia.containers import tree
+from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
-from eunomia.containers.runtimes.docker import DataRoot, Docker
+from eunomia.containers.runtimes.docker import Docker
 from eunomia.identity import RESOLVED, Container
 from eunomia.kernel.own_pid import FIRST_NAMESPACE
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ CREATE TABLE ContainerState(ID TEXT PRIMARY KEY NOT NULL, State INTEGER NOT NULL
 
 @pytest.fixture
 def podman(tmp_path):
-    return Podman([Store(DataRoot("/", str(tmp_path)))])
+    time = count(step=10**9)
+    return Podman([Store(DataRoot("/", str(tmp_path)))], clock=lambda: next(time))
 
 
 def sqlite(root: Path, config=CONFIG, state=STATE) -> Path:

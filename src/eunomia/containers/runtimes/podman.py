@@ -27,6 +27,7 @@ from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
 _PREFIXES = ("libpod-", "libpod-payload-")  # the latter with --cgroups=split
 _DATABASES = 128  # stores that are known at a time
+_ONE_LOOK = 5_000_000  # ns in which all containers of a store are asked for by one look
 _SEEN = 4096  # containers whose records are compared with what they were
 
 
@@ -37,9 +38,10 @@ class Podman:
 
     def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """``stores`` replaces the search for them; ``clock`` gives monotonic nanoseconds."""
-        self._stores = Stores(clock) if stores is None else Stores(clock, stores)
+        self._clock = clock
+        self._stores = Stores(clock, stores)
         self._databases: dict[Store, Database] = {}
-        self._digests: dict[Store, tuple[object, dict[str, int]]] = {}
+        self._digests: dict[Store, tuple[int, object, dict[str, int]]] = {}
         self._seen: dict[str, tuple[Store, int]] = {}
         self._images = Images()
 
@@ -68,12 +70,14 @@ class Podman:
         if seen is None:
             return False
         store, digest = seen
-        database = self._database(store)
-        stamp, digests = self._digests.get(store, (None, {}))
-        now = database.stamp()
-        if stamp != now:
-            digests = database.digests()
-            self._digests[store] = now, digests
+        looked, stamp, digests = self._digests.get(store, (-_ONE_LOOK, None, {}))
+        now = self._clock()
+        if now - looked >= _ONE_LOOK:
+            database = self._database(store)
+            before, stamp = stamp, database.stamp()
+            if stamp != before:
+                digests = database.digests()
+            self._digests[store] = now, stamp, digests
         return digests.get(container.id, digest) != digest
 
     def _database(self, store: Store) -> Database:

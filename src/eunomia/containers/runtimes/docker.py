@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eunomia.containers.inside import open_file, open_own, read
 from eunomia.containers.paths import candidates, is_below, is_id
 from eunomia.containers.runtime import Found, bounded
 from eunomia.containers.tree import path_of
 from eunomia.identity import Container
+from eunomia.inside import open_file, open_own, read
 
 CONFIG_LIMIT = 4 << 20  # bytes; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons

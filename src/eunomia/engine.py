@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from eunomia.source import Source
 
 _CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
-_PROCESSES = os.path.join(os.path.dirname(__file__), "processes", "processes.bpf.o")
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
@@ -175,11 +174,12 @@ class Engine:
         self._registry.start()
 
     def _follow_processes(self) -> None:
+        from eunomia.processes import OBJECT
         from eunomia.processes.found import batch_of
         from eunomia.processes.table import VARIANTS, ProcessTable
         from eunomia.processes.users import Users
 
-        _, self._lives = load_first(Spec.open(_PROCESSES, quick=True), VARIANTS, ("found",))
+        _, self._lives = load_first(Spec.open(OBJECT, quick=True), VARIANTS, ("found",))
         self._objects.append(self._lives)
         self._processes = ProcessTable(Users())
         self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))

@@ -3,13 +3,10 @@
 
 from contextlib import closing
 from functools import cache
-from pathlib import Path
 
-import eunomia.processes
 from eunomia.batch import Schema
 from eunomia.kernel.spec import Spec
-
-OBJECT = Path(eunomia.processes.__file__).parent / "processes.bpf.o"
+from eunomia.processes import OBJECT
 
 
 @cache

@@ -17,11 +17,11 @@ import pytest
 from eunomia.actor import COLUMNS
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
+from eunomia.processes import OBJECT
 from eunomia.processes.found import batch_of
 from eunomia.processes.table import VARIANTS, ProcessTable
 from tests import needs
 from tests.harness import Seen, tracked
-from tests.processes import OBJECT
 from tests.runtimes.docker import Docker
 
 LIFE = "import os, sys\nfor _ in range(int(sys.argv[1])):\n  p = os.fork()\n  p or os._exit(0)\n  os.waitpid(p, 0)"

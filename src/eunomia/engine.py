@@ -10,8 +10,8 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
@@ -23,8 +23,9 @@ from eunomia.kernel.wait import Waiter
 from eunomia.ledger import Entry
 
 if TYPE_CHECKING:
-    from eunomia.containers.registry import Registry
+    from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
+    from eunomia.hierarchy import Hierarchy
     from eunomia.processes.table import ProcessTable
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
@@ -80,13 +81,42 @@ class Options(NamedTuple):
     processes: bool = False
 
 
+class _News(Protocol):
+    """What the engine asks of an enricher that learns in threads of its own."""
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when there are news."""
+
+    def start(self) -> None:
+        """Begin to learn; return at once."""
+
+    def news(self) -> Set[str]:
+        """Return names for :meth:`Registry.refresh`, once."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+if TYPE_CHECKING:
+
+    class Follows(_News, Enricher, Protocol):
+        """An enricher that is started and closed with the engine."""
+
+
 class Engine:
     """Runs sources. As a context manager it leaves nothing attached.
 
     Use: :meth:`start`, :meth:`open` with a sink, then :meth:`run`, or :meth:`step` as often as wanted.
     """
 
-    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        filters: Filters,
+        options: Options | None = None,
+        enricher: Follows | None = None,
+    ) -> None:
         """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
         self.sources = sources
         self.filters = filters
@@ -100,6 +130,7 @@ class Engine:
         self._lives: Loaded | None = None
         self._processes: ProcessTable | None = None
         self._lost = (0, 0)  # records of processes, and when that was last looked at
+        self._enricher = enricher
         self._sink: Sink | None = None
         self._writer: Writer | None = None
         self._waiter: Waiter | None = None
@@ -121,11 +152,14 @@ class Engine:
 
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
+        from eunomia.containers import tree
+
+        hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
-        self._cgroups = Loaded(spec)
+        self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id})
         self._objects.append(self._cgroups)
         if self.options.processes:
-            self._follow_processes()  # before trackers hang on the same hooks: it is told first
+            self._follow_processes(hierarchy)  # before trackers hang on the same hooks: it is told first
         self._followed = len(self._objects)
         share: dict[str, int] = {}
         for source in self.sources:
@@ -133,6 +167,9 @@ class Engine:
             set_ = dict(self.options.settings.get(source.name, {}))
             if own:
                 set_ |= self.filters.constants()
+            knows_hierarchy = "eunomia_subsystem" in source.spec.settings
+            if knows_hierarchy:
+                set_ |= hierarchy.constants()
             live = source.load(
                 set_=set_,
                 ring_size=self.options.ring_size,
@@ -147,6 +184,8 @@ class Engine:
                 if self.options.streams and name not in self.options.streams:
                     continue
                 stream = _Stream((source.name, name), live, reader)
+                if hierarchy.version == 1 and not knows_hierarchy:
+                    stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
                 for schema in stream.schemas:
                     if own:
                         stream.mask[id(schema)] = shared.late_mask(self.filters, self.selection)
@@ -165,6 +204,11 @@ class Engine:
         from eunomia.containers.registry import Registry
 
         self._registry = Registry()
+        if self._enricher is not None:
+            assert self._waiter is not None
+            self._registry.enrich(self._enricher)
+            self._enricher.start()
+            self._waiter.add(self._enricher.descriptor)
         if self.selection is not None:
             handle = next((o.maps["eunomia_cgroups"] for o in self._objects if "eunomia_cgroups" in o.maps), None)
             if handle is not None:
@@ -173,13 +217,15 @@ class Engine:
             self._registry.subscribe(self.selection)
         self._registry.start()
 
-    def _follow_processes(self) -> None:
+    def _follow_processes(self, hierarchy: Hierarchy) -> None:
         from eunomia.processes import OBJECT
         from eunomia.processes.found import batch_of
         from eunomia.processes.table import VARIANTS, ProcessTable
         from eunomia.processes.users import Users
 
-        _, self._lives = load_first(Spec.open(OBJECT, quick=True), VARIANTS, ("found",))
+        _, self._lives = load_first(
+            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants()
+        )
         self._objects.append(self._lives)
         self._processes = ProcessTable(Users())
         self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))
@@ -221,7 +267,7 @@ class Engine:
         if len(busy) > 1:  # to be merged by time, so all of them at once
             tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
-        self._feed_processes()
+        found |= self._feed_processes()
         if tick:
             self._pass_on(tick)
         if len(busy) == 1:
@@ -259,18 +305,21 @@ class Engine:
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
             registry.tick(now)
+        if self._enricher is not None and (names := self._enricher.news()):
+            registry.refresh(names)
         if now >= self._recheck:
             self._recheck = now + _RECHECK
             registry.recheck()
 
-    def _feed_processes(self) -> None:
+    def _feed_processes(self) -> bool:
         """Let the table hear of processes, after the rows were drained that may be of new ones."""
         table, lives = self._processes, self._lives
         if table is None or lives is None:
-            return
+            return False
         reader = lives.readers["life"]
         batches = reader.drain()
         self._fill = max(self._fill, getattr(reader, "fill", 0.0))
+        found = bool(batches)
         while batches:
             table.feed(batches)
             batches = reader.drain() if reader.waiting else []
@@ -278,13 +327,14 @@ class Engine:
         table.tick(now)
         lost, looked = self._lost
         if now - looked < _LOST_CHECK:
-            return
+            return found
         total = lives.count("life").lost or 0
         self._lost = (total, now)
         if total > lost:
             from eunomia.processes.found import batch_of
 
             table.refill(batch_of(reader.schema, lives.iterate("found")))
+        return found
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, join, filter, limit, sink."""
@@ -427,6 +477,9 @@ class Engine:
 
     def close(self) -> None:
         """Detach and free everything."""
+        if self._enricher is not None:
+            self._enricher.close()
+            self._enricher = None
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None

@@ -104,6 +104,7 @@ def go(args: argparse.Namespace) -> int:
 
 def snapshot(users: Any = None) -> ProcessTable:
     """Return the processes that run now. Raises what loading a probe raises."""
+    from eunomia.containers import tree
     from eunomia.kernel.loaded import Loaded
     from eunomia.kernel.spec import Spec
     from eunomia.processes import OBJECT
@@ -111,7 +112,7 @@ def snapshot(users: Any = None) -> ProcessTable:
     from eunomia.processes.table import ProcessTable
 
     spec = Spec.open(OBJECT, quick=True)
-    with Loaded(spec, programs=("found",)) as live:
+    with Loaded(spec, programs=("found",), set_=tree.current().constants()) as live:
         table = ProcessTable(users)
         table.fill(batch_of(spec.streams["life"].schema, live.iterate("found")))
     if users is not None:

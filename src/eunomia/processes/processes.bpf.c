@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#include <eunomia/cgroup.h>
 #include <eunomia/stream.h>
 #include <eunomia/text.h>
 
@@ -71,7 +72,7 @@ static __always_inline void what(struct life *life, struct task_struct *task)
 	struct tty_struct *tty = BPF_CORE_READ(signal, tty);
 
 	life->root = (__u64)BPF_CORE_READ(task, fs, root.dentry);
-	life->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	life->cgroup_id = eunomia_cgroup_of(task);
 	life->uid = BPF_CORE_READ(task, cred, uid.val);
 	life->session = BPF_CORE_READ(signal, pids[SESSION], numbers[0].nr);
 	life->mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);

@@ -150,6 +150,13 @@ struct signal_struct {
 	struct tty_struct *tty;
 };
 
+struct thread_info {
+	unsigned long flags;
+#if defined(__TARGET_ARCH_x86)
+	__u32 status;
+#endif
+};
+
 struct kernfs_node {
 	__u64 id;
 };
@@ -158,15 +165,13 @@ struct cgroup {
 	struct kernfs_node *kn;
 };
 
-struct css_set {
-	struct cgroup *dfl_cgrp;
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
 };
 
-struct thread_info {
-	unsigned long flags;
-#if defined(__TARGET_ARCH_x86)
-	__u32 status;
-#endif
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
 };
 
 struct task_struct {

@@ -168,6 +168,26 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
     assert (table.cut, table.refused) == (0, 0)
 
 
+def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
+    needs.root()
+    with Loaded(Spec.open(OBJECT, quick=True), programs=["found", *dict(VARIANTS)["raw_tp"]], ring_size=4096) as live:
+        schema = live.readers["life"].schema
+        table = ProcessTable()
+        table.fill(batch_of(schema, live.iterate("found")))
+        for _ in range(50):
+            subprocess.run(["/bin/true"], check=True)
+        late = subprocess.Popen(["sleep", "60"])
+        time.sleep(0.1)
+        table.feed(live.readers["life"].drain())
+        assert live.count("life").lost > 0
+        assert table.at(late.pid) is None, "who is not known is not guessed"
+        table.refill(batch_of(schema, live.iterate("found")))
+        assert table.at(late.pid).argv == ["sleep", "60"]
+        assert not [p for p in table if p.comm == "true" and p.parent is not None and p.parent.pid == os.getpid()]
+        late.kill()
+        late.wait()
+
+
 def test_a_row_of_an_ended_process_still_finds_it():
     with tracked("process", added=COLUMNS) as seen:
         child = subprocess.Popen(["sleep", "100"])

@@ -190,8 +190,9 @@ def _mounts(value: object) -> Iterator[Mount]:
     for mount in value:
         if not isinstance(mount, dict):
             continue
-        options = words(mount.get("options"))
-        if mount.get("type") not in {"bind", "rbind"} and not {"bind", "rbind"} & set(options):
+        options = mount.get("options")
+        options = options if isinstance(options, list) else []
+        if mount.get("type") not in ("bind", "rbind") and "bind" not in options and "rbind" not in options:
             continue
         source, destination = bounded(mount.get("source")), bounded(mount.get("destination"))
         yield Mount(source, destination, "bind", "ro" not in options)

@@ -10,8 +10,8 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
@@ -23,7 +23,7 @@ from eunomia.kernel.wait import Waiter
 from eunomia.ledger import Entry
 
 if TYPE_CHECKING:
-    from eunomia.containers.registry import Registry
+    from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
@@ -74,13 +74,42 @@ class Options(NamedTuple):
     ring_size: int | None = None
 
 
+class _News(Protocol):
+    """What the engine asks of an enricher that learns in threads of its own."""
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when there are news."""
+
+    def start(self) -> None:
+        """Begin to learn; return at once."""
+
+    def news(self) -> Set[str]:
+        """Return names for :meth:`Registry.refresh`, once."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+if TYPE_CHECKING:
+
+    class Follows(_News, Enricher, Protocol):
+        """An enricher that is started and closed with the engine."""
+
+
 class Engine:
     """Runs sources. As a context manager it leaves nothing attached.
 
     Use: :meth:`start`, :meth:`open` with a sink, then :meth:`run`, or :meth:`step` as often as wanted.
     """
 
-    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        filters: Filters,
+        options: Options | None = None,
+        enricher: Follows | None = None,
+    ) -> None:
         """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
         self.sources = sources
         self.filters = filters
@@ -91,6 +120,7 @@ class Engine:
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
         self._registry: Registry | None = None
+        self._enricher = enricher
         self._sink: Sink | None = None
         self._writer: Writer | None = None
         self._waiter: Waiter | None = None
@@ -111,8 +141,11 @@ class Engine:
 
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
+        from eunomia.containers import tree
+
+        hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
-        self._cgroups = Loaded(spec)
+        self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id})
         self._objects.append(self._cgroups)
         share: dict[str, int] = {}
         for source in self.sources:
@@ -120,6 +153,9 @@ class Engine:
             set_ = dict(self.options.settings.get(source.name, {}))
             if own:
                 set_ |= self.filters.constants()
+            knows_hierarchy = "eunomia_subsystem" in source.spec.settings
+            if knows_hierarchy:
+                set_ |= hierarchy.constants()
             live = source.load(
                 set_=set_,
                 ring_size=self.options.ring_size,
@@ -134,6 +170,8 @@ class Engine:
                 if self.options.streams and name not in self.options.streams:
                     continue
                 stream = _Stream((source.name, name), live, reader)
+                if hierarchy.version == 1 and not knows_hierarchy:
+                    stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
                 for schema in stream.schemas:
                     if own:
                         stream.mask[id(schema)] = shared.late_mask(self.filters, self.selection)
@@ -152,6 +190,11 @@ class Engine:
         from eunomia.containers.registry import Registry
 
         self._registry = Registry()
+        if self._enricher is not None:
+            assert self._waiter is not None
+            self._registry.enrich(self._enricher)
+            self._enricher.start()
+            self._waiter.add(self._enricher.descriptor)
         if self.selection is not None:
             handle = next((o.maps["eunomia_cgroups"] for o in self._objects if "eunomia_cgroups" in o.maps), None)
             if handle is not None:
@@ -233,6 +276,8 @@ class Engine:
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
             registry.tick(now)
+        if self._enricher is not None and (names := self._enricher.news()):
+            registry.refresh(names)
         if now >= self._recheck:
             self._recheck = now + _RECHECK
             registry.recheck()
@@ -376,6 +421,9 @@ class Engine:
 
     def close(self) -> None:
         """Detach and free everything."""
+        if self._enricher is not None:
+            self._enricher.close()
+            self._enricher = None
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from eunomia.batch import Batch, Schema
 from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
+from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.loaded import Loaded, MapHandle
+from eunomia.kernel.own_pid import host_pid
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _COMM = 16  # TASK_COMM_LEN
@@ -31,7 +33,7 @@ class Filters(NamedTuple):
     pids: tuple[int, ...] = ()
     comms: tuple[str, ...] = ()
     uids: tuple[int, ...] = ()
-    containers: tuple[str, ...] = ()
+    selectors: Selectors = Selectors()
     host_only: bool = False
     containers_only: bool = False
     traces_itself: bool = False
@@ -41,10 +43,11 @@ class Filters(NamedTuple):
 
         Raises :class:`ValueError` where the wishes exclude each other or a name is empty.
         """
-        if self.host_only and (self.containers or self.containers_only):
-            raise ValueError("--host-only leaves nothing of --container and --containers-only")
-        if self.containers:
-            return Selection(self.containers, CHOSEN)
+        chosen = any(self.selectors)
+        if self.host_only and (chosen or self.containers_only):
+            raise ValueError("--host-only leaves nothing of --containers-only, nor of what chooses containers")
+        if chosen:
+            return Selection(self.selectors, CHOSEN)
         if self.host_only or self.containers_only:
             return Selection((), HOST if self.host_only else CONTAINERS)
         return None
@@ -52,7 +55,7 @@ class Filters(NamedTuple):
     def constants(self) -> dict[str, object]:
         """Return the constants that switch the kernel's side on."""
         return {
-            "eunomia_self": 0 if self.traces_itself else os.getpid(),
+            "eunomia_self": 0 if self.traces_itself else host_pid(),
             "eunomia_by_pid": bool(self.pids),
             "eunomia_by_uid": bool(self.uids),
             "eunomia_by_comm": bool(self.comms),
@@ -61,7 +64,7 @@ class Filters(NamedTuple):
 
     @property
     def _by_cgroup(self) -> bool:
-        return bool(self.containers) or self.containers_only
+        return any(self.selectors) or self.containers_only
 
     def fill(self, live: Loaded) -> None:
         """Fill a live object's sets, as far as they do not change."""
@@ -161,7 +164,7 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
             raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
         tests.append(lambda b: [selection.passes(i) for i in b.identities])
     if pid and not filters.traces_itself:
-        own = os.getpid()
+        own = host_pid()
         tests.append(lambda b: [p != own for p in b.raw(pid)])
     if not tests:
         return None

@@ -21,11 +21,11 @@ from eunomia.containers.daemons import (
     running,
     trusted_first,
 )  # fmt: skip
-from eunomia.containers.inside import open_file, read
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
+from eunomia.inside import open_file, read
 from eunomia.meaning import capability_name
 
 DEFAULT_ROOT = "/var/lib/docker"

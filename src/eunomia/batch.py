@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
 from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.joined import JOINED, look
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,16 +38,6 @@ def _keys() -> Any:
 
 # Columns that every batch has, whatever its struct holds. "time" is the event's, or else the drain's.
 VIRTUAL = ("time", "tracker", "stream")
-JOINED = (
-    "container.id",
-    "container.name",
-    "container.image",
-    "container.runtime",
-    "pod.name",
-    "pod.namespace",
-    "pod.uid",
-    "identity",
-)
 
 
 class Field(NamedTuple):
@@ -303,7 +294,7 @@ class Batch:
     def values(self, name: str) -> Sequence[Any]:
         """Return a column as people read it: text, names of errors and flags, addresses, numbers.
 
-        ``name`` may be a field, one of :data:`VIRTUAL` or one of :data:`JOINED`. Text is exact; whoever
+        ``name`` may be a field, one of :data:`VIRTUAL` or one of :mod:`eunomia.joined`. Text is exact; whoever
         prints it to a terminal escapes it.
         """
         schema = self.schema
@@ -332,13 +323,7 @@ class Batch:
             return [self.tracker] * self.count
         if name == "stream":
             return [self.stream] * self.count
-        if name not in JOINED:
-            raise KeyError(name)
-        noun, _, attribute = name.partition(".")
-        if name == "identity":
-            looks = [i.state for i in self.owners]
-        else:
-            looks = [getattr(getattr(i, noun), attribute, "") for i in self.owners]
+        looks = list(map(look(name), self.owners))
         return [looks[0]] * self.count if self.owner is None else list(map(looks.__getitem__, self.owner))
 
     def rows(self) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from eunomia import tracker
+from eunomia.containers.selectors import Selectors
 from eunomia.filters import Filters
 from eunomia.kernel.errors import Unsupported
 from eunomia.source import open_source
@@ -21,7 +22,7 @@ EVERY_FILTER = (
     Filters(),
     Filters(traces_itself=True),
     Filters(pids=(1, 2), uids=(0,), comms=("a",)),
-    Filters(containers=("web",), pids=(1,)),
+    Filters(selectors=Selectors(("web",)), pids=(1,)),
     Filters(host_only=True),
     Filters(containers_only=True, comms=("sh",)),
 )

@@ -51,7 +51,7 @@ def add(subparsers: Subparsers) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Print what there is to know; return 0."""
-    from eunomia.cli.run import pairs
+    from eunomia.cli.words import pairs
     from eunomia.source import open_source
 
     source = open_source(args.what, pairs(args.event, "--event", "MAP=STRUCT") or None)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eunomia.cli import selectors
 from eunomia.cli.errors import UsageError
+from eunomia.cli.words import byte_size, number, pairs, seconds, words
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
@@ -22,7 +23,8 @@ EXAMPLES = """\
 examples:
   eunomia run process                           what starts and ends, on the host and in containers
   eunomia run process opensnoop -o json         two trackers, one JSON object a line
-  eunomia run opensnoop --container web         one container, also when it starts later
+  eunomia run opensnoop --container 'web*'      containers by name, also those that start later
+  eunomia run process --namespace shop --label tier=front
   eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
   eunomia run ./my.bpf.o --set min_us=100       any libbpf object, its setting given
   eunomia run process -o csv --output p.csv --rotate 100MB --duration 1h
@@ -52,11 +54,7 @@ def add(subparsers: Any) -> None:
     only.add_argument("--pid", action="append", default=[], metavar="PID", help="processes, as the host sees them")
     only.add_argument("--comm", action="append", default=[], metavar="NAME", help="command names")
     only.add_argument("--uid", action="append", default=[], metavar="UID", help="user ids, as the host sees them")
-    only.add_argument(
-        "--container", action="append", default=[], metavar="NAME|ID", help="containers, also ones that start later"
-    )
-    only.add_argument("--containers-only", action="store_true", help="nothing of the host")
-    only.add_argument("--host-only", action="store_true", help="nothing of any container")
+    selectors.add(parser)
     only.add_argument("--self", action="store_true", dest="itself", help="Eunomia's own events too")
     more = parser.add_argument_group("objects")
     more.add_argument(
@@ -153,7 +151,7 @@ def _filters(args: argparse.Namespace) -> Filters:
         pids=tuple(number(p, "--pid", 1) for p in words(args.pid)),
         comms=tuple(words(args.comm)),
         uids=tuple(number(u, "--uid", 0) for u in words(args.uid)),
-        containers=tuple(words(args.container)),
+        selectors=selectors.given(args),
         host_only=args.host_only,
         containers_only=args.containers_only,
         traces_itself=args.itself,
@@ -249,53 +247,3 @@ def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str
 def _say_ledger(engine: Engine, kind: str) -> None:
     for entry in engine.ledger():
         sys.stderr.write((entry.json() if kind == "json" else f"eunomia: {entry.line()}") + "\n")
-
-
-# Words of the command line
-
-
-def words(given: Sequence[str]) -> list[str]:
-    """Return the words of options that may be repeated or hold several by comma."""
-    return [word for one in given for part in one.split(",") if (word := part.strip())]
-
-
-def pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
-    """Return ``NAME=VALUE`` words as a dictionary."""
-    result = {}
-    for word in given:
-        name, sign, value = word.partition("=")
-        if not sign or not name:
-            raise UsageError(f"{option}: {word!r} is not of the form {form}")
-        result[name] = value
-    return result
-
-
-def number(word: str, option: str, least: int) -> int:
-    """Return a whole number of at least ``least`` that fits 32 bits."""
-    if not word.isascii() or not word.isdigit() or not least <= int(word) < 1 << 32:
-        raise UsageError(f"{option}: {word!r} is not a whole number of at least {least}")
-    return int(word)
-
-
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
-
-
-def seconds(word: str, option: str) -> float:
-    """Return a time such as 500ms, 30s, 5m, 1h or 2.5 in seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", word.strip())
-    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not 0.01 <= value <= 10 * 365 * 86400:
-        raise UsageError(f"{option}: {word!r} is not a time of at least 10ms; write it as in 500ms, 30s, 5m, 1h")
-    return value
-
-
-def byte_size(word: str, option: str) -> int:
-    """Return a size such as 100MB or 8MiB in bytes."""
-    from eunomia.sinks.writer import parse_size
-
-    try:
-        return parse_size(word)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
-
-

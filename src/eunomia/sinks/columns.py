@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from eunomia.batch import JOINED, VIRTUAL, Batch
+from eunomia.batch import VIRTUAL, Batch
 from eunomia.identity import Identity
+from eunomia.joined import JOINED, MEMBERS, is_joined
 
 if TYPE_CHECKING:
     from eunomia.batch import Schema
     from eunomia.sinks import StreamInfo
 
-WHOLE = {noun: tuple(name for name in JOINED if name.startswith(f"{noun}.")) for noun in ("container", "pod")}
+# What stands for several columns: the usual ones of a noun, and all of them.
+WHOLE = {noun: tuple(name for name in JOINED if name.startswith(f"{noun}.")) for noun in MEMBERS}
+WHOLE |= {f"{noun}.*": names for noun, names in MEMBERS.items()}
 _REMEMBERED = 4096  # identities whose looks are remembered
 
 
 def has(schema: Schema, name: str) -> bool:
     """Whether a stream of this schema has a column."""
-    return name in schema.fields or name in VIRTUAL or name in JOINED or name in WHOLE
+    return name in schema.fields or name in VIRTUAL or is_joined(name) or name in WHOLE
 
 
 def own_columns(schema: Schema) -> list[str]:
@@ -37,7 +40,8 @@ def checked(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
             continue
         import difflib
 
-        near = difflib.get_close_matches(name, [*valid, *WHOLE], 1)
+        every = [*valid, *WHOLE, *(n for names in MEMBERS.values() for n in names)]
+        near = difflib.get_close_matches(name, every, 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"no column {name!r}{meant} (there are {', '.join([*valid, *WHOLE])})")
     if not chosen:
@@ -54,7 +58,7 @@ def union(streams: Sequence[StreamInfo]) -> list[str]:
 
 
 def expanded(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
-    """Return columns with ``container`` and ``pod`` as their members, for sinks that have no objects."""
+    """Return columns with ``container``, ``pod.*`` and the like as what they stand for, for sinks without objects."""
     owned = {name for s in streams for name in s.schema.fields}
     names = [WHOLE[c] if c in WHOLE and c not in owned else (c,) for c in columns]
     return list(dict.fromkeys(n for group in names for n in group))

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from eunomia.batch import JOINED, VIRTUAL
+from eunomia.batch import VIRTUAL
+from eunomia.joined import is_joined
 from eunomia.sinks.cells import joined_texts, texts
 from eunomia.sinks.columns import Looks, checked, expanded, union
 from eunomia.sinks.merge import Piece, interleave, pieces, tally
@@ -29,7 +30,8 @@ class CsvSink:
         self._writer = writer
         names = union(streams) if columns is None else checked(columns, streams)
         self._columns = expanded(names, streams)
-        self._looks = Looks(joined_texts)
+        self._joined = [name for name in self._columns if is_joined(name)]
+        self._looks = Looks(joined_texts(self._joined))
         self._buffer = io.StringIO(newline="")
         self._rows = csv.writer(self._buffer)
         self.wants = frozenset(self._columns)
@@ -55,7 +57,7 @@ class CsvSink:
 
     def _cells(self, piece: Piece) -> Iterable[tuple[Any, ...]]:
         batch = piece.batch
-        who = dict(zip(JOINED, self._looks.columns(batch), strict=True))
+        who = dict(zip(self._joined, self._looks.columns(batch), strict=True))
         columns: list[Iterable[Any]] = []
         for name in self._columns:
             if name == "time":

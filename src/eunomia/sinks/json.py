@@ -3,24 +3,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from eunomia.batch import VIRTUAL
+from eunomia.joined import MEMBERS, look
 from eunomia.sinks.columns import WHOLE, Looks, checked, has, own_columns
 from eunomia.sinks.escape import escape_json, valid
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
-    from eunomia.identity import Container, Identity, Pod
+    from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
 
 _WHO = ("container", "pod", "identity")
+
+
+_Member = tuple[str, Callable[[Any], Any]]
+
+
+def _members(names: Iterable[str]) -> tuple[_Member, ...]:
+    """Return the keys of an object and what makes their values; a map's own key is one of the object's."""
+    return tuple((name.partition(".")[2], look(name)) for name in dict.fromkeys(names))
 
 
 class _Plan:
@@ -47,7 +56,7 @@ class JsonSink:
         self._writer = writer
         self._encode = msgspec.json.Encoder().encode_lines
         self._looks = Looks(self._look)
-        self._members = {noun: tuple(n.partition(".")[2] for n in names) for noun, names in WHOLE.items()}
+        self._members = {noun: _members(WHOLE[noun]) for noun in MEMBERS}
         self._chosen: list[str] | None = None
         if columns is not None:
             self._chosen = self._choose(checked(columns, streams), streams)
@@ -57,11 +66,17 @@ class JsonSink:
     def _choose(self, columns: list[str], streams: Sequence[StreamInfo]) -> list[str]:
         """Return keys of the object; members that were asked for by name become their object's."""
         fields = {name for s in streams for name in s.schema.fields}
-        for noun, names in WHOLE.items():
-            if noun not in columns and any(n in columns and n not in fields for n in names):
-                self._members[noun] = tuple(n.partition(".")[2] for n in columns if n in names)
-        joined = {name: noun for noun, names in WHOLE.items() for name in names if name not in fields}
-        return list(dict.fromkeys(joined.get(name, name) for name in columns))
+        keys: dict[str, None] = {}
+        members: dict[str, list[str]] = {}
+        for name in columns:
+            noun = name.partition(".")[0]
+            if name in fields or noun not in MEMBERS:
+                keys[name] = None
+                continue
+            keys[noun] = None
+            members.setdefault(noun, []).extend(WHOLE.get(name, (name,)))
+        self._members |= {noun: _members(names) for noun, names in members.items()}
+        return list(keys)
 
     def _plan(self, schema: Schema) -> _Plan:
         if self._chosen is not None:
@@ -69,14 +84,12 @@ class JsonSink:
         return _Plan(schema, [*VIRTUAL, *own_columns(schema), *_WHO])
 
     def _look(self, identity: Identity) -> tuple[Any, ...]:
-        container = self._object("container", identity.container)
-        return container, self._object("pod", identity.pod), identity.state
+        return self._object("container", identity), self._object("pod", identity), identity.state
 
-    def _object(self, noun: str, thing: Container | Pod | None) -> msgspec.Raw | msgspec.UnsetType:
-        if thing is None:
+    def _object(self, noun: str, identity: Identity) -> msgspec.Raw | msgspec.UnsetType:
+        if getattr(identity, noun) is None:
             return msgspec.UNSET
-        members = {name: valid(getattr(thing, name)) for name in self._members[noun]}
-        return msgspec.Raw(msgspec.json.encode(members))
+        return msgspec.Raw(msgspec.json.encode({key: valid(one(identity)) for key, one in self._members[noun]}))
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Write a tick's rows, in the order of their times."""

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from eunomia.batch import JOINED, VIRTUAL
+from eunomia.batch import VIRTUAL
 from eunomia.identity import HOST
+from eunomia.joined import is_joined
 from eunomia.sinks.cells import joined_texts, texts
 from eunomia.sinks.columns import Looks, checked, expanded, own_columns
 from eunomia.sinks.escape import escape, escape_all
@@ -53,7 +54,6 @@ class TableSink:
         self._terminal = writer.terminal
         self._color = _wanted(writer.terminal) if color is None else color
         self._streams = {s.key: s for s in streams}
-        self._looks = Looks(lambda i: (*joined_texts(i), _who(i)))
         self._histograms = {s.key: [f for f in s.schema.fields.values() if is_histogram(f)] for s in streams}
         self._details: dict[Key, list[str]] = {}
         if columns is None:
@@ -70,6 +70,9 @@ class TableSink:
             if column.name == "stream":
                 column.width = max(len(column.header), *map(len, self._labels.values()))
         self.wants = frozenset(names).union(drawn, *self._details.values())
+        self._joined = [n for n in self.wants if is_joined(n)]
+        joined = joined_texts(self._joined)
+        self._looks = Looks(lambda i: (*joined(i), _who(i)))
         self._since_header = -1  # lines; -1 before the first
         self._line, self._lines = 0, 0
         self._measure()
@@ -189,7 +192,7 @@ class TableSink:
         """Return the columns' cells as text, neither cut nor filled."""
         batch = piece.batch
         looks = self._looks.columns(batch)
-        who = dict(zip((*JOINED, "container"), looks, strict=True))
+        who = dict(zip((*self._joined, "container"), looks, strict=True))
         columns: list[Sequence[str]] = []
         for name in (c.name for c in self._columns):
             if name == "time":
@@ -253,9 +256,9 @@ def _shown(stream: StreamInfo) -> list[str]:
     """Return the fields of a stream's own that it shows unless told otherwise."""
     schema = stream.schema
     if stream.default_columns:
-        own = [*own_columns(schema), *JOINED]
+        own = own_columns(schema)
         always = {"time", "tracker", "stream", "container", "container.name"}
-        return [n for n in stream.default_columns if n not in always and n in own]
+        return [n for n in stream.default_columns if n not in always and (n in own or is_joined(n))]
     return [n for n in own_columns(schema) if not schema.fields[n].hidden]
 
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
+from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import Waiter
 from eunomia.ledger import Entry
+from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
     from eunomia.containers.registry import Registry
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
+    from eunomia.tracker import Deriver
 
 _CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
 
@@ -40,7 +43,6 @@ _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
-_RECHECK = 10**9  # ns between two looks for containers that were renamed
 _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
 
 
@@ -62,7 +64,18 @@ class _Stream:
 
     @property
     def is_table(self) -> bool:
-        return not isinstance(self.reader, RingReader | PerfReader)
+        return not isinstance(self.reader, RingReader | PerfReader | DerivedReader)
+
+
+class _Derived:
+    """A tracker whose rows are made here: its raw rings, what makes the rows, and where they go."""
+
+    __slots__ = ("deriver", "rings", "streams")
+
+    def __init__(self, deriver: Deriver, live: Loaded, streams: Mapping[str, _Stream]) -> None:
+        self.deriver = deriver
+        self.rings = {name: live.readers[name] for name in live.spec.raw}
+        self.streams = streams
 
 
 class Options(NamedTuple):
@@ -88,6 +101,7 @@ class Engine:
         self.selection = filters.selection()
         self.streams: list[_Stream] = []
         self.counted = 0  # rows handed to the sink
+        self._derived: list[_Derived] = []
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
         self._registry: Registry | None = None
@@ -96,7 +110,6 @@ class Engine:
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - time.monotonic_ns()
         self._limit: int | None = None
-        self._recheck = time.monotonic_ns() + _RECHECK
         self._stopping = False
         self._pause = _PAUSE_MIN
         self._fill = 0.0  # of the fullest ring, when the last step came to it
@@ -131,7 +144,7 @@ class Engine:
             if own:
                 share.setdefault("eunomia_cgroups", live.maps["eunomia_cgroups"].fd)
             for name, reader in live.readers.items():
-                if self.options.streams and name not in self.options.streams:
+                if name in live.spec.raw or (self.options.streams and name not in self.options.streams):
                     continue
                 stream = _Stream((source.name, name), live, reader)
                 for schema in stream.schemas:
@@ -145,8 +158,9 @@ class Engine:
             source.spec.close()
         lib.eu_forget_kernel_btf()
         # a cause is drained after its effect, so that no tick shows an exec and not its fork
-        self._waiter = Waiter(self._objects)
         self._follow_containers()
+        assert self._registry is not None
+        self._waiter = Waiter(self._objects, [self._registry.notices.fd])
 
     def _follow_containers(self) -> None:
         from eunomia.containers.registry import Registry
@@ -158,7 +172,16 @@ class Engine:
                 kernel = shared.CgroupSet(handle)
                 self.selection.follow(kernel.add, kernel.remove)
             self._registry.subscribe(self.selection)
+        for source, live in zip(self.sources, self._objects[1:], strict=True):
+            make = deriver_of(source.found.tracker) if source.found is not None else None
+            if make is not None:
+                self._registry.listen()
+                streams = {s.key[1]: s for s in self.streams if s.live is live}
+                self._derived.append(_Derived(make(self._registry, live), live, streams))
         self._registry.start()
+        news = self._registry.news() if self._derived else []
+        for derived in self._derived:
+            derived.deriver.start(news)
 
     def infos(self) -> list[StreamInfo]:
         """Return what a sink has to know of the streams."""
@@ -166,7 +189,7 @@ class Engine:
 
         columns = {s.name: s for s in self.sources}
         return [
-            StreamInfo(*stream.key, schema, columns[stream.key[0]].columns(stream.key[1]))
+            StreamInfo(*stream.key, schema, columns[stream.key[0]].columns(stream.key[1]), columns[stream.key[0]].whole)
             for stream in self.streams
             for schema in stream.schemas[:1]
         ]
@@ -186,7 +209,8 @@ class Engine:
         """
         self._set_clock()
         self._fill = 0.0
-        taken = time.time_ns()
+        taken, until = time.time_ns(), time.monotonic_ns()
+        raw = [self._drain_raw(derived) for derived in self._derived]
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
             if tables or not stream.is_table:
@@ -197,6 +221,10 @@ class Engine:
         if len(busy) > 1:  # to be merged by time, so all of them at once
             tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
+        if self._derived:
+            made = self._derive(raw, until, last)
+            tick += made
+            found = found or bool(made)
         if tick:
             self._pass_on(tick)
         if len(busy) == 1:
@@ -208,6 +236,30 @@ class Engine:
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
         return found
+
+    def _drain_raw(self, derived: _Derived) -> dict[str, list[Batch]]:
+        raw: dict[str, list[Batch]] = {}
+        for name, reader in derived.rings.items():
+            raw[name] = reader.drain(self._clock)
+            self._fill = max(self._fill, getattr(reader, "fill", 0.0))
+            while reader.waiting:
+                raw[name] += reader.drain(self._clock)
+        return raw
+
+    def _derive(
+        self, raw: Sequence[Mapping[str, list[Batch]]], until: int, last: bool
+    ) -> list[tuple[_Stream, Batch]]:
+        """Have trackers make their rows, when the registry knows what it can know of their containers."""
+        assert self._registry is not None
+        news, made = self._registry.news(), []
+        for derived, records in zip(self._derived, raw, strict=True):
+            for batch in derived.deriver.rows(records, news, until, last):
+                stream = derived.streams.get(batch.stream)
+                if stream is not None:
+                    stream.reader.drained += batch.count
+                    batch.clock, batch.taken = self._clock, self._clock + until
+                    made.append((stream, batch))
+        return made
 
     def _rest_of(self, stream: _Stream, taken: int, last: bool) -> Iterator[Batch]:
         """Drain a stream until it is empty, or has given enough for one step."""
@@ -233,9 +285,8 @@ class Engine:
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
             registry.tick(now)
-        if now >= self._recheck:
-            self._recheck = now + _RECHECK
-            registry.recheck()
+        else:
+            registry.look(now)
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, join, filter, limit, sink."""
@@ -251,6 +302,8 @@ class Engine:
 
     def _join(self, stream: _Stream, batch: Batch) -> None:
         assert self._registry is not None
+        if isinstance(stream.reader, DerivedReader):
+            return  # who they are about was known when they were made
         cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
             self._registry.join(batch, cgroup)
@@ -337,8 +390,9 @@ class Engine:
         if any(r.waiting for r in readers):
             return
         now = time.monotonic_ns()
-        if self._registry is not None and (deadline := self._registry.next_deadline()) is not None:
-            deadlines.append(deadline)
+        due = [self._registry.next_deadline()] if self._registry is not None else []
+        due += [derived.deriver.next_deadline() for derived in self._derived]
+        deadlines += [t for t in due if t is not None]
         left = min([(t - now) // 10**6 + 1 for t in deadlines] + [_IDLE])
         if self._writer is not None and self._writer.waiting:
             left = min(left, _UNWRITTEN)
@@ -379,6 +433,8 @@ class Engine:
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None
+        if self._registry is not None:
+            self._registry.close()
         objects, self._objects = self._objects, []
         for live in objects:
             live.close()

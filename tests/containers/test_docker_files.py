@@ -35,7 +35,7 @@ def docker(tmp_path):
 
 def test_name_and_image_are_what_the_user_called_them(tmp_path, docker):
     write_config(tmp_path, WEB)
-    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "shop/web:1.2", "docker")
+    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "shop/web:1.2", "docker", pid=1, state="running")
 
 
 def test_a_container_that_is_not_there_is_not_known(docker):
@@ -76,7 +76,7 @@ def test_a_config_that_tells_no_name_leaves_the_container_known_but_nameless(tmp
 @pytest.mark.parametrize("config", [None, 1, [], "x", {"Image": 7}, {"Image": None}, {"Image": {}}, {}])
 def test_an_image_of_any_other_type_is_left_empty(tmp_path, docker, config):
     write_config(tmp_path, WEB, Config=config)
-    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "", "docker")
+    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "", "docker", pid=1, state="running")
 
 
 def test_texts_are_bounded(tmp_path, docker):

@@ -43,7 +43,7 @@ class Notices:
     """
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """Open an inotify instance; without one all owners are unwatched. ``clock`` gives monotonic ns."""
+        """Watch nothing yet; ``clock`` gives monotonic nanoseconds."""
         self._clock = clock
         self.unwatched: set[Hashable] = set()
         self._owners: dict[str, set[Hashable]] = {}  # by path
@@ -51,9 +51,7 @@ class Notices:
         self._watches: dict[str, int] = {}  # by path
         self._watched: dict[int, set[str]] = {}  # the paths by watch: names of one inode share one
         self._epoll = select.epoll()
-        self._inotify: int = lib.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._inotify >= 0:
-            self._epoll.register(self._inotify, select.EPOLLIN)
+        self._inotify = -1
         self._armed = True
         self._heard = 0  # when there was news last
         self._again = 0  # when to look again
@@ -122,6 +120,9 @@ class Notices:
             os.close(self._inotify)
             self._inotify = -1
 
+    def __del__(self) -> None:
+        self.close()
+
     def _arm(self, armed: bool) -> None:
         if armed != self._armed:
             self._epoll.modify(self._inotify, select.EPOLLIN if armed else 0)
@@ -129,9 +130,16 @@ class Notices:
 
     # Watches
 
+    def _open(self) -> bool:
+        """Open the inotify instance; return False where there are too many already (``max_user_instances``)."""
+        self._inotify = lib.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._inotify >= 0:
+            self._epoll.register(self._inotify, select.EPOLLIN)
+        return self._inotify >= 0
+
     def _add(self, path: str) -> bool:
         """Watch a path; return False where the kernel has no room for it."""
-        if self._inotify < 0:
+        if self._inotify < 0 and not self._open():
             return False
         try:
             kind = os.lstat(path).st_mode

@@ -8,7 +8,7 @@ few seconds only while nobody knows it, and when a file that it named has change
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from eunomia.identity import Container, Pod, Texts
 
@@ -53,6 +53,21 @@ class Runtime(Protocol):
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether the metadata was rewritten since the last :meth:`lookup` (cheap: asked of every container)."""
+
+
+@runtime_checkable
+class Keeper(Runtime, Protocol):
+    """A runtime that keeps a record of containers which do not run (yet, or any more)."""
+
+    def places(self) -> Sequence[str]:
+        """Return directories that have an entry, named by its id, for each container that there is.
+
+        Only those of daemons that speak for the whole machine: an entry's container has no cgroup yet that would
+        tell whose word counts. :meth:`Runtime.lookup` is asked about it with an empty path.
+        """
+
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether there still is a record of the container; ``path`` is empty where it never had a cgroup."""
 
 
 def bounded(value: object) -> str:

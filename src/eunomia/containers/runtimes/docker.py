@@ -18,7 +18,7 @@ from eunomia.containers.inside import open_file, open_own, read
 from eunomia.containers.paths import candidates, is_below, is_id
 from eunomia.containers.runtime import Found, bounded
 from eunomia.containers.tree import path_of
-from eunomia.identity import Container
+from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container
 
 CONFIG_LIMIT = 4 << 20  # bytes; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
@@ -59,6 +59,8 @@ class _Metadata(msgspec.Struct):
     ID: Any = None
     Name: Any = None
     Config: Any = None
+    State: Any = None
+    RestartCount: Any = None
 
 
 class Docker:
@@ -107,6 +109,22 @@ class Docker:
                 os.close(descriptor)
         return False
 
+    def places(self) -> list[str]:
+        """Return the directories in which the daemons that may speak for everything keep their containers."""
+        if self._searched is None and self._search:
+            self.search()
+        return [root.shown(f"{root.path}/containers") for root in self._heard("")]
+
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether a daemon that may speak for it still has the container's ``config.v2.json``."""
+        for root in self._heard(path):
+            try:
+                os.close(root.open(_config(root, container.id)))
+            except (OSError, ValueError):
+                continue
+            return True
+        return False
+
     @property
     def roots(self) -> Sequence[DataRoot]:
         """The data roots known so far, the trusted first."""
@@ -133,7 +151,8 @@ class Docker:
         return [
             root
             for root in self._roots
-            if is_below(path, root.below) and (not root.pid or _birth(root.pid) == root.birth)
+            if (is_below(path, root.below) if path else root.below == "/")
+            and (not root.pid or _birth(root.pid) == root.birth)
         ]
 
     def _read(self, container_id: str, path: str) -> Container | None:
@@ -167,7 +186,27 @@ def _container(container_id: str, data: bytes) -> Container:
         return nothing
     config = metadata.Config if isinstance(metadata.Config, dict) else {}
     name = bounded(metadata.Name).removeprefix("/")
-    return nothing._replace(name=name, image=bounded(config.get("Image")))
+    known = nothing._replace(name=name, image=bounded(config.get("Image")))
+    return _with_state(known, metadata.State, metadata.RestartCount)
+
+
+def _with_state(container: Container, state: object, restarts: object) -> Container:
+    """Add what ``State`` says: Docker's own words are flags, the first of which that is set counts."""
+    if not isinstance(state, dict):
+        return container
+    pid = state.get("Pid")
+    if state.get("Paused") is True:
+        now = PAUSED
+    elif state.get("Running") is True:
+        now = RUNNING
+    else:
+        never = bounded(state.get("StartedAt")) in {"", "0001-01-01T00:00:00Z"}
+        now = CREATED if never else EXITED
+    return container._replace(
+        state=now,
+        pid=pid if isinstance(pid, int) and 0 < pid < 1 << 22 else 0,
+        restarts=restarts if isinstance(restarts, int) and 0 <= restarts < 1 << 63 else None,
+    )
 
 
 def _decode(data: bytes) -> _Metadata | None:

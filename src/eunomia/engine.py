@@ -10,8 +10,8 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
@@ -25,7 +25,7 @@ from eunomia.ledger import Entry
 from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
-    from eunomia.containers.registry import Registry
+    from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
@@ -87,13 +87,42 @@ class Options(NamedTuple):
     ring_size: int | None = None
 
 
+class _News(Protocol):
+    """What the engine asks of an enricher that learns in threads of its own."""
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when there are news."""
+
+    def start(self) -> None:
+        """Begin to learn; return at once."""
+
+    def news(self) -> Set[str]:
+        """Return names for :meth:`Registry.refresh`, once."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+if TYPE_CHECKING:
+
+    class Follows(_News, Enricher, Protocol):
+        """An enricher that is started and closed with the engine."""
+
+
 class Engine:
     """Runs sources. As a context manager it leaves nothing attached.
 
     Use: :meth:`start`, :meth:`open` with a sink, then :meth:`run`, or :meth:`step` as often as wanted.
     """
 
-    def __init__(self, sources: Sequence[Source], filters: Filters, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        filters: Filters,
+        options: Options | None = None,
+        enricher: Follows | None = None,
+    ) -> None:
         """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
         self.sources = sources
         self.filters = filters
@@ -105,6 +134,7 @@ class Engine:
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
         self._registry: Registry | None = None
+        self._enricher = enricher
         self._sink: Sink | None = None
         self._writer: Writer | None = None
         self._waiter: Waiter | None = None
@@ -124,8 +154,11 @@ class Engine:
 
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
+        from eunomia.containers import tree
+
+        hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
-        self._cgroups = Loaded(spec)
+        self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id})
         self._objects.append(self._cgroups)
         share: dict[str, int] = {}
         for source in self.sources:
@@ -133,6 +166,11 @@ class Engine:
             set_ = dict(self.options.settings.get(source.name, {}))
             if own:
                 set_ |= self.filters.constants()
+            knows_hierarchy = "eunomia_subsystem" in source.spec.settings
+            if knows_hierarchy:
+                set_ |= hierarchy.constants()
+            if "eunomia_hierarchy" in source.spec.settings:
+                set_["eunomia_hierarchy"] = hierarchy.id
             live = source.load(
                 set_=set_,
                 ring_size=self.options.ring_size,
@@ -147,6 +185,8 @@ class Engine:
                 if name in live.spec.raw or (self.options.streams and name not in self.options.streams):
                     continue
                 stream = _Stream((source.name, name), live, reader)
+                if hierarchy.version == 1 and not knows_hierarchy:
+                    stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
                 for schema in stream.schemas:
                     if own:
                         stream.mask[id(schema)] = shared.late_mask(self.filters, self.selection)
@@ -158,14 +198,19 @@ class Engine:
             source.spec.close()
         lib.eu_forget_kernel_btf()
         # a cause is drained after its effect, so that no tick shows an exec and not its fork
+        self._waiter = Waiter(self._objects)
         self._follow_containers()
-        assert self._registry is not None
-        self._waiter = Waiter(self._objects, [self._registry.notices.fd])
 
     def _follow_containers(self) -> None:
         from eunomia.containers.registry import Registry
 
+        assert self._waiter is not None
         self._registry = Registry()
+        self._waiter.add(self._registry.notices.fd)
+        if self._enricher is not None:
+            self._registry.enrich(self._enricher)
+            self._enricher.start()
+            self._waiter.add(self._enricher.descriptor)
         if self.selection is not None:
             handle = next((o.maps["eunomia_cgroups"] for o in self._objects if "eunomia_cgroups" in o.maps), None)
             if handle is not None:
@@ -287,6 +332,8 @@ class Engine:
             registry.tick(now)
         else:
             registry.look(now)
+        if self._enricher is not None and (names := self._enricher.news()):
+            registry.refresh(names)
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, join, filter, limit, sink."""
@@ -430,6 +477,9 @@ class Engine:
 
     def close(self) -> None:
         """Detach and free everything."""
+        if self._enricher is not None:
+            self._enricher.close()
+            self._enricher = None
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None

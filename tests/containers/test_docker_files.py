@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from eunomia.containers.daemons import CONFIG_LIMIT, SEARCH_PAUSE, DataRoot, option
 from eunomia.containers.runtime import TEXT_LIMIT
-from eunomia.containers.runtimes import docker as docker_module
-from eunomia.containers.runtimes.docker import CONFIG_LIMIT, DataRoot, Docker, option
+from eunomia.containers.runtimes.docker import Docker
 from eunomia.containers.tree import mount_point
 from eunomia.identity import Container
 from tests import needs
@@ -216,7 +216,7 @@ def test_daemons_are_found_by_their_options_and_config_files(tmp_path, pretend):
 def test_a_daemon_that_starts_later_is_found_when_its_container_is_asked_for(tmp_path, pretend):
     write_config(tmp_path, WEB)
     docker = Docker(clock=lambda: next(times))
-    times = iter(range(0, 10**13, docker_module.SEARCH_PAUSE))
+    times = iter(range(0, 10**13, SEARCH_PAUSE))
     assert lookup(docker, WEB, PATH) is None
     pretend("--data-root", str(tmp_path))
     assert lookup(docker, WEB, PATH).name == "web"

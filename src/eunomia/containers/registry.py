@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from eunomia.batch import Batch
 from eunomia.containers import runtimes as known_runtimes
 from eunomia.containers import tree
 from eunomia.containers.notices import Notices
-from eunomia.containers.paths import Candidate, candidates, is_below
+from eunomia.containers.paths import Candidate, candidates, is_below, pod_uid
 from eunomia.containers.runtime import Found, Keeper, Runtime
-from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity
+from eunomia.hierarchy import Hierarchy
+from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod
 
 # All in nanoseconds.
 DEADLINE = 5_000_000_000  # how long a runtime is asked for a container that it doesn't know
@@ -47,6 +48,18 @@ RECORDED = "recorded"  # its runtime keeps a record of it
 ERASED = "erased"  # the record is gone
 
 
+
+class Enricher(Protocol):
+    """Knows more of containers and pods than runtimes do, as a cluster's API. It answers at once, from memory."""
+
+    def enrich(self, container: Container, pod: Pod | None, uid: str) -> tuple[Container, Pod | None]:
+        """Return a container and its pod with what is known of them now.
+
+        ``pod`` is what the runtime said; ``uid`` the pod's as the cgroup's path has it, empty outside of pods.
+        A container that no runtime has named yet may be named here.
+        """
+
+
 class News(NamedTuple):
     """Something that happened to a container, for those who :meth:`Registry.listen`.
 
@@ -68,7 +81,7 @@ class Case:
     keeps a record of it, which may outlast its cgroup; one that never had a cgroup has an empty path.
     """
 
-    __slots__ = ("around", "candidate", "cgroups", "identity", "recorded", "since", "waits")
+    __slots__ = ("around", "candidate", "cgroups", "found", "identity", "recorded", "since", "uid", "waits")
 
     def __init__(self, candidate: Candidate, around: tuple[Case, ...], since: int) -> None:
         self.candidate = candidate
@@ -77,6 +90,8 @@ class Case:
         self.waits = False
         self.recorded = False
         self.cgroups: set[int] = set()
+        self.uid = pod_uid(candidate.path)
+        self.found: Found | None = None  # what the runtimes said last
         self.identity: Identity | None = None
 
     @property
@@ -105,12 +120,19 @@ class Registry(dict[int, Identity]):
         runtimes: Sequence[Runtime] | None = None,
         *,
         mount: str | None = None,
+        hierarchy: Hierarchy | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Start empty; ``mount`` is where v2 is mounted, ``clock`` gives monotonic nanoseconds."""
+        """Start empty; ids are ``hierarchy``'s, :func:`tree.current` unless given, or v2's at ``mount``.
+
+        ``clock`` gives monotonic nanoseconds.
+        """
         super().__init__()
         self.runtimes: Sequence[Runtime] = known_runtimes.every() if runtimes is None else runtimes
-        self._mount = tree.mount_point() if mount is None else mount
+        if hierarchy is None:
+            hierarchy = tree.current() if mount is None else Hierarchy(mount)
+        self._hierarchy = hierarchy
+        self._mount = self._hierarchy.mount
         self._clock = clock
         self._cgroups: dict[int, _Cgroup] = {}
         self._paths: dict[str, int] = {}
@@ -119,6 +141,7 @@ class Registry(dict[int, Identity]):
         self._asked = 0
         self._leaving: deque[tuple[int, int]] = deque()  # when to forget which cgroup
         self._subscribers: list[Subscriber] = []
+        self._enricher: Enricher | None = None
         self._walked: int | None = None
         self._pause = WALK_PAUSE
         self._room = ROOM
@@ -168,7 +191,7 @@ class Registry(dict[int, Identity]):
             return None
         return next((c for c in reversed(cgroup.cases) if c.identity is not None), cgroup.cases[-1])
 
-    def refresh(self, case: Case) -> None:
+    def look_at(self, case: Case) -> None:
         """Read now what a container's runtime has rewritten, if it has, and whether it still has a record."""
         self._check(case, self._clock())
 
@@ -193,7 +216,7 @@ class Registry(dict[int, Identity]):
             removed = batch.stream == "removed"
             ids, roots, times = batch.raw("cgroup_id"), batch.raw("hierarchy"), batch.raw("time")
             for cgroup_id, root, path, then in zip(ids, roots, batch.values("path"), times, strict=True):
-                if root != 0:  # ids of other hierarchies collide with those of v2
+                if root != self._hierarchy.id:  # ids of other hierarchies collide with those of ours
                     continue
                 # A removed one that was not heard of: its rows may come yet.
                 self._add(cgroup_id, path, now, then)
@@ -232,9 +255,20 @@ class Registry(dict[int, Identity]):
             if not cgroup.gone:
                 subscriber(cgroup_id, self[cgroup_id], cgroup.path)
 
+    def enrich(self, enricher: Enricher) -> None:
+        """Ask ``enricher`` whenever an identity is made; call it before :meth:`start`."""
+        self._enricher = enricher
+
+    def refresh(self, names: Set[str]) -> None:
+        """Enrich anew what news concern: containers by their ids, and those of pods by their pods' uids."""
+        for case in self._cases.values():
+            pod = case.identity.pod if case.identity is not None else None
+            if case.candidate.id in names or case.uid in names or (pod is not None and pod.uid in names):
+                self._set(case, case.found, self._clock())
+
     def by_pid(self, pid: int) -> Identity:
         """Return whose process it is; :data:`NOBODY_KNOWS` when it has ended."""
-        path = tree.path_of(pid)
+        path = tree.path_of(pid, self._hierarchy)
         if path is None or self._mount is None:
             return NOBODY_KNOWS
         cgroup_id = self._paths.get(path)
@@ -314,7 +348,8 @@ class Registry(dict[int, Identity]):
                     unread.add(f"{place}/{name}")
                     continue
                 case = Case(Candidate(name, "", runtime.name), (), now)
-                case.identity = Identity(RESOLVED, *found)
+                case.found = found
+                self._set(case, found, now)
                 self._watch(case)
             self._record(case, now)
         # an entry is made before what it says is written
@@ -385,7 +420,7 @@ class Registry(dict[int, Identity]):
         case = self._records.get(candidate.id)
         if case is None or case.candidate.path or around:
             return Case(candidate, around, now)
-        case.candidate, case.since = candidate, now
+        case.candidate, case.since, case.uid = candidate, now, pod_uid(candidate.path)
         return case
 
     def _remove(self, cgroup_id: int, now: int, then: int | None = None) -> None:
@@ -424,32 +459,43 @@ class Registry(dict[int, Identity]):
     # Who a container is
 
     def _ask(self, case: Case, now: int) -> None:
-        """Ask the runtimes; when they don't know yet, ask again later."""
+        """Ask the runtimes; when nobody knows it yet, ask again later."""
         found = self._look_up(case.candidate)
-        if found is None and case.candidate.runtime:
-            found = Found(Container(case.candidate.id, runtime=case.candidate.runtime))
-        before = case.identity
-        late = now - case.since >= DEADLINE
-        if found is not None and found.container.name:
-            case.identity = Identity(RESOLVED, *found, case.parents)
-        elif before is not None and before.state == RESOLVED:
-            return  # what was once read stays true while the file is gone or being rewritten
-        else:
-            state = UNKNOWN if late else PENDING
-            case.identity = None if found is None else Identity(state, *found, case.parents)
-            if not late:
-                pause = EAGER_PAUSE if now - case.since < EAGER else PAUSE
-                self._asked += 1
-                case.waits = True
-                heappush(self._waiting, (now + pause, self._asked, case))
+        before = case.found
+        if before is None or not before.container.name or (found is not None and found.container.name):
+            case.found = found  # else: what was once read stays true while the file is gone or being rewritten
+        self._set(case, case.found, now)
+        named = case.found is not None and case.found.container.name
+        if not named and now - case.since < DEADLINE:
+            pause = EAGER_PAUSE if now - case.since < EAGER else PAUSE
+            self._asked += 1
+            case.waits = True
+            heappush(self._waiting, (now + pause, self._asked, case))
         self._watch(case)
+        if self._news is not None and not case.recorded and case.identity is not None:
+            self._look_for_record(case, now)
+
+    def _set(self, case: Case, found: Found | None, now: int) -> None:
+        """Make a case's identity of what is known of it, and tell when it is another."""
+        candidate, before = case.candidate, case.identity
+        container = Container(candidate.id, runtime=candidate.runtime) if found is None else found.container
+        pod = None if found is None else found.pod
+        if self._enricher is not None:
+            container, pod = self._enricher.enrich(container, pod, case.uid)
+        if container.name:
+            case.identity = Identity(RESOLVED, container, pod, case.parents)
+        elif before is not None and before.state == RESOLVED:
+            return
+        elif found is None and not candidate.runtime and pod is None:
+            case.identity = None
+        else:
+            state = UNKNOWN if now - case.since >= DEADLINE else PENDING
+            case.identity = Identity(state, container, pod, case.parents)
         if case.identity == before:
             return
         self._tell_all(case, (before is None) != (case.identity is None))
         if before is not None and case.identity is not None:
             self._say(CHANGED, case, now, before=before)
-        if self._news is not None and not case.recorded and case.identity is not None:
-            self._look_for_record(case, now)
 
     def _look_for_record(self, case: Case, now: int) -> None:
         container, path = case.identity.container if case.identity else None, case.candidate.path

@@ -16,8 +16,7 @@ from eunomia.kernel.ring import PerfReader, RingReader
 class Waiter:
     """Waits on live objects' rings. Probes with our headers wake it once a sleep, others as they will."""
 
-    def __init__(self, objects: Iterable[Loaded], files: Iterable[int] = ()) -> None:
-        """Take live objects, and other descriptors that end a sleep as long as they are readable."""
+    def __init__(self, objects: Iterable[Loaded]) -> None:
         objects = list(objects)
         readers = [r for live in objects for r in live.readers.values()]
         rings = [r.ring for r in readers if isinstance(r, RingReader)]
@@ -26,11 +25,13 @@ class Waiter:
         for reader in readers:
             if isinstance(reader, RingReader | PerfReader):
                 self._epoll.register(reader.fd, select.EPOLLIN)
-        for file in files:
-            self._epoll.register(file, select.EPOLLIN)
         self._rings = ffi.new("struct eu_ring *[]", rings)
         self._armed = ffi.new("uint32_t *[]", armed)
         self._counts = (len(armed), len(rings))
+
+    def add(self, descriptor: int) -> None:
+        """Be woken by one more thing, while it is readable."""
+        self._epoll.register(descriptor, select.EPOLLIN)
 
     def wait(self, milliseconds: int) -> None:
         """Sleep until there is something, a signal comes or the time is over."""

@@ -7,7 +7,7 @@
 
 #define TASK_FIELDS \
 	time_ns_t time doc("when it happened"); \
-	cgroup_id_t cgroup_id hidden doc("cgroup (v2) of the task"); \
+	cgroup_id_t cgroup_id hidden doc("cgroup of the task: the inode number of its directory"); \
 	pid_t pid doc("process id, as the host sees it"); \
 	pid_t tid doc("thread id, as the host sees it"); \
 	uid_t uid doc("real user id, as the host sees it"); \

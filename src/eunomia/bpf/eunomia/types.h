@@ -31,7 +31,7 @@ typedef __u16 umode_t;
 
 typedef __u64 time_ns_t;	/* bpf_ktime_get_ns(); shown as wall-clock time */
 typedef __u64 duration_ns_t;
-typedef __u64 cgroup_id_t;	/* bpf_get_current_cgroup_id(): rows are joined with containers by it */
+typedef __u64 cgroup_id_t;	/* eunomia_cgroup(): rows are joined with containers by it */
 typedef __s32 errno_t;		/* positive, negative or 0 */
 typedef __u32 signal_t;
 typedef __u32 syscall_t;

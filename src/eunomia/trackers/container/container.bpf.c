@@ -10,10 +10,13 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#include <eunomia/cgroup.h>
 #include <eunomia/stream.h>
 
 /* No <eunomia/probe.h>: rows are chosen when it is known which container they are about. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+const volatile __s32 eunomia_hierarchy = 0;	/* the one whose cgroups are told of; 0 is v2 */
 
 #define GROUP_EXIT 4		/* SIGNAL_GROUP_EXIT, include/linux/sched/signal.h */
 
@@ -102,7 +105,7 @@ struct victim_record {
 
 static __always_inline int on_exec(struct task_struct *task)
 {
-	__u64 cgroup = bpf_get_current_cgroup_id();
+	__u64 cgroup = eunomia_cgroup();
 	struct sign_event event = {};
 
 	/* one alone can take it out */
@@ -134,7 +137,7 @@ static __always_inline int on_exit(struct task_struct *task)
 		event.time = *found;
 		if (!bpf_map_delete_elem(&victims, &pid)) {
 			event.sign = OUT_OF_MEMORY;
-			event.cgroup_id = bpf_get_current_cgroup_id();
+			event.cgroup_id = eunomia_cgroup();
 			raw_output(sign, &event, sizeof(event));
 		}
 	}
@@ -191,7 +194,7 @@ int made(struct cgroup_record *ctx)
 	__u8 yes = 1;
 
 	/* one a hierarchy, and their ids collide */
-	if (ctx->root == 0)
+	if (ctx->root == eunomia_hierarchy)
 		bpf_map_update_elem(&fresh, &cgroup, &yes, BPF_ANY);
 	return 0;
 }
@@ -201,7 +204,7 @@ int unmade(struct cgroup_record *ctx)
 {
 	__u64 cgroup = ctx->id;
 
-	if (ctx->root == 0)
+	if (ctx->root == eunomia_hierarchy)
 		bpf_map_delete_elem(&fresh, &cgroup);
 	return 0;
 }
@@ -211,7 +214,7 @@ int frozen(struct cgroup_record *ctx)
 {
 	struct sign_event event = {};
 
-	if (ctx->root != 0)
+	if (ctx->root != eunomia_hierarchy)
 		return 0;
 	event.time = bpf_ktime_get_ns();
 	event.cgroup_id = ctx->id;

@@ -140,7 +140,7 @@ class Life:
         elif what == "removed" and news.cgroup_id == life.cgroup_id:
             if life.stage == RUNNING:
                 self._exit(life, news.time, _NOT_SEEN, 0, 0)
-            self._registry.refresh(case)
+            self._registry.look_at(case)
             if not case.recorded:
                 self._remove(life, news.time)
             life.cgroup_id = 0

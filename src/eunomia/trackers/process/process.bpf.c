@@ -71,7 +71,7 @@ static __always_inline void exec_fields(struct exec_event *event, struct task_st
 
 static __always_inline int on_exec(struct task_struct *task)
 {
-	__u64 cgroup = bpf_get_current_cgroup_id(), size;
+	__u64 cgroup = eunomia_cgroup(), size;
 	struct exec_event event = {};
 	struct path root, path;
 	struct text *text;
@@ -141,7 +141,7 @@ static long copy_argument(__u32 index, struct argv_copy *copy)
 static __always_inline int on_failed_exec(long ret, bool at)
 {
 	struct task_struct *task = (void *)bpf_get_current_task_btf();
-	__u64 cgroup = bpf_get_current_cgroup_id();
+	__u64 cgroup = eunomia_cgroup();
 	struct exec_event event = {};
 	struct argv_copy copy = {};
 	struct path root, path;
@@ -199,7 +199,7 @@ static __always_inline int on_failed_exec(long ret, bool at)
 
 static __always_inline int on_fork(struct task_struct *parent, struct task_struct *child)
 {
-	__u64 cgroup = bpf_get_current_cgroup_id();
+	__u64 cgroup = eunomia_cgroup();
 	struct fork_event event = {};
 
 	event.child_pid = BPF_CORE_READ(child, tgid);
@@ -216,7 +216,7 @@ static __always_inline int on_fork(struct task_struct *parent, struct task_struc
 
 static __always_inline int on_exit(struct task_struct *task)
 {
-	__u64 cgroup = bpf_get_current_cgroup_id();
+	__u64 cgroup = eunomia_cgroup();
 	struct ended_key key = {};
 	struct task_struct *leader;
 	struct exit_event event = {};

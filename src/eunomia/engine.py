@@ -150,6 +150,11 @@ class Engine:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def registry(self) -> Registry | None:
+        """The containers that it knows; None before :meth:`start`."""
+        return self._registry
+
     # Start
 
     def start(self) -> None:

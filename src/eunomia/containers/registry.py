@@ -184,6 +184,19 @@ class Registry(dict[int, Identity]):
         news, self._news = self._news, []
         return news or []
 
+    @property
+    def mount(self) -> str | None:
+        """Where the hierarchy is mounted that containers' paths are of."""
+        return self._mount
+
+    def cases(self) -> list[Case]:
+        """Return the containers that have a cgroup of their own now."""
+        return [
+            case
+            for case in self._cases.values()
+            if case.identity is not None and self._paths.get(case.candidate.path) in case.cgroups
+        ]
+
     def case_of(self, cgroup_id: int) -> Case | None:
         """Return the innermost container that a cgroup belongs to, None where there is none."""
         cgroup = self._cgroups.get(cgroup_id)

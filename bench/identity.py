@@ -68,7 +68,7 @@ def shares(rows: list[Row], number: int) -> dict[str, float]:
 
 def right(row: Row) -> bool:
     """Whether the row has the name of the very container that ran it."""
-    return bool(row["container.name"]) and str(row["argv"]).endswith(f"word-{row['container.name']}")
+    return f"word-{row['container.name']}" in row["argv"]
 
 
 def main() -> int:

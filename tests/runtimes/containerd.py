@@ -93,9 +93,7 @@ class Containerd:
             raise AssertionError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
         return done
 
-    def start(
-        self, container_id: str, *command: str, namespace: str = "default", options: Sequence[str] = ()
-    ) -> str:
+    def start(self, container_id: str, *command: str, namespace: str = "default", options: Sequence[str] = ()) -> str:
         """Start a container that stays; returns its id."""
         self.use(namespace)
         command = command or ("sleep", "1000")

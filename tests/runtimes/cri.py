@@ -162,4 +162,3 @@ def decoded(data: bytes) -> dict[int, list[Any]]:
             value = varint()
         fields.setdefault(tag >> 3, []).append(value)
     return fields
-

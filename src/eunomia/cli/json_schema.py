@@ -31,7 +31,7 @@ _EXAMPLES: dict[str, Any] = {
     "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1", "ip": "192.0.2.1", "port": 443, "kstack": 1, "ustack": 1,
     "time": "2026-11-23T20:05:29.123456789Z", "str": "text", "path": "/etc/passwd", "argv": ["ls", "-l"],
-    "blob": "00ff", "union": "00ff",
+    "exec_id": "node-1:84213000000000:4242", "blob": "00ff", "union": "00ff",
 }  # fmt: skip
 
 
@@ -68,18 +68,22 @@ def _row(schema: Schema, tracker: str, stream: str, much: str) -> dict[str, Any]
 
 
 _TEXTS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+_WORDS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_COUNT: dict[str, Any] = {"type": ["integer", "null"]}
 # Members of identities that are no texts.
 _MEMBERS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(MAPS, _TEXTS),
-    **dict.fromkeys(("container.pid", "container.restarts"), {"type": ["integer", "null"]}),
+    "container.pid": _COUNT,
+    "container.restarts": _COUNT,
     "container.privileged": {"type": ["boolean", "null"]},
     "container.sandbox": {"type": "boolean"},
-    "container.capabilities": {"type": ["array", "null"], "items": {"type": "string"}},
+    "container.capabilities": _WORDS | {"type": ["array", "null"]},
     "container.mounts": {"type": "array", "items": {"type": "object"}},
-    **dict.fromkeys(
-        ("container.command", "container.addresses", "container.parents", "pod.addresses", "pod.services"),
-        {"type": "array", "items": {"type": "string"}},
-    ),
+    "container.command": _WORDS,
+    "container.addresses": _WORDS,
+    "container.parents": _WORDS,
+    "pod.addresses": _WORDS,
+    "pod.services": _WORDS,
 }
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.cli import selectors
+from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError
 from eunomia.cli.words import byte_size, number, pairs, seconds, words
 
@@ -56,6 +56,7 @@ def add(subparsers: Any) -> None:
     only.add_argument("--uid", action="append", default=[], metavar="UID", help="user ids, as the host sees them")
     selectors.add(parser)
     only.add_argument("--self", action="store_true", dest="itself", help="Eunomia's own events too")
+    cluster.add(parser)
     more = parser.add_argument_group("objects")
     more.add_argument(
         "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE", help="a setting: a constant of .rodata"
@@ -127,7 +128,12 @@ def _engine(
     settings = _by_source(sources, args.set)
     targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
     try:
-        return Engine(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
+        return Engine(
+            sources,
+            filters,
+            Options(settings, targets, options["streams"], options["ring_size"]),
+            cluster.watcher(args),
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from eunomia.containers.inside import open_file, open_own, read
 from eunomia.containers.paths import is_below, is_id
 from eunomia.containers.tree import path_of
+from eunomia.inside import open_file, open_own, read
 
 CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons

@@ -115,10 +115,10 @@ def test_a_rename_tells_both_names(docker: Docker, removed: list[str]):
     with tracked("container") as seen:
         docker.run("run", "-d", "--name", "before", docker.image, "sleep", "1000")
         docker.run("rename", "before", "after")
-        seen.until(lambda s: s.rows(event="renamed"))
+        seen.until(lambda s: "renamed" in events(s, "after"))
         docker.run("rm", "-f", "after")
         seen.until(lambda s: "removed" in events(s, "after"))
-    row = seen.row(event="renamed")
+    row = seen.row(event="renamed", **{"container.name": "after"})
     assert (row["previous_name"], row["container.name"]) == ("before", "after")
     assert events(seen, "after") == ["created", "started", "renamed", "exited", "removed"]
     assert [r["container.name"] for r in life(seen, "after")] == ["before", "before", "after", "after", "after"]
@@ -134,7 +134,7 @@ def test_one_that_is_stopped_and_started_again_is_not_created_again(docker: Dock
         docker.run("rm", "-f", "again")
         seen.until(lambda s: "removed" in events(s, "again"))
     assert events(seen, "again") == ["created", "started", "exited", "started", "exited", "removed"]
-    first, second = seen.rows(event="started")
+    first, second = (r for r in life(seen, "again") if r["event"] == "started")
     assert first["pid"] != second["pid"]
 
 
@@ -167,7 +167,7 @@ def test_one_that_ran_before_ends_with_its_code(docker: Docker, removed: list[st
         docker.run("rm", "early")
         seen.until(lambda s: "removed" in events(s, "early"))
     assert events(seen, "early") == ["exited", "removed"]
-    end = seen.row(event="exited")
+    end = life(seen, "early")[0]
     assert (end["exit_code"], end["signal"]) == (5, "")
     assert 0.2e9 < end["duration_ns"] < (time.monotonic() - began + 10) * 1e9
 
@@ -222,7 +222,7 @@ def test_cgroups_in_a_container_have_no_life_of_their_own(docker: Docker, remove
         docker.run("kill", "outer")
         seen.until(lambda s: "exited" in events(s, "outer"))
     assert events(seen, "outer") == ["created", "started", "exited"]
-    assert seen.row(event="exited")["signal"] == signal.SIGKILL.name
+    assert life(seen, "outer")[-1]["signal"] == signal.SIGKILL.name
 
 
 def test_thirty_at_once_are_all_told_in_full(docker: Docker):
@@ -230,11 +230,10 @@ def test_thirty_at_once_are_all_told_in_full(docker: Docker):
     with tracked("container") as seen:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda n: docker.run("run", "--rm", "--name", n, docker.image, "true"), names))
-        seen.until(lambda s: len(s.rows(event="removed")) == 30, 10)
+        seen.until(lambda s: all("removed" in events(s, n) for n in names), 10)
     for name in names:
         assert events(seen, name) == ["created", "started", "exited", "removed"]
-    assert len(seen.all) == 120
-    assert {r["identity"] for r in seen.all} == {"resolved"}
+        assert {r["identity"] for r in life(seen, name)} == {"resolved"}
 
 
 def test_only_chosen_containers_are_told_of(docker: Docker):

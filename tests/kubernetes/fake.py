@@ -8,6 +8,7 @@ one answers is tested in real/.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -193,7 +194,9 @@ class _Handler(BaseHTTPRequestHandler):
                     else:
                         cut = False
                         if not data:
-                            api.changed.wait(0.2)
+                            if self._left():
+                                return
+                            api.changed.wait(0.1)
                             continue
                 for begin in range(0, len(data), 1 << 20):
                     chunk = data[begin : begin + (1 << 20)]
@@ -207,6 +210,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         finally:
             api.watching -= 1
+
+
+    def _left(self) -> bool:
+        """Whether the client has hung up."""
+        try:
+            left = not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        self.close_connection = self.close_connection or left
+        return left
 
 
 class _Server(ThreadingHTTPServer):

@@ -141,8 +141,11 @@ class Engine:
 
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
+        from eunomia.containers import tree
+
+        hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
-        self._cgroups = Loaded(spec)
+        self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id})
         self._objects.append(self._cgroups)
         share: dict[str, int] = {}
         for source in self.sources:
@@ -150,6 +153,9 @@ class Engine:
             set_ = dict(self.options.settings.get(source.name, {}))
             if own:
                 set_ |= self.filters.constants()
+            knows_hierarchy = "eunomia_subsystem" in source.spec.settings
+            if knows_hierarchy:
+                set_ |= hierarchy.constants()
             live = source.load(
                 set_=set_,
                 ring_size=self.options.ring_size,
@@ -164,6 +170,8 @@ class Engine:
                 if self.options.streams and name not in self.options.streams:
                     continue
                 stream = _Stream((source.name, name), live, reader)
+                if hierarchy.version == 1 and not knows_hierarchy:
+                    stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
                 for schema in stream.schemas:
                     if own:
                         stream.mask[id(schema)] = shared.late_mask(self.filters, self.selection)

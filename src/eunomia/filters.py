@@ -14,6 +14,7 @@ from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
 from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.loaded import Loaded, MapHandle
+from eunomia.kernel.own_pid import host_pid
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _COMM = 16  # TASK_COMM_LEN
@@ -54,7 +55,7 @@ class Filters(NamedTuple):
     def constants(self) -> dict[str, object]:
         """Return the constants that switch the kernel's side on."""
         return {
-            "eunomia_self": 0 if self.traces_itself else os.getpid(),
+            "eunomia_self": 0 if self.traces_itself else host_pid(),
             "eunomia_by_pid": bool(self.pids),
             "eunomia_by_uid": bool(self.uids),
             "eunomia_by_comm": bool(self.comms),
@@ -163,7 +164,7 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
             raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
         tests.append(lambda b: [selection.passes(i) for i in b.identities])
     if pid and not filters.traces_itself:
-        own = os.getpid()
+        own = host_pid()
         tests.append(lambda b: [p != own for p in b.raw(pid)])
     if not tests:
         return None

@@ -68,7 +68,7 @@ def _open_stranger(path: str, events: Mapping[str, str] | None) -> Spec:
         data = file.read()
     elf.check(data, name_of(path))
     if not trial.survives_opening(data):
-        raise BadObject("it is broken: libbpf crashes over it")
+        raise BadObject("it is broken: libbpf crashes over it, or never comes to an end")
     return Spec(data, name_of(path), events)
 
 

@@ -33,7 +33,7 @@ def tick_until(registry, clock, seconds):
 def test_a_container_is_resolved_the_moment_its_cgroup_is_made(tmp_path, registry):
     write_config(tmp_path, WEB)
     registry.feed([batch("made", (7, f"/docker/{WEB}"))])
-    assert registry[7] == (RESOLVED, Container(WEB, "web", "shop/web:1.2", "docker"), None)
+    assert registry[7] == (RESOLVED, Container(WEB, "web", "shop/web:1.2", "docker"), None, ())
 
 
 def test_cgroups_in_a_container_share_its_identity(tmp_path, registry):

@@ -72,5 +72,5 @@ def test_the_host_has_none_of_them(sample, written):
 
 
 def test_a_column_that_is_none_is_refused_with_its_like(sample, written):
-    with pytest.raises(ValueError, match="did you mean 'container.labels'"):
+    with pytest.raises(ValueError, match=r"did you mean .container\.labels."):
         shown(sample, written, "json", FULL, ["container.label"])

@@ -30,7 +30,7 @@ _EXAMPLES: dict[str, Any] = {
     "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1", "ip": "192.0.2.1", "port": 443, "kstack": 1, "ustack": 1,
     "time": "2026-11-23T20:05:29.123456789Z", "str": "text", "path": "/etc/passwd", "argv": ["ls", "-l"],
-    "blob": "00ff", "union": "00ff",
+    "exec_id": "node-1:84213000000000:4242", "blob": "00ff", "union": "00ff",
 }  # fmt: skip
 
 

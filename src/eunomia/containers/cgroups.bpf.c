@@ -28,10 +28,12 @@ struct cgroup_record {
 struct cgroup_event {
 	time_ns_t time doc("when it was made or removed");
 	cgroup_id_t cgroup_id doc("its id: the inode number of its directory");
-	__u32 hierarchy doc("the hierarchy it belongs to; always 0, which is v2");
+	__u32 hierarchy doc("the hierarchy it belongs to; 0 is v2");
 	__u32 level doc("its depth below the root");
 	str_t path doc("its path from the root; the kernel cuts it at 1023 bytes");
 };
+
+const volatile __s32 hierarchy doc("the one that is told of; 0 is v2") = 0;
 
 struct scratch {
 	struct cgroup_event event;
@@ -55,8 +57,8 @@ static __always_inline __u32 build(struct cgroup_record *ctx, struct scratch **r
 	__u32 zero = 0;
 	long length;
 
-	/* One cgroup_mkdir a hierarchy: the ids of v1's collide with those of v2. */
-	if (ctx->root != 0)
+	/* One cgroup_mkdir a hierarchy, and their ids collide. */
+	if (ctx->root != hierarchy)
 		return 0;
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
@@ -68,7 +70,7 @@ static __always_inline __u32 build(struct cgroup_record *ctx, struct scratch **r
 	length &= PATH_MAX_LEN - 1;
 	scratch->event.time = bpf_ktime_get_ns();
 	scratch->event.cgroup_id = ctx->id;
-	scratch->event.hierarchy = 0;
+	scratch->event.hierarchy = hierarchy;
 	scratch->event.level = ctx->level;
 	scratch->event.path.off = sizeof(scratch->event);
 	scratch->event.path.len = length;

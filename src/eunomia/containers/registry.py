@@ -18,6 +18,7 @@ from eunomia.containers import runtimes as known_runtimes
 from eunomia.containers import tree
 from eunomia.containers.paths import Candidate, candidates, pod_uid
 from eunomia.containers.runtime import Found, Runtime
+from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod
 
 # All in nanoseconds.
@@ -88,12 +89,19 @@ class Registry(dict[int, Identity]):
         runtimes: Sequence[Runtime] | None = None,
         *,
         mount: str | None = None,
+        hierarchy: Hierarchy | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Start empty; ``mount`` is where v2 is mounted, ``clock`` gives monotonic nanoseconds."""
+        """Start empty; ids are ``hierarchy``'s, :func:`tree.current` unless given, or v2's at ``mount``.
+
+        ``clock`` gives monotonic nanoseconds.
+        """
         super().__init__()
         self.runtimes: Sequence[Runtime] = known_runtimes.every() if runtimes is None else runtimes
-        self._mount = tree.mount_point() if mount is None else mount
+        if hierarchy is None:
+            hierarchy = tree.current() if mount is None else Hierarchy(mount)
+        self._hierarchy = hierarchy
+        self._mount = self._hierarchy.mount
         self._clock = clock
         self._cgroups: dict[int, _Cgroup] = {}
         self._paths: dict[str, int] = {}
@@ -132,7 +140,7 @@ class Registry(dict[int, Identity]):
             removed = batch.stream == "removed"
             ids, roots = batch.raw("cgroup_id"), batch.raw("hierarchy")
             for cgroup_id, root, path in zip(ids, roots, batch.values("path"), strict=True):
-                if root != 0:  # ids of other hierarchies collide with those of v2
+                if root != self._hierarchy.id:  # ids of other hierarchies collide with those of ours
                     continue
                 # A removed one that was not heard of: its rows may come yet.
                 self._add(cgroup_id, path, now)
@@ -185,7 +193,7 @@ class Registry(dict[int, Identity]):
 
     def by_pid(self, pid: int) -> Identity:
         """Return whose process it is; :data:`NOBODY_KNOWS` when it has ended."""
-        path = tree.path_of(pid)
+        path = tree.path_of(pid, self._hierarchy)
         if path is None or self._mount is None:
             return NOBODY_KNOWS
         cgroup_id = self._paths.get(path)

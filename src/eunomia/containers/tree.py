@@ -1,36 +1,61 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The v2 cgroup tree as the file system shows it: an inode number is a cgroup id."""
+"""The cgroup tree as the file system shows it: an inode number is a cgroup id."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 
-from eunomia.containers.paths import printable
+from eunomia.containers.paths import is_id, printable
+from eunomia.hierarchy import Hierarchy, of_first_version, unified
+
+
+@cache
+def current() -> Hierarchy:
+    """Return the hierarchy that tells containers apart here, the same as long as the process lives."""
+    return choose(unified(), of_first_version())
 
 
 def mount_point() -> str | None:
-    """Return where the v2 hierarchy is mounted; ``None`` on a host that has v1 only."""
-    fallback = None
+    """Return where :func:`current` is mounted."""
+    return current().mount
+
+
+def choose(second: Hierarchy | None, first: Sequence[Hierarchy]) -> Hierarchy:
+    """Return v2, unless containers run that are in v1 alone: old runtimes make no cgroups in v2 beside it."""
+    if second is None or second.mount is None:
+        if not first:
+            return Hierarchy(None, why="no cgroup hierarchy is mounted that has containers")
+        return first[0]._replace(why="version 2 is not mounted")
+    if not first:
+        return second
+    if not has_containers(second.mount):
+        for hierarchy in first:
+            if hierarchy.mount is not None and has_containers(hierarchy.mount):
+                return hierarchy._replace(why="the containers that run have no cgroups in version 2")
+    return second._replace(why="version 1 is mounted too")
+
+
+def has_containers(mount: str) -> bool:
+    """Whether processes run in cgroups below ``mount`` whose names look like containers'."""
+    return any(looks_like_container(path.rpartition("/")[2]) and _lives(mount + path) for _, path in walk(mount))
+
+
+def looks_like_container(name: str) -> bool:
+    """Whether a cgroup's name ends in a full container id, as ``ID``, ``docker-ID.scope``, ``libpod-ID`` do."""
+    return is_id(name.removesuffix(".scope").rpartition("-")[2]) or name.startswith("lxc.payload.")
+
+
+def _lives(directory: str) -> bool:
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                mount, _, kind = line.partition(" - ")
-                if kind.split(" ", 1)[0] == "cgroup2":
-                    root, point = mount.split(" ")[3:5]
-                    point = _unescape(point)
-                    if root == "/":
-                        return point
-                    fallback = fallback or point
+        with open(f"{directory}/cgroup.procs", "rb") as processes:
+            if processes.read(1):
+                return True
+        with os.scandir(directory) as entries:
+            return any(e.is_dir(follow_symlinks=False) for e in entries)
     except OSError:
-        return None
-    return fallback
-
-
-def _unescape(text: str) -> str:
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
+        return False
 
 
 def walk(mount: str) -> Iterator[tuple[int, str]]:
@@ -52,13 +77,14 @@ def walk(mount: str) -> Iterator[tuple[int, str]]:
             todo.append(child)
 
 
-def path_of(pid: int | str) -> str | None:
-    """Return a process's path in the v2 hierarchy; ``None`` when it has ended or there is none."""
+def path_of(pid: int | str, hierarchy: Hierarchy | None = None) -> str | None:
+    """Return a process's path in a hierarchy, :func:`current` by default; ``None`` when it has ended."""
+    start = b"%d:" % (current() if hierarchy is None else hierarchy).id
     try:
         with open(f"/proc/{pid}/cgroup", "rb") as lines:
             for line in lines:
-                if line.startswith(b"0::"):
-                    path = line[3:].rstrip(b"\n").decode("utf-8", "backslashreplace")
+                if line.startswith(start):
+                    path = line.split(b":", 2)[2].rstrip(b"\n").decode("utf-8", "backslashreplace")
                     return path.removesuffix(" (deleted)")
     except OSError:
         pass

@@ -7,6 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
+from eunomia.hierarchy import unified
 from eunomia.kernel.diagnose import attach_error, kind
 from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
@@ -121,23 +122,16 @@ def _device(program: Program, name: str) -> int:
         raise BadSetting(f"program {program.name}: there is no network device {name!r}") from None
 
 
-def cgroup_root() -> str:
-    """Return where the v2 hierarchy is mounted; empty where it is not."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            if right.startswith("cgroup2 "):
-                return left.split()[4]
-    return ""
-
-
 def _to_cgroup(handle: Any, path: str) -> Any:
+    if not path:
+        root = unified()
+        if root is None:
+            raise BadSetting("cgroup v2, which such programs hang on, is not mounted: mount -t cgroup2 none DIR")
+        path = root.mount or ""
     try:
-        directory = os.open(
-            path or cgroup_root() or "/sys/fs/cgroup", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        )
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise BadSetting(f"cgroup {path or 'root'}: {error.strerror}") from None
+        raise BadSetting(f"cgroup {path}: {error.strerror}") from None
     try:
         return lib.bpf_program__attach_cgroup(handle, directory)
     finally:

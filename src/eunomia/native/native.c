@@ -99,6 +99,31 @@ void eu_forget_kernel_btf(void)
 	kernel_btf = NULL;
 }
 
+static int have_kernel_btf(void)
+{
+	if (!kernel_btf)
+		kernel_btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+	return kernel_btf != NULL;
+}
+
+/* What a name of one of the kernel's enumerations stands for; -1 where it has no such name. */
+int eu_kernel_enum(const char *type, const char *name)
+{
+	const struct btf_type *found;
+	int id;
+
+	if (!have_kernel_btf())
+		return -1;
+	id = btf__find_by_name_kind(kernel_btf, type, BTF_KIND_ENUM);
+	if (id < 0)
+		return -1;
+	found = btf__type_by_id(kernel_btf, id);
+	for (int i = 0; i < btf_vlen(found); i++)
+		if (!strcmp(btf__name_by_offset(kernel_btf, btf_enum(found)[i].name_off), name))
+			return btf_enum(found)[i].val;
+	return -1;
+}
+
 static int reduce(struct reduction *reduction, uint32_t id);
 
 static int reduce_members(struct reduction *reduction, const struct btf_type *type)
@@ -223,9 +248,7 @@ int eu_reduced_btf(const struct bpf_object *object, int fd)
 	__u32 size, count;
 	int err = -1;
 
-	if (!kernel_btf)
-		kernel_btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
-	if (!kernel_btf || !local)
+	if (!have_kernel_btf() || !local)
 		return -1;
 	count = btf__type_cnt(kernel_btf);
 	names = local_names(local, &name_count);
@@ -290,6 +313,29 @@ int eu_recursion_misses(int prog_fd, uint64_t *ret)
 
 	*ret = err ? 0 : info.recursion_misses;
 	return err;
+}
+
+/*
+ * The caller's process id as the host sees it, and as probes do, from inside a PID namespace too: a program
+ * that is run for a trial runs in the caller's name. Negative where that may not be done.
+ */
+int eu_host_pid(void)
+{
+	const struct bpf_insn code[] = {
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_current_pid_tgid },
+		{ .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_0, .imm = 32 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "eu_host_pid", "GPL", code,
+			       sizeof(code) / sizeof(*code), NULL);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = bpf_prog_test_run_opts(fd, &run);
+	close(fd);
+	return err ? err : (int)run.retval;
 }
 
 /*

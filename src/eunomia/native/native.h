@@ -30,10 +30,12 @@ size_t eu_log_take(char *out, size_t size);
 struct bpf_object *eu_open(const void *data, size_t size, const char *name, const char *kernel_btf);
 int eu_reduced_btf(const struct bpf_object *object, int fd);
 void eu_forget_kernel_btf(void);
+int eu_kernel_enum(const char *type, const char *name);
 void *eu_map_memory(struct bpf_map *map, size_t *ret);
 void *eu_map_mmap(int fd, size_t size);
 void eu_map_munmap(void *memory, size_t size);
 int eu_recursion_misses(int prog_fd, uint64_t *ret);
+int eu_host_pid(void);
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
 struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz);

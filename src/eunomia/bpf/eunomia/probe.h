@@ -8,6 +8,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#include <eunomia/cgroup.h>
 #include <eunomia/stream.h>
 #include <eunomia/filter.h>
 

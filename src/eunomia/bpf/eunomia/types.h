@@ -31,7 +31,7 @@ typedef __u16 umode_t;
 
 typedef __u64 time_ns_t;	/* bpf_ktime_get_ns(); shown as wall-clock time */
 typedef __u64 duration_ns_t;
-typedef __u64 cgroup_id_t;	/* bpf_get_current_cgroup_id(): rows are joined with containers by it */
+typedef __u64 cgroup_id_t;	/* eunomia_cgroup(): rows are joined with containers by it */
 typedef __s32 errno_t;		/* positive, negative or 0 */
 typedef __u32 signal_t;
 typedef __u32 syscall_t;
@@ -52,6 +52,13 @@ typedef struct {
 typedef struct {
 	__u8 bytes[16];		/* IPv4 addresses as ::ffff:a.b.c.d */
 } ip_t;
+
+/* A process, also when its id is another's later: when it began (task_struct.start_time), and its id. */
+typedef struct {
+	__u64 start;
+	__u32 pid;
+	__u32 reserved;
+} exec_id_t;
 
 /*
  * Text of any length, behind the fixed part of the record: `off` counts from the record's start.

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 from eunomia.cli.checks import OK, UNKNOWN, WARN, Finding
 from eunomia.containers import tree
+from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
-from eunomia.containers.runtimes.docker import DataRoot, Docker
+from eunomia.containers.runtimes.docker import Docker
 from eunomia.identity import RESOLVED, Container
+from eunomia.kernel.own_pid import FIRST_NAMESPACE
 
-# PROC_PID_INIT_INO and PROC_CGROUP_INIT_INO, include/linux/proc_ns.h
-_FIRST = {"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026531835]"}
+# the latter is PROC_CGROUP_INIT_INO, include/linux/proc_ns.h
+_FIRST = {"pid": FIRST_NAMESPACE, "cgroup": "cgroup:[4026531835]"}
 
 _SOCKETS = {
     "containerd": ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
@@ -38,21 +40,25 @@ def findings() -> Iterator[Finding]:
 
 
 def _cgroups() -> Finding:
-    mount, first = tree.mount_point(), _has_first_version()
-    if mount is None:
+    used = tree.current()
+    why = f" ({used.why})" if used.why else ""
+    if used.mount is None:
         return Finding(
-            "cgroups", WARN, "version 1 only: rows cannot be told whose they are",
-            "mount -t cgroup2 none /sys/fs/cgroup/unified, before containers are started",
+            "cgroups", WARN, f"rows cannot be told whose they are{why}",
+            "mount -t cgroup2 none /sys/fs/cgroup, before containers are started",
         )  # fmt: skip
-    return Finding("cgroups", OK, f"version 2 at {mount}{', beside version 1 (hybrid)' if first else ''}")
-
-
-def _has_first_version() -> bool:
+    if used.version == 2:
+        return Finding("cgroups", OK, f"version 2 at {used.mount} is used{why}")
+    found = f"version 1, {used.controller} at {used.mount}, is used{why}"
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
-            return any(line.partition(" - ")[2].startswith("cgroup ") for line in lines)
-    except OSError:
-        return False
+        used.constants()
+    except OSError as error:
+        return Finding("cgroups", WARN, f"{found}; {error}", "run a kernel with BTF that names its controllers")
+    # bpf_get_current_cgroup_id() knows v2 alone
+    return Finding(
+        "cgroups", OK, f"{found}; objects of others that send cgroup ids send version 2's: their rows are "
+        "joined by process id, where they have one",
+    )  # fmt: skip
 
 
 def _namespace(kind: str) -> bool | None:
@@ -69,7 +75,7 @@ def _pid_namespace() -> Finding:
     if first:
         return Finding("PID namespace", OK, "the host's")
     return Finding(
-        "PID namespace", WARN, "not the host's: it traces itself, and --pid wants the host's numbers",
+        "PID namespace", WARN, "not the host's: --pid wants the host's numbers, and rows with those alone are unknown",
         "start Eunomia's container with --pid=host",
     )  # fmt: skip
 

@@ -58,7 +58,7 @@ static __always_inline int begin(__s32 dirfd, const char *path, __u32 flags, boo
 {
 	struct open_call *call;
 
-	if (!eunomia_wants(bpf_get_current_cgroup_id()))
+	if (!eunomia_wants(eunomia_cgroup()))
 		return 0;
 	call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!call) {
@@ -124,7 +124,7 @@ static __always_inline int on_exit(long ret)
 	text = text_of(&open_text);
 	if (!text)
 		return 0;
-	task_fields(&event, bpf_get_current_cgroup_id());
+	task_fields(&event, eunomia_cgroup());
 	event.latency_ns = event.time - call->start;
 	call->start = 0;
 	event.flags = call->flags;

@@ -17,7 +17,7 @@
 #endif
 
 struct syscall_key {
-	cgroup_id_t cgroup_id hidden doc("cgroup (v2) of the process");
+	cgroup_id_t cgroup_id hidden doc("cgroup of the process: the inode number of its directory");
 	pid_t pid doc("process id, as the host sees it");
 	syscall_t syscall doc("name of the system call");
 };
@@ -53,7 +53,7 @@ static __always_inline int on_enter(long id)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *call;
 
-	if (!eunomia_wants(bpf_get_current_cgroup_id()))
+	if (!eunomia_wants(eunomia_cgroup()))
 		return 0;
 	call = bpf_task_storage_get(&calls, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!call) {
@@ -88,7 +88,7 @@ static __always_inline int on_exit(struct pt_regs *regs, long ret)
 
 	if (!call)
 		return 0;	/* it began before we did, or it is not wanted */
-	key.cgroup_id = bpf_get_current_cgroup_id();
+	key.cgroup_id = eunomia_cgroup();
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	if (call->start) {
 		duration = bpf_ktime_get_ns() - call->start;

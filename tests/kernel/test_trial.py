@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A stranger's file is opened in a child first."""
+
+import os
+import signal
+import time
+
+from eunomia.kernel import trial
+
+
+class _Libbpf:
+    """Stands for a libbpf that a broken file has lost its way in: ours does not, for any file we know."""
+
+    def __init__(self, open_):
+        self.eu_open = lambda *_: open_()
+
+
+def test_a_file_over_which_libbpf_crashes_or_never_ends_is_known(monkeypatch):
+    monkeypatch.setattr(trial, "LONGEST", 1)
+    monkeypatch.setattr(trial, "log_start", lambda: None)
+    monkeypatch.setattr(trial, "lib", _Libbpf(lambda: time.sleep(60)))
+    began = time.monotonic()
+    assert not trial.survives_opening(b"odd")
+    assert time.monotonic() - began < 10
+    monkeypatch.setattr(trial, "lib", _Libbpf(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    assert not trial.survives_opening(b"odd")

@@ -11,6 +11,7 @@ import pytest
 from eunomia.cli.checks.containers import _cgroups
 from eunomia.containers import tree
 from eunomia.containers.registry import Registry
+from eunomia.containers.selectors import Selectors
 from eunomia.filters import Filters
 from eunomia.hierarchy import CONTROLLERS
 from tests import needs

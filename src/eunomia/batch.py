@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -252,6 +252,32 @@ class Batch:
         self._text: meaning.Text | None = None
         self._heap_at = 0  # where in the drain's heap this one's starts
         self._records: np.ndarray[Any, Any] | None = None
+
+    @staticmethod
+    def made(
+        schema: Schema, rows: Iterable[Mapping[str, int | str]], identities: Sequence[Identity] | None = None
+    ) -> Batch:
+        """Make a batch of rows by their fields' names: numbers, and texts where the field is a ``str_t``.
+
+        Fields that a row does not name are 0 or empty.
+        """
+        data, heap = bytearray(), bytearray()
+        for row in rows:
+            at = len(data)
+            data += bytes(schema.size)
+            for field in schema.fields.values():
+                value = row.get(field.name, "" if field.meaning in meaning.VARIABLE else 0)
+                if value == 0 and field.code[-1] == "s":
+                    continue
+                if isinstance(value, str):
+                    text = value.encode("utf-8", "backslashreplace")
+                    struct.pack_into(_ORDER + "II", data, at + field.offset, len(heap), len(text))
+                    heap += text + b"\0"
+                else:
+                    struct.pack_into(_ORDER + field.code, data, at + field.offset, value)
+        batch = Batch(schema, bytes(data), bytes(heap), identities=identities)
+        batch.packed = bool(schema.packs)
+        return batch
 
     def __len__(self) -> int:
         return self.count

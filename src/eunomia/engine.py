@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
+from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import Waiter
 from eunomia.ledger import Entry
+from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
     from eunomia.containers.registry import Enricher, Registry
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
+    from eunomia.tracker import Deriver
 
 _CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
 
@@ -42,7 +45,6 @@ _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
-_RECHECK = 10**9  # ns between two looks for containers that were renamed
 _LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
 _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
 
@@ -65,7 +67,18 @@ class _Stream:
 
     @property
     def is_table(self) -> bool:
-        return not isinstance(self.reader, RingReader | PerfReader)
+        return not isinstance(self.reader, RingReader | PerfReader | DerivedReader)
+
+
+class _Derived:
+    """A tracker whose rows are made here: its raw rings, what makes the rows, and where they go."""
+
+    __slots__ = ("deriver", "rings", "streams")
+
+    def __init__(self, deriver: Deriver, live: Loaded, streams: Mapping[str, _Stream]) -> None:
+        self.deriver = deriver
+        self.rings = {name: live.readers[name] for name in live.spec.raw}
+        self.streams = streams
 
 
 class Options(NamedTuple):
@@ -124,6 +137,7 @@ class Engine:
         self.selection = filters.selection()
         self.streams: list[_Stream] = []
         self.counted = 0  # rows handed to the sink
+        self._derived: list[_Derived] = []
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
         self._registry: Registry | None = None
@@ -136,7 +150,6 @@ class Engine:
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - time.monotonic_ns()
         self._limit: int | None = None
-        self._recheck = time.monotonic_ns() + _RECHECK
         self._followed = 1  # objects that follow what rows are joined with
         self._stopping = False
         self._pause = _PAUSE_MIN
@@ -147,6 +160,11 @@ class Engine:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    @property
+    def registry(self) -> Registry | None:
+        """The containers that it knows; None before :meth:`start`."""
+        return self._registry
 
     # Start
 
@@ -170,6 +188,8 @@ class Engine:
             knows_hierarchy = "eunomia_subsystem" in source.spec.settings
             if knows_hierarchy:
                 set_ |= hierarchy.constants()
+            if "eunomia_hierarchy" in source.spec.settings:
+                set_["eunomia_hierarchy"] = hierarchy.id
             live = source.load(
                 set_=set_,
                 ring_size=self.options.ring_size,
@@ -181,7 +201,7 @@ class Engine:
             if own:
                 share.setdefault("eunomia_cgroups", live.maps["eunomia_cgroups"].fd)
             for name, reader in live.readers.items():
-                if self.options.streams and name not in self.options.streams:
+                if name in live.spec.raw or (self.options.streams and name not in self.options.streams):
                     continue
                 stream = _Stream((source.name, name), live, reader)
                 if hierarchy.version == 1 and not knows_hierarchy:
@@ -203,9 +223,10 @@ class Engine:
     def _follow_containers(self) -> None:
         from eunomia.containers.registry import Registry
 
+        assert self._waiter is not None
         self._registry = Registry()
+        self._waiter.add(self._registry.notices.fd)
         if self._enricher is not None:
-            assert self._waiter is not None
             self._registry.enrich(self._enricher)
             self._enricher.start()
             self._waiter.add(self._enricher.descriptor)
@@ -215,7 +236,16 @@ class Engine:
                 kernel = shared.CgroupSet(handle)
                 self.selection.follow(kernel.add, kernel.remove)
             self._registry.subscribe(self.selection)
+        for source, live in zip(self.sources, self._objects[self._followed :], strict=True):
+            make = deriver_of(source.found.tracker) if source.found is not None else None
+            if make is not None:
+                self._registry.listen()
+                streams = {s.key[1]: s for s in self.streams if s.live is live}
+                self._derived.append(_Derived(make(self._registry, live), live, streams))
         self._registry.start()
+        news = self._registry.news() if self._derived else []
+        for derived in self._derived:
+            derived.deriver.start(news)
 
     def _follow_processes(self, hierarchy: Hierarchy) -> None:
         from eunomia.processes import OBJECT
@@ -236,7 +266,7 @@ class Engine:
 
         columns = {s.name: s for s in self.sources}
         return [
-            StreamInfo(*stream.key, schema, columns[stream.key[0]].columns(stream.key[1]))
+            StreamInfo(*stream.key, schema, columns[stream.key[0]].columns(stream.key[1]), columns[stream.key[0]].whole)
             for stream in self.streams
             for schema in stream.schemas[:1]
         ]
@@ -256,7 +286,8 @@ class Engine:
         """
         self._set_clock()
         self._fill = 0.0
-        taken = time.time_ns()
+        taken, until = time.time_ns(), time.monotonic_ns()
+        raw = [self._drain_raw(derived) for derived in self._derived]
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
             if tables or not stream.is_table:
@@ -268,6 +299,10 @@ class Engine:
             tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
         found |= self._feed_processes()
+        if self._derived:
+            made = self._derive(raw, until, last)
+            tick += made
+            found = found or bool(made)
         if tick:
             self._pass_on(tick)
         if len(busy) == 1:
@@ -280,6 +315,30 @@ class Engine:
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
         return found
+
+    def _drain_raw(self, derived: _Derived) -> dict[str, list[Batch]]:
+        raw: dict[str, list[Batch]] = {}
+        for name, reader in derived.rings.items():
+            raw[name] = reader.drain(self._clock)
+            self._fill = max(self._fill, getattr(reader, "fill", 0.0))
+            while reader.waiting:
+                raw[name] += reader.drain(self._clock)
+        return raw
+
+    def _derive(
+        self, raw: Sequence[Mapping[str, list[Batch]]], until: int, last: bool
+    ) -> list[tuple[_Stream, Batch]]:
+        """Have trackers make their rows, when the registry knows what it can know of their containers."""
+        assert self._registry is not None
+        news, made = self._registry.news(), []
+        for derived, records in zip(self._derived, raw, strict=True):
+            for batch in derived.deriver.rows(records, news, until, last):
+                stream = derived.streams.get(batch.stream)
+                if stream is not None:
+                    stream.reader.drained += batch.count
+                    batch.clock, batch.taken = self._clock, self._clock + until
+                    made.append((stream, batch))
+        return made
 
     def _rest_of(self, stream: _Stream, taken: int, last: bool) -> Iterator[Batch]:
         """Drain a stream until it is empty, or has given enough for one step."""
@@ -305,11 +364,10 @@ class Engine:
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
             registry.tick(now)
+        else:
+            registry.look(now)
         if self._enricher is not None and (names := self._enricher.news()):
             registry.refresh(names)
-        if now >= self._recheck:
-            self._recheck = now + _RECHECK
-            registry.recheck()
 
     def _feed_processes(self) -> bool:
         """Let the table hear of processes, after the rows were drained that may be of new ones."""
@@ -350,6 +408,8 @@ class Engine:
 
     def _join(self, stream: _Stream, batch: Batch) -> None:
         assert self._registry is not None
+        if isinstance(stream.reader, DerivedReader):
+            return  # who they are about was known when they were made
         cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
             self._registry.join(batch, cgroup)
@@ -438,8 +498,9 @@ class Engine:
         if any(r.waiting for r in readers):
             return
         now = time.monotonic_ns()
-        if self._registry is not None and (deadline := self._registry.next_deadline()) is not None:
-            deadlines.append(deadline)
+        due = [self._registry.next_deadline()] if self._registry is not None else []
+        due += [derived.deriver.next_deadline() for derived in self._derived]
+        deadlines += [t for t in due if t is not None]
         left = min([(t - now) // 10**6 + 1 for t in deadlines] + [_IDLE])
         if self._writer is not None and self._writer.waiting:
             left = min(left, _UNWRITTEN)
@@ -483,6 +544,8 @@ class Engine:
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None
+        if self._registry is not None:
+            self._registry.close()
         objects, self._objects = self._objects, []
         for live in objects:
             live.close()

@@ -81,9 +81,9 @@ def go(args: argparse.Namespace) -> int:
     """Run until told to stop; return 0."""
     from eunomia.source import open_source
 
-    _check_given(args)
+    check_given(args)
     if args.output in {None, "-"}:
-        _check_output()
+        check_output()
     options, filters = _options(args), _filters(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
@@ -112,7 +112,7 @@ def go(args: argparse.Namespace) -> int:
         sink = open_sink(args.format, writer, engine.infos(), columns, added=added)
         engine.open(sink, writer, limit)
         engine.run(duration, interval)
-        _say_ledger(engine, args.format)
+        say_ledger(engine, args.format)
     return 0
 
 
@@ -189,7 +189,7 @@ def _writer(args: argparse.Namespace) -> Writer:
         raise OSError(error.strerror) from None  # the sentence, without a number in front
 
 
-def _check_output() -> None:
+def check_output() -> None:
     """Refuse a standard output that was closed, and so is /dev/null for reading by now: every row would be lost."""
     import fcntl
     import os
@@ -198,7 +198,7 @@ def _check_output() -> None:
         raise OSError("standard output is closed: redirect it, or name a file with --output")
 
 
-def _check_given(args: argparse.Namespace) -> None:
+def check_given(args: argparse.Namespace) -> None:
     """Refuse options that were given and say nothing, as ``--container "$UNSET"``: all would be shown."""
     for name, value in vars(args).items():
         for word in value if isinstance(value, list) else [value]:
@@ -263,6 +263,7 @@ def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str
     return {n: t for n, t in targets.items() if n in names or sources == 1}
 
 
-def _say_ledger(engine: Engine, kind: str) -> None:
+def say_ledger(engine: Engine, kind: str) -> None:
+    """Write each stream's account to stderr."""
     for entry in engine.ledger():
         sys.stderr.write((entry.json() if kind == "json" else f"eunomia: {entry.line()}") + "\n")

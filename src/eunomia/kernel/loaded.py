@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
+from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.diagnose import load_error
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
@@ -30,7 +31,7 @@ from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks
 
-Readers = RingReader | PerfReader | TableReader
+Readers = RingReader | PerfReader | TableReader | DerivedReader
 
 
 class Count(NamedTuple):
@@ -159,7 +160,7 @@ class Loaded:
         self.maps = {text(lib.bpf_map__name(h)): MapHandle(h) for h in walk_maps(self._object)}
 
     def _open_streams(self) -> None:
-        for name, inert in self.spec.streams.items():
+        for name, inert in (self.spec.streams | self.spec.raw).items():
             stream = self._with_stacks(inert)
             handle = self.maps[stream.map.name]
             if stream.kind == "ring":
@@ -171,6 +172,8 @@ class Loaded:
                 inner = self.spec.maps[f"{name}_a"]
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
+            elif stream.kind == "derived":
+                self.readers[name] = DerivedReader(stream)
             elif stream.kind == "globals":
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
@@ -230,11 +233,17 @@ class Loaded:
         return b"".join(written)
 
     def count(self, stream: str) -> Count:
-        """Return what the probe of a stream has emitted and lost so far."""
+        """Return what the probe of a stream has emitted and lost so far.
+
+        A derived stream has emitted the rows that were made of it, and lost what its raw rings refused.
+        """
         reader = self.readers[stream]
         handle = self.maps.get(LEDGER + stream)
         if isinstance(reader, TableReader):
             lost = self._ledger(handle)[1] if handle else 0
+            return Count(reader.drained, lost)
+        if isinstance(reader, DerivedReader):
+            lost = sum(self._ledger(self.maps[LEDGER + raw])[1] for raw in self.spec.raw)
             return Count(reader.drained, lost)
         if handle is not None:
             emitted, lost = self._ledger(handle)

@@ -63,6 +63,13 @@ int libbpf_probe_bpf_map_type(int map_type, const void *opts);
 int libbpf_probe_bpf_prog_type(int prog_type, const void *opts);
 """
 
+# The C library's, for eunomia.containers.notices.
+_INOTIFY = """
+int inotify_init1(int flags);
+int inotify_add_watch(int fd, const char *pathname, uint32_t mask);
+int inotify_rm_watch(int fd, int wd);
+"""
+
 
 def _declarations() -> str:
     """Return native.h without its preprocessor lines; cffi reads the rest as it is."""
@@ -71,10 +78,10 @@ def _declarations() -> str:
 
 
 ffi = FFI()
-ffi.cdef(_LIBBPF + _declarations())
+ffi.cdef(_LIBBPF + _INOTIFY + _declarations())
 ffi.set_source(
     "eunomia._native",
-    '#include "native.h"',
+    '#include <sys/inotify.h>\n#include "native.h"',
     sources=["src/eunomia/native/native.c"],
     include_dirs=["src/eunomia/native"],
     libraries=["bpf"],

@@ -14,12 +14,16 @@ FORMATS = ("table", "json", "csv")
 
 
 class StreamInfo(NamedTuple):
-    """A stream that a sink will see. ``default_columns`` are what a table shows; empty for all not hidden."""
+    """A stream that a sink will see. ``default_columns`` are what a table shows; empty for all not hidden.
+
+    ``whole`` rows show all that is known of a container and its pod, where the format has room for it.
+    """
 
     tracker: str
     stream: str
     schema: Schema
     default_columns: tuple[str, ...] = ()
+    whole: bool = False
 
     @property
     def key(self) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +62,14 @@ class JsonSink:
     ) -> None:
         self._writer = writer
         self._encode = msgspec.json.Encoder().encode_lines
-        self._looks = Looks(self._look)
         self._members = {noun: _members(WHOLE[noun]) for noun in MEMBERS}
         self._acting: tuple[str, ...] = ()
         self._acts = Looks(self._act, "actor")
         self._added = self._add(added, streams)
+        self._looks: Looks[Identity] = Looks(lambda identity: self._look(identity, self._members))
+        all_members = {noun: _members(WHOLE[f"{noun}.*"]) for noun in MEMBERS}
+        self._whole_looks: Looks[Identity] = Looks(lambda identity: self._look(identity, all_members))
+        self._whole = {s.key for s in streams if s.whole and columns is None}
         self._chosen: list[str] | None = None
         if columns is not None:
             self._chosen = self._choose(checked(columns, streams), streams)
@@ -104,19 +107,21 @@ class JsonSink:
         usual = [*VIRTUAL, *own_columns(schema), *_WHO]
         return _Plan(schema, [*usual, *(n for n in self._added if has(schema, n) and n not in usual)])
 
-    def _look(self, identity: Identity) -> tuple[Any, ...]:
-        return self._object("container", identity), self._object("pod", identity), identity.state
-
     def _act(self, process: Process) -> tuple[Any, ...]:
         if process is NOBODY:
             return (msgspec.UNSET,)
         members = {name.partition(".")[2]: valid(process.value(name)) for name in self._acting}
         return (msgspec.Raw(msgspec.json.encode(members)),)
 
-    def _object(self, noun: str, identity: Identity) -> msgspec.Raw | msgspec.UnsetType:
-        if getattr(identity, noun) is None:
-            return msgspec.UNSET
-        return msgspec.Raw(msgspec.json.encode({key: valid(one(identity)) for key, one in self._members[noun]}))
+    @staticmethod
+    def _look(identity: Identity, members: Mapping[str, Sequence[_Member]]) -> tuple[Any, ...]:
+        objects = [
+            msgspec.Raw(msgspec.json.encode({key: valid(one(identity)) for key, one in members[noun]}))
+            if getattr(identity, noun) is not None
+            else msgspec.UNSET
+            for noun in ("container", "pod")
+        ]
+        return (*objects, identity.state)
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Write a tick's rows, in the order of their times."""
@@ -133,7 +138,8 @@ class JsonSink:
         plan = self._plans.get(piece.key)
         if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
             plan = self._plans[piece.key] = self._plan(batch.schema)
-        who = dict(zip(_WHO, self._looks.columns(batch), strict=True))
+        looks = self._whole_looks if piece.key in self._whole else self._looks
+        who = dict(zip(_WHO, looks.columns(batch), strict=True))
         columns: list[Iterable[Any]] = []
         for name in plan.columns:
             if name == "time":

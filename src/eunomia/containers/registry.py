@@ -16,7 +16,8 @@ from typing import Protocol
 from eunomia.batch import Batch
 from eunomia.containers import runtimes as known_runtimes
 from eunomia.containers import tree
-from eunomia.containers.paths import Candidate, candidates, pod_uid
+from eunomia.containers.kubepods import pod_uid
+from eunomia.containers.paths import Candidate, candidates
 from eunomia.containers.runtime import Found, Runtime
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod

@@ -60,8 +60,13 @@ class DataRoot(NamedTuple):
         return path if self.base == "/" else self.base + path
 
     def speaks_for(self, path: str) -> bool:
-        """Whether it may say whose the cgroup ``path`` is, and is still there."""
-        return is_below(path, self.below) and (not self.pid or birth(self.pid) == self.birth)
+        """Whether it may say whose the cgroup ``path`` is, and is still there.
+
+        An empty path is that of a container without a cgroup, of which only those speak that speak for all.
+        """
+        if not (is_below(path, self.below) if path else self.below == "/"):
+            return False
+        return not self.pid or birth(self.pid) == self.birth
 
 
 class Daemon(NamedTuple):

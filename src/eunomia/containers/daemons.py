@@ -234,7 +234,8 @@ def _container_around(path: str) -> str:
     head = path
     while head:
         name = head.rpartition("/")[2].removesuffix(".scope")
-        if is_id(name[-64:]) and name[-65:-64] in {"", "-", ":"}:
+        # conmon looks after a container from the outside, in a cgroup of its own.
+        if is_id(name[-64:]) and name[-65:-64] in {"", "-", ":"} and not name.endswith("conmon-" + name[-64:]):
             return head
         head = head.rpartition("/")[0]
     return ""

@@ -15,8 +15,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
 from eunomia.batch import Batch
+from eunomia.containers import freezer, tree
 from eunomia.containers import runtimes as known_runtimes
-from eunomia.containers import tree
 from eunomia.containers.notices import Notices
 from eunomia.containers.paths import Candidate, candidates, is_below, pod_uid
 from eunomia.containers.runtime import Found, Keeper, Runtime
@@ -217,6 +217,15 @@ class Registry(dict[int, Identity]):
             if where is not None and (where == path or is_below(where, path)):
                 return container.pid
         return tree.first_process(self._mount, path) if self._mount is not None and path else 0
+
+    def is_frozen(self, case: Case, pid: int) -> bool | None:
+        """Whether a container is paused, by its first process ``pid``; None where that cannot be read."""
+        return freezer.is_frozen(self._mount, case.candidate.path, pid)
+
+    @property
+    def hears_of_freezing(self) -> bool:
+        """Whether the kernel tells by a tracepoint that containers are paused; v1's freezer has none."""
+        return freezer.of_version_1() is None
 
     def close(self) -> None:
         """Stop watching files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.acts", "tests.runtimes.docker", "tests.runtimes.containerd"]
+pytest_plugins = ["tests.acts", "tests.runtimes.docker", "tests.runtimes.containerd", "tests.kubernetes.real.cluster"]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -16,6 +16,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
+from eunomia.actor import COLUMNS as ACTING
+from eunomia.actor import NOBODY, Process
 from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.joined import JOINED, look
 
@@ -210,7 +212,7 @@ class Batch:
     """
 
     __slots__ = (
-        "_heap_at", "_records", "_text", "clock", "count", "data", "heap", "owner", "owners",
+        "_heap_at", "_records", "_text", "actor", "actors", "clock", "count", "data", "heap", "owner", "owners",
         "packed", "schema", "stream", "taken", "tidy", "tracker",
     )  # fmt: skip
 
@@ -240,6 +242,9 @@ class Batch:
         # is None where there is but one.
         self.owners: Sequence[Identity] = (NOBODY_KNOWS,)
         self.owner: Sequence[int] | None = None
+        # Who did it: the same of processes, where somebody asked for them.
+        self.actors: Sequence[Process] = (NOBODY,)
+        self.actor: Sequence[int] | None = None
         if identities is not None:
             self.identities = identities
         self.packed = packed
@@ -349,6 +354,9 @@ class Batch:
             return [self.tracker] * self.count
         if name == "stream":
             return [self.stream] * self.count
+        if name in ACTING:
+            looks = [actor.value(name) for actor in self.actors]
+            return [looks[0]] * self.count if self.actor is None else list(map(looks.__getitem__, self.actor))
         looks = list(map(look(name), self.owners))
         return [looks[0]] * self.count if self.owner is None else list(map(looks.__getitem__, self.owner))
 
@@ -455,6 +463,8 @@ class Batch:
         picked = self._like(data, self.heap)
         picked.owners = self.owners
         picked.owner = None if self.owner is None else [self.owner[i] for i in indexes]
+        picked.actors = self.actors
+        picked.actor = None if self.actor is None else [self.actor[i] for i in indexes]
         return picked
 
     def part(self, start: int, end: int) -> Batch:
@@ -472,6 +482,8 @@ class Batch:
             picked.packed, picked._heap_at = True, first
         picked.owners = self.owners
         picked.owner = None if self.owner is None else self.owner[start:end]
+        picked.actors = self.actors
+        picked.actor = None if self.actor is None else self.actor[start:end]
         return picked
 
     def _like(self, data: bytes | bytearray, heap: bytes) -> Batch:
@@ -503,6 +515,13 @@ class Batch:
         joined.packed = all(b.packed for b in batches)
         joined.tidy = all(b.tidy for b in batches)
         joined.identities = [i for b in batches for i in b.identities]
+        actors: dict[Process, int] = {}
+        joined.actor = [
+            actors.setdefault(b.actors[i], len(actors))
+            for b in batches
+            for i in (repeat(0, b.count) if b.actor is None else b.actor)
+        ]
+        joined.actors = list(actors) or (NOBODY,)
         return joined
 
     def _moved(self, strings: tuple[int, ...], base: int, clock: int) -> bytes:

@@ -17,7 +17,7 @@ from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
 from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.libbpf import lib
-from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import Waiter
@@ -27,6 +27,8 @@ from eunomia.tracker import deriver_of
 if TYPE_CHECKING:
     from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
+    from eunomia.hierarchy import Hierarchy
+    from eunomia.processes.table import ProcessTable
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
@@ -43,6 +45,7 @@ _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
+_LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
 _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
 
 
@@ -79,12 +82,16 @@ class _Derived:
 
 
 class Options(NamedTuple):
-    """How sources are loaded; settings, events, targets and streams by the source's name."""
+    """How sources are loaded; settings, events, targets and streams by the source's name.
+
+    ``processes`` is for columns that the table of processes gives, without which it is not kept.
+    """
 
     settings: Mapping[str, Mapping[str, object]] = {}
     targets: Mapping[str, Mapping[str, str]] = {}
     streams: tuple[str, ...] = ()
     ring_size: int | None = None
+    processes: bool = False
 
 
 class _News(Protocol):
@@ -134,12 +141,16 @@ class Engine:
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
         self._registry: Registry | None = None
+        self._lives: Loaded | None = None
+        self._processes: ProcessTable | None = None
+        self._lost = (0, 0)  # records of processes, and when that was last looked at
         self._enricher = enricher
         self._sink: Sink | None = None
         self._writer: Writer | None = None
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - time.monotonic_ns()
         self._limit: int | None = None
+        self._followed = 1  # objects that follow what rows are joined with
         self._stopping = False
         self._pause = _PAUSE_MIN
         self._fill = 0.0  # of the fullest ring, when the last step came to it
@@ -165,6 +176,9 @@ class Engine:
         spec = Spec.open(_CGROUPS)
         self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id})
         self._objects.append(self._cgroups)
+        if self.options.processes:
+            self._follow_processes(hierarchy)  # before trackers hang on the same hooks: it is told first
+        self._followed = len(self._objects)
         share: dict[str, int] = {}
         for source in self.sources:
             own = shared.has_filters(source.spec.maps)
@@ -222,7 +236,7 @@ class Engine:
                 kernel = shared.CgroupSet(handle)
                 self.selection.follow(kernel.add, kernel.remove)
             self._registry.subscribe(self.selection)
-        for source, live in zip(self.sources, self._objects[1:], strict=True):
+        for source, live in zip(self.sources, self._objects[self._followed :], strict=True):
             make = deriver_of(source.found.tracker) if source.found is not None else None
             if make is not None:
                 self._registry.listen()
@@ -232,6 +246,19 @@ class Engine:
         news = self._registry.news() if self._derived else []
         for derived in self._derived:
             derived.deriver.start(news)
+
+    def _follow_processes(self, hierarchy: Hierarchy) -> None:
+        from eunomia.processes import OBJECT
+        from eunomia.processes.found import batch_of
+        from eunomia.processes.table import VARIANTS, ProcessTable
+        from eunomia.processes.users import Users
+
+        _, self._lives = load_first(
+            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants()
+        )
+        self._objects.append(self._lives)
+        self._processes = ProcessTable(Users())
+        self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))
 
     def infos(self) -> list[StreamInfo]:
         """Return what a sink has to know of the streams."""
@@ -271,6 +298,7 @@ class Engine:
         if len(busy) > 1:  # to be merged by time, so all of them at once
             tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
+        found |= self._feed_processes()
         if self._derived:
             made = self._derive(raw, until, last)
             tick += made
@@ -282,6 +310,7 @@ class Engine:
             tick.clear()
             for batch in self._rest_of(stream, taken, last):
                 self._feed_registry()
+                self._feed_processes()
                 self._pass_on([(stream, batch)])
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
@@ -340,6 +369,31 @@ class Engine:
         if self._enricher is not None and (names := self._enricher.news()):
             registry.refresh(names)
 
+    def _feed_processes(self) -> bool:
+        """Let the table hear of processes, after the rows were drained that may be of new ones."""
+        table, lives = self._processes, self._lives
+        if table is None or lives is None:
+            return False
+        reader = lives.readers["life"]
+        batches = reader.drain()
+        self._fill = max(self._fill, getattr(reader, "fill", 0.0))
+        found = bool(batches)
+        while batches:
+            table.feed(batches)
+            batches = reader.drain() if reader.waiting else []
+        now = time.monotonic_ns()
+        table.tick(now)
+        lost, looked = self._lost
+        if now - looked < _LOST_CHECK:
+            return found
+        total = lives.count("life").lost or 0
+        self._lost = (total, now)
+        if total > lost:
+            from eunomia.processes.found import batch_of
+
+            table.refill(batch_of(reader.schema, lives.iterate("found")))
+        return found
+
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, join, filter, limit, sink."""
         passed = []
@@ -363,6 +417,8 @@ class Engine:
             pids = batch.raw(pid)
             known = {p: self._registry.by_pid(p) for p in set(pids)}
             batch.identities = [known[p] for p in pids]
+        if pid and self._processes is not None:
+            self._processes.join(batch, pid)
 
     def _filter(self, stream: _Stream, batch: Batch) -> Batch:
         chosen = stream.mask.get(id(batch.schema))
@@ -461,7 +517,7 @@ class Engine:
 
     def finish(self, tables: bool = False) -> None:
         """Detach, drain what is left, and close the sink; after it the ledger is at rest."""
-        for live in self._objects[1:]:
+        for live in self._objects[self._followed :]:
             live.detach()
         self.step(tables, last=True)
         if self._sink is not None:

@@ -26,6 +26,7 @@ examples:
   eunomia run opensnoop --container 'web*'      containers by name, also those that start later
   eunomia run process --namespace shop --label tier=front
   eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
+  eunomia run opensnoop --add process.argv,process.ancestors
   eunomia run ./my.bpf.o --set min_us=100       any libbpf object, its setting given
   eunomia run process -o csv --output p.csv --rotate 100MB --duration 1h
 """
@@ -44,6 +45,9 @@ def add(subparsers: Any) -> None:
     out = parser.add_argument_group("output")
     out.add_argument("-o", dest="format", choices=("table", "json", "csv"), default="table", help="format (table)")
     out.add_argument("--columns", metavar="A,B,...", help="show these columns, in this order")
+    out.add_argument(
+        "--add", action="append", default=[], metavar="A,B,...", help="show these columns beside the usual ones"
+    )
     out.add_argument("--output", metavar="FILE", help="write to a file")
     out.add_argument("--rotate", metavar="SIZE", help="begin a new file at this size, as in 100MB; five are kept")
     end = parser.add_argument_group("when")
@@ -85,6 +89,9 @@ def go(args: argparse.Namespace) -> int:
     interval = seconds(args.interval, "--interval")
     limit = number(args.count, "--count", 1) if args.count else None
     columns = words([args.columns]) if args.columns else None
+    added = words(args.add)
+    if columns is not None and added:
+        raise UsageError("--add: it is for columns beside the usual ones, and --columns names all there are to be")
     events = pairs(args.event, "--event", "MAP=STRUCT")
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
@@ -98,11 +105,11 @@ def go(args: argparse.Namespace) -> int:
                 signal.signal(name, engine.stop)
         engine.start()
         _say_hints(sources)
-        _check_columns(engine, columns)  # before an old file is begun anew
+        _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
         writer = _writer(args)
-        sink = open_sink(args.format, writer, engine.infos(), columns)
+        sink = open_sink(args.format, writer, engine.infos(), columns, added=added)
         engine.open(sink, writer, limit)
         engine.run(duration, interval)
         say_ledger(engine, args.format)
@@ -131,7 +138,7 @@ def _engine(
         return Engine(
             sources,
             filters,
-            Options(settings, targets, options["streams"], options["ring_size"]),
+            Options(settings, targets, processes=_needs_processes(args), **options),
             cluster.watcher(args),
         )
     except ValueError as error:
@@ -148,6 +155,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--ring-size: {args.ring_size} is more than 1GiB")
         size = ring_size(wanted)
     return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
+
+
+def _needs_processes(args: argparse.Namespace) -> bool:
+    from eunomia.actor import is_acting
+
+    return any(map(is_acting, words([args.columns or "", *args.add])))
 
 
 def _filters(args: argparse.Namespace) -> Filters:

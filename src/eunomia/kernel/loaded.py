@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -92,6 +93,7 @@ class Loaded:
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self._links: list[Any] = []
+        self._iterators: dict[str, Any] = {}
         self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
@@ -202,6 +204,8 @@ class Loaded:
         for program in self._chosen:
             links = attach.attach(self.spec, program, handles[program.name], targets.get(program.name, ""))
             self._links += links
+            if program.section.startswith("iter"):
+                self._iterators[program.name] = links[0]
 
     # While it lives
 
@@ -213,6 +217,20 @@ class Loaded:
             memory = lib.eu_map_mmap(handle.fd, handle.value_size) if handle else ffi.NULL
             self._armed = ffi.cast("uint32_t *", memory) if memory != ffi.NULL else None
         return self._armed
+
+    def iterate(self, program: str) -> bytes:
+        """Run an attached iterator from its beginning to its end; return all that it has written.
+
+        Raises :class:`OSError`.
+        """
+        descriptor = lib.bpf_iter_create(lib.bpf_link__fd(self._iterators[program]))
+        if descriptor < 0:
+            raise error(descriptor)
+        with open(descriptor, "rb", buffering=0) as file:
+            written = []
+            while piece := os.read(file.fileno(), 1 << 20):
+                written.append(piece)
+        return b"".join(written)
 
     def count(self, stream: str) -> Count:
         """Return what the probe of a stream has emitted and lost so far.
@@ -260,6 +278,7 @@ class Loaded:
     def detach(self) -> None:
         """Take the programs off their hooks, and wait for those that run; streams can still be drained."""
         links, self._links = self._links, []
+        self._iterators.clear()
         attach.detach(links)
         if links:
             lib.eu_settle()

@@ -30,7 +30,9 @@ struct bpf_link *bpf_program__attach_xdp(const struct bpf_program *prog, int ifi
 struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *prog, int cgroup_fd);
 struct bpf_link *bpf_program__attach_uprobe(const struct bpf_program *prog, bool retprobe, int pid,
                                             const char *binary_path, size_t func_offset);
+int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);
+int bpf_iter_create(int link_fd);
 const char *libbpf_bpf_prog_type_str(int t);
 const char *libbpf_bpf_map_type_str(int t);
 

@@ -181,8 +181,10 @@ class Registry(dict[int, Identity]):
 
     def news(self) -> list[News]:
         """Return what happened since it was last asked for, in the order in which it was learnt."""
-        news, self._news = self._news, []
-        return news or []
+        news = self._news or []
+        if news:
+            self._news = []
+        return news
 
     @property
     def mount(self) -> str | None:

@@ -36,7 +36,7 @@ def findings() -> Iterator[Finding]:
     daemons = [root for root in docker.roots if _is_used(root) is not False]
     yield _docker(daemons)
     yield from _others(bool(daemons))
-    yield _containers()
+    yield from _containers()
 
 
 def _cgroups() -> Finding:
@@ -136,9 +136,26 @@ def _is_socket(path: str) -> bool:
         return False
 
 
-def _containers() -> Finding:
+def _containers() -> Iterator[Finding]:
     registry = Registry()
     registry.start()
+    registry.notices.watch("doctor", ["/proc"])  # where nothing runs that would be watched
+    yield _notices(bool(registry.notices.unwatched))
+    yield _named(registry)
+
+
+def _notices(unwatched: bool) -> Finding:
+    """Say whether what runtimes rewrite is heard of at once."""
+    if unwatched:
+        return Finding(
+            "inotify", WARN, "the kernel watches no more files for this user: containers are looked at every few "
+            "seconds for a new name or state",
+            "raise fs.inotify.max_user_watches, or fs.inotify.max_user_instances, by sysctl",
+        )  # fmt: skip
+    return Finding("inotify", OK, "what runtimes write about containers is heard of at once")
+
+
+def _named(registry: Registry) -> Finding:
     states: dict[Container, str] = {
         i.container: i.state for i in registry.values() if i.container is not None
     }

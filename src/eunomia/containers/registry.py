@@ -151,6 +151,7 @@ class Registry(dict[int, Identity]):
         self._starting = False
         self._records: dict[str, Case] = {}  # by id, those whose runtime keeps a record
         self._places: dict[str, Keeper] = {}
+        self._entries: dict[str, set[str]] = {}  # by place
 
     def __missing__(self, cgroup_id: int) -> Identity:
         """Look through the tree, not too often, for an id that no record told of."""
@@ -362,10 +363,19 @@ class Registry(dict[int, Identity]):
         except OSError:
             names = []
         runtime, unread = self._places[place], set()
+        for name in self._entries.get(place, set()) - set(names):
+            if name in self._records:
+                self._check(self._records[name], now)
+        cases = {case.candidate.id: case for case in self._cases.values()}
+        entries: set[str] = set()
+        self._entries[place] = entries
         for name in names:
+            if len(entries) >= RECORDS:
+                break
+            entries.add(name)
             if name in self._records or len(self._records) >= RECORDS:
                 continue
-            case = next((c for c in self._cases.values() if c.candidate.id == name), None)
+            case = cases.get(name)
             if case is None:
                 found = runtime.lookup(name, "")
                 if found is None or not found.container.name:

@@ -30,7 +30,7 @@ def complete(line, cwd="/sys/kernel"):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("eunomia ", {"run", "list", "info", "doctor", "completion"}),
+        ("eunomia ", {"run", "tree", "list", "info", "doctor", "completion"}),
         ("eunomia d", {"doctor"}),
         ("eunomia run pro", {"process"}),
         ("eunomia run process sys", {"syscall"}),

@@ -40,16 +40,26 @@ def test_a_controller_of_v1_is_used_and_its_ids_are_inode_numbers(docker):
 def test_every_event_of_short_containers_has_id_name_and_image(docker):
     with tracked("process") as seen:
         for i in range(RUNS):
-            docker.run("run", "--rm", "--network", "none", "--name", f"brief{i}", docker.image, "true", "v1-only")
-    inside = seen.rows("exec", argv=["true", "v1-only"])
+            docker.run("run", "--rm", "--network", "none", "--name", f"brief{i}", docker.image, "echo", "brief", "v1")
+    inside = seen.rows("exec", argv=["echo", "brief", "v1"])
     assert len(inside) == RUNS
     assert {row["container.name"] for row in inside} == {f"brief{i}" for i in range(RUNS)}
     for row in inside:
         assert len(row["container.id"]) == 64
         assert (row["container.image"], row["identity"]) == (docker.image, "resolved")
-    ended = [row for row in seen.rows("exit") if row["pid"] in {row["pid"] for row in inside}]
+    pids = {row["pid"] for row in inside}
+    ended = [row for row in seen.rows("exit") if row["pid"] in pids]
     assert len(ended) == RUNS
     assert {row["identity"] for row in ended} == {"resolved"}
+
+
+@pytest.mark.parametrize("tracker", ["opensnoop", "syscall"])
+def test_the_other_trackers_tell_containers_apart_too(docker, tracker):
+    with tracked(tracker) as seen:
+        docker.run("run", "--rm", "--network", "none", "--name", tracker, docker.image, "cat", "/etc/passwd")
+    inside = seen.rows(comm="cat", **{"container.name": tracker})
+    assert inside
+    assert {row["identity"] for row in inside} == {"resolved"}
 
 
 def test_the_kernel_chooses_containers_by_their_ids_in_v1(docker):
@@ -90,12 +100,12 @@ char LICENSE[] SEC("license") = "GPL";
 
 def test_a_strangers_cgroup_ids_are_of_v2_so_its_rows_are_joined_by_their_process(docker, tmp_path):
     with tracked(_compiled(FOREIGN, tmp_path)) as seen:
-        docker.run("run", "-d", "--name", "lasting", "--network", "none", docker.image, "sleep", "60")
+        docker.run("run", "-d", "--name", "lasting", "--network", "none", docker.image, "usleep", "60000000")
         try:
-            seen.until(lambda s: s.rows(comm="sleep"))
+            seen.until(lambda s: s.rows(comm="usleep"))
         finally:
             docker.run("rm", "-f", "lasting")
-    assert seen.row(comm="sleep")["container.name"] == "lasting"
+    assert seen.row(comm="usleep")["container.name"] == "lasting"
 
 
 def _compiled(source, directory):

@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -65,7 +65,10 @@ class Containerd:
     # Copies the image for each container: it is small, and overlayfs is not to be had everywhere.
     snapshotter = "native"
 
-    def __init__(self, directory: Path, pid: int) -> None:
+    def __init__(self, directory: Path, pid: int, used: set[str]) -> None:
+        """``used`` takes the namespaces in which there was anything."""
+        self._used = used
+        used.add(directory.name)  # its pods' cgroup
         self.directory = directory
         self.root = directory / "data"
         self.state = directory / "run"
@@ -77,7 +80,7 @@ class Containerd:
     def cri(self) -> Cri:
         """What the kubelet talks to."""
         if self._cri is None:
-            self._cri = Cri(self.socket)
+            self._cri = Cri(self.socket, f"/{self.directory.name}")
         return self._cri
 
     def ctr(
@@ -115,6 +118,7 @@ class Containerd:
 
     def use(self, namespace: str) -> None:
         """Have the images in a namespace."""
+        self._used.add(namespace)
         if self.image not in self.ctr("image", "ls", "-q", namespace=namespace).stdout:
             for name in self.directory.glob("*.tar"):
                 given = ("--no-unpack", str(name))
@@ -159,15 +163,15 @@ def _network(directory: Path) -> dict[str, object]:
     return {"cniVersion": "0.4.0", "name": directory.name, "plugins": [plugin]}
 
 
-def _cgroups() -> set[Path]:
-    """Return the namespaces' and kubepods' cgroups, one a hierarchy, that exist now."""
+def _cgroups(names: Iterable[str]) -> set[Path]:
+    """Return the cgroups of these names at the top, one a hierarchy, that exist now."""
     base = Path("/sys/fs/cgroup")
-    return {p for p in (*base.glob("*"), *base.glob("*/*")) if p.is_dir()}
+    return {p for name in names for p in (*base.glob(name), *base.glob(f"*/{name}"))}
 
 
-def _remove_cgroups(before: set[Path]) -> None:
-    """Remove the empty parents that came with us."""
-    for cgroup in _cgroups() - before:
+def _remove_cgroups(namespaces: Iterable[str], before: set[Path]) -> None:
+    """Remove the empty parents that came with us; others' are busy and stay."""
+    for cgroup in _cgroups(namespaces) - before:
         for directory, _, _ in os.walk(cgroup, topdown=False):
             with suppress(OSError):
                 os.rmdir(directory)
@@ -176,12 +180,13 @@ def _remove_cgroups(before: set[Path]) -> None:
 @contextmanager
 def private_containerd() -> Iterator[Containerd]:
     """Yield a containerd with CRI and images; leaves no process, mount, cgroup or file."""
-    before = _cgroups()
+    before = _cgroups(("default",))
+    used: set[str] = set()
     with ExitStack() as cleanup:
         directory = Path(tempfile.mkdtemp(prefix="eu-", dir="/tmp"))  # short, for socket paths are bounded
         cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
         cleanup.callback(_unmount_below, directory)
-        cleanup.callback(_remove_cgroups, before)
+        cleanup.callback(_remove_cgroups, used, before)
         (directory / "cni").mkdir()
         (directory / "cni/10-eunomia.conflist").write_text(json.dumps(_network(directory)))
         config = directory / "config.toml"
@@ -189,18 +194,18 @@ def private_containerd() -> Iterator[Containerd]:
         layer = busybox_root(needs.program("busybox", "busybox-static"))
         for file, name, command in (("bb", IMAGE, ["/bin/sh"]), ("pause", PAUSE, ["/bin/sleep", "100000"])):
             (directory / f"{file}.tar").write_bytes(archive(name, layer, command))
-        yield cleanup.enter_context(_daemon(directory, config))
+        yield cleanup.enter_context(_daemon(directory, config, used))
 
 
 @contextmanager
-def _daemon(directory: Path, config: Path) -> Iterator[Containerd]:
+def _daemon(directory: Path, config: Path, used: set[str]) -> Iterator[Containerd]:
     log = directory / "containerd.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["containerd", "--config", str(config)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True, preexec_fn=_end_with_parent,
         )  # fmt: skip
-    containerd = Containerd(directory, process.pid)
+    containerd = Containerd(directory, process.pid, used)
     try:
         deadline = time.monotonic() + READY_WITHIN
         while containerd.ctr("version", check=False).returncode:

@@ -34,7 +34,9 @@ class PodOfOurs(NamedTuple):
 class Cri:
     """A client of a runtime's socket."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, top: str = "") -> None:
+        """``top`` is a cgroup of our own for all pods: a kubelet on this machine ends what it finds in its own."""
+        self._top = top
         grpc = pytest.importorskip("grpc", reason="needs grpcio: make build installs it")
         # Without an authority gRPC sends the socket's path, which runtimes refuse.
         self._channel = grpc.insecure_channel(f"unix://{socket}", [("grpc.default_authority", "localhost")])
@@ -53,7 +55,7 @@ class Cri:
         containers: Sequence[str] = ("app",),
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
-        parent: str = "/kubepods/burstable/pod{uid}",
+        parent: str = "kubepods/burstable/pod{uid}",
         host_network: bool = False,
         privileged: bool = False,
         attempt: int = 0,
@@ -73,7 +75,7 @@ class Cri:
             3: tempfile.gettempdir(),
             6: {**ours, **(labels or {})},
             7: annotations or {},
-            8: {1: parent.format(uid=uid, slice_uid=uid.replace("-", "_")), 2: {1: modes, 6: privileged}},
+            8: {1: f"{self._top}/{parent.format(uid=uid)}", 2: {1: modes, 6: privileged}},
         }
         sandbox = self.call("RunPodSandbox", {1: config})[1][0].decode()
         pod = PodOfOurs(name, namespace, uid, sandbox, {}, config)

@@ -60,19 +60,28 @@ class DataRoot(NamedTuple):
         return path if self.base == "/" else self.base + path
 
     def speaks_for(self, path: str) -> bool:
-        """Whether it may say whose the cgroup ``path`` is, and is still there."""
-        return is_below(path, self.below) and (not self.pid or birth(self.pid) == self.birth)
+        """Whether it may say whose the cgroup ``path`` is, and is still there.
+
+        An empty path is that of a container without a cgroup, of which only those speak that speak for all.
+        """
+        if not (is_below(path, self.below) if path else self.below == "/"):
+            return False
+        return not self.pid or birth(self.pid) == self.birth
 
 
 class Daemon(NamedTuple):
-    """A running process; ``base``, ``below``, ``pid`` and ``birth`` are those of :class:`DataRoot`."""
+    """A running process; ``base``, ``below``, ``pid`` and ``birth`` are those of :class:`DataRoot`.
+
+    ``view`` is the same for processes that see the same files.
+    """
 
     base: str
-    below: str
-    pid: int
-    birth: bytes
-    cwd: str
-    arguments: Sequence[str]
+    below: str = "/"
+    pid: int = 0
+    birth: bytes = b""
+    cwd: str = "/"
+    arguments: Sequence[str] = ()
+    view: str = ""
 
     def keeps(self, path: str) -> DataRoot:
         """Return a directory as the daemon names it, which may be relative to where it was started."""
@@ -100,18 +109,20 @@ def daemon_of(pid: str) -> Daemon | None:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             arguments = [os.fsdecode(a) for a in file.read(1 << 16).split(b"\0")]
         born = birth(int(pid))
-        shared = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
-        base = "/" if shared and os.readlink(f"/proc/{pid}/root") == "/" else f"/proc/{pid}/root"
+        mounts, root = os.readlink(f"/proc/{pid}/ns/mnt"), os.readlink(f"/proc/{pid}/root")
+        shared = mounts == os.readlink("/proc/self/ns/mnt") and root == "/"
+        base = "/" if shared else f"/proc/{pid}/root"
         cwd = os.readlink(f"/proc/{pid}/cwd")
         below = _below(pid)
     except OSError:
         return None
-    return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments)
+    return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
 
 
 class _Process(NamedTuple):
     comm: bytes
-    since: int
+    since: int  # when it was first seen
+    settled: bool  # its name was read when it was no longer young
 
 
 class _Scan:
@@ -137,13 +148,14 @@ class _Scan:
             if not pid.isdigit():
                 continue
             process = before.get(pid)
-            if process is None or now - process.since < _YOUNG:
+            if process is None or not process.settled:
                 try:
                     with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
                         comm = file.read(32).rstrip(b"\n")
                 except OSError:
                     continue
-                process = _Process(comm, now if process is None else process.since)
+                since = now if process is None else process.since
+                process = _Process(comm, since, now - since >= _YOUNG)
             known[pid] = process
         self.at, self.known = now, known
         return known

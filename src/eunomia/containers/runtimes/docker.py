@@ -90,6 +90,22 @@ class Docker:
                 os.close(descriptor)
         return False
 
+    def places(self) -> list[str]:
+        """Return the directories in which the daemons that may speak for everything keep their containers."""
+        if self._searched is None and self._search:
+            self.search()
+        return [root.shown(f"{root.path}/containers") for root in self._heard("")]
+
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether a daemon that may speak for it still has the container's ``config.v2.json``."""
+        for root in self._heard(path):
+            try:
+                os.close(root.open(_config(root, container.id)))
+            except (OSError, ValueError):
+                continue
+            return True
+        return False
+
     @property
     def roots(self) -> Sequence[DataRoot]:
         """The data roots known so far, the trusted first."""

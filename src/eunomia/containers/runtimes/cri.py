@@ -17,7 +17,8 @@ from threading import Condition, Thread
 from typing import Any, NamedTuple, Protocol
 
 from eunomia.containers.cri_messages import Message, encoded
-from eunomia.containers.paths import is_id, pod_uid
+from eunomia.containers.kubepods import pod_uid
+from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Mount, Pod
 

@@ -15,10 +15,10 @@ MAKEFLAGS += --no-builtin-rules
 export PYTHON
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help build run test lint bench wheel clean deps test-deps bench-deps
+.PHONY: help build run test test-k8s lint bench wheel clean deps test-deps bench-deps
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: deps $(VENV)/.built $(VENV)/.installed $(VENV)/.bytecode ## build .venv/bin/eunomia; as root it installs what the machine lacks
 
@@ -28,6 +28,9 @@ run: build ## show what containers do until Ctrl-C (root): make run ARGS="opensn
 
 test: test-deps lint ## check and test everything (root, for probes and containers)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-k8s: test-deps build $(VENV)/.dev ## test on a real Kubernetes (root): KUBERNETES_BIN_DIR=/path make test-k8s
+	$(BIN)/python -m pytest tests/kubernetes/real $(ARGS)
 
 lint: build $(VENV)/.dev ## ruff, mypy, and every C warning an error
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ else
 fi
 {
     cat <<SETUP
-here=$(printf %q "$here") modules=$(printf %q "$modules") release=$release
+here=$(printf %q "$here") modules=$(printf %q "$modules") release=$release patience=$(printf %q "${EUNOMIA_PATIENCE:-20}")
 SETUP
     cat <<'SETUP'
 bb=/run/bin/busybox
@@ -100,7 +100,7 @@ for place in /sbin /usr/sbin; do [ -e $place/modprobe ] || $bb ln -s $bb $place/
 echo /sbin/modprobe >/proc/sys/kernel/modprobe
 $bb ip link set lo up
 export HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export PYTHONDONTWRITEBYTECODE=1 EUNOMIA_PATIENCE=${EUNOMIA_PATIENCE:-20} TMPDIR=/tmp
+export PYTHONDONTWRITEBYTECODE=1 EUNOMIA_PATIENCE=$patience TMPDIR=/tmp
 cd "$here"
 SETUP
     printf '$bb setsid %s </dev/null >"$(port out)" 2>&1\n' "$(printf '%q ' "${command[@]}")"

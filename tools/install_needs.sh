@@ -21,7 +21,10 @@ test="
 dockerd | docker.io | real containers for the tests
 docker | docker.io | real containers for the tests
 containerd | containerd | real containers for the tests
+lxc-start | lxc | real containers for the tests
+podman | podman | real containers for the tests
 runc | runc | real containers for the tests
+/usr/lib/cni/ptp | containernetworking-plugins | a network for the tests' pods
 ip | iproute2 | a network for the test containers
 iptables | iptables | a network for the test containers
 /var/lib/dpkg/info/busybox-static.list | busybox-static | the test containers' image

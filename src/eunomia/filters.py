@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from eunomia.batch import Batch, Schema
 from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
+from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.loaded import Loaded, MapHandle
 from eunomia.kernel.own_pid import host_pid
@@ -32,7 +33,7 @@ class Filters(NamedTuple):
     pids: tuple[int, ...] = ()
     comms: tuple[str, ...] = ()
     uids: tuple[int, ...] = ()
-    containers: tuple[str, ...] = ()
+    selectors: Selectors = Selectors()
     host_only: bool = False
     containers_only: bool = False
     traces_itself: bool = False
@@ -42,10 +43,11 @@ class Filters(NamedTuple):
 
         Raises :class:`ValueError` where the wishes exclude each other or a name is empty.
         """
-        if self.host_only and (self.containers or self.containers_only):
-            raise ValueError("--host-only leaves nothing of --container and --containers-only")
-        if self.containers:
-            return Selection(self.containers, CHOSEN)
+        chosen = any(self.selectors)
+        if self.host_only and (chosen or self.containers_only):
+            raise ValueError("--host-only leaves nothing of --containers-only, nor of what chooses containers")
+        if chosen:
+            return Selection(self.selectors, CHOSEN)
         if self.host_only or self.containers_only:
             return Selection((), HOST if self.host_only else CONTAINERS)
         return None
@@ -62,7 +64,7 @@ class Filters(NamedTuple):
 
     @property
     def _by_cgroup(self) -> bool:
-        return bool(self.containers) or self.containers_only
+        return any(self.selectors) or self.containers_only
 
     def fill(self, live: Loaded) -> None:
         """Fill a live object's sets, as far as they do not change."""

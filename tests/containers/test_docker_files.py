@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Docker's files, some of them made by somebody who means harm."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from eunomia.containers.daemons import CONFIG_LIMIT, SEARCH_PAUSE, DataRoot, option
 from eunomia.containers.runtime import TEXT_LIMIT
-from eunomia.containers.runtimes import docker as docker_module
-from eunomia.containers.runtimes.docker import CONFIG_LIMIT, DataRoot, Docker, option
+from eunomia.containers.runtimes.docker import Docker
 from eunomia.containers.tree import mount_point
 from eunomia.identity import Container
 from tests import needs
@@ -35,7 +36,23 @@ def docker(tmp_path):
 
 def test_name_and_image_are_what_the_user_called_them(tmp_path, docker):
     write_config(tmp_path, WEB)
-    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "shop/web:1.2", "docker")
+    assert lookup(docker, WEB, PATH)[:4] == (WEB, "web", "shop/web:1.2", "docker")
+
+
+@pytest.mark.parametrize("value", [None, 1, -1.5, True, "x", [], [[]], {}, {"a": [1]}, {"": None}, 1 << 80])
+def test_facts_of_any_other_type_are_left_out(tmp_path, docker, value):
+    """Each fact, and each within a fact, is replaced by each kind of value in turn."""
+    facts = ("State", "Config", "Created", "Path", "Args", "Image", "NetworkSettings", "RestartCount", "Driver",
+             "MountPoints", "SeccompProfile", "AppArmorProfile")  # fmt: skip
+    for name in facts:
+        for changed in (value, {"Networks": value}, {"/data": value}, {"Labels": value, "User": value}, [value]):
+            write_config(tmp_path, WEB, **{name: changed})
+            found = lookup(docker, WEB, PATH)
+            assert found.name == "web"
+            assert all(isinstance(one, type(whole)) for one, whole in zip(found, Container(WEB), strict=True) if whole == "")
+    for name in ("Privileged", "CapAdd", "CapDrop", "NetworkMode"):
+        (tmp_path / "containers" / WEB / "hostconfig.json").write_text(json.dumps({name: value}))
+        assert lookup(docker, WEB, PATH).name == "web"
 
 
 def test_a_container_that_is_not_there_is_not_known(docker):
@@ -76,7 +93,7 @@ def test_a_config_that_tells_no_name_leaves_the_container_known_but_nameless(tmp
 @pytest.mark.parametrize("config", [None, 1, [], "x", {"Image": 7}, {"Image": None}, {"Image": {}}, {}])
 def test_an_image_of_any_other_type_is_left_empty(tmp_path, docker, config):
     write_config(tmp_path, WEB, Config=config)
-    assert lookup(docker, WEB, PATH) == Container(WEB, "web", "", "docker")
+    assert lookup(docker, WEB, PATH)[:4] == (WEB, "web", "", "docker")
 
 
 def test_texts_are_bounded(tmp_path, docker):
@@ -216,7 +233,7 @@ def test_daemons_are_found_by_their_options_and_config_files(tmp_path, pretend):
 def test_a_daemon_that_starts_later_is_found_when_its_container_is_asked_for(tmp_path, pretend):
     write_config(tmp_path, WEB)
     docker = Docker(clock=lambda: next(times))
-    times = iter(range(0, 10**13, docker_module.SEARCH_PAUSE))
+    times = iter(range(0, 10**13, SEARCH_PAUSE))
     assert lookup(docker, WEB, PATH) is None
     pretend("--data-root", str(tmp_path))
     assert lookup(docker, WEB, PATH).name == "web"

@@ -92,8 +92,8 @@ def test_names_match_whole_and_ids_from_their_start(wanted, matches):
 @pytest.mark.parametrize(
     ("wanted", "mode", "why"),
     [
-        ([], CHOSEN, "names or ids"),
-        (["web"], HOST, "names or ids"),
+        ([], CHOSEN, "needs some"),
+        (["web"], HOST, "needs some"),
         (["", "web"], CHOSEN, "is empty"),
         (["web"], "odd", "expected 'chosen'"),
     ],

@@ -55,10 +55,12 @@ SEC("tp/sched/sched_process_exec") int f(void *ctx) { return nope(); }
         (["process", "--streams", "nope"], "no stream 'nope'"),
         (["process", "--host-only", "--containers-only"], "--host-only"),
         (["process", "--host-only", "--container", "web"], "--host-only"),
+        (["process", "--host-only", "--image", "web"], "--host-only"),
+        (["process", "--label", "=x"], "has no key"),
         *[
             (["process", option, ""], "empty")
             for option in (
-                "--container", "--pid", "--comm", "--uid", "--columns", "--count", "--output", "--streams",
+                "--container", "--image", "--label", "--pid", "--comm", "--uid", "--columns", "--count", "--output", "--streams",
                 "--duration", "--ring-size",
             )
         ],

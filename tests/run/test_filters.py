@@ -138,6 +138,33 @@ def test_container_shows_one_that_ran_before_by_name_id_and_prefix(start, docker
         docker.run("rm", "-f", "eu-before")
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("--container", "eu-w*"),
+        ("--image", "bb", "--container", "*wan[st]*"),
+        ("--label", "role=wa*"),
+        ("--label", "role!=other", "--container", "eu-*"),
+        ("--runtime", "docker", "--label", "role=want"),
+    ],
+)
+def test_selectors_choose_containers_that_start_later(start, docker, chosen):
+    running = start("process", "-o", "json", *chosen).attached(5)
+    for name in ("other", "want"):
+        command = ("run", "--rm", "--name", f"eu-{name}", "--label", f"role={name}", docker.image, "echo", name)
+        docker.run(*command)
+    ended = running.end()
+    assert said(ended) == ["want"]
+    assert names(ended) == {"eu-want"}
+
+
+@pytest.mark.parametrize("chosen", [("--pod", "*"), ("--namespace", "shop"), ("--runtime", "podman"), ("--image", "b?b")])
+def test_selectors_that_match_nothing_show_nothing(start, docker, chosen):
+    running = start("process", "-o", "json", *chosen).attached(5)
+    docker.run("run", "--rm", docker.image, "echo", "no")
+    assert running.end().rows == []
+
+
 def test_container_follows_a_rename(start, docker):
     docker.run("run", "-d", "--name", "eu-old", docker.image, "sleep", "1000")
     try:

@@ -65,14 +65,17 @@ def _listed(prefix: str, words: Iterable[str]) -> list[str]:
 
 
 def _columns(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
-    from eunomia.batch import JOINED, VIRTUAL
+    from eunomia.actor import COLUMNS as ACTING
+    from eunomia.batch import VIRTUAL
+    from eunomia.joined import JOINED, MEMBERS
 
     names: dict[str, None] = dict.fromkeys([*VIRTUAL, *JOINED])
     for source in _sources(parsed_args):
         for stream in source.spec.streams.values():
             for schema in (stream.schema, *(stream.by_size or {}).values()):
                 names.update(dict.fromkeys(schema.columns))
-    return _listed(prefix, [*names, "container", "pod"])
+    members = {**MEMBERS, "process": ACTING}
+    return _listed(prefix, [*names, *(n for noun in members for n in (noun, *members[noun]))])
 
 
 def _streams(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
@@ -101,14 +104,25 @@ def _buffers(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
     ]
 
 
-def _containers(**_: object) -> Iterable[str]:
-    """Return the containers' names; one that a shell could act upon stays out."""
-    from eunomia.containers.registry import Registry
+def _of_containers(*columns: str) -> Completer:
+    """Complete to what the containers that run have in these columns; what a shell could act upon stays out."""
 
-    registry = Registry()
-    registry.start()
-    names = {i.container.name for i in registry.values() if i.container is not None}
-    return sorted(n for n in names if n and n.isascii() and all(c.isalnum() or c in "_.-" for c in n))
+    def complete(prefix: str, **_: object) -> Iterable[str]:
+        from eunomia.containers.registry import Registry
+        from eunomia.joined import look
+
+        registry = Registry()
+        registry.start()
+        contained = [i for i in registry.values() if i.container is not None]
+        words: set[str] = set()
+        for value in (look(column)(identity) for column in columns for identity in contained):
+            words.update([f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else [value])
+        return _listed(prefix, sorted(w for w in words if w and not w.strip(_HARMLESS)))
+
+    return complete
+
+
+_HARMLESS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/:=@"
 
 
 def _nothing(**_: object) -> Iterable[str]:
@@ -118,10 +132,16 @@ def _nothing(**_: object) -> Iterable[str]:
 _COMPLETERS: dict[str, Completer] = {
     "what": _what,
     "columns": _columns,
+    "add": _columns,
     "streams": _streams,
     "set": _settings,
     "attach": _programs,
     "event": _buffers,
-    "container": _containers,
+    "container": _of_containers("container.name"),
+    "image": _of_containers("container.image"),
+    "pod": _of_containers("pod.name"),
+    "namespace": _of_containers("pod.namespace"),
+    "label": _of_containers("container.labels", "pod.labels"),
+    "runtime": _of_containers("container.runtime"),
     **dict.fromkeys(("rotate", "duration", "count", "interval", "ring_size", "pid", "uid", "comm"), _nothing),
 }

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError
+from eunomia.cli.words import byte_size, number, pairs, seconds, words
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
@@ -22,8 +23,10 @@ EXAMPLES = """\
 examples:
   eunomia run process                           what starts and ends, on the host and in containers
   eunomia run process opensnoop -o json         two trackers, one JSON object a line
-  eunomia run opensnoop --container web         one container, also when it starts later
+  eunomia run opensnoop --container 'web*'      containers by name, also those that start later
+  eunomia run process --namespace shop --label tier=front
   eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
+  eunomia run opensnoop --add process.argv,process.ancestors
   eunomia run ./my.bpf.o --set min_us=100       any libbpf object, its setting given
   eunomia run process -o csv --output p.csv --rotate 100MB --duration 1h
 """
@@ -42,6 +45,9 @@ def add(subparsers: Any) -> None:
     out = parser.add_argument_group("output")
     out.add_argument("-o", dest="format", choices=("table", "json", "csv"), default="table", help="format (table)")
     out.add_argument("--columns", metavar="A,B,...", help="show these columns, in this order")
+    out.add_argument(
+        "--add", action="append", default=[], metavar="A,B,...", help="show these columns beside the usual ones"
+    )
     out.add_argument("--output", metavar="FILE", help="write to a file")
     out.add_argument("--rotate", metavar="SIZE", help="begin a new file at this size, as in 100MB; five are kept")
     end = parser.add_argument_group("when")
@@ -52,12 +58,9 @@ def add(subparsers: Any) -> None:
     only.add_argument("--pid", action="append", default=[], metavar="PID", help="processes, as the host sees them")
     only.add_argument("--comm", action="append", default=[], metavar="NAME", help="command names")
     only.add_argument("--uid", action="append", default=[], metavar="UID", help="user ids, as the host sees them")
-    only.add_argument(
-        "--container", action="append", default=[], metavar="NAME|ID", help="containers, also ones that start later"
-    )
-    only.add_argument("--containers-only", action="store_true", help="nothing of the host")
-    only.add_argument("--host-only", action="store_true", help="nothing of any container")
+    selectors.add(parser)
     only.add_argument("--self", action="store_true", dest="itself", help="Eunomia's own events too")
+    cluster.add(parser)
     more = parser.add_argument_group("objects")
     more.add_argument(
         "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE", help="a setting: a constant of .rodata"
@@ -78,14 +81,17 @@ def go(args: argparse.Namespace) -> int:
     """Run until told to stop; return 0."""
     from eunomia.source import open_source
 
-    _check_given(args)
+    check_given(args)
     if args.output in {None, "-"}:
-        _check_output()
+        check_output()
     options, filters = _options(args), _filters(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
     limit = number(args.count, "--count", 1) if args.count else None
     columns = words([args.columns]) if args.columns else None
+    added = words(args.add)
+    if columns is not None and added:
+        raise UsageError("--add: it is for columns beside the usual ones, and --columns names all there are to be")
     events = pairs(args.event, "--event", "MAP=STRUCT")
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
@@ -99,14 +105,14 @@ def go(args: argparse.Namespace) -> int:
                 signal.signal(name, engine.stop)
         engine.start()
         _say_hints(sources)
-        _check_columns(engine, columns)  # before an old file is begun anew
+        _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
         writer = _writer(args)
-        sink = open_sink(args.format, writer, engine.infos(), columns)
+        sink = open_sink(args.format, writer, engine.infos(), columns, added=added)
         engine.open(sink, writer, limit)
         engine.run(duration, interval)
-        _say_ledger(engine, args.format)
+        say_ledger(engine, args.format)
     return 0
 
 
@@ -129,7 +135,12 @@ def _engine(
     settings = _by_source(sources, args.set)
     targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
     try:
-        return Engine(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
+        return Engine(
+            sources,
+            filters,
+            Options(settings, targets, processes=_needs_processes(args), **options),
+            cluster.watcher(args),
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -146,6 +157,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
 
 
+def _needs_processes(args: argparse.Namespace) -> bool:
+    from eunomia.actor import is_acting
+
+    return any(map(is_acting, words([args.columns or "", *args.add])))
+
+
 def _filters(args: argparse.Namespace) -> Filters:
     from eunomia.filters import Filters
 
@@ -153,7 +170,7 @@ def _filters(args: argparse.Namespace) -> Filters:
         pids=tuple(number(p, "--pid", 1) for p in words(args.pid)),
         comms=tuple(words(args.comm)),
         uids=tuple(number(u, "--uid", 0) for u in words(args.uid)),
-        containers=tuple(words(args.container)),
+        selectors=selectors.given(args),
         host_only=args.host_only,
         containers_only=args.containers_only,
         traces_itself=args.itself,
@@ -172,7 +189,7 @@ def _writer(args: argparse.Namespace) -> Writer:
         raise OSError(error.strerror) from None  # the sentence, without a number in front
 
 
-def _check_output() -> None:
+def check_output() -> None:
     """Refuse a standard output that was closed, and so is /dev/null for reading by now: every row would be lost."""
     import fcntl
     import os
@@ -181,7 +198,7 @@ def _check_output() -> None:
         raise OSError("standard output is closed: redirect it, or name a file with --output")
 
 
-def _check_given(args: argparse.Namespace) -> None:
+def check_given(args: argparse.Namespace) -> None:
     """Refuse options that were given and say nothing, as ``--container "$UNSET"``: all would be shown."""
     for name, value in vars(args).items():
         for word in value if isinstance(value, list) else [value]:
@@ -246,56 +263,7 @@ def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str
     return {n: t for n, t in targets.items() if n in names or sources == 1}
 
 
-def _say_ledger(engine: Engine, kind: str) -> None:
+def say_ledger(engine: Engine, kind: str) -> None:
+    """Write each stream's account to stderr."""
     for entry in engine.ledger():
         sys.stderr.write((entry.json() if kind == "json" else f"eunomia: {entry.line()}") + "\n")
-
-
-# Words of the command line
-
-
-def words(given: Sequence[str]) -> list[str]:
-    """Return the words of options that may be repeated or hold several by comma."""
-    return [word for one in given for part in one.split(",") if (word := part.strip())]
-
-
-def pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
-    """Return ``NAME=VALUE`` words as a dictionary."""
-    result = {}
-    for word in given:
-        name, sign, value = word.partition("=")
-        if not sign or not name:
-            raise UsageError(f"{option}: {word!r} is not of the form {form}")
-        result[name] = value
-    return result
-
-
-def number(word: str, option: str, least: int) -> int:
-    """Return a whole number of at least ``least`` that fits 32 bits."""
-    if not word.isascii() or not word.isdigit() or not least <= int(word) < 1 << 32:
-        raise UsageError(f"{option}: {word!r} is not a whole number of at least {least}")
-    return int(word)
-
-
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
-
-
-def seconds(word: str, option: str) -> float:
-    """Return a time such as 500ms, 30s, 5m, 1h or 2.5 in seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", word.strip())
-    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not 0.01 <= value <= 10 * 365 * 86400:
-        raise UsageError(f"{option}: {word!r} is not a time of at least 10ms; write it as in 500ms, 30s, 5m, 1h")
-    return value
-
-
-def byte_size(word: str, option: str) -> int:
-    """Return a size such as 100MB or 8MiB in bytes."""
-    from eunomia.sinks.writer import parse_size
-
-    try:
-        return parse_size(word)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
-
-

@@ -7,15 +7,17 @@ few seconds only while nobody knows it, and when a file that it named has change
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from eunomia.identity import Container, Pod, Texts
+from eunomia.bounds import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
+from eunomia.identity import Container, Pod
 
-TEXT_LIMIT = 4096  # characters of one text from metadata that are kept
-TEXTS_LIMIT = 256  # entries of one set of labels or annotations that are kept
-TEXTS_ROOM = 16384  # and characters of all of them
-LEFT_OUT = "..."  # the key, after all others, under which a set says how many it lacks
+# What runtimes read passes through eunomia.bounds; its words are here for them.
+__all__ = [
+    "LEFT_OUT", "TEXTS_LIMIT", "TEXTS_ROOM", "TEXT_LIMIT",
+    "Found", "Keeper", "Runtime", "bounded", "texts", "words",
+]  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -55,41 +57,16 @@ class Runtime(Protocol):
         """Whether the metadata was rewritten since the last :meth:`lookup` (cheap: asked of every container)."""
 
 
-def bounded(value: object) -> str:
-    """Return a text from metadata, at most :data:`TEXT_LIMIT` characters; empty for what is no text."""
-    if not isinstance(value, str):
-        return ""
-    text = value[:TEXT_LIMIT]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+@runtime_checkable
+class Keeper(Runtime, Protocol):
+    """A runtime that keeps a record of containers which do not run (yet, or any more)."""
 
+    def places(self) -> Sequence[str]:
+        """Return directories that have an entry, named by its id, for each container that there is.
 
-def texts(value: object) -> Texts:
-    """Return labels or annotations from metadata, sorted and bounded; empty for what is no object of texts.
+        Only those of daemons that speak for the whole machine: an entry's container has no cgroup yet that would
+        tell whose word counts. :meth:`Runtime.lookup` is asked about it with an empty path.
+        """
 
-    What does not fit is left out, and counted under the key :data:`LEFT_OUT`.
-    """
-    if not isinstance(value, Mapping) or not value:
-        return ()
-    kept: list[tuple[str, str]] = []
-    room = TEXTS_ROOM
-    for key, one in sorted((bounded(k), bounded(v)) for k, v in value.items()):
-        room -= len(key) + len(one)
-        if room < 0 or len(kept) == TEXTS_LIMIT:
-            kept.append((LEFT_OUT, f"{len(value) - len(kept)} more"))
-            break
-        kept.append((key, one))
-    return tuple(kept)
-
-
-def words(value: object, limit: int = TEXTS_LIMIT) -> tuple[str, ...]:
-    """Return the texts of a list from metadata, at most ``limit`` and :data:`TEXTS_ROOM` characters of them."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return ()
-    kept: list[str] = []
-    room = TEXTS_ROOM
-    for word in value:
-        room -= len(text := bounded(word))
-        if len(kept) == limit or room < 0:
-            break
-        kept.append(text)
-    return tuple(kept)
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether there still is a record of the container; ``path`` is empty where it never had a cgroup."""

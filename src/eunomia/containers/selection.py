@@ -1,53 +1,53 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``--container``, ``--containers-only`` and ``--host-only`` as a live set of cgroup ids."""
+"""Which containers are wanted, as a live set of cgroup ids."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from eunomia.identity import Container, Identity
+from eunomia.containers.selectors import Match, Selectors
+from eunomia.identity import Identity
 
 # What the kernel does with the set of cgroup ids.
-CHOSEN = "chosen"  # --container: the set holds their cgroups; nothing else passes
+CHOSEN = "chosen"  # selectors: the set holds the cgroups of what they match; nothing else passes
 CONTAINERS = "containers"  # --containers-only: the set holds all containers'; nothing else passes
 HOST = "host"  # --host-only: the set holds all containers'; they do not pass
-
-_SHORTEST_ID = 4
-_DIGITS = "0123456789abcdef"
 
 
 class Selection:
     """Which cgroups a filter speaks of, followed live; subscribe it to a registry.
 
-    A cgroup in a container belongs to the innermost container.
+    A cgroup in a container belongs to the innermost container; what holds of a container holds of those in it.
     """
 
     def __init__(
         self,
-        wanted: Sequence[str] = (),
+        wanted: Selectors | Sequence[str] = (),
         mode: str = CHOSEN,
         *,
         added: Callable[[int], None] = lambda _: None,
         removed: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``wanted`` are exact names, ids, or at least four digits of an id's start, as Docker takes them.
+        """``wanted`` are selectors, or names and ids of containers.
 
         ``added`` and ``removed`` are called with each cgroup id that enters and leaves :attr:`ids`. Raises
         :class:`ValueError` for an empty name or a mode that does not go with ``wanted``.
         """
+        selectors = wanted if isinstance(wanted, Selectors) else Selectors(tuple(wanted))
         if mode not in {CHOSEN, CONTAINERS, HOST}:
             raise ValueError(f"mode {mode!r}: expected {CHOSEN!r}, {CONTAINERS!r} or {HOST!r}")
-        if (mode == CHOSEN) != bool(wanted):
-            raise ValueError("names or ids of containers go with the mode 'chosen', and it needs some")
-        if not all(wanted_one.strip("/") for wanted_one in wanted):
-            raise ValueError("a container's name or id is empty")
+        if (mode == CHOSEN) != any(selectors):
+            raise ValueError("selectors of containers go with the mode 'chosen', and it needs some")
         self.mode = mode
-        self.ids: set[int] = set()
+        self._match: Match | None = selectors.match() if mode == CHOSEN else None
+        self._chosen: dict[int, str] = {}  # the id of the container that each cgroup is in
         self._added = added
         self._removed = removed
-        self._names = {name.removeprefix("/") for name in wanted}
-        lowered = (name.lower() for name in wanted)
-        self._prefixes = tuple(n for n in lowered if len(n) >= _SHORTEST_ID and not n.strip(_DIGITS))
+
+    @property
+    def ids(self) -> set[int]:
+        """The cgroups that are in the set now."""
+        return set(self._chosen)
 
     def follow(self, added: Callable[[int], None], removed: Callable[[int], None]) -> None:
         """Set what is called with each cgroup id that enters and leaves :attr:`ids` from now on."""
@@ -55,24 +55,22 @@ class Selection:
 
     def __call__(self, cgroup_id: int, identity: Identity | None, path: str) -> None:
         """Take what the registry tells its subscribers."""
-        if identity is not None and self.holds(identity):
-            if cgroup_id not in self.ids:
-                self.ids.add(cgroup_id)
+        if identity is not None and identity.container is not None and self.holds(identity):
+            known = cgroup_id in self._chosen
+            self._chosen[cgroup_id] = identity.container.id
+            if not known:
                 self._added(cgroup_id)
-        elif cgroup_id in self.ids:
-            self.ids.remove(cgroup_id)
+        elif self._chosen.pop(cgroup_id, None) is not None:
             self._removed(cgroup_id)
 
     def holds(self, identity: Identity) -> bool:
         """Whether cgroups of this identity belong in the set."""
-        container = identity.container
-        if container is None:
+        if identity.container is None:
             return False
-        return self.mode != CHOSEN or self._names_it(container)
+        if self._match is None or self._match(identity):
+            return True
+        return bool(identity.parents) and not set(identity.parents).isdisjoint(self._chosen.values())
 
     def passes(self, identity: Identity) -> bool:
         """Whether rows of this identity are wanted, for what the kernel could not filter."""
         return self.holds(identity) != (self.mode == HOST)
-
-    def _names_it(self, container: Container) -> bool:
-        return container.name in self._names or container.id.startswith(self._prefixes or ("\0",))

@@ -29,6 +29,10 @@ class Waiter:
         self._armed = ffi.new("uint32_t *[]", armed)
         self._counts = (len(armed), len(rings))
 
+    def add(self, descriptor: int) -> None:
+        """Be woken by one more thing, while it is readable."""
+        self._epoll.register(descriptor, select.EPOLLIN)
+
     def wait(self, milliseconds: int) -> None:
         """Sleep until there is something, a signal comes or the time is over."""
         armed, rings = self._counts

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.batch import JOINED
+from eunomia.joined import look
 from eunomia.sinks.escape import escape, escape_all
 
 if TYPE_CHECKING:
+    from eunomia.actor import Process
     from eunomia.batch import Field
     from eunomia.identity import Identity
 
@@ -46,7 +47,7 @@ def text(value: object) -> str:
         import shlex
 
         return shlex.join(value)
-    if isinstance(value, list | tuple) and not value:
+    if isinstance(value, list | tuple | dict) and not value:
         return ""
     if isinstance(value, bool | list | tuple | dict):
         import msgspec
@@ -55,10 +56,20 @@ def text(value: object) -> str:
     return str(value)
 
 
-def joined_texts(identity: Identity) -> tuple[str, ...]:
-    """Return the columns :data:`eunomia.batch.JOINED` of an identity, escaped; empty where not known."""
-    cells = []
-    for name in JOINED[:-1]:
-        noun, _, member = name.partition(".")
-        cells.append(escape(getattr(getattr(identity, noun), member, "")))
-    return (*cells, identity.state)
+def joined_texts(names: Iterable[str]) -> Callable[[Identity], tuple[str, ...]]:
+    """Return what makes columns of :mod:`eunomia.joined` of an identity, escaped; empty where not known."""
+    looks = [look(name) for name in names]
+    return lambda identity: tuple(escape(text(one(identity))) for one in looks)
+
+
+def acting_texts(names: Iterable[str]) -> Callable[[Process], tuple[Any, ...]]:
+    """Return what makes columns of a process, escaped; empty where not known, numbers as they are."""
+    names = tuple(names)
+    return lambda process: tuple(_acting_text(process, name) for name in names)
+
+
+def _acting_text(process: Process, name: str) -> object:
+    if name == "process.ancestors":
+        return escape("<-".join([above.comm for above in process.ancestors()]))
+    value = process.value(name)
+    return (value or "") if isinstance(value, int) else escape(text(value))

@@ -4,6 +4,7 @@ r"""Text from outside made harmless: nothing that it holds can move a cursor, hi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 # Escaped in JSON, beside what JSON escapes itself: DEL, the C1 controls (U+009B starts a terminal's control
 # sequences as ESC [ does), line and paragraph separators, and what turns the direction of writing.
@@ -45,8 +46,18 @@ def escape_json(lines: bytes) -> bytes:
     return re.sub(_UNSAFE_IN_JSON, lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8")
 
 
-def valid(text: str) -> str:
-    r"""Return text that can be encoded: lone surrogates, which some parsers let pass, as ``\udNNN``."""
+def valid(value: Any) -> Any:
+    r"""Return what can be encoded: lone surrogates in texts, which some parsers let pass, as ``\udNNN``."""
+    if isinstance(value, list):
+        return [valid(one) for one in value]
+    if isinstance(value, dict):
+        return {valid(key): valid(one) for key, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    return _valid(value)
+
+
+def _valid(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -9,7 +9,10 @@
 #ifndef EUNOMIA_TEXT_H
 #define EUNOMIA_TEXT_H
 
-#include <eunomia/probe.h>
+#include <eunomia/kernel.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <eunomia/stream.h>
 
 #define NAME_ROOM 256			/* NAME_MAX and its slash */
 #define FIXED_ROOM 256			/* for a record's fixed part */

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 from eunomia.cli.checks import OK, UNKNOWN, WARN, Finding
 from eunomia.containers import tree
+from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
-from eunomia.containers.runtimes.docker import DataRoot, Docker
+from eunomia.containers.runtimes.containerd import Containerd
+from eunomia.containers.runtimes.docker import Docker
 from eunomia.identity import RESOLVED, Container
 from eunomia.kernel.own_pid import FIRST_NAMESPACE
 
@@ -18,7 +20,6 @@ from eunomia.kernel.own_pid import FIRST_NAMESPACE
 _FIRST = {"pid": FIRST_NAMESPACE, "cgroup": "cgroup:[4026531835]"}
 
 _SOCKETS = {
-    "containerd": ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
     "CRI-O": ("/run/crio/crio.sock",),
     "Podman": ("/run/podman/podman.sock",),
 }
@@ -34,7 +35,8 @@ def findings() -> Iterator[Finding]:
     docker.search()
     daemons = [root for root in docker.roots if _is_used(root) is not False]
     yield _docker(daemons)
-    yield from _others(bool(daemons))
+    yield _containerd()
+    yield from _others()
     yield _containers()
 
 
@@ -112,20 +114,27 @@ def _docker(roots: list[DataRoot]) -> Finding:
     return Finding("Docker", OK, f"data at {shown}")
 
 
-def _others(has_docker: bool) -> Iterator[Finding]:
+def _containerd() -> Finding:
+    runtime = Containerd()
+    runtime.search()
+    if not runtime.states:
+        return Finding("containerd", OK, "none found")
+    shown = dict.fromkeys(s.path + (f" (process {s.pid})" if s.pid else "") for s in runtime.states)
+    found = f"bundles at {', '.join(shown)}"
+    if not all(os.access(s.shown(s.path), os.R_OK | os.X_OK) for s in runtime.states):
+        return Finding("containerd", UNKNOWN, f"{found}, which only root can read", "sudo eunomia doctor")
+    return Finding("containerd", OK, found)
+
+
+def _others() -> Iterator[Finding]:
     for runtime, sockets in _SOCKETS.items():
         socket = next((path for path in sockets if _is_socket(path)), None)
         if socket is None:
             continue
-        if runtime == "containerd" and has_docker:
-            yield Finding(
-                runtime, OK, f"{socket}; what runs by Docker is named, its other containers not yet"
-            )
-        else:
-            yield Finding(
-                runtime, WARN, f"{socket}; its containers are not named yet",
-                "wait for a later release; containers show by id meanwhile, where their cgroups tell it",
-            )  # fmt: skip
+        yield Finding(
+            runtime, WARN, f"{socket}; its containers are not named yet",
+            "wait for a later release; containers show by id meanwhile, where their cgroups tell it",
+        )  # fmt: skip
 
 
 def _is_socket(path: str) -> bool:

@@ -9,56 +9,36 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import msgspec
+from eunomia.containers.daemons import (
+    CONFIG_LIMIT,
+    SEARCH_PAUSE,
+    DataRoot,
+    host_bases,
+    object_of,
+    option,
+    running,
+    trusted_first,
+)  # fmt: skip
+from eunomia.containers.paths import is_id
+from eunomia.containers.runtime import Found, bounded, texts, words
+from eunomia.containers.when import nanoseconds
+from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
+from eunomia.inside import open_file, read
+from eunomia.meaning import capability_name
 
-from eunomia.containers.inside import open_file, open_own, read
-from eunomia.containers.paths import candidates, is_below, is_id
-from eunomia.containers.runtime import Found, bounded
-from eunomia.containers.tree import path_of
-from eunomia.identity import Container
-
-CONFIG_LIMIT = 4 << 20  # bytes; real ones have a few thousand
-SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
 DEFAULT_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG = "/etc/docker/daemon.json"
-_CAP_SYS_ADMIN = 1 << 21
-_INITIAL_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 _STAMPS = 4096  # containers whose file's time is remembered
+_MOUNTS = 64
+_NETWORKS = 16
+_ADDRESS_LIMIT = 64  # characters
+_ALL = "ALL"
+_CAPABILITIES = 64  # as many as the kernel has room for
 
-
-class DataRoot(NamedTuple):
-    """Where a dockerd keeps its containers.
-
-    ``base`` is its root directory as seen from here, ``path`` the data root as the daemon sees it. A daemon
-    that must not be trusted with everything speaks only for cgroups below ``below``. ``pid`` and ``birth``
-    tell whether ``base`` still is that daemon's; 0 where ``base`` outlives it.
-    """
-
-    base: str
-    path: str
-    below: str = "/"
-    pid: int = 0
-    birth: bytes = b""
-
-    def open(self, path: str) -> int:
-        """Open a file of the daemon's; raises :class:`OSError`, and :class:`ValueError` for a NUL in it."""
-        if (self.base, self.below) == ("/", "/"):
-            return open_own(path)
-        return open_file(self.base, path)
-
-
-    def shown(self, path: str) -> str:
-        """Return a path of the daemon's as it is seen from here."""
-        return path if self.base == "/" else self.base + path
-
-
-class _Metadata(msgspec.Struct):
-    ID: Any = None
-    Name: Any = None
-    Config: Any = None
+# Those of a container of which nothing was asked (moby: oci/caps/defaults.go), by their numbers.
+_DEFAULT_CAPABILITIES = tuple(map(capability_name, (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)))
 
 
 class Docker:
@@ -66,15 +46,14 @@ class Docker:
 
     name = "docker"
 
-    def __init__(
-        self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """``roots`` replaces the search for daemons; ``clock`` gives monotonic nanoseconds."""
         self._clock = clock
         self._search = roots is None
         self._searched: int | None = None
         self._roots = list(roots or ())
         self._stamps: dict[str, int] = {}
+        self._digests: dict[tuple[DataRoot, str], tuple[int, dict[str, str]]] = {}
 
     def recognises(self, parent: str, name: str) -> str:
         """Return the id in ``docker/ID`` and ``docker-ID.scope``."""
@@ -84,19 +63,23 @@ class Docker:
         return container_id if len(name) == 64 + 13 and is_id(container_id) else ""
 
     def lookup(self, container_id: str, path: str) -> Found | None:
-        """Return the container's name and image as its user wrote it; see :class:`Runtime`."""
+        """Return what dockerd keeps of the container; see :class:`Runtime`."""
+        if not _may_be(path):
+            return None
         found = self._read(container_id, path)
         if found is None and self._look_again():
             found = self._read(container_id, path)
-        return None if found is None else Found(found)
+        return found
 
     def watches(self, container: Container, path: str) -> list[str]:
         """Return the directory in which dockerd writes the container's configuration anew."""
+        if container.runtime != self.name:
+            return []
         return [root.shown(f"{root.path}/containers/{container.id}") for root in self._heard(path)]
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether ``config.v2.json`` was rewritten (``docker rename`` does) since it was read."""
-        for root in self._heard(path):
+        for root in self._heard(path) if container.runtime == self.name else ():
             try:
                 descriptor = root.open(_config(root, container.id))
             except (OSError, ValueError):
@@ -107,6 +90,22 @@ class Docker:
                 os.close(descriptor)
         return False
 
+    def places(self) -> list[str]:
+        """Return the directories in which the daemons that may speak for everything keep their containers."""
+        if self._searched is None and self._search:
+            self.search()
+        return [root.shown(f"{root.path}/containers") for root in self._heard("")]
+
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether a daemon that may speak for it still has the container's ``config.v2.json``."""
+        for root in self._heard(path):
+            try:
+                os.close(root.open(_config(root, container.id)))
+            except (OSError, ValueError):
+                continue
+            return True
+        return False
+
     @property
     def roots(self) -> Sequence[DataRoot]:
         """The data roots known so far, the trusted first."""
@@ -115,10 +114,7 @@ class Docker:
     def search(self) -> None:
         """Look for daemons now."""
         self._searched = self._clock()
-        # Daemons that may speak for everything come first.
-        self._roots = sorted(
-            dict.fromkeys(_data_roots()), key=lambda r: (r.below != "/", r.base != "/", r.pid)
-        )
+        self._roots = trusted_first(_data_roots())
 
     def _look_again(self) -> bool:
         if not self._search:
@@ -130,167 +126,204 @@ class Docker:
         return self._roots != before
 
     def _heard(self, path: str) -> list[DataRoot]:
-        return [
-            root
-            for root in self._roots
-            if is_below(path, root.below) and (not root.pid or _birth(root.pid) == root.birth)
-        ]
+        return [root for root in self._roots if root.speaks_for(path)]
 
-    def _read(self, container_id: str, path: str) -> Container | None:
+    def _read(self, container_id: str, path: str) -> Found | None:
         known = None
         for root in self._heard(path):
             try:
-                data, written = read(root.open(_config(root, container_id)), CONFIG_LIMIT)
+                data, written = root.read(_config(root, container_id))
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):  # ValueError: a NUL in a data root
-                known = known or Container(container_id, runtime=self.name)
+                known = known or Found(Container(container_id, runtime=self.name))
                 continue
-            container = _container(container_id, data)
-            if container.name:
+            facts = object_of(data)
+            found = Found(Container(container_id, runtime=self.name))
+            if facts.get("ID") == container_id:
+                found = self._told(root, container_id, facts, path)
+            if found.container.name:
                 if len(self._stamps) >= _STAMPS:
                     self._stamps.clear()
                 self._stamps[container_id] = written
-                return container
-            known = container
+                return found
+            known = found
         return known
+
+    def _told(self, root: DataRoot, container_id: str, facts: Mapping[str, object], path: str) -> Found:
+        """Return what config.v2.json and hostconfig.json tell; any of it may be of any type."""
+        try:
+            asked = object_of(root.read(f"{root.path}/containers/{container_id}/hostconfig.json")[0])
+        except (OSError, ValueError):
+            asked = {}
+        config, state = _object(facts.get("Config")), _object(facts.get("State"))
+        image_id, image = bounded(facts.get("Image")), bounded(config.get("Image"))
+        privileged = asked.get("Privileged")
+        privileged = privileged if isinstance(privileged, bool) else None
+        pid, restarts = _number(state.get("Pid")) or 0, _number(facts.get("RestartCount"))
+        pid = pid if root.base == "/" else 0  # another root may go with other process ids
+        mode = bounded(asked.get("NetworkMode"))
+        container = Container(
+            container_id,
+            bounded(facts.get("Name")).removeprefix("/"),
+            image,
+            self.name,
+            image_id,
+            self._digest(root, bounded(facts.get("Driver")), image_id),
+            texts(config.get("Labels")),
+            (),
+            words([facts.get("Path"), *words(facts.get("Args"))]) if isinstance(facts.get("Path"), str) else (),
+            bounded(config.get("User")),
+            tuple(_mounts(facts.get("MountPoints"))),
+            privileged,
+            _capabilities(asked, pid) if asked else None,
+            _seccomp(bounded(facts.get("SeccompProfile")), privileged) if asked else "",
+            _apparmor(bounded(facts.get("AppArmorProfile"))),
+            "bridge" if mode == "default" else mode,
+            tuple(_addresses(facts.get("NetworkSettings"))),
+            pid,
+            _state(state),
+            nanoseconds(facts.get("Created")),
+            nanoseconds(state.get("StartedAt")),
+            restarts,
+        )
+        return Found(container)
+
+    def _digest(self, root: DataRoot, driver: str, image_id: str) -> str:
+        """Return an image's digest in a registry, for those that came from one or went there."""
+        if not driver or "/" in driver:
+            return ""
+        file = f"{root.path}/image/{driver}/repositories.json"
+        try:
+            descriptor = root.open(file)
+            written = os.fstat(descriptor).st_mtime_ns
+            known = self._digests.get((root, driver))
+            if known is None or known[0] != written:
+                known = self._digests[root, driver] = written, _digests(object_of(read(descriptor, CONFIG_LIMIT)[0]))
+            else:
+                os.close(descriptor)
+        except (OSError, ValueError):
+            return ""
+        return known[1].get(image_id, "")
+
+
+def _may_be(path: str) -> bool:
+    """Whether a cgroup's name is not that of another runtime's container."""
+    return not path.rpartition("/")[2].startswith(("cri-containerd-", "nerdctl-", "libpod-", "crio-"))
 
 
 def _config(root: DataRoot, container_id: str) -> str:
     return f"{root.path}/containers/{container_id}/config.v2.json"
 
 
-def _container(container_id: str, data: bytes) -> Container:
-    nothing = Container(container_id, runtime=Docker.name)
-    metadata = _decode(data)
-    if metadata is None or container_id != metadata.ID:
-        return nothing
-    config = metadata.Config if isinstance(metadata.Config, dict) else {}
-    name = bounded(metadata.Name).removeprefix("/")
-    return nothing._replace(name=name, image=bounded(config.get("Image")))
+def _object(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
 
 
-def _decode(data: bytes) -> _Metadata | None:
-    for attempt in (data, data.decode("utf-8", "replace").encode()):
-        try:
-            return msgspec.json.decode(attempt, type=_Metadata)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-            continue
-    return None
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31 else None
+
+
+def _state(state: Mapping[str, object]) -> str:
+    if state.get("Paused") is True:
+        return PAUSED
+    if state.get("Running") is True:
+        return RUNNING
+    return EXITED if nanoseconds(state.get("StartedAt")) else CREATED
+
+
+def _mounts(value: object) -> Iterator[Mount]:
+    for destination, mount in list(_object(value).items())[:_MOUNTS]:
+        about = _object(mount)
+        source = bounded(about.get("Name")) or bounded(about.get("Source"))
+        yield Mount(source, bounded(destination), bounded(about.get("Type")), about.get("RW") is not False)
+
+
+def _addresses(value: object) -> Iterator[str]:
+    networks = _object(_object(value).get("Networks"))
+    for network in list(networks.values())[:_NETWORKS]:
+        for kind in ("IPAddress", "GlobalIPv6Address"):
+            if address := bounded(_object(network).get(kind))[:_ADDRESS_LIMIT]:
+                yield address
+
+
+def _seccomp(profile: str, privileged: bool | None) -> str:
+    """Return a profile's name; dockerd keeps the text of one that came from a file."""
+    if not profile:
+        return "unconfined" if privileged else "default"
+    if profile.lstrip().startswith("{"):
+        return "custom"
+    return "default" if profile == "builtin" else profile
+
+
+def _apparmor(profile: str) -> str:
+    return "default" if profile == "docker-default" else profile
+
+
+def _capabilities(asked: Mapping[str, object], pid: int) -> tuple[str, ...] | None:
+    """Return what dockerd makes of ``--privileged``, ``--cap-add`` and ``--cap-drop``.
+
+    Which are all is a matter of its age and its own rights, so the first process is asked; None before it runs.
+    """
+    added, dropped = ({_capability(w) for w in words(asked.get(key))} for key in ("CapAdd", "CapDrop"))
+    if asked.get("Privileged") is True or _ALL in added:
+        return _bounding(pid) if pid else None
+    if not added and not dropped:
+        return _DEFAULT_CAPABILITIES
+    kept = (set() if _ALL in dropped else set(_DEFAULT_CAPABILITIES)) - dropped | added
+    return tuple(name for name in map(capability_name, range(_CAPABILITIES)) if name in kept)
+
+
+def _capability(word: str) -> str:
+    word = word.upper()
+    return word if word.startswith("CAP_") or word == _ALL else f"CAP_{word}"
+
+
+def _bounding(pid: int) -> tuple[str, ...] | None:
+    """Return a process's bounding set; None when it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            line = next((line for line in file if line.startswith(b"CapBnd:")), b": 0")
+    except OSError:
+        return None
+    there = int(line.split()[1], 16)
+    return tuple(capability_name(n) for n in range(_CAPABILITIES) if there >> n & 1)
+
+
+def _digests(repositories: Mapping[str, object]) -> dict[str, str]:
+    """Return digests by image id, out of ``{"Repositories": {name: {name@digest: id}}}``."""
+    found: dict[str, str] = {}
+    for references in _object(repositories.get("Repositories")).values():
+        for reference, image_id in _object(references).items():
+            _, at, digest = reference.partition("@")
+            if at and isinstance(image_id, str):
+                found.setdefault(bounded(image_id), bounded(digest))
+    return found
 
 
 # Where daemons keep their data
 
 
-def _data_roots() -> Iterable[DataRoot]:
-    for base in _host_bases():
+def _data_roots() -> Iterator[DataRoot]:
+    for base in host_bases():
         yield DataRoot(base, _configured(base, DEFAULT_CONFIG) or DEFAULT_ROOT)
         yield DataRoot(base, DEFAULT_ROOT)
-    try:
-        processes = [name for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return
-    for pid in processes:
-        try:
-            with open(f"/proc/{pid}/comm", "rb") as comm:
-                if comm.read() != b"dockerd\n":
-                    continue
-            root = _root_of(pid)
-        except OSError:
-            continue
-        if root is not None:
-            yield root
-
-
-def _host_bases() -> list[str]:
-    """Return our own root, and the host's where we run in a container that sees its processes."""
-    try:
-        if os.readlink("/proc/1/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
-            return ["/", "/proc/1/root"]
-    except OSError:
-        pass
-    return ["/"]
-
-
-def _root_of(pid: str) -> DataRoot | None:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        arguments = [os.fsdecode(a) for a in file.read(1 << 16).split(b"\0")]
-    birth = _birth(int(pid))
-    shared = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
-    base = "/" if shared and os.readlink(f"/proc/{pid}/root") == "/" else f"/proc/{pid}/root"
-    path = (
-        option(arguments, "--data-root", "--graph", "-g")
-        or _configured(base, option(arguments, "--config-file") or DEFAULT_CONFIG)
-        or DEFAULT_ROOT
-    )
-    if not path.startswith("/"):
-        path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), path)
-    below = _below(pid)
-    if below is None:
-        return None
-    return DataRoot(base, path, below) if base == "/" else DataRoot(base, path, below, int(pid), birth)
-
-
-def _below(pid: str) -> str | None:
-    """Return the cgroup below which a daemon may speak; ``None`` when nowhere.
-
-    Whoever can start a process can call it dockerd. One that rules the machine anyway speaks for all of it,
-    one in a container for what is nested in that, an ordinary user's for that user's slice.
-    """
-    if _rules(pid):
-        return "/"
-    path, uid = path_of(pid) or "/", os.stat(f"/proc/{pid}").st_uid
-    inside = candidates(path, [Docker([])])
-    if inside:
-        return inside[-1].path
-    if uid == 0:
-        return "/"
-    head, found, _ = path.partition(f"/user-{uid}.slice")
-    return head + found if found else None
-
-
-def _rules(pid: str) -> bool:
-    """Whether a process has CAP_SYS_ADMIN over the machine, as a privileged container's has."""
-    if os.readlink(f"/proc/{pid}/ns/user") != _INITIAL_USER_NAMESPACE:
-        return False
-    with open(f"/proc/{pid}/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"CapEff:"):
-                return bool(int(line.split()[1], 16) & _CAP_SYS_ADMIN)
-    return False
-
-
-def option(arguments: Sequence[str], *names: str) -> str:
-    """Return the last value given to one of the option's names; empty when it was not given."""
-    value = ""
-    for i, argument in enumerate(arguments):
-        for name in names:
-            if argument == name and i + 1 < len(arguments):
-                value = arguments[i + 1]
-            elif argument.startswith(name + "="):
-                value = argument[len(name) + 1 :]
-    return value
+    for daemon in running(b"dockerd"):
+        arguments = daemon.arguments
+        yield daemon.keeps(
+            option(arguments, "--data-root", "--graph", "-g")
+            or _configured(daemon.base, option(arguments, "--config-file") or DEFAULT_CONFIG)
+            or DEFAULT_ROOT
+        )
 
 
 def _configured(base: str, config: str) -> str:
     """Return the data root that a daemon.json names; empty when it names none."""
     try:
-        data, _ = read(open_file(base, config), CONFIG_LIMIT)
-        settings = msgspec.json.decode(data)
-    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-        return ""
-    if not isinstance(settings, dict):
+        settings = object_of(read(open_file(base, config), CONFIG_LIMIT)[0])
+    except (OSError, ValueError):
         return ""
     return bounded(settings.get("data-root")) or bounded(settings.get("graph"))
-
-
-def _birth(pid: int) -> bytes:
-    """Return a process's start time, in the kernel's own writing; empty when it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19]
-    except (OSError, IndexError):
-        return b""
 
 
 RUNTIME = Docker

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How much of a text from metadata is kept, whoever wrote it: runtimes' files, sockets, the Kubernetes API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from eunomia.identity import Texts
+
+TEXT_LIMIT = 4096  # characters of one text from metadata that are kept
+TEXTS_LIMIT = 256  # entries of one set of labels or annotations that are kept
+TEXTS_ROOM = 16384  # and characters of all of them
+LEFT_OUT = "..."  # the key, after all others, under which a set says how many it lacks
+
+
+def bounded(value: object) -> str:
+    """Return a text from metadata, at most :data:`TEXT_LIMIT` characters; empty for what is no text."""
+    if not isinstance(value, str):
+        return ""
+    text = value[:TEXT_LIMIT]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def texts(value: object) -> Texts:
+    """Return labels or annotations from metadata, sorted and bounded; empty for what is no object of texts.
+
+    What does not fit is left out, and counted under the key :data:`LEFT_OUT`.
+    """
+    if not isinstance(value, Mapping) or not value:
+        return ()
+    kept: list[tuple[str, str]] = []
+    room = TEXTS_ROOM
+    for key, one in sorted((bounded(k), bounded(v)) for k, v in value.items()):
+        room -= len(key) + len(one)
+        if room < 0 or len(kept) == TEXTS_LIMIT:
+            kept.append((LEFT_OUT, f"{len(value) - len(kept)} more"))
+            break
+        kept.append((key, one))
+    return tuple(kept)
+
+
+def words(value: object, limit: int = TEXTS_LIMIT) -> tuple[str, ...]:
+    """Return the texts of a list from metadata, at most ``limit`` and :data:`TEXTS_ROOM` characters of them."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return ()
+    kept: list[str] = []
+    room = TEXTS_ROOM
+    for word in value:
+        room -= len(text := bounded(word))
+        if len(kept) == limit or room < 0:
+            break
+        kept.append(text)
+    return tuple(kept)

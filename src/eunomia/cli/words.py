@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Words of the command line: lists, pairs, numbers, times, sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from eunomia.cli.errors import UsageError
+
+
+def words(given: Sequence[str]) -> list[str]:
+    """Return the words of options that may be repeated or hold several by comma."""
+    return [word for one in given for part in one.split(",") if (word := part.strip())]
+
+
+def pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
+    """Return ``NAME=VALUE`` words as a dictionary."""
+    result = {}
+    for word in given:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise UsageError(f"{option}: {word!r} is not of the form {form}")
+        result[name] = value
+    return result
+
+
+def number(word: str, option: str, least: int) -> int:
+    """Return a whole number of at least ``least`` that fits 32 bits."""
+    if not word.isascii() or not word.isdigit() or not least <= int(word) < 1 << 32:
+        raise UsageError(f"{option}: {word!r} is not a whole number of at least {least}")
+    return int(word)
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+
+
+def seconds(word: str, option: str) -> float:
+    """Return a time such as 500ms, 30s, 5m, 1h or 2.5 in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", word.strip())
+    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 0.01 <= value <= 10 * 365 * 86400:
+        raise UsageError(f"{option}: {word!r} is not a time of at least 10ms; write it as in 500ms, 30s, 5m, 1h")
+    return value
+
+
+def byte_size(word: str, option: str) -> int:
+    """Return a size such as 100MB or 8MiB in bytes."""
+    from eunomia.sinks.writer import parse_size
+
+    try:
+        return parse_size(word)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Daemons that keep containers: which run now, how their files are reached, what they may speak for.
+
+Whoever can start a process can call it dockerd. One that rules the machine anyway speaks for all of it, one in a
+container for what is nested in that, an ordinary user's for that user's slice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from eunomia.containers.paths import is_below, is_id
+from eunomia.containers.tree import path_of
+from eunomia.inside import open_file, open_own, read
+
+CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
+SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
+
+# In nanoseconds: one look serves all runtimes that miss the same container; a process that has not taken its
+# name yet is looked at again for a while; and all are, in case that a pid was used again meanwhile.
+_SHARED = 5_000_000
+_YOUNG = 1_000_000_000
+_ALL_ANEW = 10_000_000_000
+
+_CAP_SYS_ADMIN = 1 << 21
+_INITIAL_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO, include/linux/proc_ns.h
+
+
+class DataRoot(NamedTuple):
+    """Where a daemon keeps its containers.
+
+    ``base`` is its root directory as seen from here, ``path`` the directory as the daemon sees it. A daemon
+    that must not be trusted with everything speaks only for cgroups below ``below``. ``pid`` and ``birth``
+    tell whether ``base`` still is that daemon's; 0 where ``base`` outlives it.
+    """
+
+    base: str
+    path: str
+    below: str = "/"
+    pid: int = 0
+    birth: bytes = b""
+
+    def open(self, path: str) -> int:
+        """Open a file of the daemon's; raises :class:`OSError`, and :class:`ValueError` for a NUL in it."""
+        if (self.base, self.below) == ("/", "/"):
+            return open_own(path)
+        return open_file(self.base, path)
+
+    def read(self, path: str, limit: int = CONFIG_LIMIT) -> tuple[bytes, int]:
+        """Return what a file of the daemon's holds, and when it was written; raises as :meth:`open` does."""
+        return read(self.open(path), limit)
+
+    def shown(self, path: str) -> str:
+        """Return a path of the daemon's as it is seen from here."""
+        return path if self.base == "/" else self.base + path
+
+    def speaks_for(self, path: str) -> bool:
+        """Whether it may say whose the cgroup ``path`` is, and is still there.
+
+        An empty path is that of a container without a cgroup, of which only those speak that speak for all.
+        """
+        if not (is_below(path, self.below) if path else self.below == "/"):
+            return False
+        return not self.pid or birth(self.pid) == self.birth
+
+
+class Daemon(NamedTuple):
+    """A running process; ``base``, ``below``, ``pid`` and ``birth`` are those of :class:`DataRoot`.
+
+    ``view`` is the same for processes that see the same files.
+    """
+
+    base: str
+    below: str = "/"
+    pid: int = 0
+    birth: bytes = b""
+    cwd: str = "/"
+    arguments: Sequence[str] = ()
+    view: str = ""
+
+    def keeps(self, path: str) -> DataRoot:
+        """Return a directory as the daemon names it, which may be relative to where it was started."""
+        path = os.path.join(self.cwd, path)
+        if self.base == "/":
+            return DataRoot(self.base, path, self.below)
+        return DataRoot(self.base, path, self.below, self.pid, self.birth)
+
+    def read(self, path: str) -> bytes:
+        """Return what a file that it was told of holds; raises :class:`OSError` and :class:`ValueError`."""
+        return read(open_file(self.base, os.path.join(self.cwd, path)), CONFIG_LIMIT)[0]
+
+
+def running(comm: bytes) -> Iterator[Daemon]:
+    """Yield the processes called ``comm`` (15 bytes of a longer name) that may speak for anything."""
+    for pid in pids(comm):
+        daemon = daemon_of(pid)
+        if daemon is not None:
+            yield daemon
+
+
+def daemon_of(pid: str) -> Daemon | None:
+    """Return what a process may speak for; ``None`` when it has ended, or may for nothing."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            arguments = [os.fsdecode(a) for a in file.read(1 << 16).split(b"\0")]
+        born = birth(int(pid))
+        mounts, root = os.readlink(f"/proc/{pid}/ns/mnt"), os.readlink(f"/proc/{pid}/root")
+        shared = mounts == os.readlink("/proc/self/ns/mnt") and root == "/"
+        base = "/" if shared else f"/proc/{pid}/root"
+        cwd = os.readlink(f"/proc/{pid}/cwd")
+        below = _below(pid)
+    except OSError:
+        return None
+    return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
+
+
+class _Scan:
+    """Which processes are called what, as cheap as can be for those that were seen before, and small."""
+
+    def __init__(self) -> None:
+        self.wanted: set[bytes] = set()
+        self.found: dict[bytes, list[str]] = {}
+        self._at = self._anew = -_ALL_ANEW
+        self._young: dict[str, int] = {}  # when it was first seen
+        self._named: dict[str, bytes] = {}
+        self._others: set[int] = set()  # numbers take less room than texts
+
+    def look(self) -> None:
+        now = time.monotonic_ns()
+        if now - self._at < _SHARED:
+            return
+        if now - self._anew >= _ALL_ANEW:
+            self._anew = now
+            self._named, self._others = {}, set()
+        try:
+            names = os.listdir("/proc")
+        except OSError:
+            names = []
+        young, named, others = self._young, self._named, self._others
+        self._young, self._named, self._others, self.found = {}, {}, set(), {}
+        for pid in filter(str.isdigit, names):
+            if int(pid) in others:
+                self._others.add(int(pid))
+                continue
+            comm = named.get(pid) or _comm(pid)
+            since = young.get(pid, now)
+            is_old = pid in named or now - since >= _YOUNG
+            if not is_old:
+                self._young[pid] = since
+            if comm in self.wanted:
+                self.found.setdefault(comm, []).append(pid)
+                if is_old:
+                    self._named[pid] = comm
+            elif is_old:
+                self._others.add(int(pid))
+        self._at = now
+
+    def want(self, comm: bytes) -> None:
+        if comm not in self.wanted:
+            self.wanted.add(comm)
+            self._at = self._anew = -_ALL_ANEW
+
+
+_scan = _Scan()
+
+
+def _comm(pid: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+            return file.read(32).rstrip(b"\n")
+    except OSError:
+        return b""
+
+
+def pids(comm: bytes) -> list[str]:
+    """Return the processes that are called so now."""
+    _scan.want(comm)
+    _scan.look()
+    return _scan.found.get(comm, [])
+
+
+def host_bases() -> list[str]:
+    """Return our own root, and the host's where we run in a container that sees its processes."""
+    try:
+        if os.readlink("/proc/1/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
+            return ["/", "/proc/1/root"]
+    except OSError:
+        pass
+    return ["/"]
+
+
+def option(arguments: Sequence[str], *names: str) -> str:
+    """Return the last value given to one of the option's names; empty when it was not given."""
+    value = ""
+    for i, argument in enumerate(arguments):
+        for name in names:
+            if argument == name and i + 1 < len(arguments):
+                value = arguments[i + 1]
+            elif argument.startswith(name + "="):
+                value = argument[len(name) + 1 :]
+    return value
+
+
+def trusted_first(roots: Iterator[DataRoot]) -> list[DataRoot]:
+    """Return each once: those that may speak for everything, then those that outlive their daemon."""
+    return sorted(dict.fromkeys(roots), key=lambda r: (r.below != "/", r.base != "/", r.pid))
+
+
+def object_of(data: bytes) -> dict[str, object]:
+    """Return the JSON object that a hostile file holds; empty for anything else."""
+    for attempt in (data, data.decode("utf-8", "replace").encode()):
+        try:
+            found = msgspec.json.decode(attempt)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+            continue
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def birth(pid: int) -> bytes:
+    """Return a process's start time, in the kernel's own writing; empty when it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19]
+    except (OSError, IndexError):
+        return b""
+
+
+def _below(pid: str) -> str | None:
+    """Return the cgroup below which a daemon may speak; ``None`` when nowhere."""
+    if _rules(pid):
+        return "/"
+    path, uid = path_of(pid) or "/", os.stat(f"/proc/{pid}").st_uid
+    if inside := _container_around(path):
+        return inside
+    if uid == 0 and os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+        return "/"
+    head, found, _ = path.partition(f"/user-{uid}.slice")
+    return head + found if found else None
+
+
+def _container_around(path: str) -> str:
+    """Return the innermost cgroup along a path that is named after a container's id; empty for none."""
+    head = path
+    while head:
+        name = head.rpartition("/")[2].removesuffix(".scope")
+        # conmon looks after a container from the outside, in a cgroup of its own.
+        if is_id(name[-64:]) and name[-65:-64] in {"", "-", ":"} and not name.endswith("conmon-" + name[-64:]):
+            return head
+        head = head.rpartition("/")[0]
+    return ""
+
+
+def _rules(pid: str) -> bool:
+    """Whether a process has CAP_SYS_ADMIN over the machine, as a privileged container's has."""
+    if os.readlink(f"/proc/{pid}/ns/user") != _INITIAL_USER_NAMESPACE:
+        return False
+    with open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"CapEff:"):
+                return bool(int(line.split()[1], 16) & _CAP_SYS_ADMIN)
+    return False

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""containerd: plain (``ctr``), nerdctl's, and Kubernetes' through CRI.
+
+A container's bundle, ``<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json``, is written before
+its cgroup is made; its image, labels and its pod's are in containerd's database (:mod:`..containerd_db`) by then.
+State directories are those of every running containerd, those in which shims work (a shim outlives its daemon),
+and the usual ones. Docker's containers, in the namespace ``moby``, are left to Docker.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from eunomia.containers import kubepods, oci
+from eunomia.containers.containerd_db import Database, Told
+from eunomia.containers.daemons import (
+    Daemon,
+    DataRoot,
+    birth,
+    daemon_of,
+    host_bases,
+    object_of,
+    option,
+    pids,
+    trusted_first,
+)  # fmt: skip
+from eunomia.containers.paths import is_id
+from eunomia.containers.runtime import Found, bounded, texts, words
+from eunomia.identity import CREATED, RUNNING, Container, Pod
+
+SEARCH_PAUSE = 20_000_000  # ns between two looks for state directories; one costs about a millisecond
+TASKS = "io.containerd.runtime.v2.task"
+CRI_STATUS = "io.containerd.grpc.v1.cri"
+DEFAULT_CONFIG = "/etc/containerd/config.toml"
+DEFAULT_STATE = "/run/containerd"
+# Of daemons that may not run now: the usual one, k3s', MicroK8s'.
+STATES = (DEFAULT_STATE, "/run/k3s/containerd", "/var/snap/microk8s/common/run/containerd")
+DEFAULT_ROOT = "/var/lib/containerd"
+DOCKERS = ("moby", "plugins.moby")
+KUBERNETES = "k8s.io"
+
+_SCOPES = ("cri-containerd-", "nerdctl-")
+_OTHERS = ("docker-", "libpod-", "crio-", "lxc.")
+_UNITS = (".service", ".scope", ".slice", ".mount", ".socket", ".swap")
+_NAME_LIMIT = 76  # characters of a namespace or an id (containerd: identifiers.Validate)
+_NAMESPACES = 256
+_SMALL = 65536  # bytes of config.toml, of a status, of a pid
+_ANNOTATION = "io.kubernetes.cri."
+_POD_LABELS = "io.kubernetes.pod."
+_STAMPS = 4096
+
+
+class _Place(NamedTuple):
+    """Where a container's bundle is."""
+
+    state: DataRoot
+    namespace: str
+    id: str
+
+    @property
+    def directory(self) -> str:
+        """The bundle, as the daemon sees it."""
+        return f"{self.state.path}/{TASKS}/{self.namespace}/{self.id}"
+
+    def is_there(self) -> bool:
+        return os.path.lexists(self.state.shown(f"{self.directory}/config.json"))
+
+
+class Containerd:
+    """Reads bundles, and containerd's database, of every containerd on the machine."""
+
+    name = "containerd"
+
+    def __init__(self, states: Sequence[DataRoot] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """``states`` replaces the search for state directories; ``clock`` gives monotonic nanoseconds."""
+        self._clock = clock
+        self._search = states is None
+        self._searched: int | None = None
+        self._states = list(states or ())
+        self._by_process: dict[tuple[str, bytes], tuple[str, DataRoot] | None] = {}
+        self._namespaces: dict[DataRoot, tuple[int, list[str]]] = {}
+        self._databases: dict[DataRoot, Database] = {}
+        self._stamps: dict[tuple[str, str], int] = {}  # when containerd changed what was told
+
+    # What the registry calls
+
+    def recognises(self, parent: str, name: str) -> str:
+        """Return the id in ``cri-containerd-ID.scope``, in ``...:cri-containerd:ID``, and in ``NAMESPACE/ID``.
+
+        The last is any name, so it counts where a bundle is there under these names.
+        """
+        if name.endswith(".scope") and name.startswith(_SCOPES):
+            container_id = name[:-6].rpartition("-")[2]
+            return container_id if is_id(container_id) else ""
+        if is_id(name[-64:]):
+            return name[-64:] if name[:-64].endswith(":cri-containerd:") else ""
+        if not _may_be(parent, name):
+            return ""
+        if self._has_bundle(parent, name) or (self._look_again() and self._has_bundle(parent, name)):
+            return name
+        return ""
+
+    def lookup(self, container_id: str, path: str) -> Found | None:
+        """Return what bundle and database tell; see :class:`Runtime`."""
+        if path.rpartition("/")[2].startswith(_OTHERS):
+            return None
+        found = self._find(container_id, path)
+        if found is None and not self._is_dockers(container_id) and self._look_again():
+            found = self._find(container_id, path)
+        return found
+
+    def watches(self, container: Container, path: str) -> list[str]:
+        """Return the bundle, in which the first process's id appears after all else, and the database.
+
+        The latter for what people make, which may be labelled and renamed. What the kubelet asked for stays as it
+        is, and its node's database is written to all the time.
+        """
+        at = self._place(container.id, path) if container.runtime == self.name else None
+        if at is None:
+            return []
+        bundle = at.state.shown(at.directory)
+        return [bundle] if at.namespace == KUBERNETES else [bundle, self._database(at).shown]
+
+    def changed(self, container: Container, path: str) -> bool:
+        """Whether the first process has come, or containerd has changed the container (``ctr c label``)."""
+        at = self._place(container.id, path) if container.runtime == self.name else None
+        if at is None:
+            return False
+        if container.state == CREATED and os.path.lexists(at.state.shown(f"{at.directory}/init.pid")):
+            return True
+        before = None if at.namespace == KUBERNETES else self._stamps.get((at.namespace, at.id))
+        return before is not None and self._database(at).updates(at.namespace).get(at.id, before) != before
+
+    @property
+    def states(self) -> Sequence[DataRoot]:
+        """The state directories known so far, the trusted first."""
+        return self._states
+
+    def search(self) -> None:
+        """Look for state directories now."""
+        self._searched = self._clock()
+        self._states = trusted_first(s for s in self._found_states() if os.path.isdir(s.shown(f"{s.path}/{TASKS}")))
+        for gone in [s for s in self._databases if s.pid and birth(s.pid) != s.birth]:
+            del self._databases[gone]
+            self._namespaces.pop(gone, None)
+
+    def _look_again(self) -> bool:
+        if not self._search:
+            return False
+        if self._searched is not None and self._clock() - self._searched < SEARCH_PAUSE:
+            return False
+        before = self._states
+        self.search()
+        return self._states != before
+
+    # Where state directories are
+
+    def _found_states(self) -> Iterator[DataRoot]:
+        for base in host_bases():
+            yield from (DataRoot(base, path) for path in STATES)
+            yield DataRoot(base, _configured(Daemon(base), DEFAULT_CONFIG) or DEFAULT_STATE)
+        seen = set()
+        known, self._by_process = self._by_process, {}
+        for comm, state_of in ((b"containerd", _daemons_state), (b"containerd-shim", _shims_state)):
+            for pid in pids(comm):
+                process = (pid, birth(int(pid)))
+                if process not in known:
+                    daemon = daemon_of(pid)
+                    path = state_of(daemon) if daemon else ""
+                    known[process] = (daemon.view, daemon.keeps(path)) if daemon and path else None
+                told = self._by_process[process] = known[process]
+                # Through another root, each process has a path of its own to the very same files.
+                if told is not None and (view := (told[0], told[1].path, told[1].below)) not in seen:
+                    seen.add(view)
+                    yield told[1]
+
+    # Where a container's bundle is
+
+    def _has_bundle(self, namespace: str, container_id: str) -> bool:
+        """Whether a daemon that may speak for everything has such a container."""
+        return any(s.below == "/" and _Place(s, namespace, container_id).is_there() for s in self._states)
+
+    def _is_dockers(self, container_id: str) -> bool:
+        return any(self._has_bundle(namespace, container_id) for namespace in DOCKERS)
+
+    def _places(self, container_id: str, path: str) -> Iterator[_Place]:
+        """Yield where a container's bundle may be."""
+        parent = path.rpartition("/")[0].rpartition("/")[2]
+        for state in self._states:
+            if state.speaks_for(path):
+                for namespace in self._candidates(state, container_id, parent):
+                    yield _Place(state, namespace, container_id)
+
+    def _place(self, container_id: str, path: str) -> _Place | None:
+        return next((place for place in self._places(container_id, path) if place.is_there()), None)
+
+    def _find(self, container_id: str, path: str) -> Found | None:
+        known = None
+        for place in self._places(container_id, path):
+            try:
+                data, written = place.state.read(f"{place.directory}/config.json")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, ValueError):
+                data, written = b"", 0
+            bundle = oci.bundle(data)
+            if bundle is not None:
+                return self._told(place, bundle, path, written)
+            known = Found(Container(container_id, runtime=self.name))
+        return known
+
+    def _candidates(self, state: DataRoot, container_id: str, parent: str) -> list[str]:
+        """Return the namespaces in which a container may be: that of its cgroup; any for an id of 64 digits."""
+        if not is_id(container_id):
+            return [parent] if _may_be(parent, container_id) else []
+        directory = state.shown(f"{state.path}/{TASKS}")
+        try:
+            changed = os.stat(directory).st_mtime_ns
+            known = self._namespaces.get(state)
+            if known is None or known[0] != changed:
+                names = [n for n in sorted(os.listdir(directory)) if n not in DOCKERS and n.isprintable()]
+                names.sort(key=lambda n: n != KUBERNETES)
+                known = self._namespaces[state] = changed, names[:_NAMESPACES]
+        except OSError:
+            return []
+        return known[1]
+
+    # What it says
+
+    def _told(self, at: _Place, bundle: oci.Bundle, path: str, written: int) -> Found:
+        database = self._database(at)
+        notes = bundle.annotations
+        told = database.told(at.namespace, at.id, bounded(notes.get(f"{_ANNOTATION}sandbox-id")))
+        record = told.record
+        if len(self._stamps) >= _STAMPS:
+            self._stamps.clear()
+        self._stamps[at.namespace, at.id] = record.updated
+        image = bounded(notes.get(f"{_ANNOTATION}image-name")) or record.image
+        pid, started = _first_process(at)
+        container = bundle.told(Container(at.id, at.id, image, self.name))._replace(
+            image_id=database.image_id(told.image_digest),
+            image_digest=told.image_digest,
+            labels=texts(record.labels),
+            pid=pid if at.state.base == "/" else 0,  # another root may go with other process ids
+            state=RUNNING if pid else CREATED,
+            created=record.created or written,
+            started=started,
+        )
+        if f"{_ANNOTATION}container-type" in notes:
+            return _of_kubernetes(container, told, bundle, path)
+        labels = {**notes, **record.labels}
+        name = bounded(labels.get("nerdctl/name"))
+        network = ",".join(words(object_of(b'{"n":%s}' % bounded(labels.get("nerdctl/networks")).encode()).get("n")))
+        return Found(container._replace(name=name or at.id, network=network or container.network))
+
+    def _database(self, at: _Place) -> Database:
+        """Return the database of the containerd that made a bundle: the bundle links into its root."""
+        database = self._databases.get(at.state)
+        if database is None:
+            root = DEFAULT_ROOT
+            try:
+                link, found, _ = os.readlink(at.state.shown(f"{at.directory}/work")).partition(f"/{TASKS}/")
+                root = link if found and link.startswith("/") else root
+            except (OSError, ValueError):
+                pass
+            database = self._databases[at.state] = Database(at.state._replace(path=root))
+        return database
+
+
+_NODE = 2  # NamespaceMode.NODE of CRI
+
+
+def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: str) -> Found:
+    """Return a container that CRI was asked for, and its pod."""
+
+    def note(key: str) -> str:
+        return bounded(bundle.annotations.get(_ANNOTATION + key))
+
+    is_sandbox = note("container-type") == "sandbox"
+    sandbox_id = note("sandbox-id") or (container.id if is_sandbox else "")
+    record, sandbox = told.record, told.sandbox
+    config = sandbox.config
+    metadata = config.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    pod_labels = config.get("labels")
+    pod_labels = pod_labels if isinstance(pod_labels, dict) else {}
+    pod = Pod(
+        note("sandbox-name") or bounded(metadata.get("name")),
+        note("sandbox-namespace") or bounded(metadata.get("namespace")),
+        note("sandbox-uid") or bounded(metadata.get("uid")) or kubepods.pod_uid(path),
+        # The kubelet's own three say again what the pod is called.
+        texts({k: v for k, v in pod_labels.items() if not str(k).startswith(_POD_LABELS)}),
+        texts(config.get("annotations")),
+        sandbox_id,
+        sandbox.addresses,
+        qos=kubepods.qos(path),
+    )
+    security = _security(record.config)
+    shares_hosts = _security(config).get("namespace_options")
+    on_host = isinstance(shares_hosts, dict) and shares_hosts.get("network") == _NODE
+    named = record.config.get("metadata")
+    named = named if isinstance(named, dict) else {}
+    attempt = named.get("attempt", 0)
+    name = note("container-name") or bounded(named.get("name"))
+    return Found(
+        container._replace(
+            name="POD" if is_sandbox else name or container.id,
+            labels=texts(record.config.get("labels")) or container.labels,
+            annotations=texts(record.config.get("annotations")) or container.annotations,
+            image_id=bounded(record.image_id) or container.image_id,
+            privileged=security.get("privileged") is True if record.config else container.privileged,
+            seccomp=_profile(security.get("seccomp"), container.seccomp),
+            apparmor=_profile(security.get("apparmor"), container.apparmor),
+            network="host" if on_host or container.network == "host" else "pod",
+            addresses=sandbox.addresses,
+            restarts=attempt if isinstance(attempt, int) and record.config and not is_sandbox else None,
+            sandbox=is_sandbox,
+        ),
+        pod,
+    )
+
+
+def _may_be(namespace: str, container_id: str) -> bool:
+    """Whether two names of cgroups may be a container's namespace and id."""
+    return (
+        0 < len(namespace) <= _NAME_LIMIT
+        and 0 < len(container_id) <= _NAME_LIMIT
+        and namespace not in DOCKERS
+        and namespace[0].isalnum()
+        and container_id[0].isalnum()
+        and not container_id.startswith(_OTHERS)
+        and not container_id.endswith(_UNITS)
+    )
+
+
+def _first_process(at: _Place) -> tuple[int, int]:
+    """Return the first process's id and when it was made, 0 and 0 before; the daemon's own view of the id."""
+    try:
+        data, written = at.state.read(f"{at.directory}/init.pid", 32)
+        return int(data), written
+    except (OSError, ValueError):
+        return 0, 0
+
+
+def _security(config: Mapping[str, object]) -> Mapping[str, object]:
+    linux = config.get("linux")
+    security = linux.get("security_context") if isinstance(linux, dict) else None
+    return security if isinstance(security, dict) else {}
+
+
+def _profile(asked: object, seen: str) -> str:
+    """Return a profile's name as CRI was asked for it; what the bundle has where nothing was asked."""
+    if not isinstance(asked, dict):
+        return seen
+    kind = asked.get("profile_type", 0)
+    return {0: "default", 1: "unconfined"}.get(kind if isinstance(kind, int) else -1) or bounded(
+        asked.get("localhost_ref")
+    )
+
+
+# Where daemons keep their state
+
+
+def _daemons_state(daemon: Daemon) -> str:
+    arguments = daemon.arguments
+    config = option(arguments, "--config", "-c") or DEFAULT_CONFIG
+    return option(arguments, "--state") or _configured(daemon, config) or DEFAULT_STATE
+
+
+def _shims_state(daemon: Daemon) -> str:
+    """Return the state directory above the bundle in which a shim works; empty for another's."""
+    state, found, _ = daemon.cwd.partition(f"/{TASKS}/")
+    return state if found else ""
+
+
+def _configured(daemon: Daemon, config: str) -> str:
+    """Return the state directory that a config.toml names; empty when it names none.
+
+    The key stands before the first table; reading just that far costs less than a whole TOML parser.
+    """
+    try:
+        lines = daemon.read(config)[:_SMALL].decode("utf-8", "replace").splitlines()
+    except (OSError, ValueError):
+        return ""
+    for line in lines:
+        key, equals, value = line.partition("=")
+        if key.lstrip().startswith("["):
+            break
+        if equals and key.strip().strip("\"'") == "state":
+            value = value.strip()
+            return bounded(value[1:].partition(value[0])[0]) if value[:1] in {'"', "'"} else ""
+    return ""
+
+
+RUNTIME = Containerd

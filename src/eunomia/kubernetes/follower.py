@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One collection of the API, listed once and watched from there on: no loss, nothing twice, no storm.
+
+The rules are those of the API's documentation ("Efficient detection of changes"): a watch resumes at the last
+resourceVersion that was seen; 410 Gone means that the server has forgotten it, and a list, compared with what is
+known, takes its place.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from threading import Event
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from eunomia.kubernetes import objects
+from eunomia.kubernetes.access import Answer, Api, Refused, Unreachable
+
+PAGE = 500  # objects of one answer to a list
+PAGES = 200  # of one list
+WATCH = 300  # seconds after which the server ends a watch, and up to twice that
+PATIENCE = 30.0  # seconds without a word after which a request has failed
+LINE_LIMIT = 8 << 20  # bytes; etcd takes objects of 1.5 MB
+PAUSE = 0.25  # seconds before the first of repeated tries, then twice as long each time
+PAUSE_LIMIT = 45.0
+LASTED = 10.0  # seconds after which a watch was a good one
+AGAIN = 600.0  # seconds after which a complaint may be said again
+
+
+class _Versioned(Protocol):
+    @property
+    def uid(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=_Versioned)
+
+
+class _Gone(Exception):
+    """The server has forgotten the version that was asked for."""
+
+
+class Follower(Generic[_T]):
+    """Follows one collection in the calling thread: :meth:`run` until :meth:`stop`.
+
+    ``put`` gets each object that is new or changed, ``drop`` the uid of each that is gone, ``listed`` nothing,
+    after each list. ``say`` gets one sentence when it fails for the first time, with ``what`` in it.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        what: str,
+        path: str,
+        query: Mapping[str, str],
+        read: Callable[[msgspec.Raw], _T],
+        *,
+        put: Callable[[_T], None],
+        drop: Callable[[str], None],
+        say: Callable[[str], None],
+        pause: float = PAUSE,
+        pause_limit: float = PAUSE_LIMIT,
+        limit: int = 20_000,
+    ) -> None:
+        """``pause`` is the first one and ``pause_limit`` the longest, in seconds; ``limit`` is of objects kept."""
+        self._api = api
+        self._what = what
+        self._path = path
+        self._query = dict(query)
+        self._read = read
+        self._put = put
+        self._drop = drop
+        self._say = say
+        self._pause = pause
+        self._pause_limit = pause_limit
+        self._limit = limit
+        self._stopping = Event()
+        self._answer: Answer | None = None
+        self._version = ""  # where a watch goes on; empty: list first
+        self._least = "0"  # a list must not be older than this: 0 for any, empty for the newest
+        self._known: dict[str, str] = {}  # uid -> version
+        self._failures = 0
+        self._began = 0.0  # when the last watch did, or 0
+        self._said: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """Let :meth:`run` end, from any thread."""
+        self._stopping.set()
+        answer = self._answer
+        if answer is not None:
+            answer.close()
+
+    def run(self) -> None:
+        """Follow until stopped."""
+        while not self._stopping.is_set():
+            self._began = after = 0.0
+            try:
+                if not self._version:
+                    self._list()
+                self._watch()
+            except _Gone:
+                self._relist()
+            except objects.Malformed as error:
+                self._relist()  # a watch would come to the same thing again
+                self._tell(error)
+            except (Refused, Unreachable) as error:
+                after = error.after if isinstance(error, Refused) else 0.0
+                self._tell(error)
+            now = time.monotonic()
+            if self._began and now - self._began >= LASTED:
+                self._failures = 0
+                self._said = {kind: at for kind, at in self._said.items() if now - at < AGAIN}
+            else:
+                self._rest(after)
+
+    def _relist(self) -> None:
+        """List next: not older than what was seen, or the newest when it is the list that has failed."""
+        self._least, self._version = self._version, ""
+
+    def _rest(self, after: float) -> None:
+        pause = min(self._pause_limit, self._pause * 2 ** min(self._failures, 16))
+        self._failures += 1
+        # Nodes that lost the same server together do not come back together.
+        self._stopping.wait(max(after, pause * random.uniform(0.5, 1.0)))  # noqa: S311
+
+    def _tell(self, error: Exception) -> None:
+        status = error.status if isinstance(error, Refused) else 0
+        passing = isinstance(error, Unreachable) or status == 429 or status >= 500
+        kind = f"{type(error).__name__} {status}"
+        if self._stopping.is_set() or kind in self._said or (passing and not self._failures):
+            return
+        self._said[kind] = time.monotonic()
+        if status == 403:
+            self._say(f"the Kubernetes API does not let us read {self._what}, which will be missing: {error}")
+        else:
+            self._say(f"the Kubernetes API {_complaint(error)}: {self._what} will be missing until it does better")
+
+    # Lists
+
+    def _list(self) -> None:
+        seen: set[str] = set()
+        query = self._query | {"limit": str(PAGE)}
+        if self._least:
+            query["resourceVersion"] = self._least
+            if self._least != "0":
+                query["resourceVersionMatch"] = "NotOlderThan"
+        rest = version = ""
+        for _ in range(PAGES):
+            if rest:
+                query = self._query | {"limit": str(PAGE), "continue": rest}
+            page = objects.page(self._get_page(query))
+            version = page.version
+            for item in page.items:
+                self._take(item, seen)
+            rest = page.rest
+            if not rest:
+                break
+        if not version:
+            raise objects.Malformed("a list without a resourceVersion")
+        if not rest:
+            for uid in [uid for uid in self._known if uid not in seen]:
+                self._remove(uid)
+        self._version, self._least = version, version
+
+    def _get_page(self, query: Mapping[str, str]) -> bytes:
+        try:
+            answer = self._api.get(self._path, query, PATIENCE)
+        except Refused as error:
+            # 410: that version, or the list's next page, is forgotten. 504: this server is not that far yet.
+            # 400: an old server that knows no match.
+            if error.status == 410 or (error.status in {400, 504} and self._least not in {"", "0"}):
+                raise _Gone from None
+            raise
+        try:
+            return answer.read()
+        finally:
+            answer.close()
+
+    def _take(self, item: msgspec.Raw, seen: set[str] | None = None) -> str:
+        """Pass on an object unless it is known in this version; return the version."""
+        try:
+            found = self._read(item)
+        except objects.Malformed:
+            return "" if seen is not None else objects.version(item)
+        if seen is not None:
+            seen.add(found.uid)
+        known = self._known.get(found.uid)
+        if known == found.version:
+            return found.version
+        if known is None and len(self._known) >= self._limit:
+            if "many" not in self._said:
+                self._said["many"] = time.monotonic()
+                self._say(f"Kubernetes has more than {self._limit} {self._what}: the others will be missing")
+            return found.version
+        self._known[found.uid] = found.version
+        self._put(found)
+        return found.version
+
+    def _remove(self, uid: str) -> None:
+        if self._known.pop(uid, None) is not None:
+            self._drop(uid)
+
+    # Watches
+
+    def _watch(self) -> None:
+        seconds = random.randint(WATCH, 2 * WATCH)  # noqa: S311
+        query = self._query | {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            "timeoutSeconds": str(seconds),
+        }
+        try:
+            answer = self._api.get(self._path, query, seconds + PATIENCE)
+        except Refused as error:
+            if error.status == 410:
+                raise _Gone from None
+            raise
+        self._answer = answer
+        self._began = time.monotonic()
+        try:
+            if self._stopping.is_set():
+                return
+            for line in _lines(answer.chunks()):
+                self._event(line)
+        finally:
+            self._answer = None
+            answer.close()
+
+    def _event(self, line: bytes) -> None:
+        event = objects.event(line)
+        if event.type == "ERROR":
+            status, message = objects.code(event.object)
+            if status == 410:
+                raise _Gone
+            raise Refused(status, message)
+        if event.type == "BOOKMARK":
+            version = objects.version(event.object)
+        elif event.type == "DELETED":
+            found = self._read(event.object)
+            version = found.version
+            self._remove(found.uid)
+        elif event.type in {"ADDED", "MODIFIED"}:
+            version = self._take(event.object)
+        else:
+            return
+        if version:
+            self._version = version
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield whole lines; what was cut off at the end is none, for its event comes again after the resume."""
+    rest = bytearray()
+    for chunk in chunks:
+        rest += chunk
+        if b"\n" in chunk:
+            *whole, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
+            yield from (line for line in whole if line.strip())
+        if len(rest) > LINE_LIMIT:
+            raise objects.Malformed(f"an event of more than {LINE_LIMIT} bytes")
+
+
+def _complaint(error: Exception) -> str:
+    if isinstance(error, Refused):
+        return f"answers {error.status}" + (f" ({error})" if str(error) else "")
+    if isinstance(error, Unreachable):
+        return f"cannot be reached ({error})"
+    return f"sent what cannot be read ({error})"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Follows what the API knows of one node: its pods, the services that select them, the owners' names.
+
+Services are watched for the whole cluster, as kube-proxy does on each node: one more watch, rather than one for
+each namespace. Only names and selectors are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Set
+from threading import Event, Thread
+
+from eunomia.identity import Container, Pod
+from eunomia.kubernetes import objects
+from eunomia.kubernetes.access import Api, Refused, Unreachable
+from eunomia.kubernetes.facts import Facts
+from eunomia.kubernetes.follower import PAUSE, PAUSE_LIMIT, Follower
+from eunomia.kubernetes.owners import Owners
+
+PODS = "/api/v1/pods"
+SERVICES = "/api/v1/services"
+NODES = "/api/v1/nodes"
+PODS_LIMIT = 4096  # of one node; kubelet's own limit is 110 unless it is told another
+SERVICES_LIMIT = 20_000
+_JOIN = 2.0  # seconds for a thread to end
+_NODES_NAMED = 5
+
+
+class Watcher:
+    """Threads that follow the API, and what they know, for the registry to ask.
+
+    :meth:`start` them, ask :meth:`enrich` as often as wanted, look at :meth:`news` when :attr:`descriptor` is
+    readable, and :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        node: str,
+        say: Callable[[str], None],
+        *,
+        pause: float = PAUSE,
+        pause_limit: float = PAUSE_LIMIT,
+    ) -> None:
+        """``say`` gets sentences for the user, from any thread; pauses are seconds, see :class:`Follower`."""
+        self._api = api
+        self._node = node
+        self._say = say
+        self._pause = pause
+        self._stopping = Event()
+        self._facts = Facts()
+        self._owners = Owners(api, self._facts.learned, say)
+        self._facts.owner_of = self._owners.of
+        self._pods = Follower(
+            api, "pods", PODS, {"fieldSelector": f"spec.nodeName={node}"}, objects.pod,
+            put=self._facts.put, drop=self._facts.drop, say=say,
+            pause=pause, pause_limit=pause_limit, limit=PODS_LIMIT,
+        )  # fmt: skip
+        self._services = Follower(
+            api, "services", SERVICES, {}, objects.service,
+            put=self._facts.put_service, drop=self._facts.drop_service, say=say,
+            pause=pause, pause_limit=pause_limit, limit=SERVICES_LIMIT,
+        )  # fmt: skip
+        self._threads: list[Thread] = []
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when there are :meth:`news`."""
+        return self._facts.descriptor
+
+    @property
+    def pods(self) -> dict[str, Pod]:
+        """The pods that are known now, by their uids."""
+        return self._facts.pods
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        for run in (self._follow_pods, self._services.run, self._owners.run):
+            thread = Thread(target=self._guard, args=(run,), name="kubernetes", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """End the threads; one that is deep in the network ends with the process."""
+        self._stopping.set()
+        for part in (self._pods, self._services, self._owners):
+            part.stop()
+        for thread in self._threads:
+            thread.join(_JOIN)
+        self._facts.close()
+
+    def enrich(self, container: Container, pod: Pod | None, uid: str) -> tuple[Container, Pod | None]:
+        """Return what the API makes of a container and its pod; waits for nothing."""
+        return self._facts.enrich(container, pod, uid)
+
+    def news(self) -> Set[str]:
+        """Return pods' uids and container ids that there is something new to know of, once."""
+        return self._facts.news()
+
+    def _guard(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except Exception as error:  # the rows must go on
+            if not self._stopping.is_set():
+                self._say(f"Kubernetes is not followed any more: {type(error).__name__}: {error}")
+
+    def _follow_pods(self) -> None:
+        self._check_node()
+        self._pods.run()
+
+    def _check_node(self) -> None:
+        """Say so when the node does not exist; whatever else is wrong, the list of pods will say."""
+        if unlike_a_name(self._node):
+            self._say(f"{self._node!r} cannot be a node's name: give it with --node, or in $NODE_NAME")
+            return
+        try:
+            self._api.get(f"{NODES}/{self._node}", {"resourceVersion": "0"}, 10.0).close()
+        except Unreachable:
+            return
+        except Refused as error:
+            if error.status == 404:
+                self._say(
+                    f"Kubernetes has no node {self._node}: no pod will be known until it has. "
+                    f"Give the node's name with --node, or in $NODE_NAME{self._others()}"
+                )
+
+    def _others(self) -> str:
+        try:
+            answer = self._api.get(NODES, {"limit": str(_NODES_NAMED), "resourceVersion": "0"}, 10.0)
+            try:
+                found = objects.page(answer.read())
+            finally:
+                answer.close()
+            names = [objects.name(item) for item in found.items[:_NODES_NAMED]]
+        except (Refused, Unreachable, objects.Malformed):
+            return ""
+        more = ", ..." if found.rest or len(found.items) > _NODES_NAMED else ""
+        return f" (there are {', '.join(names)}{more})" if names else ""
+
+
+def node_name(given: str = "") -> str:
+    """Return this node's name: as given, from $NODE_NAME or $EUNOMIA_NODE, or the host's, as kubelet writes it."""
+    return given or os.environ.get("NODE_NAME") or os.environ.get("EUNOMIA_NODE") or os.uname().nodename.lower()
+
+
+def unlike_a_name(name: str) -> bool:
+    """Whether a name cannot be a node's (a DNS subdomain, RFC 1123)."""
+    return len(name) > 253 or not name or bool(name.strip("abcdefghijklmnopqrstuvwxyz0123456789-."))

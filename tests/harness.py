@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
+from eunomia.actor import is_acting
 from eunomia.batch import Batch, Schema
 from eunomia.engine import Engine, Options
 from eunomia.filters import Filters
@@ -39,8 +40,9 @@ class Seen:
     waiting = 0
     closed = False
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, added: Sequence[str] = ()) -> None:
         self.all: list[Row] = []
+        self._added = added
         self.delivered: dict[tuple[str, str], int] = {}
         self.dropped: dict[tuple[str, str], dict[str, int]] = {}
         self._engine = engine
@@ -53,7 +55,7 @@ class Seen:
 
     def write(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
-            names = batch.schema.columns
+            names = [*batch.schema.columns, *self._added]
             columns = [batch.values(name) for name in names]
             self.all += [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
             key = (batch.tracker, batch.stream)
@@ -96,7 +98,7 @@ class Seen:
 
     def until(self, holds: Callable[[Seen], object], seconds: float = 5.0) -> None:
         """Wait until something holds; fail when it takes too long."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * needs.PATIENCE
         while not holds(self):
             assert time.monotonic() < deadline, f"not seen within {seconds} s; the last rows: {self.all[-5:]}"
             time.sleep(_PAUSE)
@@ -108,18 +110,24 @@ class Seen:
 
 @contextmanager
 def tracked(
-    what: str | Source, *, variant: str = "", filters: Filters = ALL, options: Options | None = None
+    what: str | Source,
+    *,
+    variant: str = "",
+    filters: Filters = ALL,
+    options: Options | None = None,
+    added: Sequence[str] = (),
 ) -> Iterator[Seen]:
     """Run a tracker, or an object file, in this process; ``variant`` is the one way to hook that it may use.
 
-    Tables are read at the end, and when :meth:`Seen.read_tables` is called. Skips the test unless run by root.
+    ``added`` are columns that rows have beside the usual ones. Tables are read at the end, and when :meth:`Seen.read_tables` is called. Skips the test unless run by root.
     """
     needs.root()
     source = only(open_source(what), variant) if isinstance(what, str) else what
-    with Engine([source], filters, options or Options()) as engine:
+    options = (options or Options())._replace(processes=any(map(is_acting, added)))
+    with Engine([source], filters, options) as engine:
         engine.start()
         assert source.variant == variant or not variant
-        seen = Seen(engine)
+        seen = Seen(engine, added)
         try:
             yield seen
         finally:

@@ -9,6 +9,9 @@ import subprocess
 
 import pytest
 
+# How many times longer than usual to wait for something: more than 1 on machines that are emulated.
+PATIENCE = float(os.environ.get("EUNOMIA_PATIENCE") or 1)
+
 
 def root() -> None:
     """Skip unless root: probes are loaded and containers are started by nobody else."""
@@ -34,3 +37,11 @@ def program(name: str, package: str) -> str:
     if path is None:
         pytest.skip(f"needs {name}: apt install {package}")
     return path
+
+
+def module(name: str, package: str) -> None:
+    """Skip where an optional Python package is not installed, and say which extra brings it."""
+    from importlib.util import find_spec
+
+    if find_spec(name) is None:
+        pytest.skip(f"needs the Python package {name}: .venv/bin/pip install -e '.[{package.partition('[')[2]}")

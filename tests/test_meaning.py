@@ -83,6 +83,24 @@ def test_ports_are_in_network_order():
     assert shown("port", "H", socket.htons(443)) == [443]
 
 
+def test_a_process_is_named_by_node_start_and_pid(monkeypatch):
+    monkeypatch.setattr(meaning, "_node", [])
+    monkeypatch.setenv("NODE_NAME", "n\x1b1")
+    raw = struct.pack("=QII", 84213, 4242, 0)
+    assert shown("exec_id", "16s", raw, bytes(16)) == ["n\x1b1:84213:4242", ""]
+    assert meaning.exec_id(84213, 4242) == "n\x1b1:84213:4242"
+    monkeypatch.setattr(meaning, "_node", [])
+    monkeypatch.setenv("EUNOMIA_NODE", "told")
+    assert meaning.exec_id(1, 2) == "told:1:2"
+
+
+def test_a_node_that_nobody_has_named_is_called_as_its_host(monkeypatch):
+    monkeypatch.setattr(meaning, "_node", [])
+    monkeypatch.delenv("NODE_NAME", raising=False)
+    monkeypatch.delenv("EUNOMIA_NODE", raising=False)
+    assert meaning.exec_id(1, 2) == f"{socket.gethostname()}:1:2"
+
+
 def test_devices_and_modes():
     assert shown("device", "I", 8 << 20 | 1) == ["8:1"]
     assert shown("mode", "H", 0o100644, 0o7) == ["100644", "0007"]

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
+from eunomia.actor import COLUMNS as ACTING
+from eunomia.actor import NOBODY, Process
 from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.joined import JOINED, look
 
@@ -210,7 +212,7 @@ class Batch:
     """
 
     __slots__ = (
-        "_heap_at", "_records", "_text", "clock", "count", "data", "heap", "owner", "owners",
+        "_heap_at", "_records", "_text", "actor", "actors", "clock", "count", "data", "heap", "owner", "owners",
         "packed", "schema", "stream", "taken", "tidy", "tracker",
     )  # fmt: skip
 
@@ -240,6 +242,9 @@ class Batch:
         # is None where there is but one.
         self.owners: Sequence[Identity] = (NOBODY_KNOWS,)
         self.owner: Sequence[int] | None = None
+        # Who did it: the same of processes, where somebody asked for them.
+        self.actors: Sequence[Process] = (NOBODY,)
+        self.actor: Sequence[int] | None = None
         if identities is not None:
             self.identities = identities
         self.packed = packed
@@ -247,6 +252,32 @@ class Batch:
         self._text: meaning.Text | None = None
         self._heap_at = 0  # where in the drain's heap this one's starts
         self._records: np.ndarray[Any, Any] | None = None
+
+    @staticmethod
+    def made(
+        schema: Schema, rows: Iterable[Mapping[str, int | str]], identities: Sequence[Identity] | None = None
+    ) -> Batch:
+        """Make a batch of rows by their fields' names: numbers, and texts where the field is a ``str_t``.
+
+        Fields that a row does not name are 0 or empty.
+        """
+        data, heap = bytearray(), bytearray()
+        for row in rows:
+            at = len(data)
+            data += bytes(schema.size)
+            for field in schema.fields.values():
+                value = row.get(field.name, "" if field.meaning in meaning.VARIABLE else 0)
+                if value == 0 and field.code[-1] == "s":
+                    continue
+                if isinstance(value, str):
+                    text = value.encode("utf-8", "backslashreplace")
+                    struct.pack_into(_ORDER + "II", data, at + field.offset, len(heap), len(text))
+                    heap += text + b"\0"
+                else:
+                    struct.pack_into(_ORDER + field.code, data, at + field.offset, value)
+        batch = Batch(schema, bytes(data), bytes(heap), identities=identities)
+        batch.packed = bool(schema.packs)
+        return batch
 
     def __len__(self) -> int:
         return self.count
@@ -323,6 +354,9 @@ class Batch:
             return [self.tracker] * self.count
         if name == "stream":
             return [self.stream] * self.count
+        if name in ACTING:
+            looks = [actor.value(name) for actor in self.actors]
+            return [looks[0]] * self.count if self.actor is None else list(map(looks.__getitem__, self.actor))
         looks = list(map(look(name), self.owners))
         return [looks[0]] * self.count if self.owner is None else list(map(looks.__getitem__, self.owner))
 
@@ -429,6 +463,8 @@ class Batch:
         picked = self._like(data, self.heap)
         picked.owners = self.owners
         picked.owner = None if self.owner is None else [self.owner[i] for i in indexes]
+        picked.actors = self.actors
+        picked.actor = None if self.actor is None else [self.actor[i] for i in indexes]
         return picked
 
     def part(self, start: int, end: int) -> Batch:
@@ -446,6 +482,8 @@ class Batch:
             picked.packed, picked._heap_at = True, first
         picked.owners = self.owners
         picked.owner = None if self.owner is None else self.owner[start:end]
+        picked.actors = self.actors
+        picked.actor = None if self.actor is None else self.actor[start:end]
         return picked
 
     def _like(self, data: bytes | bytearray, heap: bytes) -> Batch:
@@ -477,6 +515,13 @@ class Batch:
         joined.packed = all(b.packed for b in batches)
         joined.tidy = all(b.tidy for b in batches)
         joined.identities = [i for b in batches for i in b.identities]
+        actors: dict[Process, int] = {}
+        joined.actor = [
+            actors.setdefault(b.actors[i], len(actors))
+            for b in batches
+            for i in (repeat(0, b.count) if b.actor is None else b.actor)
+        ]
+        joined.actors = list(actors) or (NOBODY,)
         return joined
 
     def _moved(self, strings: tuple[int, ...], base: int, clock: int) -> bytes:

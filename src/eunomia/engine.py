@@ -15,19 +15,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
+from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.libbpf import lib
-from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import Waiter
 from eunomia.ledger import Entry
+from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
     from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
+    from eunomia.hierarchy import Hierarchy
+    from eunomia.processes.table import ProcessTable
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
+    from eunomia.tracker import Deriver
 
 _CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
 
@@ -40,7 +45,7 @@ _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
-_RECHECK = 10**9  # ns between two looks for containers that were renamed
+_LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
 _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
 
 
@@ -62,16 +67,31 @@ class _Stream:
 
     @property
     def is_table(self) -> bool:
-        return not isinstance(self.reader, RingReader | PerfReader)
+        return not isinstance(self.reader, RingReader | PerfReader | DerivedReader)
+
+
+class _Derived:
+    """A tracker whose rows are made here: its raw rings, what makes the rows, and where they go."""
+
+    __slots__ = ("deriver", "rings", "streams")
+
+    def __init__(self, deriver: Deriver, live: Loaded, streams: Mapping[str, _Stream]) -> None:
+        self.deriver = deriver
+        self.rings = {name: live.readers[name] for name in live.spec.raw}
+        self.streams = streams
 
 
 class Options(NamedTuple):
-    """How sources are loaded; settings, events, targets and streams by the source's name."""
+    """How sources are loaded; settings, events, targets and streams by the source's name.
+
+    ``processes`` is for columns that the table of processes gives, without which it is not kept.
+    """
 
     settings: Mapping[str, Mapping[str, object]] = {}
     targets: Mapping[str, Mapping[str, str]] = {}
     streams: tuple[str, ...] = ()
     ring_size: int | None = None
+    processes: bool = False
 
 
 class _News(Protocol):
@@ -117,16 +137,20 @@ class Engine:
         self.selection = filters.selection()
         self.streams: list[_Stream] = []
         self.counted = 0  # rows handed to the sink
+        self._derived: list[_Derived] = []
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
         self._registry: Registry | None = None
+        self._lives: Loaded | None = None
+        self._processes: ProcessTable | None = None
+        self._lost = (0, 0)  # records of processes, and when that was last looked at
         self._enricher = enricher
         self._sink: Sink | None = None
         self._writer: Writer | None = None
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - time.monotonic_ns()
         self._limit: int | None = None
-        self._recheck = time.monotonic_ns() + _RECHECK
+        self._followed = 1  # objects that follow what rows are joined with
         self._stopping = False
         self._pause = _PAUSE_MIN
         self._fill = 0.0  # of the fullest ring, when the last step came to it
@@ -137,16 +161,25 @@ class Engine:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def registry(self) -> Registry | None:
+        """The containers that it knows; None before :meth:`start`."""
+        return self._registry
+
     # Start
 
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
+        self._begin_to_learn()
         from eunomia.containers import tree
 
         hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
         self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id})
         self._objects.append(self._cgroups)
+        if self.options.processes:
+            self._follow_processes(hierarchy)  # before trackers hang on the same hooks: it is told first
+        self._followed = len(self._objects)
         share: dict[str, int] = {}
         for source in self.sources:
             own = shared.has_filters(source.spec.maps)
@@ -156,6 +189,8 @@ class Engine:
             knows_hierarchy = "eunomia_subsystem" in source.spec.settings
             if knows_hierarchy:
                 set_ |= hierarchy.constants()
+            if "eunomia_hierarchy" in source.spec.settings:
+                set_["eunomia_hierarchy"] = hierarchy.id
             live = source.load(
                 set_=set_,
                 ring_size=self.options.ring_size,
@@ -167,7 +202,7 @@ class Engine:
             if own:
                 share.setdefault("eunomia_cgroups", live.maps["eunomia_cgroups"].fd)
             for name, reader in live.readers.items():
-                if self.options.streams and name not in self.options.streams:
+                if name in live.spec.raw or (self.options.streams and name not in self.options.streams):
                     continue
                 stream = _Stream((source.name, name), live, reader)
                 if hierarchy.version == 1 and not knows_hierarchy:
@@ -186,14 +221,18 @@ class Engine:
         self._waiter = Waiter(self._objects)
         self._follow_containers()
 
+    def _begin_to_learn(self) -> None:
+        if self._enricher is not None:
+            self._enricher.start()  # and goes on while probes are loaded
+
     def _follow_containers(self) -> None:
         from eunomia.containers.registry import Registry
 
+        assert self._waiter is not None
         self._registry = Registry()
+        self._waiter.add(self._registry.notices.fd)
         if self._enricher is not None:
-            assert self._waiter is not None
             self._registry.enrich(self._enricher)
-            self._enricher.start()
             self._waiter.add(self._enricher.descriptor)
         if self.selection is not None:
             handle = next((o.maps["eunomia_cgroups"] for o in self._objects if "eunomia_cgroups" in o.maps), None)
@@ -201,7 +240,29 @@ class Engine:
                 kernel = shared.CgroupSet(handle)
                 self.selection.follow(kernel.add, kernel.remove)
             self._registry.subscribe(self.selection)
+        for source, live in zip(self.sources, self._objects[self._followed :], strict=True):
+            make = deriver_of(source.found.tracker) if source.found is not None else None
+            if make is not None:
+                self._registry.listen()
+                streams = {s.key[1]: s for s in self.streams if s.live is live}
+                self._derived.append(_Derived(make(self._registry, live), live, streams))
         self._registry.start()
+        news = self._registry.news() if self._derived else []
+        for derived in self._derived:
+            derived.deriver.start(news)
+
+    def _follow_processes(self, hierarchy: Hierarchy) -> None:
+        from eunomia.processes import OBJECT
+        from eunomia.processes.found import batch_of
+        from eunomia.processes.table import VARIANTS, ProcessTable
+        from eunomia.processes.users import Users
+
+        _, self._lives = load_first(
+            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants()
+        )
+        self._objects.append(self._lives)
+        self._processes = ProcessTable(Users())
+        self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))
 
     def infos(self) -> list[StreamInfo]:
         """Return what a sink has to know of the streams."""
@@ -209,7 +270,7 @@ class Engine:
 
         columns = {s.name: s for s in self.sources}
         return [
-            StreamInfo(*stream.key, schema, columns[stream.key[0]].columns(stream.key[1]))
+            StreamInfo(*stream.key, schema, columns[stream.key[0]].columns(stream.key[1]), columns[stream.key[0]].whole)
             for stream in self.streams
             for schema in stream.schemas[:1]
         ]
@@ -229,7 +290,8 @@ class Engine:
         """
         self._set_clock()
         self._fill = 0.0
-        taken = time.time_ns()
+        taken, until = time.time_ns(), time.monotonic_ns()
+        raw = [self._drain_raw(derived) for derived in self._derived]
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
             if tables or not stream.is_table:
@@ -240,6 +302,11 @@ class Engine:
         if len(busy) > 1:  # to be merged by time, so all of them at once
             tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
+        found |= self._feed_processes()
+        if self._derived:
+            made = self._derive(raw, until, last)
+            tick += made
+            found = found or bool(made)
         if tick:
             self._pass_on(tick)
         if len(busy) == 1:
@@ -247,10 +314,35 @@ class Engine:
             tick.clear()
             for batch in self._rest_of(stream, taken, last):
                 self._feed_registry()
+                self._feed_processes()
                 self._pass_on([(stream, batch)])
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
         return found
+
+    def _drain_raw(self, derived: _Derived) -> dict[str, list[Batch]]:
+        raw: dict[str, list[Batch]] = {}
+        for name, reader in derived.rings.items():
+            raw[name] = reader.drain(self._clock)
+            self._fill = max(self._fill, getattr(reader, "fill", 0.0))
+            while reader.waiting:
+                raw[name] += reader.drain(self._clock)
+        return raw
+
+    def _derive(
+        self, raw: Sequence[Mapping[str, list[Batch]]], until: int, last: bool
+    ) -> list[tuple[_Stream, Batch]]:
+        """Have trackers make their rows, when the registry knows what it can know of their containers."""
+        assert self._registry is not None
+        news, made = self._registry.news(), []
+        for derived, records in zip(self._derived, raw, strict=True):
+            for batch in derived.deriver.rows(records, news, until, last):
+                stream = derived.streams.get(batch.stream)
+                if stream is not None:
+                    stream.reader.drained += batch.count
+                    batch.clock, batch.taken = self._clock, self._clock + until
+                    made.append((stream, batch))
+        return made
 
     def _rest_of(self, stream: _Stream, taken: int, last: bool) -> Iterator[Batch]:
         """Drain a stream until it is empty, or has given enough for one step."""
@@ -276,11 +368,35 @@ class Engine:
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
             registry.tick(now)
+        else:
+            registry.look(now)
         if self._enricher is not None and (names := self._enricher.news()):
             registry.refresh(names)
-        if now >= self._recheck:
-            self._recheck = now + _RECHECK
-            registry.recheck()
+
+    def _feed_processes(self) -> bool:
+        """Let the table hear of processes, after the rows were drained that may be of new ones."""
+        table, lives = self._processes, self._lives
+        if table is None or lives is None:
+            return False
+        reader = lives.readers["life"]
+        batches = reader.drain()
+        self._fill = max(self._fill, getattr(reader, "fill", 0.0))
+        found = bool(batches)
+        while batches:
+            table.feed(batches)
+            batches = reader.drain() if reader.waiting else []
+        now = time.monotonic_ns()
+        table.tick(now)
+        lost, looked = self._lost
+        if now - looked < _LOST_CHECK:
+            return found
+        total = lives.count("life").lost or 0
+        self._lost = (total, now)
+        if total > lost:
+            from eunomia.processes.found import batch_of
+
+            table.refill(batch_of(reader.schema, lives.iterate("found")))
+        return found
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, join, filter, limit, sink."""
@@ -296,6 +412,8 @@ class Engine:
 
     def _join(self, stream: _Stream, batch: Batch) -> None:
         assert self._registry is not None
+        if isinstance(stream.reader, DerivedReader):
+            return  # who they are about was known when they were made
         cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
         if cgroup:
             self._registry.join(batch, cgroup)
@@ -303,6 +421,8 @@ class Engine:
             pids = batch.raw(pid)
             known = {p: self._registry.by_pid(p) for p in set(pids)}
             batch.identities = [known[p] for p in pids]
+        if pid and self._processes is not None:
+            self._processes.join(batch, pid)
 
     def _filter(self, stream: _Stream, batch: Batch) -> Batch:
         chosen = stream.mask.get(id(batch.schema))
@@ -382,8 +502,9 @@ class Engine:
         if any(r.waiting for r in readers):
             return
         now = time.monotonic_ns()
-        if self._registry is not None and (deadline := self._registry.next_deadline()) is not None:
-            deadlines.append(deadline)
+        due = [self._registry.next_deadline()] if self._registry is not None else []
+        due += [derived.deriver.next_deadline() for derived in self._derived]
+        deadlines += [t for t in due if t is not None]
         left = min([(t - now) // 10**6 + 1 for t in deadlines] + [_IDLE])
         if self._writer is not None and self._writer.waiting:
             left = min(left, _UNWRITTEN)
@@ -400,7 +521,7 @@ class Engine:
 
     def finish(self, tables: bool = False) -> None:
         """Detach, drain what is left, and close the sink; after it the ledger is at rest."""
-        for live in self._objects[1:]:
+        for live in self._objects[self._followed :]:
             live.detach()
         self.step(tables, last=True)
         if self._sink is not None:
@@ -427,6 +548,8 @@ class Engine:
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None
+        if self._registry is not None:
+            self._registry.close()
         objects, self._objects = self._objects, []
         for live in objects:
             live.close()

@@ -231,6 +231,25 @@ def ipv6(raw: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, raw)
 
 
+_node: list[str] = []
+
+
+def node() -> str:
+    """Return what this machine is called: EUNOMIA_NODE, NODE_NAME (as in Kubernetes), or else the host's name."""
+    if not _node:
+        given = os.environ.get("EUNOMIA_NODE") or os.environ.get("NODE_NAME") or os.uname().nodename
+        _node.append(decode(os.fsencode(given)))
+    return _node[0]
+
+
+def exec_id(start: int, pid: int) -> str:
+    """Return the text that names a process for good; empty for none. ``start`` is monotonic nanoseconds."""
+    return f"{node()}:{start}:{pid}" if pid else ""
+
+
+_EXEC_ID = struct.Struct(_ORDER + "QI4x")
+
+
 def port(value: int) -> int:
     """Return a port number from network byte order."""
     return int.from_bytes(struct.pack("=H", value), "big")
@@ -267,6 +286,7 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "ipv6": ("IPv6 address", ipv6),
     "ip": ("IP address", ip),
     "port": ("port number", port),
+    "exec_id": ("process as NODE:START:PID, empty for none", lambda raw: exec_id(*_EXEC_ID.unpack(raw))),
     "kstack": ("kernel stack, innermost function first, joined by ;", None),
     "ustack": ("user stack, innermost address first, joined by ;", None),
     # rendered by render() itself

@@ -30,6 +30,11 @@ class Source:
         """Return what a table shows of a stream by default; empty for all that is not hidden."""
         return tuple(self.found.tracker.columns.get(stream, ())) if self.found else ()
 
+    @property
+    def whole(self) -> bool:
+        """Whether rows show all that is known of a container, where formats have room for it."""
+        return self.found is not None and self.found.tracker.whole
+
     def load(self, **options: Any) -> Loaded:
         """Load and attach it, by the best variant that this kernel has; options as :class:`Loaded` takes."""
         if self.found is None:

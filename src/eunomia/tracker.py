@@ -8,11 +8,13 @@ A built-in tracker is a folder below ``eunomia/trackers``; another package's is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from eunomia.batch import Batch
 
 GROUP = "eunomia.trackers"
 _FOLDER = os.path.join(os.path.dirname(__file__), "trackers")
@@ -30,12 +32,36 @@ class Tracker(NamedTuple):
 
     ``title`` is the question that it answers. ``variants`` are its ways to hook, the best first, and
     ``always`` the programs that each of them needs. ``columns`` are what a table shows of each stream.
+    ``derive`` (``module:callable``) makes the :class:`Deriver` of a tracker that has ``DERIVED()`` streams; it is
+    called with the registry of containers and the live object. ``whole`` says that rows show all that is known of
+    a container and its pod, where formats have room for it.
     """
 
     title: str
     variants: tuple[Variant, ...]
     always: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = {}
+    derive: str = ""
+    whole: bool = False
+
+
+class Deriver(Protocol):
+    """Makes the rows of derived streams; one lives as long as its tracker runs."""
+
+    def start(self, news: Sequence[Any]) -> None:
+        """Learn what there is, once, when everything is attached and the registry knows what runs."""
+
+    def rows(self, raw: Mapping[str, Sequence[Batch]], news: Sequence[Any], until: int, last: bool) -> list[Batch]:
+        """Return batches of rows, their ``stream`` and ``identities`` set, in the order of their times.
+
+        ``raw`` are the records of the ``RAW()`` rings that were drained since the last call, ``news`` what the
+        registry heard since (:class:`eunomia.containers.registry.News`). All that the kernel wrote before
+        ``until`` (monotonic ns) was drained: news after that may come before their records do. ``last`` says
+        that nothing comes any more.
+        """
+
+    def next_deadline(self) -> int | None:
+        """Return when :meth:`rows` has something to do although nothing came (monotonic ns), None if never."""
 
 
 class Found(NamedTuple):
@@ -50,6 +76,17 @@ class Found(NamedTuple):
     def object(self) -> str:
         """The path of the compiled probe."""
         return os.path.join(self.folder, f"{self.name}.bpf.o")
+
+
+def deriver_of(tracker: Tracker) -> Callable[[Any, Any], Deriver] | None:
+    """Return what makes a tracker's :class:`Deriver`; None where its rows come from the kernel as they are."""
+    if not tracker.derive:
+        return None
+    from importlib import import_module
+
+    module, _, name = tracker.derive.partition(":")
+    factory: Callable[[Any, Any], Deriver] = getattr(import_module(module), name)
+    return factory
 
 
 def built_in() -> list[str]:

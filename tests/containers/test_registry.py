@@ -33,7 +33,9 @@ def tick_until(registry, clock, seconds):
 def test_a_container_is_resolved_the_moment_its_cgroup_is_made(tmp_path, registry):
     write_config(tmp_path, WEB)
     registry.feed([batch("made", (7, f"/docker/{WEB}"))])
-    assert registry[7] == (RESOLVED, Container(WEB, "web", "shop/web:1.2", "docker"), None)
+    found = registry[7]
+    assert (found.state, found.pod, found.parents) == (RESOLVED, None, ())
+    assert found.container[:4] == (WEB, "web", "shop/web:1.2", "docker")
 
 
 def test_cgroups_in_a_container_share_its_identity(tmp_path, registry):

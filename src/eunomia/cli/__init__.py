@@ -19,13 +19,15 @@ from eunomia import __version__
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-COMMANDS = ("run", "list", "info", "doctor", "completion")
+COMMANDS = ("run", "containers", "tree", "list", "info", "doctor", "completion")
 
 EXAMPLES = """\
 examples:
   sudo eunomia run process              every program that starts and ends, and whose container it is
   sudo eunomia run opensnoop -o json    which files are opened, one JSON object a line
   sudo eunomia run ./my.bpf.o           any program built with libbpf
+  sudo eunomia containers --watch       the containers that run, and what happens to them
+  sudo eunomia tree                     the processes that run, and whose container they are in
   sudo eunomia list                     the trackers, and which of them this kernel can run
   eunomia info process                  what a tracker shows, field by field
   sudo eunomia doctor                   what is missing on this machine, and what to do

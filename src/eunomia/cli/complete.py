@@ -65,6 +65,7 @@ def _listed(prefix: str, words: Iterable[str]) -> list[str]:
 
 
 def _columns(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    from eunomia.actor import COLUMNS as ACTING
     from eunomia.batch import VIRTUAL
     from eunomia.joined import JOINED, MEMBERS
 
@@ -73,7 +74,8 @@ def _columns(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Itera
         for stream in source.spec.streams.values():
             for schema in (stream.schema, *(stream.by_size or {}).values()):
                 names.update(dict.fromkeys(schema.columns))
-    return _listed(prefix, [*names, *(n for noun in MEMBERS for n in (noun, *MEMBERS[noun]))])
+    members = {**MEMBERS, "process": ACTING}
+    return _listed(prefix, [*names, *(n for noun in members for n in (noun, *members[noun]))])
 
 
 def _streams(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
@@ -130,6 +132,7 @@ def _nothing(**_: object) -> Iterable[str]:
 _COMPLETERS: dict[str, Completer] = {
     "what": _what,
     "columns": _columns,
+    "add": _columns,
     "streams": _streams,
     "set": _settings,
     "attach": _programs,

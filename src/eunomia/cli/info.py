@@ -107,7 +107,7 @@ def _variants(source: Source, program: str) -> list[str]:
 
 
 def _other_maps(spec: Spec) -> list[Map]:
-    shown = {stream.map.name for stream in spec.streams.values()}
+    shown = {stream.map.name for stream in (spec.streams | spec.raw).values()}
     swapped = {f"{s.name}_{half}" for s in spec.streams.values() if s.kind == "swapped" for half in "ab"}
     return [
         m
@@ -134,7 +134,7 @@ def _facts(source: Source) -> dict[str, Any]:
                 "filters": filters_of(spec, stream),
                 "default_columns": list(source.columns(stream.name)),
                 "schemas": [_schema_facts(schema) for schema in schemas(stream)],
-                "json_schema": row_schema(schemas(stream), source.name, stream.name),
+                "json_schema": row_schema(schemas(stream), source.name, stream.name, source.whole),
             }
             for stream in spec.streams.values()
         ],
@@ -245,6 +245,7 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         "table": "a table, shown at each interval",
         "swapped": "a table, counted anew in each interval",
         "globals": "one row, shown at each interval",
+        "derived": "events, made of the kernel's and of what runtimes write",
     }[stream.kind]
     page.heading(f"stream {stream.name}: {kind}")
     if stream.schema.doc:

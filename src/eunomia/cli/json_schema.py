@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from eunomia.identity import HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
+from eunomia.identity import HOST, PENDING, RESOLVED, UNKNOWN
+from eunomia.joined import MAPS
 from eunomia.meaning import MEANINGS
-from eunomia.sinks.columns import own_columns
+from eunomia.sinks.columns import WHOLE, own_columns
 
 if TYPE_CHECKING:
     from eunomia.batch import Field, Schema
@@ -30,18 +31,21 @@ _EXAMPLES: dict[str, Any] = {
     "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1", "ip": "192.0.2.1", "port": 443, "kstack": 1, "ustack": 1,
     "time": "2026-11-23T20:05:29.123456789Z", "str": "text", "path": "/etc/passwd", "argv": ["ls", "-l"],
-    "blob": "00ff", "union": "00ff",
+    "exec_id": "node-1:84213000000000:4242", "blob": "00ff", "union": "00ff",
 }  # fmt: skip
 
 
-def row_schema(schemas: Iterable[Schema], tracker: str, stream: str) -> dict[str, Any]:
-    """Return what a row in JSON looks like; ``schemas`` are a stream's, which only lengths tell apart."""
-    rows = [_row(schema, tracker, stream) for schema in schemas]
+def row_schema(schemas: Iterable[Schema], tracker: str, stream: str, whole: bool = False) -> dict[str, Any]:
+    """Return what a row in JSON looks like; ``schemas`` are a stream's, which only lengths tell apart.
+
+    ``whole`` rows have all that is known of a container and its pod.
+    """
+    rows = [_row(schema, tracker, stream, ".*" if whole else "") for schema in schemas]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{tracker}/{stream}"}
     return head | (rows[0] if len(rows) == 1 else {"anyOf": rows})
 
 
-def _row(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
+def _row(schema: Schema, tracker: str, stream: str, much: str) -> dict[str, Any]:
     own = {name: _described(schema.fields[name]) for name in own_columns(schema)}
     time = _TIME | ({} if schema.time is None else {"description": schema.time.doc})
     properties = {
@@ -49,8 +53,8 @@ def _row(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
         "tracker": {"const": tracker},
         "stream": {"const": stream},
         **own,
-        "container": _object(Container._fields),
-        "pod": _object(Pod._fields),
+        "container": _object(WHOLE[f"container{much}"]),
+        "pod": _object(WHOLE[f"pod{much}"]),
         "identity": {"enum": [HOST, RESOLVED, PENDING, UNKNOWN]},
     }
     described = {"description": schema.doc} if schema.doc else {}
@@ -63,11 +67,32 @@ def _row(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
     }
 
 
+_TEXTS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+_WORDS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_COUNT: dict[str, Any] = {"type": ["integer", "null"]}
+# Members of identities that are no texts.
+_MEMBERS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(MAPS, _TEXTS),
+    "container.pid": _COUNT,
+    "container.restarts": _COUNT,
+    "container.privileged": {"type": ["boolean", "null"]},
+    "container.sandbox": {"type": "boolean"},
+    "container.capabilities": _WORDS | {"type": ["array", "null"]},
+    "container.mounts": {"type": "array", "items": {"type": "object"}},
+    "container.command": _WORDS,
+    "container.addresses": _WORDS,
+    "container.parents": _WORDS,
+    "pod.addresses": _WORDS,
+    "pod.services": _WORDS,
+}
+
+
 def _object(names: Iterable[str]) -> dict[str, Any]:
+    members = {name.partition(".")[2]: _MEMBERS.get(name, {"type": "string"}) for name in names}
     return {
         "type": "object",
-        "properties": {name: {"type": "string"} for name in names},
-        "required": list(names),
+        "properties": members,
+        "required": list(members),
         "additionalProperties": False,
     }
 
@@ -111,8 +136,9 @@ def example(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
 
     whose: dict[str, Any] = {"identity": UNKNOWN}
     if cgroup_field(schema) or pid_field(schema):
-        container = Container("8f2ac1d07be4" + 52 * "0", "web", "nginx:1.27", "docker")
-        whose = {"container": container._asdict(), "identity": RESOLVED}
+        made_up = ("8f2ac1d07be4" + 52 * "0", "web", "nginx:1.27", "docker")
+        container = dict(zip((name.partition(".")[2] for name in WHOLE["container"]), made_up, strict=True))
+        whose = {"container": container, "identity": RESOLVED}
     return {
         "time": _EXAMPLES["time"],
         "tracker": tracker,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.cli import selectors
+from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError
 from eunomia.cli.words import byte_size, number, pairs, seconds, words
 
@@ -26,6 +26,7 @@ examples:
   eunomia run opensnoop --container 'web*'      containers by name, also those that start later
   eunomia run process --namespace shop --label tier=front
   eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
+  eunomia run opensnoop --add process.argv,process.ancestors
   eunomia run ./my.bpf.o --set min_us=100       any libbpf object, its setting given
   eunomia run process -o csv --output p.csv --rotate 100MB --duration 1h
 """
@@ -44,6 +45,9 @@ def add(subparsers: Any) -> None:
     out = parser.add_argument_group("output")
     out.add_argument("-o", dest="format", choices=("table", "json", "csv"), default="table", help="format (table)")
     out.add_argument("--columns", metavar="A,B,...", help="show these columns, in this order")
+    out.add_argument(
+        "--add", action="append", default=[], metavar="A,B,...", help="show these columns beside the usual ones"
+    )
     out.add_argument("--output", metavar="FILE", help="write to a file")
     out.add_argument("--rotate", metavar="SIZE", help="begin a new file at this size, as in 100MB; five are kept")
     end = parser.add_argument_group("when")
@@ -56,6 +60,7 @@ def add(subparsers: Any) -> None:
     only.add_argument("--uid", action="append", default=[], metavar="UID", help="user ids, as the host sees them")
     selectors.add(parser)
     only.add_argument("--self", action="store_true", dest="itself", help="Eunomia's own events too")
+    cluster.add(parser)
     more = parser.add_argument_group("objects")
     more.add_argument(
         "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE", help="a setting: a constant of .rodata"
@@ -76,14 +81,17 @@ def go(args: argparse.Namespace) -> int:
     """Run until told to stop; return 0."""
     from eunomia.source import open_source
 
-    _check_given(args)
+    check_given(args)
     if args.output in {None, "-"}:
-        _check_output()
+        check_output()
     options, filters = _options(args), _filters(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
     limit = number(args.count, "--count", 1) if args.count else None
     columns = words([args.columns]) if args.columns else None
+    added = words(args.add)
+    if columns is not None and added:
+        raise UsageError("--add: it is for columns beside the usual ones, and --columns names all there are to be")
     events = pairs(args.event, "--event", "MAP=STRUCT")
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
@@ -97,14 +105,14 @@ def go(args: argparse.Namespace) -> int:
                 signal.signal(name, engine.stop)
         engine.start()
         _say_hints(sources)
-        _check_columns(engine, columns)  # before an old file is begun anew
+        _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
         writer = _writer(args)
-        sink = open_sink(args.format, writer, engine.infos(), columns)
+        sink = open_sink(args.format, writer, engine.infos(), columns, added=added)
         engine.open(sink, writer, limit)
         engine.run(duration, interval)
-        _say_ledger(engine, args.format)
+        say_ledger(engine, args.format)
     return 0
 
 
@@ -127,7 +135,12 @@ def _engine(
     settings = _by_source(sources, args.set)
     targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
     try:
-        return Engine(sources, filters, Options(settings, targets, options["streams"], options["ring_size"]))
+        return Engine(
+            sources,
+            filters,
+            Options(settings, targets, processes=_needs_processes(args), **options),
+            cluster.watcher(args),
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -142,6 +155,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--ring-size: {args.ring_size} is more than 1GiB")
         size = ring_size(wanted)
     return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
+
+
+def _needs_processes(args: argparse.Namespace) -> bool:
+    from eunomia.actor import is_acting
+
+    return any(map(is_acting, words([args.columns or "", *args.add])))
 
 
 def _filters(args: argparse.Namespace) -> Filters:
@@ -170,7 +189,7 @@ def _writer(args: argparse.Namespace) -> Writer:
         raise OSError(error.strerror) from None  # the sentence, without a number in front
 
 
-def _check_output() -> None:
+def check_output() -> None:
     """Refuse a standard output that was closed, and so is /dev/null for reading by now: every row would be lost."""
     import fcntl
     import os
@@ -179,7 +198,7 @@ def _check_output() -> None:
         raise OSError("standard output is closed: redirect it, or name a file with --output")
 
 
-def _check_given(args: argparse.Namespace) -> None:
+def check_given(args: argparse.Namespace) -> None:
     """Refuse options that were given and say nothing, as ``--container "$UNSET"``: all would be shown."""
     for name, value in vars(args).items():
         for word in value if isinstance(value, list) else [value]:
@@ -244,6 +263,7 @@ def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str
     return {n: t for n, t in targets.items() if n in names or sources == 1}
 
 
-def _say_ledger(engine: Engine, kind: str) -> None:
+def say_ledger(engine: Engine, kind: str) -> None:
+    """Write each stream's account to stderr."""
     for entry in engine.ledger():
         sys.stderr.write((entry.json() if kind == "json" else f"eunomia: {entry.line()}") + "\n")

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from eunomia.containers.inside import open_file, open_own, read
 from eunomia.containers.paths import is_below, is_id
 from eunomia.containers.tree import path_of
+from eunomia.inside import open_file, open_own, read
 
 CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
@@ -60,8 +60,13 @@ class DataRoot(NamedTuple):
         return path if self.base == "/" else self.base + path
 
     def speaks_for(self, path: str) -> bool:
-        """Whether it may say whose the cgroup ``path`` is, and is still there."""
-        return is_below(path, self.below) and (not self.pid or birth(self.pid) == self.birth)
+        """Whether it may say whose the cgroup ``path`` is, and is still there.
+
+        An empty path is that of a container without a cgroup, of which only those speak that speak for all.
+        """
+        if not (is_below(path, self.below) if path else self.below == "/"):
+            return False
+        return not self.pid or birth(self.pid) == self.birth
 
 
 class Daemon(NamedTuple):
@@ -114,54 +119,69 @@ def daemon_of(pid: str) -> Daemon | None:
     return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
 
 
-class _Process(NamedTuple):
-    comm: bytes
-    since: int  # when it was first seen
-    settled: bool  # its name was read when it was no longer young
-
-
 class _Scan:
-    """What processes are called, as cheap as can be for those that were seen before."""
+    """Which processes are called what, as cheap as can be for those that were seen before, and small."""
 
     def __init__(self) -> None:
-        self.at = self.anew = -_ALL_ANEW
-        self.known: dict[str, _Process] = {}
+        self.wanted: set[bytes] = set()
+        self.found: dict[bytes, list[str]] = {}
+        self._at = self._anew = -_ALL_ANEW
+        self._young: dict[str, int] = {}  # when it was first seen
+        self._named: dict[str, bytes] = {}
+        self._others: set[int] = set()  # numbers take less room than texts
 
-    def look(self) -> dict[str, _Process]:
+    def look(self) -> None:
         now = time.monotonic_ns()
-        if now - self.at < _SHARED:
-            return self.known
-        known: dict[str, _Process] = {}
-        before = self.known
-        if now - self.anew >= _ALL_ANEW:
-            self.anew, before = now, {}
+        if now - self._at < _SHARED:
+            return
+        if now - self._anew >= _ALL_ANEW:
+            self._anew = now
+            self._named, self._others = {}, set()
         try:
             names = os.listdir("/proc")
         except OSError:
             names = []
-        for pid in names:
-            if not pid.isdigit():
+        young, named, others = self._young, self._named, self._others
+        self._young, self._named, self._others, self.found = {}, {}, set(), {}
+        for pid in filter(str.isdigit, names):
+            if int(pid) in others:
+                self._others.add(int(pid))
                 continue
-            process = before.get(pid)
-            if process is None or not process.settled:
-                try:
-                    with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
-                        comm = file.read(32).rstrip(b"\n")
-                except OSError:
-                    continue
-                since = now if process is None else process.since
-                process = _Process(comm, since, now - since >= _YOUNG)
-            known[pid] = process
-        self.at, self.known = now, known
-        return known
+            comm = named.get(pid) or _comm(pid)
+            since = young.get(pid, now)
+            is_old = pid in named or now - since >= _YOUNG
+            if not is_old:
+                self._young[pid] = since
+            if comm in self.wanted:
+                self.found.setdefault(comm, []).append(pid)
+                if is_old:
+                    self._named[pid] = comm
+            elif is_old:
+                self._others.add(int(pid))
+        self._at = now
+
+    def want(self, comm: bytes) -> None:
+        if comm not in self.wanted:
+            self.wanted.add(comm)
+            self._at = self._anew = -_ALL_ANEW
 
 
 _scan = _Scan()
 
 
+def _comm(pid: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+            return file.read(32).rstrip(b"\n")
+    except OSError:
+        return b""
+
+
 def pids(comm: bytes) -> list[str]:
     """Return the processes that are called so now."""
-    return [pid for pid, process in _scan.look().items() if process.comm == comm]
+    _scan.want(comm)
+    _scan.look()
+    return _scan.found.get(comm, [])
 
 
 def host_bases() -> list[str]:

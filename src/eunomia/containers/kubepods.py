@@ -3,6 +3,7 @@
 
     /kubepods/burstable/pod<uid>/<id>                                      cgroupfs
     /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid, _ for ->.slice/cri-containerd-<id>.scope
+    /kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod<uid>.slice/...      kind's nodes
     /system.slice/containerd.service/kubepods-burstable-pod<uid>.slice:cri-containerd:<id>   a mix of both
 
 Guaranteed pods lack the middle. Static pods have a hash of 32 digits for a uid. What is around (a nested node's
@@ -29,10 +30,11 @@ def _pod(path: str) -> tuple[str, str]:
     names = path.split("/")
     for i in range(len(names) - 1, -1, -1):
         name = names[i]
-        if name.startswith("kubepods-"):
-            slice_ = name.partition(":")[0]
-            if slice_.endswith(".slice") and "pod" in slice_[9:]:
-                class_, _, uid = slice_[9:].removesuffix(".slice").rpartition("pod")
+        _, kubepods, rest = name.partition("kubepods-")
+        slice_ = rest.partition(":")[0]
+        if kubepods and slice_.endswith(".slice"):
+            class_, pod, uid = slice_.removesuffix(".slice").rpartition("pod")
+            if pod and uid:
                 return _QOS.get(class_.removesuffix("-"), "Guaranteed"), _dashed(uid)
         if i and name.startswith("pod") and len(name) > 3:
             above = names[i - 1]

@@ -98,9 +98,11 @@ def bundle(data: bytes) -> Bundle | None:
     ``seccomp`` is ``unconfined`` without a filter and ``filter`` with one, whose name the bundle does not know.
     ``network`` is ``host``, ``none`` where nobody makes interfaces, and empty where the bundle does not tell.
     """
+    try:
+        data.decode()
+    except UnicodeError:
+        data = data.decode("utf-8", "replace").encode()
     config = _decoded(data, _Config)
-    if config is None:
-        config = _decoded(data.decode("utf-8", "replace").encode(), _Config)
     if config is None:
         return None
     process = _decoded(config.process, _Process) or _Process()
@@ -188,8 +190,9 @@ def _mounts(value: object) -> Iterator[Mount]:
     for mount in value:
         if not isinstance(mount, dict):
             continue
-        options = words(mount.get("options"))
-        if mount.get("type") not in {"bind", "rbind"} and not {"bind", "rbind"} & set(options):
+        options = mount.get("options")
+        options = options if isinstance(options, list) else []
+        if mount.get("type") not in ("bind", "rbind") and "bind" not in options and "rbind" not in options:
             continue
         source, destination = bounded(mount.get("source")), bounded(mount.get("destination"))
         yield Mount(source, destination, "bind", "ro" not in options)

@@ -18,8 +18,8 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from eunomia.containers import bolt
-from eunomia.containers.inside import read
 from eunomia.containers.storage import Store
+from eunomia.inside import read
 
 if TYPE_CHECKING:
     import sqlite3

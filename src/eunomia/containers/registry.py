@@ -7,17 +7,20 @@ cgroup that :meth:`Registry.feed` has heard of when the rows are joined.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from eunomia.batch import Batch
+from eunomia.containers import freezer, tree
 from eunomia.containers import runtimes as known_runtimes
-from eunomia.containers import tree
-from eunomia.containers.paths import Candidate, candidates, pod_uid
-from eunomia.containers.runtime import Found, Runtime
+from eunomia.containers.kubepods import pod_uid
+from eunomia.containers.notices import Notices
+from eunomia.containers.paths import Candidate, candidates, is_below
+from eunomia.containers.runtime import Found, Keeper, Runtime
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod
 
@@ -33,7 +36,18 @@ WALK_SHARE = 20  # they take at most one part in this of the time
 ASKED_AT_ONCE = 256  # containers asked for in one tick
 ROOM = 8192  # cgroups remembered before it is checked which of them still exist
 
+RECORDS = 8192  # containers that don't run and are remembered
+
 Subscriber = Callable[[int, Identity | None, str], None]
+
+# What news can be of.
+THERE = "there"  # its cgroup was there before anybody listened
+MADE = "made"  # its own cgroup was made
+REMOVED = "removed"  # its own cgroup was removed
+CHANGED = "changed"  # what the runtime says of it
+RECORDED = "recorded"  # its runtime keeps a record of it
+ERASED = "erased"  # the record is gone
+
 
 
 class Enricher(Protocol):
@@ -47,20 +61,38 @@ class Enricher(Protocol):
         """
 
 
-class _Case:
-    """What may be a container: a cgroup of its own, what the runtimes say, and the cgroups it holds."""
+class News(NamedTuple):
+    """Something that happened to a container, for those who :meth:`Registry.listen`.
 
-    __slots__ = ("around", "candidate", "cgroups", "found", "identity", "since", "uid", "waits")
+    ``time`` is the kernel's, monotonic nanoseconds, or else when it was noticed. ``cgroup_id`` is that of the
+    container's own cgroup where the news is about that, else 0. ``before`` is what the identity was, of CHANGED.
+    """
 
-    def __init__(self, candidate: Candidate, around: tuple[_Case, ...], since: int) -> None:
+    what: str
+    case: Case
+    time: int
+    cgroup_id: int = 0
+    before: Identity | None = None
+
+
+class Case:
+    """What may be a container: a cgroup of its own, what the runtimes say, and the cgroups it holds.
+
+    ``identity`` is None as long as the name's shape alone makes it a container. ``recorded`` says that a runtime
+    keeps a record of it, which may outlast its cgroup; one that never had a cgroup has an empty path.
+    """
+
+    __slots__ = ("around", "candidate", "cgroups", "found", "identity", "recorded", "since", "uid", "waits")
+
+    def __init__(self, candidate: Candidate, around: tuple[Case, ...], since: int) -> None:
         self.candidate = candidate
         self.around = around  # outermost first
         self.since = since
         self.waits = False
+        self.recorded = False
         self.cgroups: set[int] = set()
         self.uid = pod_uid(candidate.path)
         self.found: Found | None = None  # what the runtimes said last
-        # None: the name's shape alone does not make it a container.
         self.identity: Identity | None = None
 
     @property
@@ -72,7 +104,7 @@ class _Case:
 class _Cgroup:
     __slots__ = ("cases", "gone", "path")
 
-    def __init__(self, path: str, cases: tuple[_Case, ...]) -> None:
+    def __init__(self, path: str, cases: tuple[Case, ...]) -> None:
         self.path = path
         self.cases = cases  # outermost first
         self.gone = False
@@ -105,8 +137,8 @@ class Registry(dict[int, Identity]):
         self._clock = clock
         self._cgroups: dict[int, _Cgroup] = {}
         self._paths: dict[str, int] = {}
-        self._cases: dict[str, _Case] = {}  # by the path of their own cgroup
-        self._waiting: list[tuple[int, int, _Case]] = []  # a heap: when to ask again
+        self._cases: dict[str, Case] = {}  # by the path of their own cgroup
+        self._waiting: list[tuple[int, int, Case]] = []  # a heap: when to ask again
         self._asked = 0
         self._leaving: deque[tuple[int, int]] = deque()  # when to forget which cgroup
         self._subscribers: list[Subscriber] = []
@@ -114,6 +146,13 @@ class Registry(dict[int, Identity]):
         self._walked: int | None = None
         self._pause = WALK_PAUSE
         self._room = ROOM
+        self._keepers = [r for r in self.runtimes if isinstance(r, Keeper)]
+        self.notices = Notices(clock)
+        self._news: list[News] | None = None
+        self._starting = False
+        self._records: dict[str, Case] = {}  # by id, those whose runtime keeps a record
+        self._places: dict[str, Keeper] = {}
+        self._entries: dict[str, set[str]] = {}  # by place
 
     def __missing__(self, cgroup_id: int) -> Identity:
         """Look through the tree, not too often, for an id that no record told of."""
@@ -131,24 +170,88 @@ class Registry(dict[int, Identity]):
 
     def start(self) -> None:
         """Learn of all that runs already; call it when the cgroup streams are attached."""
-        self._walk(self._clock())
+        self._starting = True
+        now = self._clock()
+        self._walk(now)
+        if self._news is not None:
+            self._find_places(now)
+        self._starting = False
+
+    def listen(self) -> None:
+        """Keep news of containers from now on, also of those without a cgroup; before :meth:`start`."""
+        self._news = []
+
+    def news(self) -> list[News]:
+        """Return what happened since it was last asked for, in the order in which it was learnt."""
+        news = self._news or []
+        if news:
+            self._news = []
+        return news
+
+    @property
+    def mount(self) -> str | None:
+        """Where the hierarchy is mounted that containers' paths are of."""
+        return self._mount
+
+    def cases(self) -> list[Case]:
+        """Return the containers that have a cgroup of their own now."""
+        return [
+            case
+            for case in self._cases.values()
+            if case.identity is not None and self._paths.get(case.candidate.path) in case.cgroups
+        ]
+
+    def case_of(self, cgroup_id: int) -> Case | None:
+        """Return the innermost container that a cgroup belongs to, None where there is none."""
+        cgroup = self._cgroups.get(cgroup_id)
+        if cgroup is None or not cgroup.cases:
+            return None
+        return next((c for c in reversed(cgroup.cases) if c.identity is not None), cgroup.cases[-1])
+
+    def look_at(self, case: Case) -> None:
+        """Read now what a container's runtime has rewritten, if it has, and whether it still has a record."""
+        self._check(case, self._clock())
+
+    def first_process(self, case: Case) -> int:
+        """Return the process that a running container lives by, as the host sees it; 0 where there is none."""
+        path = case.candidate.path
+        container = case.identity.container if case.identity is not None else None
+        if container is not None and container.pid:
+            where = tree.path_of(container.pid)
+            if where is not None and (where == path or is_below(where, path)):
+                return container.pid
+        return tree.first_process(self._mount, path) if self._mount is not None and path else 0
+
+    def is_frozen(self, case: Case, pid: int) -> bool | None:
+        """Whether a container is paused, by its first process ``pid``; None where that cannot be read."""
+        return freezer.is_frozen(self._mount, case.candidate.path, pid)
+
+    @property
+    def hears_of_freezing(self) -> bool:
+        """Whether the kernel tells by a tracepoint that containers are paused; v1's freezer has none."""
+        return freezer.of_version_1() is None
+
+    def close(self) -> None:
+        """Stop watching files."""
+        self.notices.close()
 
     def feed(self, batches: Iterable[Batch]) -> None:
         """Take drained batches of the streams ``made`` and ``removed``."""
         now = self._clock()
         for batch in sorted(batches, key=lambda b: b.stream):  # "made" before "removed"
             removed = batch.stream == "removed"
-            ids, roots = batch.raw("cgroup_id"), batch.raw("hierarchy")
-            for cgroup_id, root, path in zip(ids, roots, batch.values("path"), strict=True):
+            ids, roots, times = batch.raw("cgroup_id"), batch.raw("hierarchy"), batch.raw("time")
+            for cgroup_id, root, path, then in zip(ids, roots, batch.values("path"), times, strict=True):
                 if root != self._hierarchy.id:  # ids of other hierarchies collide with those of ours
                     continue
                 # A removed one that was not heard of: its rows may come yet.
-                self._add(cgroup_id, path, now)
+                self._add(cgroup_id, path, now, then)
                 if removed:
-                    self._remove(cgroup_id, now)
+                    self._remove(cgroup_id, now, then)
 
     def tick(self, now: int) -> None:
-        """Ask again for containers still pending and forget what was removed long ago."""
+        """Ask again for containers still pending, forget what was removed long ago, read what was rewritten."""
+        self.look(now)
         for _ in range(ASKED_AT_ONCE):
             if not self._waiting or self._waiting[0][0] > now:
                 break
@@ -166,9 +269,7 @@ class Registry(dict[int, Identity]):
         """Return when :meth:`tick` has something to do (monotonic ns), ``None`` if never."""
         waiting = self._waiting[0][0] if self._waiting else None
         leaving = self._leaving[0][0] if self._leaving else None
-        if waiting is None or leaving is None:
-            return leaving if waiting is None else waiting
-        return min(waiting, leaving)
+        return min((t for t in (waiting, leaving, self.notices.next_deadline()) if t is not None), default=None)
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call ``subscriber(cgroup id, identity, path)`` for each cgroup, now, when it appears or changes.
@@ -204,15 +305,111 @@ class Registry(dict[int, Identity]):
             self._add(cgroup_id, path, self._clock())
         return self[cgroup_id]
 
+    def look(self, now: int) -> None:
+        """Read again what runtimes have rewritten since (``docker rename``), as far as notices tell of it."""
+        for owner in self.notices.take(now):
+            if isinstance(owner, Case):
+                self._check(owner, now)
+            elif isinstance(owner, str):
+                self._scan(owner, now)
+
     def recheck(self) -> None:
-        """Read again what runtimes have rewritten since (``docker rename``): one stat(2) a container."""
+        """Read again whatever was rewritten, told of or not: one stat(2) a container."""
         now = self._clock()
         for case in list(self._cases.values()):
-            identity = case.identity
-            if identity is None or identity.container is None or identity.state != RESOLVED:
+            self._check(case, now)
+
+    def _check(self, case: Case, now: int) -> None:
+        identity, path = case.identity, case.candidate.path
+        if identity is None or identity.container is None:
+            return
+        container = identity.container
+        runtimes = self._speakers(container)
+        rewritten = identity.state == RESOLVED and any(r.changed(container, path) for r in runtimes)
+        if rewritten or identity.state == PENDING:
+            self._ask(case, now)
+        else:
+            self._watch(case)  # what is watched may be another file by now
+        if case.recorded and not self._is_kept(container, path):
+            self._erase(case, now)
+
+    def _speakers(self, container: Container) -> Sequence[Runtime]:
+        """Return the runtimes that may know of a container: its own, if it is known which that is."""
+        return [r for r in self.runtimes if r.name == container.runtime] or self.runtimes
+
+    def _is_kept(self, container: Container, path: str) -> bool:
+        keepers = [r for r in self._keepers if r.name == container.runtime] or self._keepers
+        return any(r.keeps(container, path) for r in keepers)
+
+    def _watch(self, case: Case) -> None:
+        container = case.identity.container if case.identity is not None else None
+        if container is not None:
+            path = case.candidate.path
+            self.notices.watch(case, [p for r in self._speakers(container) for p in r.watches(container, path)])
+
+    # Records that outlast cgroups, and come before them
+
+    def _find_places(self, now: int) -> None:
+        """Look at where runtimes keep their records, as far as that is new."""
+        for runtime in self._keepers:
+            for place in runtime.places():
+                if place not in self._places:
+                    self._places[place] = runtime
+                    self._scan(place, now)
+
+    def _scan(self, place: str, now: int) -> None:
+        """Read the entries of a place that are new."""
+        try:
+            names = os.listdir(place)
+        except OSError:
+            names = []
+        runtime, unread = self._places[place], set()
+        for name in self._entries.get(place, set()) - set(names):
+            if name in self._records:
+                self._check(self._records[name], now)
+        cases = {case.candidate.id: case for case in self._cases.values()}
+        entries: set[str] = set()
+        self._entries[place] = entries
+        for name in names:
+            if len(entries) >= RECORDS:
+                break
+            entries.add(name)
+            if name in self._records or len(self._records) >= RECORDS:
                 continue
-            if any(r.changed(identity.container, case.candidate.path) for r in self.runtimes):
-                self._ask(case, now)
+            case = cases.get(name)
+            if case is None:
+                found = runtime.lookup(name, "")
+                if found is None or not found.container.name:
+                    unread.add(f"{place}/{name}")
+                    continue
+                case = Case(Candidate(name, "", runtime.name), (), now)
+                case.found = found
+                self._set(case, found, now)
+                self._watch(case)
+            self._record(case, now)
+        # an entry is made before what it says is written
+        self.notices.watch(place, [place, *sorted(unread)[:RECORDS]])
+
+    def _record(self, case: Case, now: int) -> None:
+        case.recorded = True
+        self._records[case.candidate.id] = case
+        self._say(THERE if self._starting else RECORDED, case, now)
+
+    def _erase(self, case: Case, now: int) -> None:
+        case.recorded = False
+        self._records.pop(case.candidate.id, None)
+        self._say(ERASED, case, now)
+        if not case.cgroups:
+            self._drop(case)
+
+    def _drop(self, case: Case) -> None:
+        self.notices.forget(case)
+        if self._cases.get(case.candidate.path) is case:
+            del self._cases[case.candidate.path]
+
+    def _say(self, what: str, case: Case, then: int, cgroup_id: int = 0, before: Identity | None = None) -> None:
+        if self._news is not None:
+            self._news.append(News(what, case, then, cgroup_id, before))
 
     # Cgroups come and go
 
@@ -230,15 +427,15 @@ class Registry(dict[int, Identity]):
                 self._remove(cgroup_id, now)
         self._pause = max(WALK_PAUSE, WALK_SHARE * (self._clock() - now))
 
-    def _add(self, cgroup_id: int, path: str, now: int) -> None:
+    def _add(self, cgroup_id: int, path: str, now: int, then: int | None = None) -> None:
         if cgroup_id in self._cgroups:
             return
-        cases: list[_Case] = []
+        cases: list[Case] = []
         for candidate in candidates(path, self.runtimes):
             case = self._cases.get(candidate.path)
             fresh = case is None
             if case is None:
-                case = self._cases[candidate.path] = _Case(candidate, tuple(cases), now)
+                case = self._cases[candidate.path] = self._case(candidate, tuple(cases), now)
             case.cgroups.add(cgroup_id)
             cases.append(case)
             # Its own cgroup anew is a restart, and its name may be another by now.
@@ -248,8 +445,20 @@ class Registry(dict[int, Identity]):
         self._cgroups[cgroup_id] = _Cgroup(path, tuple(cases))
         self._paths[path] = cgroup_id
         self._tell(cgroup_id)
+        if self._news is not None and cases and cases[-1].candidate.path == path:
+            self._say(THERE if self._starting else MADE, cases[-1], then or now, cgroup_id)
+            if not self._starting:
+                self._find_places(now)
 
-    def _remove(self, cgroup_id: int, now: int) -> None:
+    def _case(self, candidate: Candidate, around: tuple[Case, ...], now: int) -> Case:
+        """Return a new case, or that of the record that was there before the cgroup."""
+        case = self._records.get(candidate.id)
+        if case is None or case.candidate.path or around:
+            return Case(candidate, around, now)
+        case.candidate, case.since, case.uid = candidate, now, pod_uid(candidate.path)
+        return case
+
+    def _remove(self, cgroup_id: int, now: int, then: int | None = None) -> None:
         cgroup = self._cgroups[cgroup_id]
         if cgroup.gone:
             return
@@ -259,14 +468,16 @@ class Registry(dict[int, Identity]):
         self._leaving.append((now + GRACE, cgroup_id))
         for subscriber in self._subscribers:
             subscriber(cgroup_id, None, cgroup.path)
+        if cgroup.cases and cgroup.cases[-1].candidate.path == cgroup.path:
+            self._say(REMOVED, cgroup.cases[-1], then or now, cgroup_id)
 
     def _forget(self, cgroup_id: int) -> None:
         cgroup = self._cgroups.pop(cgroup_id)
         del self[cgroup_id]
         for case in cgroup.cases:
             case.cgroups.discard(cgroup_id)
-            if not case.cgroups:
-                del self._cases[case.candidate.path]
+            if not case.cgroups and not case.recorded:
+                self._drop(case)
 
     def _tell(self, cgroup_id: int) -> None:
         """Set what a cgroup is from its cases, the innermost first, and pass on what is new."""
@@ -282,7 +493,7 @@ class Registry(dict[int, Identity]):
 
     # Who a container is
 
-    def _ask(self, case: _Case, now: int) -> None:
+    def _ask(self, case: Case, now: int) -> None:
         """Ask the runtimes; when nobody knows it yet, ask again later."""
         found = self._look_up(case.candidate)
         before = case.found
@@ -295,8 +506,11 @@ class Registry(dict[int, Identity]):
             self._asked += 1
             case.waits = True
             heappush(self._waiting, (now + pause, self._asked, case))
+        self._watch(case)
+        if self._news is not None and not case.recorded and case.identity is not None:
+            self._look_for_record(case, now)
 
-    def _set(self, case: _Case, found: Found | None, now: int) -> None:
+    def _set(self, case: Case, found: Found | None, now: int) -> None:
         """Make a case's identity of what is known of it, and tell when it is another."""
         candidate, before = case.candidate, case.identity
         container = Container(candidate.id, runtime=candidate.runtime) if found is None else found.container
@@ -312,10 +526,20 @@ class Registry(dict[int, Identity]):
         else:
             state = UNKNOWN if now - case.since >= DEADLINE else PENDING
             case.identity = Identity(state, container, pod, case.parents)
-        if case.identity != before:
-            self._tell_all(case, (before is None) != (case.identity is None))
+        if case.identity == before:
+            return
+        self._tell_all(case, (before is None) != (case.identity is None))
+        if before is not None and case.identity is not None:
+            self._say(CHANGED, case, now, before=before)
 
-    def _tell_all(self, case: _Case, is_new: bool) -> None:
+    def _look_for_record(self, case: Case, now: int) -> None:
+        container, path = case.identity.container if case.identity else None, case.candidate.path
+        if container is None or len(self._records) >= RECORDS or case.candidate.id in self._records:
+            return
+        if self._is_kept(container, path):
+            self._record(case, now)
+
+    def _tell_all(self, case: Case, is_new: bool) -> None:
         """Tell each cgroup in a container; those in it learn that there is one around them."""
         cgroups = [cgroup for i in case.cgroups if (cgroup := self._cgroups.get(i)) is not None]
         for inner in {c for cgroup in cgroups for c in cgroup.cases if case in c.around} if is_new else ():

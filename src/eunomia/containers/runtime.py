@@ -8,7 +8,7 @@ few seconds only while nobody knows it, and when a file that it named has change
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from eunomia.bounds import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
 from eunomia.identity import Container, Pod
@@ -16,7 +16,7 @@ from eunomia.identity import Container, Pod
 # What runtimes read passes through eunomia.bounds; its words are here for them.
 __all__ = [
     "LEFT_OUT", "TEXTS_LIMIT", "TEXTS_ROOM", "TEXT_LIMIT",
-    "Found", "Runtime", "bounded", "texts", "words",
+    "Found", "Keeper", "Runtime", "bounded", "texts", "words",
 ]  # fmt: skip
 
 
@@ -55,3 +55,18 @@ class Runtime(Protocol):
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether the metadata was rewritten since the last :meth:`lookup` (cheap: asked of every container)."""
+
+
+@runtime_checkable
+class Keeper(Runtime, Protocol):
+    """A runtime that keeps a record of containers which do not run (yet, or any more)."""
+
+    def places(self) -> Sequence[str]:
+        """Return directories that have an entry, named by its id, for each container that there is.
+
+        Only those of daemons that speak for the whole machine: an entry's container has no cgroup yet that would
+        tell whose word counts. :meth:`Runtime.lookup` is asked about it with an empty path.
+        """
+
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether there still is a record of the container; ``path`` is empty where it never had a cgroup."""

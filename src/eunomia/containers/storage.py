@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eunomia.containers.daemons import DataRoot, host_bases
-from eunomia.containers.inside import open_file, read
 from eunomia.containers.runtime import bounded
+from eunomia.inside import open_file, read
 
 DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
 ROOT, RUN_ROOT = "/var/lib/containers/storage", "/run/containers/storage"

@@ -97,3 +97,31 @@ def id_of(mount: str, path: str) -> int | None:
         return os.stat(mount + path).st_ino
     except OSError:
         return None
+
+
+_PROCESSES = 1024  # of a cgroup that are looked at
+
+
+def first_process(mount: str, path: str) -> int:
+    """Return the process that came first to a cgroup and those below it; 0 where there is none.
+
+    That is the one that is 1 in its PID namespace, else the eldest.
+    """
+    found: list[tuple[bool, int, int, int]] = []
+    for _, below in walk(mount + path):
+        try:
+            with open(f"{mount}{path}{below}/cgroup.procs", "rb") as lines:
+                pids = lines.read(16 * _PROCESSES).split()
+        except OSError:
+            continue
+        for pid in pids[: _PROCESSES - len(found)]:
+            try:
+                with open(b"/proc/%s/status" % pid, "rb") as status:
+                    spaces = next((line.split()[1:] for line in status if line.startswith(b"NSpid:")), [])
+                with open(b"/proc/%s/stat" % pid, "rb") as stat:
+                    started = int(stat.read().rpartition(b")")[2].split()[19])
+            except (OSError, ValueError, IndexError):
+                continue
+            first = len(spaces) > 1 and spaces[-1] == b"1"
+            found.append((not first, len(spaces) if first else 0, started, int(pid)))
+    return min(found)[3] if found else 0

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
+from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.diagnose import load_error
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
@@ -29,7 +31,7 @@ from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks
 
-Readers = RingReader | PerfReader | TableReader
+Readers = RingReader | PerfReader | TableReader | DerivedReader
 
 
 class Count(NamedTuple):
@@ -91,6 +93,7 @@ class Loaded:
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self._links: list[Any] = []
+        self._iterators: dict[str, Any] = {}
         self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
@@ -157,7 +160,7 @@ class Loaded:
         self.maps = {text(lib.bpf_map__name(h)): MapHandle(h) for h in walk_maps(self._object)}
 
     def _open_streams(self) -> None:
-        for name, inert in self.spec.streams.items():
+        for name, inert in (self.spec.streams | self.spec.raw).items():
             stream = self._with_stacks(inert)
             handle = self.maps[stream.map.name]
             if stream.kind == "ring":
@@ -169,6 +172,8 @@ class Loaded:
                 inner = self.spec.maps[f"{name}_a"]
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
+            elif stream.kind == "derived":
+                self.readers[name] = DerivedReader(stream)
             elif stream.kind == "globals":
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
@@ -199,6 +204,8 @@ class Loaded:
         for program in self._chosen:
             links = attach.attach(self.spec, program, handles[program.name], targets.get(program.name, ""))
             self._links += links
+            if program.section.startswith("iter"):
+                self._iterators[program.name] = links[0]
 
     # While it lives
 
@@ -211,12 +218,32 @@ class Loaded:
             self._armed = ffi.cast("uint32_t *", memory) if memory != ffi.NULL else None
         return self._armed
 
+    def iterate(self, program: str) -> bytes:
+        """Run an attached iterator from its beginning to its end; return all that it has written.
+
+        Raises :class:`OSError`.
+        """
+        descriptor = lib.bpf_iter_create(lib.bpf_link__fd(self._iterators[program]))
+        if descriptor < 0:
+            raise error(descriptor)
+        with open(descriptor, "rb", buffering=0) as file:
+            written = []
+            while piece := os.read(file.fileno(), 1 << 20):
+                written.append(piece)
+        return b"".join(written)
+
     def count(self, stream: str) -> Count:
-        """Return what the probe of a stream has emitted and lost so far."""
+        """Return what the probe of a stream has emitted and lost so far.
+
+        A derived stream has emitted the rows that were made of it, and lost what its raw rings refused.
+        """
         reader = self.readers[stream]
         handle = self.maps.get(LEDGER + stream)
         if isinstance(reader, TableReader):
             lost = self._ledger(handle)[1] if handle else 0
+            return Count(reader.drained, lost)
+        if isinstance(reader, DerivedReader):
+            lost = sum(self._ledger(self.maps[LEDGER + raw])[1] for raw in self.spec.raw)
             return Count(reader.drained, lost)
         if handle is not None:
             emitted, lost = self._ledger(handle)
@@ -251,6 +278,7 @@ class Loaded:
     def detach(self) -> None:
         """Take the programs off their hooks, and wait for those that run; streams can still be drained."""
         links, self._links = self._links, []
+        self._iterators.clear()
         attach.detach(links)
         if links:
             lib.eu_settle()

@@ -35,6 +35,7 @@ _MEANINGS = {
     "ipv4_t": "ipv4",
     "ipv6_t": "ipv6",
     "ip_t": "ip",
+    "exec_id_t": "exec_id",
     "port_be_t": "port",
     "hex32_t": "hex",
     "hex64_t": "hex",
@@ -54,6 +55,7 @@ _SIZES = {
     "port": 2,
     "ipv6": 16,
     "ip": 16,
+    "exec_id": 16,
     "time": 8,
     "str": 8,
     "path": 8,
@@ -206,7 +208,7 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
     if meaning and _SIZES.get(meaning, size) == size:
         if meaning in {"str", "path", "argv"}:
             return field._replace(code="II", meaning=meaning)
-        if meaning in {"ip", "ipv6"}:
+        if meaning in {"ip", "ipv6", "exec_id"}:
             return field._replace(meaning=meaning)
         if isinstance(bare, Int):
             return field._replace(code=_code(bare), meaning=meaning)

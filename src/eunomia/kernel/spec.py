@@ -22,6 +22,7 @@ PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 _TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH})
 
 LEDGER = "ledger_"
+RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
 
 
 class Program(NamedTuple):
@@ -47,7 +48,8 @@ class Map(NamedTuple):
 class StreamSpec(NamedTuple):
     """One stream: a ring or perf buffer, a table, or the object's global variables.
 
-    ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval) or ``globals``.
+    ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals`` or
+    ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`).
     ``by_size`` holds the schemas of records that only their length tells apart. ``how`` says where the
     schema comes from; ``hint`` what would make it better.
     """
@@ -62,7 +64,10 @@ class StreamSpec(NamedTuple):
 
 
 class Spec:
-    """What an object says: ``programs``, ``maps``, ``streams``, ``settings``."""
+    """What an object says: ``programs``, ``maps``, ``streams``, ``settings``.
+
+    ``raw`` are the rings that derived streams are made from; they are no streams themselves.
+    """
 
     def __init__(
         self, data: bytes, name: str, events: Mapping[str, str] | None = None, *, quick: bool = False
@@ -86,7 +91,10 @@ class Spec:
             self.maps = {m.name: m for m in map(self._map, walk_maps(self._object))}
             self.own = any(m.startswith(LEDGER) for m in self.maps)
             self.settings = settings.find(self.btf, self._images())
-            self.streams = self._streams(events or {})
+            found = self._streams(events or {})
+            derived = any(s.kind == "derived" for s in found.values())
+            self.raw = {n: s for n, s in found.items() if derived and n.startswith(RAW)}
+            self.streams = {n: s for n, s in found.items() if n not in self.raw}
         except BaseException:
             self.close()
             raise
@@ -176,6 +184,7 @@ class Spec:
             found = [s for s in found if s.name not in events] + self._discover(unknown, events)
         if self.own:
             found += [self._swapped(m) for m in self.maps.values() if m.type == ARRAY_OF_MAPS]
+            found += [self._derived(m) for m in self.maps.values() if m.name.startswith(DERIVED)]
         else:
             found += self._tables(bool(buffers))
         if not found and not self.own:
@@ -209,6 +218,10 @@ class Spec:
             self._buffer(m, found[m.name].type, found[m.name].how, found[m.name].hint, found[m.name].by_size)
             for m in buffers
         ]
+
+    def _derived(self, map_: Map) -> StreamSpec:
+        type_ = self.btf.type(self.btf.map_member(map_.name, "value") or 0)
+        return StreamSpec(map_.name.removeprefix(DERIVED), "derived", schema(type_), map_, "the map's value")
 
     def _swapped(self, map_: Map) -> StreamSpec:
         inner = self.maps[f"{map_.name}_a"]

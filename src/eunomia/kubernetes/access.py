@@ -87,6 +87,10 @@ class Access:
             pool = rest.RESTClientObject(made).pool_manager
         except Exception as error:  # the client raises whatever its parsers do
             raise Unusable(self._why(error)) from None
+        if not made.verify_ssl:  # which the kubeconfig says; the library would say it with each request
+            import urllib3
+
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         pool.connection_pool_kw["socket_options"] = _keepalive()
         self._configuration = made
         self._pool = pool

@@ -30,7 +30,9 @@ struct bpf_link *bpf_program__attach_xdp(const struct bpf_program *prog, int ifi
 struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *prog, int cgroup_fd);
 struct bpf_link *bpf_program__attach_uprobe(const struct bpf_program *prog, bool retprobe, int pid,
                                             const char *binary_path, size_t func_offset);
+int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);
+int bpf_iter_create(int link_fd);
 const char *libbpf_bpf_prog_type_str(int t);
 const char *libbpf_bpf_map_type_str(int t);
 
@@ -61,6 +63,13 @@ int libbpf_probe_bpf_map_type(int map_type, const void *opts);
 int libbpf_probe_bpf_prog_type(int prog_type, const void *opts);
 """
 
+# The C library's, for eunomia.containers.notices.
+_INOTIFY = """
+int inotify_init1(int flags);
+int inotify_add_watch(int fd, const char *pathname, uint32_t mask);
+int inotify_rm_watch(int fd, int wd);
+"""
+
 
 def _declarations() -> str:
     """Return native.h without its preprocessor lines; cffi reads the rest as it is."""
@@ -69,10 +78,10 @@ def _declarations() -> str:
 
 
 ffi = FFI()
-ffi.cdef(_LIBBPF + _declarations())
+ffi.cdef(_LIBBPF + _INOTIFY + _declarations())
 ffi.set_source(
     "eunomia._native",
-    '#include "native.h"',
+    '#include <sys/inotify.h>\n#include "native.h"',
     sources=["src/eunomia/native/native.c"],
     include_dirs=["src/eunomia/native"],
     libraries=["bpf"],

@@ -14,12 +14,16 @@ FORMATS = ("table", "json", "csv")
 
 
 class StreamInfo(NamedTuple):
-    """A stream that a sink will see. ``default_columns`` are what a table shows; empty for all not hidden."""
+    """A stream that a sink will see. ``default_columns`` are what a table shows; empty for all not hidden.
+
+    ``whole`` rows show all that is known of a container and its pod, where the format has room for it.
+    """
 
     tracker: str
     stream: str
     schema: Schema
     default_columns: tuple[str, ...] = ()
+    whole: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -52,22 +56,25 @@ def open_sink(
     streams: Sequence[StreamInfo],
     columns: Sequence[str] | None = None,
     color: bool | None = None,
+    *,
+    added: Sequence[str] = (),
 ) -> Sink:
     """Return a sink of a format, one of :data:`FORMATS`, over a writer.
 
-    ``color`` matters to tables; None leaves it to the terminal and its environment. Raises ValueError for
-    a format or a column that does not exist, with the ones that do.
+    ``added`` are columns beside the usual ones, where ``columns`` is None. ``color`` matters to tables; None
+    leaves it to the terminal and its environment. Raises ValueError for a format or a column that does not
+    exist, with the ones that do.
     """
     if kind == "json":
         from eunomia.sinks.json import JsonSink
 
-        return JsonSink(writer, streams, columns)
+        return JsonSink(writer, streams, columns, added)
     if kind == "csv":
         from eunomia.sinks.csv import CsvSink
 
-        return CsvSink(writer, streams, columns)
+        return CsvSink(writer, streams, columns, added)
     if kind == "table":
         from eunomia.sinks.table import TableSink
 
-        return TableSink(writer, streams, columns, color)
+        return TableSink(writer, streams, columns, color, added=added)
     raise ValueError(f"no output format {kind!r}; there are {', '.join(FORMATS)}")

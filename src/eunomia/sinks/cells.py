@@ -10,6 +10,7 @@ from eunomia.joined import look
 from eunomia.sinks.escape import escape, escape_all
 
 if TYPE_CHECKING:
+    from eunomia.actor import Process
     from eunomia.batch import Field
     from eunomia.identity import Identity
 
@@ -59,3 +60,16 @@ def joined_texts(names: Iterable[str]) -> Callable[[Identity], tuple[str, ...]]:
     """Return what makes columns of :mod:`eunomia.joined` of an identity, escaped; empty where not known."""
     looks = [look(name) for name in names]
     return lambda identity: tuple(escape(text(one(identity))) for one in looks)
+
+
+def acting_texts(names: Iterable[str]) -> Callable[[Process], tuple[Any, ...]]:
+    """Return what makes columns of a process, escaped; empty where not known, numbers as they are."""
+    names = tuple(names)
+    return lambda process: tuple(_acting_text(process, name) for name in names)
+
+
+def _acting_text(process: Process, name: str) -> object:
+    if name == "process.ancestors":
+        return escape("<-".join([above.comm for above in process.ancestors()]))
+    value = process.value(name)
+    return (value or "") if isinstance(value, int) else escape(text(value))

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from eunomia.actor import is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.joined import is_joined
-from eunomia.sinks.cells import joined_texts, texts
-from eunomia.sinks.columns import Looks, checked, expanded, union
+from eunomia.sinks.cells import acting_texts, joined_texts, texts
+from eunomia.sinks.columns import Looks, beside, checked, expanded, union
 from eunomia.sinks.merge import Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
@@ -25,13 +26,19 @@ class CsvSink:
     """Writes one line a row; what could break a line or move a cursor is escaped as in tables."""
 
     def __init__(
-        self, writer: Writer, streams: Sequence[StreamInfo], columns: Sequence[str] | None = None
+        self,
+        writer: Writer,
+        streams: Sequence[StreamInfo],
+        columns: Sequence[str] | None = None,
+        added: Sequence[str] = (),
     ) -> None:
         self._writer = writer
         names = union(streams) if columns is None else checked(columns, streams)
-        self._columns = expanded(names, streams)
+        self._columns = expanded([*names, *beside(added)], streams)
         self._joined = [name for name in self._columns if is_joined(name)]
         self._looks = Looks(joined_texts(self._joined))
+        self._acting = [name for name in self._columns if is_acting(name)]
+        self._acts = Looks(acting_texts(self._acting), "actor")
         self._buffer = io.StringIO(newline="")
         self._rows = csv.writer(self._buffer)
         self.wants = frozenset(self._columns)
@@ -58,6 +65,7 @@ class CsvSink:
     def _cells(self, piece: Piece) -> Iterable[tuple[Any, ...]]:
         batch = piece.batch
         who = dict(zip(self._joined, self._looks.columns(batch), strict=True))
+        who |= zip(self._acting, self._acts.columns(batch), strict=True) if self._acting else ()
         columns: list[Iterable[Any]] = []
         for name in self._columns:
             if name == "time":

@@ -3,25 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from eunomia.actor import NOBODY, is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.joined import MEMBERS, look
-from eunomia.sinks.columns import WHOLE, Looks, checked, has, own_columns
+from eunomia.sinks.columns import WHOLE, Looks, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json, valid
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
+    from eunomia.actor import Process
     from eunomia.batch import Batch, Schema
     from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
 
 _WHO = ("container", "pod", "identity")
+_ACTOR = "process"
 
 
 _Member = tuple[str, Callable[[Any], Any]]
@@ -51,12 +54,22 @@ class JsonSink:
     """
 
     def __init__(
-        self, writer: Writer, streams: Sequence[StreamInfo], columns: Sequence[str] | None = None
+        self,
+        writer: Writer,
+        streams: Sequence[StreamInfo],
+        columns: Sequence[str] | None = None,
+        added: Sequence[str] = (),
     ) -> None:
         self._writer = writer
         self._encode = msgspec.json.Encoder().encode_lines
-        self._looks = Looks(self._look)
         self._members = {noun: _members(WHOLE[noun]) for noun in MEMBERS}
+        self._acting: tuple[str, ...] = ()
+        self._acts = Looks(self._act, "actor")
+        self._added = self._add(added, streams)
+        self._looks: Looks[Identity] = Looks(lambda identity: self._look(identity, self._members))
+        all_members = {noun: _members(WHOLE[f"{noun}.*"]) for noun in MEMBERS}
+        self._whole_looks: Looks[Identity] = Looks(lambda identity: self._look(identity, all_members))
+        self._whole = {s.key for s in streams if s.whole and columns is None}
         self._chosen: list[str] | None = None
         if columns is not None:
             self._chosen = self._choose(checked(columns, streams), streams)
@@ -70,6 +83,10 @@ class JsonSink:
         members: dict[str, list[str]] = {}
         for name in columns:
             noun = name.partition(".")[0]
+            if is_acting(name) and name not in fields:
+                keys[_ACTOR] = None
+                self._acting = tuple(dict.fromkeys((*self._acting, *WHOLE.get(name, (name,)))))
+                continue
             if name in fields or noun not in MEMBERS:
                 keys[name] = None
                 continue
@@ -78,18 +95,33 @@ class JsonSink:
         self._members |= {noun: _members(names) for noun, names in members.items()}
         return list(keys)
 
+    def _add(self, columns: Sequence[str], streams: Sequence[StreamInfo]) -> list[str]:
+        """Return keys of the object that come to the usual ones; members come to those of their object."""
+        usual = {noun: WHOLE[noun] for noun in MEMBERS}
+        keys = self._choose([*(n for names in usual.values() for n in names), *beside(columns)], streams)
+        return [key for key in keys if key not in _WHO]
+
     def _plan(self, schema: Schema) -> _Plan:
         if self._chosen is not None:
             return _Plan(schema, [name for name in self._chosen if has(schema, name)])
-        return _Plan(schema, [*VIRTUAL, *own_columns(schema), *_WHO])
+        usual = [*VIRTUAL, *own_columns(schema), *_WHO]
+        return _Plan(schema, [*usual, *(n for n in self._added if has(schema, n) and n not in usual)])
 
-    def _look(self, identity: Identity) -> tuple[Any, ...]:
-        return self._object("container", identity), self._object("pod", identity), identity.state
+    def _act(self, process: Process) -> tuple[Any, ...]:
+        if process is NOBODY:
+            return (msgspec.UNSET,)
+        members = {name.partition(".")[2]: valid(process.value(name)) for name in self._acting}
+        return (msgspec.Raw(msgspec.json.encode(members)),)
 
-    def _object(self, noun: str, identity: Identity) -> msgspec.Raw | msgspec.UnsetType:
-        if getattr(identity, noun) is None:
-            return msgspec.UNSET
-        return msgspec.Raw(msgspec.json.encode({key: valid(one(identity)) for key, one in self._members[noun]}))
+    @staticmethod
+    def _look(identity: Identity, members: Mapping[str, Sequence[_Member]]) -> tuple[Any, ...]:
+        objects = [
+            msgspec.Raw(msgspec.json.encode({key: valid(one(identity)) for key, one in members[noun]}))
+            if getattr(identity, noun) is not None
+            else msgspec.UNSET
+            for noun in ("container", "pod")
+        ]
+        return (*objects, identity.state)
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Write a tick's rows, in the order of their times."""
@@ -106,7 +138,8 @@ class JsonSink:
         plan = self._plans.get(piece.key)
         if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
             plan = self._plans[piece.key] = self._plan(batch.schema)
-        who = dict(zip(_WHO, self._looks.columns(batch), strict=True))
+        looks = self._whole_looks if piece.key in self._whole else self._looks
+        who = dict(zip(_WHO, looks.columns(batch), strict=True))
         columns: list[Iterable[Any]] = []
         for name in plan.columns:
             if name == "time":
@@ -115,6 +148,8 @@ class JsonSink:
                 columns.append(batch.values(name))
             elif name in who:
                 columns.append(who[name])
+            elif name == _ACTOR:
+                columns += self._acts.columns(batch)
             else:
                 columns.append(repeat(getattr(batch, name), batch.count))
         if not columns:

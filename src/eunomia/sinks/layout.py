@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 _WIDTHS = {
     "pid": 7, "uid": 5, "gid": 5, "errno": 8, "signal": 8, "syscall": 16, "duration": 8, "port": 5,
     "bool": 5, "ipv4": 15, "ip": 15, "ipv6": 15, "mode": 4, "device": 7, "hex": 10, "pointer": 18, "": 7,
-    "enum": 10, "cgroup_id": 8, "capability": 16, "time": 30, "text": 15, "float": 8,
+    "enum": 10, "cgroup_id": 8, "capability": 16, "time": 30, "text": 15, "float": 8, "exec_id": 32,
 }  # fmt: skip
-_VIRTUAL = {"time": 12, "tracker": 10, "stream": 6, "container": 14, "identity": 8, "container.id": 12}
+_VIRTUAL = {
+    "time": 12, "tracker": 10, "stream": 6, "container": 14, "identity": 8, "container.id": 12, "process.session": 7,
+}  # fmt: skip
+_ANY_LENGTH = frozenset({"details", "process.exe", "process.argv", "process.ancestors"})
 _LONG_TEXT = 32  # char arrays of more bytes share what is left of the line
 _WIDEST = 24  # what a column of text may grow to
 _WIDEST_LONG = 40  # the same for text of any length, where no terminal's width sets it
@@ -36,7 +39,7 @@ class Column:
         self.header = (name.removesuffix("_ns") if duration else name).upper()
         self.right = field is not None and field.meaning in NUMBERS
         if field is None:
-            self.flexible = name == "details"
+            self.flexible = name in _ANY_LENGTH
             self.width = _VIRTUAL.get(name, _VIRTUAL["container"])
         else:
             text = field.meaning == "text"

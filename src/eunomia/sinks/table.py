@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from eunomia.actor import is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.identity import HOST
 from eunomia.joined import is_joined
-from eunomia.sinks.cells import joined_texts, texts
-from eunomia.sinks.columns import Looks, checked, expanded, own_columns
+from eunomia.sinks.cells import acting_texts, joined_texts, texts
+from eunomia.sinks.columns import Looks, beside, checked, expanded, own_columns
 from eunomia.sinks.escape import escape, escape_all
 from eunomia.sinks.histogram import draw, is_histogram
 from eunomia.sinks.layout import Column, cut_all, cut_to, fill, longest, terminal_size, widths
@@ -49,6 +50,8 @@ class TableSink:
         streams: Sequence[StreamInfo],
         columns: Sequence[str] | None = None,
         color: bool | None = None,
+        *,
+        added: Sequence[str] = (),
     ) -> None:
         self._writer = writer
         self._terminal = writer.terminal
@@ -58,6 +61,9 @@ class TableSink:
         self._details: dict[Key, list[str]] = {}
         if columns is None:
             names = self._default(streams)
+            more = [n for n in expanded(beside(added), streams) if n not in names]
+            at = names.index("details") if "details" in names else len(names)
+            names[at:at] = more
         else:
             names = expanded(checked(columns, streams), streams)
             self._histograms = {
@@ -72,7 +78,9 @@ class TableSink:
         self.wants = frozenset(names).union(drawn, *self._details.values())
         self._joined = [n for n in self.wants if is_joined(n)]
         joined = joined_texts(self._joined)
-        self._looks = Looks(lambda i: (*joined(i), _who(i)))
+        self._looks: Looks[Identity] = Looks(lambda i: (*joined(i), _who(i)))
+        self._acting = [n for n in self.wants if is_acting(n)]
+        self._acts = Looks(acting_texts(self._acting), "actor")
         self._since_header = -1  # lines; -1 before the first
         self._line, self._lines = 0, 0
         self._measure()
@@ -193,6 +201,7 @@ class TableSink:
         batch = piece.batch
         looks = self._looks.columns(batch)
         who = dict(zip((*self._joined, "container"), looks, strict=True))
+        who |= zip(self._acting, self._acts.columns(batch), strict=True) if self._acting else ()
         columns: list[Sequence[str]] = []
         for name in (c.name for c in self._columns):
             if name == "time":
@@ -206,7 +215,7 @@ class TableSink:
             elif name in batch.schema.fields:
                 columns.append(_shown_texts(batch.schema.fields[name], batch.values(name)))
             elif name in who:
-                columns.append([v or "-" for v in who[name]])
+                columns.append([str(v) if v else "-" for v in who[name]])
             else:
                 columns.append([""] * batch.count)
         return columns
@@ -258,7 +267,7 @@ def _shown(stream: StreamInfo) -> list[str]:
     if stream.default_columns:
         own = own_columns(schema)
         always = {"time", "tracker", "stream", "container", "container.name"}
-        return [n for n in stream.default_columns if n not in always and (n in own or is_joined(n))]
+        return [n for n in stream.default_columns if n not in always and (n in own or is_joined(n) or is_acting(n))]
     return [n for n in own_columns(schema) if not schema.fields[n].hidden]
 
 

@@ -59,6 +59,21 @@ volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
 	} name_ SEC(".maps") = { .values = { [0] = &name_##_a } }; \
 	LEDGER(name_)
 
+/*
+ * A ring that nobody is shown: from its records, and from what the registry of containers hears, a tracker's
+ * `derive` makes the rows of a DERIVED() stream. Written by raw_output().
+ */
+#define RAW(name_, struct_, bytes_) STREAM(raw_##name_, struct_, bytes_)
+
+/* A stream whose rows are made in user space; the struct is their schema, and the map holds nothing else. */
+#define DERIVED(name_, struct_) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_ARRAY); \
+		__uint(max_entries, 1); \
+		__type(key, __u32); \
+		__type(value, struct_); \
+	} derived_##name_ SEC(".maps")
+
 static __always_inline __u64 eunomia_wakeup(void)
 {
 	if (!eunomia_armed)
@@ -91,6 +106,9 @@ static __always_inline long eunomia_output(void *ring, void *ledger, void *recor
 
 /* Copies a record into the stream's ring and counts what became of it; 0 or a negative errno. */
 #define stream_output(name_, record, size) eunomia_output(&name_, &ledger_##name_, record, size)
+
+/* The same for a RAW() ring. */
+#define raw_output(name_, record, size) stream_output(raw_##name_, record, size)
 
 /* An event that could not even be built: counted as lost. */
 #define stream_lost(name_) eunomia_count(&ledger_##name_, true)

@@ -16,6 +16,10 @@
 #define PARENT_FIELDS \
 	pid_t ppid doc("process id of the parent")
 
+#define EXEC_ID_FIELDS \
+	exec_id_t exec_id hidden doc("the process, for good: pids are given anew"); \
+	exec_id_t parent_exec_id hidden doc("the parent")
+
 #define NAMESPACE_FIELDS \
 	__u32 mnt_ns hidden doc("mount namespace"); \
 	__u32 pid_ns hidden doc("PID namespace"); \
@@ -40,6 +44,22 @@
 #define parent_fields(event, task) \
 	do { \
 		(event)->ppid = BPF_CORE_READ(task, real_parent, tgid); \
+	} while (0)
+
+/* When a thread's process began: the first of its threads did. Monotonic nanoseconds. */
+static __always_inline __u64 task_start(const struct task_struct *task)
+{
+	return BPF_CORE_READ(task, group_leader, start_time);
+}
+
+/* Behind task_fields() and parent_fields(), whose pids it takes. */
+#define exec_id_fields(event, task) \
+	do { \
+		const struct task_struct *parent_ = BPF_CORE_READ(task, real_parent); \
+		(event)->exec_id.start = task_start(task); \
+		(event)->exec_id.pid = (event)->pid; \
+		(event)->parent_exec_id.start = task_start(parent_); \
+		(event)->parent_exec_id.pid = (event)->ppid; \
 	} while (0)
 
 /*

@@ -53,6 +53,13 @@ typedef struct {
 	__u8 bytes[16];		/* IPv4 addresses as ::ffff:a.b.c.d */
 } ip_t;
 
+/* A process, also when its id is another's later: when it began (task_struct.start_time), and its id. */
+typedef struct {
+	__u64 start;
+	__u32 pid;
+	__u32 reserved;
+} exec_id_t;
+
 /*
  * Text of any length, behind the fixed part of the record: `off` counts from the record's start.
  * path_t is tidied ("/a/../b" is "/b"), argv_t holds NUL-terminated strings one after another.

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from eunomia.containers import kubepods, oci
 from eunomia.containers.conmon import Stores
 from eunomia.containers.daemons import CONFIG_LIMIT, DataRoot, host_bases, object_of
-from eunomia.containers.inside import open_file, read
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts
 from eunomia.containers.storage import Images, Store, roots_stores
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, RUNNING, Container, Pod
+from eunomia.inside import open_file, read
 
 _NOTE = "io.kubernetes.cri-o."
 _OWN = "io.kubernetes."

@@ -21,11 +21,11 @@ from eunomia.containers.daemons import (
     running,
     trusted_first,
 )  # fmt: skip
-from eunomia.containers.inside import open_file, read
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
+from eunomia.inside import open_file, read
 from eunomia.meaning import capability_name
 
 DEFAULT_ROOT = "/var/lib/docker"
@@ -88,6 +88,22 @@ class Docker:
                 return os.fstat(descriptor).st_mtime_ns != self._stamps.get(container.id)
             finally:
                 os.close(descriptor)
+        return False
+
+    def places(self) -> list[str]:
+        """Return the directories in which the daemons that may speak for everything keep their containers."""
+        if self._searched is None and self._search:
+            self.search()
+        return [root.shown(f"{root.path}/containers") for root in self._heard("")]
+
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether a daemon that may speak for it still has the container's ``config.v2.json``."""
+        for root in self._heard(path):
+            try:
+                os.close(root.open(_config(root, container.id)))
+            except (OSError, ValueError):
+                continue
+            return True
         return False
 
     @property

@@ -19,6 +19,7 @@
 struct exec_event {
 	TASK_FIELDS;
 	PARENT_FIELDS;
+	EXEC_ID_FIELDS;
 	path_t exe doc("the program file, inside the container's root; as asked for where the exec failed");
 	argv_t argv doc("arguments, the program's name first");
 	bool argv_cut doc("whether argv is longer than what is shown");
@@ -30,13 +31,16 @@ struct exec_event {
 struct fork_event {
 	TASK_FIELDS;
 	PARENT_FIELDS;
+	EXEC_ID_FIELDS;
 	pid_t child_pid doc("process id of the new process, as the host sees it");
+	exec_id_t child_exec_id hidden doc("the new process, for good");
 	NAMESPACE_FIELDS;
 } doc("a process was made; threads are not shown");
 
 struct exit_event {
 	TASK_FIELDS;
 	PARENT_FIELDS;
+	EXEC_ID_FIELDS;
 	__u32 exit_code doc("status that the process gave to exit(), 0 to 255");
 	signal_t signal doc("signal that killed it; empty for none");
 	duration_ns_t duration_ns doc("time since it was forked");
@@ -66,6 +70,7 @@ static __always_inline void exec_fields(struct exec_event *event, struct task_st
 {
 	task_fields(event, cgroup);
 	parent_fields(event, task);
+	exec_id_fields(event, task);
 	namespace_fields(event, task);
 }
 
@@ -130,7 +135,7 @@ static long copy_argument(__u32 index, struct argv_copy *copy)
 		copy->cut = true;
 		return 1;
 	}
-	size = bpf_probe_read_user_str(&copy->text->bytes[at], ARGUMENT_MAX, argument);
+	size = read_user_string(&copy->text->bytes[at], ARGUMENT_MAX, argument);
 	copy->cut = size < 0 || size == ARGUMENT_MAX;
 	if (size > 0)
 		copy->text->walk.at = at + size;
@@ -166,7 +171,7 @@ static __always_inline int on_failed_exec(long ret, bool at)
 	name = (void *)(at ? SYSCALL_ARG2(regs) : SYSCALL_ARG1(regs));
 	copy.argv = (void *)(at ? SYSCALL_ARG3(regs) : SYSCALL_ARG2(regs));
 	copy.text = text;
-	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], PATH_MAX, name);
+	size = read_user_string(&text->bytes[TEXT_MIDDLE], PATH_MAX, name);
 	if (size < 0)
 		size = 0;
 	start = cwd;
@@ -209,6 +214,9 @@ static __always_inline int on_fork(struct task_struct *parent, struct task_struc
 		return 0;
 	task_fields(&event, cgroup);
 	parent_fields(&event, parent);
+	exec_id_fields(&event, parent);
+	event.child_exec_id.start = BPF_CORE_READ(child, start_time);
+	event.child_exec_id.pid = event.child_pid;
 	namespace_fields(&event, parent);
 	stream_output(fork, &event, sizeof(event));
 	return 0;
@@ -235,6 +243,7 @@ static __always_inline int on_exit(struct task_struct *task)
 		return 0;
 	task_fields(&event, cgroup);
 	parent_fields(&event, task);
+	exec_id_fields(&event, task);
 	namespace_fields(&event, task);
 	/* as wait(2) has it */
 	if (BPF_CORE_READ(task, signal, flags) & GROUP_EXIT)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,10 +77,26 @@ def test_a_life_is_a_fork_an_exec_and_an_exit(variant: str, tmp_path: Path):
     assert (end["exit_code"], end["signal"], end["comm"]) == (0, "", "sleep")
     assert [r["identity"] for r in (fork, execution, end)] == ["host"] * 3
     assert fork["time"] < execution["time"] < end["time"]
+    assert fork["child_exec_id"] == execution["exec_id"] == end["exec_id"]
+    assert fork["exec_id"] == execution["parent_exec_id"] == end["parent_exec_id"]
+    node, start, pid = end["exec_id"].rsplit(":", 2)
+    assert (node, int(pid)) == (os.uname().nodename, child.pid)
+    assert 0 < time.monotonic_ns() - int(start) < 60e9
     for stream in ("exec", "fork", "exit"):
         account = seen.ledger(stream)
         assert account.balanced
         assert account.lost == 0
+
+
+def test_threads_and_who_they_start_have_the_process_s_exec_id():
+    with tracked("process") as seen:
+        thread = threading.Thread(target=run, args=("true",))
+        thread.start()
+        thread.join()
+        run("true")
+    first, second = seen.rows("exec", comm="true", ppid=os.getpid())
+    assert first["parent_exec_id"] == second["parent_exec_id"]
+    assert {r["exec_id"] for r in seen.rows("fork", pid=os.getpid())} == {first["parent_exec_id"]}
 
 
 def test_namespaces_are_those_of_proc():

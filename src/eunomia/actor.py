@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who did it: the noun for a process, which the table of processes fills and sinks print.
+
+Texts come from strangers: they are kept as the bytes that they were, and sinks escape them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from eunomia.meaning import decode, exec_id
+
+SHOWN_ANCESTORS = 16
+
+# The columns that a process gives to the rows of what it did.
+COLUMNS = (
+    "process.exec_id",
+    "process.parent_exec_id",
+    "process.exe",
+    "process.argv",
+    "process.user",
+    "process.tty",
+    "process.session",
+    "process.ancestors",
+)
+
+
+def is_acting(name: str) -> bool:
+    """Whether a column, or what stands for several, comes from processes."""
+    return name in COLUMNS or name in {"process", "process.*"}
+
+
+class Room(NamedTuple):
+    """Where a process lives: its root directory, as a number that tells it from others, and namespaces."""
+
+    root: int
+    mnt_ns: int
+    user_ns: int
+
+
+class Process:
+    """What a process was from ``since`` on: an exec makes another of it, with the same ``pid`` and ``start``.
+
+    Times are monotonic nanoseconds, ids the host's. ``parent`` is who forked it, as it was then, and None
+    where that is not known; ``ended`` is 0 while it runs. ``user`` is None until somebody has asked.
+    """
+
+    __slots__ = (
+        "argv_bytes", "cgroup_id", "children", "comm_bytes", "ended", "exe_bytes", "parent", "parent_start",
+        "pid", "ppid", "room", "session", "since", "start", "tty_bytes", "uid", "user",
+    )  # fmt: skip
+
+    def __init__(self, pid: int, start: int, since: int) -> None:
+        self.pid = pid
+        self.start = start
+        self.since = since
+        self.ended = 0
+        self.children = 0  # objects whose parent this is
+        self.parent: Process | None = None
+        self.ppid = 0
+        self.parent_start = 0
+        self.uid = 0
+        self.session = 0
+        self.cgroup_id = 0
+        self.room = _NOWHERE
+        self.comm_bytes = b""
+        self.exe_bytes = b""
+        self.argv_bytes = b""
+        self.tty_bytes = b""
+        self.user: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Process {self.pid} {self.comm}, began {self.start}>"
+
+    @property
+    def exec_id(self) -> str:
+        """The text that names it for good."""
+        return exec_id(self.start, self.pid)
+
+    @property
+    def parent_exec_id(self) -> str:
+        """The same of who forked it; empty where there is nobody."""
+        return exec_id(self.parent_start, self.ppid)
+
+    @property
+    def comm(self) -> str:
+        """The command's name."""
+        return decode(self.comm_bytes)
+
+    @property
+    def exe(self) -> str:
+        """The program's file, inside its root; empty for the kernel's threads."""
+        return decode(self.exe_bytes)
+
+    @property
+    def argv(self) -> list[str]:
+        """The arguments, as far as they were kept."""
+        text = decode(self.argv_bytes)
+        return text.removesuffix("\0").split("\0") if text else []
+
+    @property
+    def tty(self) -> str:
+        """The controlling terminal as below ``/dev``: ``pts/0``, ``tty1``; empty for none."""
+        name = decode(self.tty_bytes)
+        return f"pts/{name[3:]}" if name[:3] == "pts" and name[3:].isdecimal() else name
+
+    def ancestors(self, limit: int = SHOWN_ANCESTORS) -> Iterator[Process]:
+        """Yield who forked it, who forked that one, and so on, at most ``limit``."""
+        above = self.parent
+        while above is not None and limit:
+            yield above
+            above = above.parent
+            limit -= 1
+
+
+    def value(self, column: str) -> object:
+        """Return what it gives to one of :data:`COLUMNS`: text, a number, a list of texts or of objects."""
+        name = column.partition(".")[2]
+        if name == "ancestors":
+            return [p.brief() for p in self.ancestors()]
+        return (self.user or "") if name == "user" else getattr(self, name)
+
+    def brief(self) -> dict[str, object]:
+        """Return what is said of it as an ancestor."""
+        return {"pid": self.pid, "comm": self.comm, "argv": self.argv, "exec_id": self.exec_id}
+
+
+_NOWHERE = Room(0, 0, 0)
+NOBODY = Process(0, 0, 0)  # stands for a process that nothing is known of
+NOBODY.user = ""

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What runs now: each container once, with its first process and whether it is paused, as the kernel has it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from eunomia.containers.registry import Case, Registry
+from eunomia.identity import PAUSED, PENDING, RUNNING, Identity
+
+PATIENCE = 1_000_000_000  # ns that runtimes have to name what runs
+_PAUSE = 0.02  # s between two looks
+
+
+def running(registry: Registry, patience: int = PATIENCE) -> list[Identity]:
+    """Return who runs now, sorted by name; wait a little for those that have none yet.
+
+    ``pid``, ``state`` and ``started`` are filled in where the runtime does not say.
+    """
+    end = time.monotonic_ns() + patience
+    while any(i.state == PENDING for i in registry.values()) and (now := time.monotonic_ns()) < end:
+        registry.tick(now)
+        time.sleep(_PAUSE)
+    found = [_completed(registry, case) for case in registry.cases()]
+    return sorted(
+        (i for i in found if i.container is not None),
+        key=lambda i: (i.container.name or "\uffff", i.container.id) if i.container else ("", ""),
+    )
+
+
+def _completed(registry: Registry, case: Case) -> Identity:
+    identity = case.identity
+    assert identity is not None
+    container = identity.container
+    if container is None:
+        return identity
+    pid = registry.first_process(case)
+    return identity._replace(
+        container=container._replace(
+            pid=pid,
+            state=PAUSED if registry.is_frozen(case, pid) else RUNNING,
+            started=container.started or _started(pid),
+        )
+    )
+
+
+def _started(pid: int) -> int:
+    """Return when a process was started, in nanoseconds since the epoch; 0 when it has ended."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    if not pid or len(fields) < 20:
+        return 0
+    since = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - int(fields[19]) * 10**9 // os.sysconf("SC_CLK_TCK")
+    return time.time_ns() - since
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4096).strip()
+    except OSError:
+        return b""

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who is who: pid -> process, with its command line, its ancestors and its user."""
+
+import os
+
+OBJECT = os.path.join(os.path.dirname(__file__), "processes.bpf.o")

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Processes that run already: what the BPF iterator writes, and what it leaves to ``/proc``."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from contextlib import suppress
+
+from eunomia.actor import Process
+from eunomia.batch import Batch, Schema
+
+ARGV_MAX = 1024  # as in processes.bpf.c
+_PLACE = struct.Struct("<II" if sys.byteorder == "little" else ">II")
+
+
+def batch_of(schema: Schema, written: bytes) -> Batch:
+    """Return as a batch what the iterator has written: records, each with its program's path behind it.
+
+    Raises :class:`ValueError` where that is not what was written.
+    """
+    exe, size = schema.fields["exe"].offset, schema.size
+    data, heap, at, end = bytearray(), bytearray(), 0, len(written)
+    while at < end:
+        fixed = bytearray(written[at : at + size])
+        at += size
+        if len(fixed) < size:
+            raise ValueError("the iterator's last record is cut")
+        _, length = _PLACE.unpack_from(fixed, exe)
+        _PLACE.pack_into(fixed, exe, len(heap), length)
+        heap += written[at : at + length]
+        at += length
+        data += fixed
+    return Batch(schema, bytes(data), bytes(heap))
+
+
+def argv_of(pid: int) -> bytes:
+    """Return a process's arguments, a NUL behind each, at most :data:`ARGV_MAX` bytes; empty where it is gone."""
+    return _read(f"/proc/{pid}/cmdline", ARGV_MAX)
+
+
+def look_up(pid: int, start: int) -> Process | None:
+    """Return what ``/proc`` says of a process that the iterator has not shown; None where it says nothing."""
+    comm = _read(f"/proc/{pid}/comm", 64)
+    if not comm:
+        return None
+    process = Process(pid, start, start)
+    process.comm_bytes = comm.removesuffix(b"\n")
+    process.argv_bytes = argv_of(pid)
+    with suppress(OSError):
+        process.exe_bytes = os.readlink(f"/proc/{pid}/exe".encode()).removesuffix(b" (deleted)")
+    return process
+
+
+def _read(path: str, limit: int) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, limit)
+    except OSError:  # it has ended meanwhile
+        return b""
+    finally:
+        os.close(descriptor)

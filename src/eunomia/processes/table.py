@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""pid -> process, kept up to date by the kernel's own word about processes.
+
+A process is a chain of :class:`Process` objects, one from its start on and one from each exec on: which of them
+a row is about, the row's time tells. Drain the trackers' streams first and this one after them: whatever a row
+is about was then made by a process that the table has heard of.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from eunomia.actor import NOBODY, Process, Room
+from eunomia.batch import Batch
+from eunomia.processes.found import argv_of, look_up
+
+if TYPE_CHECKING:
+    from eunomia.processes.users import Users
+
+VARIANTS = (
+    ("raw_tp", ("exec_raw", "fork_raw", "exit_raw")),
+    ("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
+)
+FOUND, FORKED, EXECUTED, ENDED = range(4)  # enum kind in processes.bpf.c
+
+GRACE = 2_000_000_000  # ns that what is over is remembered: its rows may still be in a ring
+LIVING = 65536  # processes that run, at most
+LATELY = 32768  # that were over within the grace time, at most
+KEPT = 16384  # that have ended long ago and are ancestors of one that runs, at most
+CHAIN = 32  # of these above one another, at most
+_STEPS = 256  # up a chain, at most
+
+_COLUMNS = (
+    "kind", "time", "pid", "start", "ppid", "parent_start", "maker", "maker_start", "uid", "session",
+    "cgroup_id", "root", "mnt_ns", "user_ns", "comm", "tty", "exe", "argv",
+)  # fmt: skip
+
+
+Row = tuple[Any, ...]
+
+
+class ProcessTable:
+    """Who each process id is, and was lately. ``refused``, ``cut`` and ``refills`` count what went beyond bounds.
+
+    ``refused`` are processes that there was no room for, ``cut`` ended ones that were forgotten early.
+    """
+
+    def __init__(
+        self,
+        users: Users | None = None,
+        *,
+        argv_of: Callable[[int], bytes] = argv_of,
+        look_up: Callable[[int, int], Process | None] = look_up,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Start empty; ``users`` finds their names, if they are wanted, and the rest asks ``/proc``."""
+        self.users = users
+        self.refused = 0
+        self.cut = 0
+        self.refills = 0
+        self._argv_of = argv_of
+        self._look_up = look_up
+        self._clock = clock
+        self._newest: dict[int, Process] = {}
+        self._before: dict[int, list[Process]] = {}  # what the newest was before, or who had its pid; oldest first
+        self._living = 0
+        self._over: deque[tuple[int, Process]] = deque()  # since when
+        self._kept: dict[Process, None] = {}  # over for long, but somebody's parent; oldest first
+        self._rooms: dict[Room, Room] = {}
+        self._unshown: set[int] = set()  # pids of who was found in /proc alone
+        self._unsure = 0  # until when an ended process may not be taken for who has its pid now
+
+    def __len__(self) -> int:
+        """Return how many run."""
+        return self._living
+
+    def __iter__(self) -> Iterator[Process]:
+        """Yield those that run."""
+        return (p for p in self._newest.values() if not p.ended)
+
+    @property
+    def remembered(self) -> int:
+        """How many objects the table holds of what is over."""
+        return len(self._over) + len(self._kept)
+
+    # Who is asked for
+
+    def at(self, pid: int, when: int = 0) -> Process | None:
+        """Return who had a pid at a time (monotonic ns), or has it now or had it last; None where unknown."""
+        newest = self._newest.get(pid)
+        if newest is None or not when:
+            return newest
+        found: Process | None = newest
+        if newest.since > when:
+            found = next((p for p in reversed(self._before.get(pid, ())) if p.since <= when), None)
+        if found is not None and found.ended and found.ended < when < self._unsure:
+            return None
+        return found
+
+    def join(self, batch: Batch, pid: str) -> None:
+        """Set who did a batch's rows, by its field ``pid``: looked up once for each distinct process."""
+        pids = batch.raw(pid)
+        times = batch.raw(batch.schema.time.name) if batch.schema.time else [0] * batch.count
+        first = min(times, default=0)
+        actors: dict[Process, int] = {NOBODY: 0}
+        sure: dict[int, int] = {}
+        doubtful = set()
+        for one in set(pids):
+            newest = self._newest.get(one)
+            if newest is None:
+                sure[one] = 0
+            elif not first or (newest.since <= first and not newest.ended):
+                sure[one] = actors.setdefault(newest, len(actors))
+            else:
+                doubtful.add(one)
+        if doubtful:
+            batch.actor = [
+                actors.setdefault(self.at(p, t) or NOBODY, len(actors)) if p in doubtful else sure[p]
+                for p, t in zip(pids, times, strict=True)
+            ]
+        else:
+            batch.actor = [sure[p] for p in pids]
+        batch.actors = list(actors)
+        if self.users is not None:
+            for actor in batch.actors:
+                if actor.user is None:
+                    actor.user = self.users.name(actor)
+
+    # What it is told
+
+    def fill(self, batch: Batch) -> None:
+        """Take what the iterator has found, and let end what it has not."""
+        now = self._clock()
+        seen = set()
+        for row in _rows(batch):
+            _, when, pid, start = row[:4]
+            seen.add(pid)
+            known = self._newest.get(pid)
+            if known is None or known.start != start:
+                argv = self._argv_of(pid) if row[-2] else b""  # the kernel's threads have neither
+                self._begin((*row[:-1], argv), start, None)
+            elif known.comm_bytes != row[14] or known.exe_bytes != row[16]:  # an exec that nobody told of
+                self._replace(known, (*row[:-1], self._argv_of(pid)), when)
+        for process in list(self):
+            pid = process.pid
+            if pid not in seen and not (pid in self._unshown and self._look_up(pid, process.start)):
+                self._end(process, now)
+        for process in list(self):
+            if process.parent is None and process.ppid:
+                self._adopt(process)
+
+    def refill(self, batch: Batch) -> None:
+        """Take what the iterator has found after records were lost."""
+        self.refills += 1
+        self.fill(batch)
+        self._unsure = self._clock() + GRACE
+
+    def feed(self, batches: Iterable[Batch]) -> None:
+        """Take drained batches of the stream ``life``."""
+        for batch in batches:
+            for row in _rows(batch):
+                kind, when, pid, start = row[:4]
+                known = self._newest.get(pid)
+                if known is not None and known.start > start:
+                    continue  # of somebody who is gone, and the table knows the next
+                same = known if known is not None and known.start == start else None
+                if kind == ENDED:
+                    if same is not None and not same.ended:
+                        self._end(same, when)
+                elif same is None:
+                    maker = self._who(row[6], row[7]) if kind == FORKED else None
+                    self._begin(row, start if kind == FORKED else when, maker)
+                elif kind == EXECUTED and when > same.since and not same.ended:
+                    self._replace(same, row, when)
+
+    def tick(self, now: int) -> None:
+        """Forget what was over long ago."""
+        if self.users is not None:
+            self.users.look(now)
+        over = self._over
+        while over and (over[0][0] + GRACE <= now or len(over) > LATELY):
+            since, process = over.popleft()
+            self.cut += since + GRACE > now
+            self._leave(process)
+
+    def next_deadline(self) -> int | None:
+        """Return when :meth:`tick` has something to do (monotonic ns), ``None`` if never."""
+        return self._over[0][0] + GRACE if self._over else None
+
+    # Lives begin and end
+
+    def _who(self, pid: int, start: int) -> Process | None:
+        newest = self._newest.get(pid)
+        return newest if newest is not None and newest.start == start else None
+
+    def _make(self, row: Row, since: int) -> Process:
+        pid, start, ppid, parent_start, _, _, uid, session, cgroup_id, *room, comm, tty, exe, argv = row[2:]
+        process = Process(pid, start, since)
+        process.ppid, process.parent_start = ppid, parent_start
+        process.uid, process.session, process.cgroup_id = uid, session, cgroup_id
+        process.comm_bytes, process.tty_bytes = comm, tty
+        process.exe_bytes, process.argv_bytes = exe, argv
+        if len(self._rooms) > LIVING:
+            self._rooms.clear()
+        there = Room(*room)
+        process.room = self._rooms.setdefault(there, there)
+        if self.users is not None:
+            self.users.learn(process)
+        return process
+
+    def _begin(self, row: Row, since: int, maker: Process | None) -> None:
+        pid = row[2]
+        before = self._newest.get(pid)
+        if before is not None and not before.ended:
+            self._end(before, since)  # its end was lost
+        if self._living >= LIVING:
+            self.refused += 1
+            return
+        process = self._make(row, since)
+        if maker is not None:
+            process.exe_bytes, process.argv_bytes = maker.exe_bytes, maker.argv_bytes
+        same = maker is not None and maker.pid == process.ppid and maker.start == process.parent_start
+        self._set_parent(process, maker if same else self._who(process.ppid, process.parent_start))
+        self._living += 1
+        self._put(process)
+
+    def _replace(self, before: Process, row: Row, when: int) -> None:
+        process = self._make(row, when)
+        # who forked it, not who has become its parent since
+        process.ppid, process.parent_start = before.ppid, before.parent_start
+        self._set_parent(process, before.parent)
+        self._over.append((when, before))
+        self._put(process)
+
+    def _put(self, process: Process) -> None:
+        pid = process.pid
+        before = self._newest.get(pid)
+        if before is not None:
+            self._before.setdefault(pid, []).append(before)
+        self._newest[pid] = process
+
+    def _set_parent(self, process: Process, parent: Process | None) -> None:
+        process.parent = parent
+        if parent is not None:
+            parent.children += 1
+            process.parent_start = parent.start  # the same object
+
+    def _adopt(self, process: Process) -> None:
+        """Find the parent of one that was found; the iterator does not show everybody to everybody."""
+        parent = self._who(process.ppid, process.parent_start)
+        if parent is None and process.ppid not in self._newest and self._living < LIVING:
+            parent = self._look_up(process.ppid, process.parent_start)
+            if parent is not None:
+                self._unshown.add(parent.pid)
+                self._put(parent)
+                self._living += 1
+        self._set_parent(process, parent)
+
+    def _end(self, process: Process, when: int) -> None:
+        process.ended = when
+        self._living -= 1
+        self._over.append((when, process))
+
+    def _leave(self, process: Process) -> None:
+        """Take what is over out of reach of its pid; it stays while it is somebody's parent."""
+        before = self._before.get(process.pid)
+        if self._newest.get(process.pid) is process:
+            del self._newest[process.pid]
+        elif before is not None:
+            before.remove(process)  # the first one
+        if before is not None and not before:
+            del self._before[process.pid]
+        if not process.children:
+            self._release(process)
+            return
+        self._kept[process] = None
+        self._shorten(process)
+        if len(self._kept) > KEPT:
+            self._forget(next(iter(self._kept)))
+
+    def _release(self, process: Process) -> None:
+        """Let go of one that nobody descends from, and of its ancestors that only it kept."""
+        parent = process.parent
+        while parent is not None:
+            parent.children -= 1
+            if parent.children or parent not in self._kept:
+                return
+            del self._kept[parent]
+            parent = parent.parent
+
+    def _shorten(self, process: Process) -> None:
+        """Cut the chain of ended ancestors above one that has come to be the last of them."""
+        count = 0
+        above: Process | None = process
+        for _ in range(_STEPS):
+            if above is None:
+                return
+            count += above in self._kept
+            if count > CHAIN:
+                self._forget(above)
+                return
+            above = above.parent
+
+    def _forget(self, process: Process) -> None:
+        """Forget all of an ended ancestor but its name: those that descend from it still point to it."""
+        self.cut += 1
+        del self._kept[process]
+        self._release(process)
+        process.parent = None
+        process.argv_bytes = process.exe_bytes = process.tty_bytes = b""
+
+
+def _rows(batch: Batch) -> Iterator[Row]:
+    """Yield records as tuples of :data:`_COLUMNS`, their texts as bytes; those that are often the same, once."""
+    heap = batch.heap
+    columns = [batch.raw(name) for name in _COLUMNS]
+    for at in (14, 15):
+        columns[at] = [_c_string(raw) for raw in columns[at]]
+    for at in (16, 17):
+        columns[at] = [heap[i : i + size] if size else b"" for i, size in columns[at]]
+    return zip(*columns, strict=True)
+
+
+_strings: dict[bytes, bytes] = {}
+
+
+def _c_string(raw: bytes) -> bytes:
+    known = _strings.get(raw)
+    if known is None:
+        if len(_strings) > 4096:
+            _strings.clear()
+        known = _strings[raw] = raw.partition(b"\0")[0]
+    return known

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What users are called where they are: by the ``/etc/passwd`` of a process's own root.
+
+A file is read when a process first appears in a root directory, while there is a process to reach it by, and
+looked at again, not too often, as more of them appear. A container's first program may be over before anybody
+has looked; but the runtime's process, which becomes it, has entered the container's root some time before, and
+is watched for that. Whoever is in a container can write there what he likes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from eunomia.actor import Process, Room
+from eunomia.inside import open_file, read
+from eunomia.meaning import decode
+
+FILE_LIMIT = 1 << 20  # bytes of a passwd file; of a longer one nothing is believed
+NAME_LIMIT = 256  # bytes of a name
+ENTRIES = 4096  # users of one file that are kept, the first
+ALL_ENTRIES = 65536  # and of all files, before all are forgotten
+CHECK_PAUSE = 1_000_000_000  # ns between two looks at one file
+WATCHED = 256  # processes at a time that may be about to enter a container's root
+WATCH = 5_000_000_000  # ns that each is watched
+_HOST_USER_NS = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
+_MAP_LIMIT = 65536  # bytes; the kernel allows 340 lines
+_MAPS = 4096  # user namespaces that are remembered
+
+Span = tuple[int, int, int]  # the first id inside, the first outside, how many
+
+
+class _File:
+    """A passwd file: what it said, and what it looked like then."""
+
+    __slots__ = ("checked", "looks", "names")
+
+    def __init__(self, checked: int, looks: tuple[int, ...], names: dict[int, str]) -> None:
+        self.checked = checked
+        self.looks = looks
+        self.names = names
+
+
+class Users:
+    """The names of users, by where a process lives."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._files: dict[tuple[int, int], _File] = {}  # by mount namespace and root; root 0: entered, not yet seen
+        self._watched: dict[int, tuple[int, int]] = {}  # by mount namespace: the process, and until when
+        self._namespaces: dict[int, None] = {}  # those of mounts that were heard of lately
+        self._maps: dict[int, tuple[Span, ...]] = {}
+        self._entries = 0
+
+    def name(self, process: Process) -> str:
+        """Return what a process's user is called where it lives; empty where nothing says."""
+        self.learn(process)
+        room = process.room
+        file = self._files.get((room.mnt_ns, room.root)) or self._files.get((room.mnt_ns, 0))
+        if file is None:
+            return ""
+        uid = inside(process.uid, self._maps.get(room.user_ns))
+        return file.names.get(uid, "") if uid is not None else ""
+
+    def learn(self, process: Process) -> None:
+        """Read what there is to know of where a process lives, if it is new or was not looked at lately."""
+        room = process.room
+        if room.user_ns not in self._maps:
+            self._read_map(process.pid, room.user_ns)
+        file = self._files.get((room.mnt_ns, room.root))
+        if room.root and not process.ended and (file is None or file.checked + CHECK_PAUSE < process.since):
+            self._read_file(process.pid, room, file, process.since)
+        if room.mnt_ns not in self._namespaces:
+            if len(self._namespaces) >= _MAPS:
+                self._namespaces.clear()
+            self._namespaces[room.mnt_ns] = None
+            if room.mnt_ns and len(self._watched) < WATCHED:
+                self._watched[room.mnt_ns] = process.pid, process.since + WATCH
+
+    def look(self, now: int) -> None:
+        """Read for those that have entered a root since they were last looked at."""
+        for mnt_ns, (pid, until) in list(self._watched.items()):
+            try:
+                if os.path.samestat(os.stat(f"/proc/{pid}/root/"), os.stat("/")) and now < until:
+                    continue
+                self._read_file(pid, Room(0, mnt_ns, 0), None, now)
+            except OSError:  # it has ended
+                pass
+            del self._watched[mnt_ns]
+
+    def _read_file(self, pid: int, room: Room, known: _File | None, now: int) -> None:
+        base = f"/proc/{pid}/root"
+        try:
+            descriptor = open_file(base, "etc/passwd")
+        except OSError:
+            if self._is_in(pid, "mnt", room.mnt_ns) and os.path.exists(f"{base}/"):
+                self._keep(room, _File(now, (), {}))  # there is none, or none that can be read
+            return
+        about = os.fstat(descriptor)
+        looks = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+        if known is not None and known.looks == looks:
+            os.close(descriptor)
+            known.checked = now
+            return
+        try:
+            names = parse(read(descriptor, FILE_LIMIT)[0])
+        except OSError:
+            names = {}
+        if self._is_in(pid, "mnt", room.mnt_ns):  # else another has got its pid
+            self._keep(room, _File(now, looks, names))
+
+    def _keep(self, room: Room, file: _File) -> None:
+        before = self._files.pop((room.mnt_ns, room.root), None)
+        self._entries += len(file.names) - (len(before.names) if before else -1)
+        if self._entries > ALL_ENTRIES:
+            self._files.clear()
+            self._entries = len(file.names) + 1
+        self._files[room.mnt_ns, room.root] = file
+
+    def _read_map(self, pid: int, user_ns: int) -> None:
+        if user_ns == _HOST_USER_NS:
+            self._maps[user_ns] = ((0, 0, 1 << 32),)
+            return
+        try:
+            with open(f"/proc/{pid}/uid_map", "rb") as file:
+                spans = spans_of(file.read(_MAP_LIMIT))
+        except OSError:
+            return
+        if spans and self._is_in(pid, "user", user_ns):  # empty until it is written, which is done once
+            if len(self._maps) >= _MAPS:
+                self._maps.clear()
+            self._maps[user_ns] = spans
+
+    @staticmethod
+    def _is_in(pid: int, kind: str, number: int) -> bool:
+        try:
+            return os.readlink(f"/proc/{pid}/ns/{kind}") == f"{kind}:[{number}]"
+        except OSError:
+            return False
+
+
+def parse(data: bytes) -> dict[int, str]:
+    """Return the names in a passwd file by user id; lines that are none are left out, the first of an id counts."""
+    names: dict[int, str] = {}
+    for line in data.split(b"\n"):
+        fields = line.split(b":", 3)
+        if len(fields) < 3 or not fields[0] or len(fields[0]) > NAME_LIMIT:
+            continue
+        digits = fields[2]
+        if len(digits) <= 10 and digits.isdigit() and int(digits) < 1 << 32:
+            names.setdefault(int(digits), sys.intern(decode(fields[0])))
+            if len(names) == ENTRIES:
+                break
+    return names
+
+
+def spans_of(data: bytes) -> tuple[Span, ...]:
+    """Return the lines of ``/proc/PID/uid_map``."""
+    found = []
+    for line in data.splitlines():
+        words = line.split()
+        if len(words) == 3 and all(word.isdigit() for word in words):
+            first, outside, count = map(int, words)
+            found.append((first, outside, count))
+    return tuple(found)
+
+
+def inside(uid: int, spans: tuple[Span, ...] | None) -> int | None:
+    """Return what a user id of the host's is in a user namespace; None where it has none there."""
+    for first, outside, count in spans or ():
+        if outside <= uid < outside + count:
+            return first + uid - outside
+    return None

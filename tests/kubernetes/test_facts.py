@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What becomes of the API's objects: owners, services, static pods, and identities that are made anew."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+import pytest
+
+from eunomia.containers.registry import Registry
+from eunomia.identity import PENDING, RESOLVED, Container, Pod
+from eunomia.kubernetes.facts import Facts
+from eunomia.kubernetes.objects import Owner, PodContainer, PodObject, ServiceObject
+from tests.containers.stage import Clock, batch
+from tests.kubernetes.fake import NODE, PODS, SERVICES
+
+CID = "c" * 64
+PAUSE = "f" * 64
+UID = "0125bb86-8ca9-4141-95e3-ee78da97ada1"
+HASH = "d41d8cd98f00b204e9800998ecf8427e"
+REPLICASET = "/apis/apps/v1/namespaces/shop/replicasets/web-5d4f"
+JOB = "/apis/batch/v1/namespaces/shop/jobs/report-277"
+
+
+def owned(kind: str, name: str, uid: str, api: str = "apps/v1") -> dict:
+    return {"kind": kind, "name": name, "uid": uid, "apiVersion": api, "controller": True}
+
+
+def pod(name: str, owner: dict | None = None, **labels: str) -> dict:
+    metadata = {"name": name, "namespace": "shop", "labels": labels, "ownerReferences": [owner] if owner else None}
+    return {"metadata": metadata, "spec": {"nodeName": NODE}}
+
+
+def made(uid: str = UID, labels: tuple = (("app", "web"),), **more: object) -> PodObject:
+    nothing = PodObject(uid, "web-1", "shop", "1", labels, (), NODE, Owner(), ("10.0.0.7",), "Burstable", "", ())
+    return nothing._replace(**more)
+
+
+def status(container_id: str = CID, restarts: int = 2) -> PodContainer:
+    return PodContainer(container_id, "containerd", "app", "shop/app:1.2", "sha256:abc", restarts)
+
+
+def owner_of(seen, uid: str) -> tuple[str, str]:
+    found = seen.pod(uid)
+    return (found.owner_kind, found.owner_name) if found else ("", "")
+
+
+# Owners
+
+
+def test_pods_show_the_deployment_and_the_cronjob_that_made_them(api, follow):
+    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+    api.objects[JOB] = {"metadata": {"ownerReferences": [owned("CronJob", "report", "c", "batch/v1")]}}
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    api.apply(PODS, "b", **pod("web-2", owned("ReplicaSet", "web-5d4f", "r")))
+    api.apply(PODS, "c", **pod("report-1", owned("Job", "report-277", "j", "batch/v1")))
+    api.apply(PODS, "d", **pod("db-0", owned("StatefulSet", "db", "s")))
+    api.apply(PODS, "e", **pod("alone"))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "a") == owner_of(seen, "b") == ("Deployment", "web"))
+    seen.until(lambda: owner_of(seen, "c") == ("CronJob", "report"))
+    assert owner_of(seen, "d") == ("StatefulSet", "db")
+    assert owner_of(seen, "e") == ("", "")
+    assert len(api.asked(REPLICASET)) == len(api.asked(JOB)) == 1, "each is asked for once"
+
+
+def test_owners_that_may_not_be_read_leave_the_nearest(api, follow):
+    api.refuse[REPLICASET] = 403
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "a") == ("ReplicaSet", "web-5d4f"))
+    api.apply(PODS, "b", **pod("web-2", owned("ReplicaSet", "web-5d4f", "r")))
+    seen.until(lambda: owner_of(seen, "b") == ("ReplicaSet", "web-5d4f"))
+    assert len(api.asked(REPLICASET)) == 1
+    assert len(seen.said) == 1
+    assert "does not let us read ReplicaSets" in seen.said[0]
+
+
+def test_an_owner_that_is_gone_leaves_the_nearest(api, follow):
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "a") == ("ReplicaSet", "web-5d4f"))
+    assert seen.said == []
+
+
+def test_an_owner_asked_for_in_bad_times_is_learned_later(api, follow):
+    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+    api.refuse[REPLICASET] = 503
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen = follow()
+    seen.until(lambda: seen.pod("a") and api.asked(REPLICASET))
+    assert owner_of(seen, "a") == ("", "")
+    api.refuse.clear()
+    seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
+
+
+def test_names_that_would_lead_elsewhere_are_not_asked_for(api, follow):
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "../../../secrets", "r")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "a") == ("ReplicaSet", "../../../secrets"))
+    assert {r.path for r in api.requests} <= {PODS, SERVICES, f"/api/v1/nodes/{NODE}"}
+
+
+# Services
+
+
+def service(name: str, namespace: str = "shop", **selector: str) -> dict:
+    return {"metadata": {"name": name, "namespace": namespace}, "spec": {"selector": selector or None}}
+
+
+def test_pods_show_the_services_that_select_them_as_both_change(api, follow):
+    api.apply(PODS, "a", **pod("web-1", app="web", tier="front"))
+    api.apply(SERVICES, "s1", **service("web", app="web"))
+    api.apply(SERVICES, "s2", **service("front", app="web", tier="front"))
+    api.apply(SERVICES, "s3", **service("other", app="db"))
+    api.apply(SERVICES, "s4", **service("elsewhere", "bank", app="web"))
+    api.apply(SERVICES, "s5", **service("external"))
+    seen = follow()
+    seen.until(lambda: seen.pod("a") and seen.pod("a").services == ("front", "web"))
+    api.apply(PODS, "a", **pod("web-1", app="web"))
+    seen.until(lambda: seen.pod("a").services == ("web",))
+    api.apply(SERVICES, "s3", **service("other", app="web"))
+    seen.until(lambda: seen.pod("a").services == ("other", "web"))
+    api.delete(SERVICES, "s1")
+    seen.until(lambda: seen.pod("a").services == ("other",))
+
+
+# Identities
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def facts():
+    facts = Facts()
+    yield facts
+    facts.close()
+
+
+@pytest.fixture
+def registry(tmp_path, clock, facts) -> Registry:
+    registry = Registry([], mount=str(tmp_path), clock=clock)
+    registry.enrich(facts)
+    return registry
+
+
+def refreshed(registry: Registry, facts: Facts) -> Registry:
+    registry.refresh(facts.news())
+    return registry
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/kubepods/burstable/pod{UID}/{CID}",
+        f"/kubelet/kubepods/pod{UID}/{CID}",
+        f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice/{CID}",
+    ],
+)
+def test_a_container_is_named_by_the_api_where_no_runtime_knows_it(registry, facts, path):
+    registry.feed([batch("made", (7, path))])
+    assert registry[7].state != RESOLVED
+    facts.put(made(containers=(status(),)))
+    identity = refreshed(registry, facts)[7]
+    assert identity.state == RESOLVED
+    assert identity.container == Container(
+        CID, "app", "shop/app:1.2", "containerd", image_digest="sha256:abc", restarts=2
+    )
+    assert identity.pod == Pod(
+        "web-1", "shop", UID, (("app", "web"),), addresses=("10.0.0.7",), node=NODE, qos="Burstable"
+    )
+
+
+def test_a_pause_container_has_its_pod_by_the_cgroups_path(registry, facts):
+    registry.feed([batch("made", (7, f"/kubepods/besteffort/pod{UID}/{PAUSE}"))])
+    facts.put(made(containers=(status(),)))
+    identity = refreshed(registry, facts)[7]
+    assert identity.state == PENDING
+    assert identity.pod.name == "web-1"
+
+
+def test_a_static_pod_is_found_by_its_hash_and_by_its_containers(registry, facts):
+    registry.feed([batch("made", (7, f"/kubepods/pod{HASH}/{PAUSE}"), (8, f"/kubepods/pod{HASH}/{CID}"))])
+    facts.put(made(hash=HASH, containers=(status(),)))
+    refreshed(registry, facts)
+    assert registry[7].pod.uid == registry[8].pod.uid == UID
+    assert registry[8].container.name == "app"
+
+
+def test_a_mirror_pod_made_anew_keeps_its_containers(registry, facts):
+    now = [0.0]
+    facts._clock = lambda: now[0]
+    registry.feed([batch("made", (8, f"/kubepods/pod{HASH}/{CID}"))])
+    facts.put(made(hash=HASH, containers=(status(),)))
+    facts.drop(UID)
+    again = UID.replace("0", "1")
+    facts.put(made(again, hash=HASH, containers=(status(),)))
+    now[0] = 1000.0
+    facts.put(made("another", containers=()))  # what was deleted is forgotten now
+    assert UID not in facts.pods
+    assert refreshed(registry, facts)[8].pod.uid == again
+
+
+def test_a_label_that_changes_is_told_to_those_who_follow_identities(registry, facts):
+    told = []
+    registry.feed([batch("made", (7, f"/kubepods/pod{UID}/{CID}"))])
+    facts.put(made(containers=(status(),)))
+    refreshed(registry, facts)
+    registry.subscribe(lambda cgroup, identity, path: told.append(identity))
+    told.clear()
+    facts.put(made(labels=(("app", "shop"),), containers=(status(),)))
+    refreshed(registry, facts)
+    assert [identity.pod.labels for identity in told] == [(("app", "shop"),)]
+
+
+def test_what_did_not_change_is_no_news(facts):
+    facts.put(made(containers=(status(),)))
+    assert facts.news() == {UID, CID}
+    facts.put(made(version="2", containers=(status(),)))
+    assert facts.news() == frozenset()
+
+
+def test_news_wake_a_loop_that_sleeps(facts):
+    poll = select.poll()
+    poll.register(facts.descriptor, select.POLLIN)
+    assert not poll.poll(0)
+    facts.put(made())
+    assert poll.poll(0)
+    facts.news()
+    assert not poll.poll(0)
+
+
+def test_a_deleted_pod_is_known_while_its_containers_end(facts):
+    now = [0.0]
+    facts._clock = lambda: now[0]
+    facts.put(made(containers=(status(),)))
+    facts.drop(UID)
+    now[0] = 59.0
+    facts.drop("never heard of")
+    assert facts.enrich(Container(CID), None, UID)[1] is not None
+    now[0] = 200.0
+    facts.drop("never heard of")
+    assert facts.enrich(Container(CID), None, UID) == (Container(CID), None)
+    assert (facts._pods, facts._containers, facts._owned) == ({}, {}, {}), "nothing is kept of it"
+
+
+def test_pods_that_come_and_go_leave_no_memory(facts):
+    now = [0.0]
+    facts._clock = lambda: now[0]
+    for n in range(2000):
+        now[0] += 10
+        owner = Owner("ReplicaSet", f"r{n}", f"r{n}", "apps")
+        facts.put(made(f"u{n}", owner=owner, containers=(status(f"c{n}"),)))
+        facts.put_service(ServiceObject(f"s{n}", "s", f"ns{n}", "1", (("a", "b"),)))
+        facts.drop(f"u{n}")
+        facts.drop_service(f"s{n}")
+    assert max(map(len, (facts._pods, facts._containers, facts._owned, facts._leaving))) < 10
+    assert not facts._services
+
+
+def test_the_loop_never_waits_for_the_api(api, follow):
+    """Each answer of the API takes a second here; asking the watcher takes none of it."""
+    before = api.refuse
+    api.refuse = type("Slow", (dict,), {"get": lambda self, *a: time.sleep(1) or before.get(*a)})()
+    seen = follow()
+    began = time.monotonic()
+    for _ in range(1000):
+        seen.watcher.enrich(Container(CID), None, UID)
+        seen.watcher.news()
+    assert time.monotonic() - began < 0.3
+
+
+def test_descriptors_and_threads_are_given_back(api, kubeconfig):
+    from tests.kubernetes.conftest import Following
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = None
+    for _ in range(3):
+        seen = Following(kubeconfig)
+        seen.until(lambda: api.watching == 2)
+        began = time.monotonic()
+        seen.watcher.close()
+        assert time.monotonic() - began < 1, "closing wakes threads that wait for the server"
+        assert not any(thread.is_alive() for thread in seen.watcher._threads)
+        seen.until(lambda: api.watching == 0)
+        before = before or descriptors()
+    seen.until(lambda: descriptors() <= before)  # the server's side closes when it will

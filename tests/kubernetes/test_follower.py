@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""List, watch and what can go wrong between: nothing lost, nothing twice, no storm."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+
+import pytest
+
+from tests.kubernetes.fake import NODE, PODS, SERVICES
+
+
+def pod(name: str = "web-1", **labels: str) -> dict:
+    return {
+        "metadata": {"name": name, "namespace": "shop", "labels": labels},
+        "spec": {"nodeName": NODE},
+        "status": {"podIP": "10.0.0.7", "qosClass": "Burstable"},
+    }
+
+
+def test_pods_are_listed_once_and_watched_from_there(api, follow):
+    api.apply(PODS, "a", **pod("web-1", app="web"))
+    seen = follow()
+    seen.until(lambda: seen.pod("a") and api.watching)
+    api.apply(PODS, "b", **pod("web-2"))
+    api.apply(PODS, "a", **pod("web-1", app="shop"))
+    seen.until(lambda: seen.pod("b") and dict(seen.pod("a").labels) == {"app": "shop"})
+    listing, watching = api.asked(watch=False), api.asked(watch=True)
+    assert len(listing) == len(watching) == 1
+    assert listing[0].query == {"fieldSelector": f"spec.nodeName={NODE}", "limit": "500", "resourceVersion": "0"}
+    asked = watching[0].query
+    assert (asked["fieldSelector"], asked["allowWatchBookmarks"]) == (f"spec.nodeName={NODE}", "true")
+    assert (asked["resourceVersion"], int(asked["timeoutSeconds"]) >= 300) == ("101", True)
+    assert seen.said == []
+
+
+def test_a_long_list_is_read_by_pages(api, follow):
+    for n in range(1203):
+        api.apply(PODS, f"u{n}", **pod(f"p{n}"))
+    seen = follow()
+    seen.until(lambda: len(seen.watcher.pods) == 1203)
+    pages = [r.query.get("continue", "").rpartition(":")[2] for r in api.asked(watch=False)]
+    assert pages == ["", "500", "1000"]
+
+
+@pytest.mark.parametrize("bytes_", [0, 1, 150, 400])
+def test_a_watch_cut_in_an_event_resumes_without_a_list(api, follow, bytes_):
+    seen = follow()
+    seen.until(lambda: api.watching == 2)
+    api.cut_at = bytes_
+    for n in range(5):
+        api.apply(PODS, f"u{n}", **pod(f"p{n}"))
+    seen.until(lambda: len(seen.watcher.pods) == 5)
+    assert len(api.asked(watch=False)) == 1
+    assert len(api.asked(watch=True)) == 2
+    assert sorted(seen.changes) == [(f"u{n}", str(101 + n)) for n in range(5)], "each once"
+    assert seen.said == []
+
+
+def test_a_bookmark_is_where_a_watch_resumes(api, follow):
+    seen = follow()
+    seen.until(lambda: api.watching == 2)
+    api.version = 5000
+    api.bookmark()
+    api.apply(PODS, "a", **pod())
+    seen.until(lambda: seen.pod("a"))
+    api.version = 7000
+    api.bookmark()
+    time.sleep(0.3)
+    api.forget()  # everything before: only who has read the bookmark can resume
+    api.hang_up()
+    seen.until(lambda: len(api.asked(watch=True)) >= 2 and api.watching >= 1)
+    assert len(api.asked(watch=False)) == 1
+    assert [r.query["resourceVersion"] for r in api.asked(watch=True)][:2] == ["100", "7000"]
+
+
+@pytest.mark.parametrize("told", ["in the watch", "at its start"])
+def test_after_410_a_list_is_compared_with_what_is_known(api, follow, told):
+    for uid in "abc":
+        api.apply(PODS, uid, **pod(uid))
+    seen = follow()
+    seen.until(lambda: len(seen.watcher.pods) == 3 and api.watching == 2)
+    seen.changes.clear()
+    with api.changed:  # all of it unseen by the watch
+        history, api.history[PODS] = api.history[PODS], []
+    api.delete(PODS, "a")
+    api.apply(PODS, "b", **pod("b", changed="yes"))
+    api.apply(PODS, "d", **pod("d"))
+    with api.changed:
+        api.history[PODS] = history
+    api.forget()
+    if told == "in the watch":
+        api.send("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"})
+    else:
+        api.hang_up()
+    seen.until(lambda: len(api.asked(watch=False)) == 2 and len(seen.changes) >= 3)
+    time.sleep(0.1)
+    assert sorted(seen.changes) == [("a", "gone"), ("b", "105"), ("d", "106")], "c is as it was, so nothing is said of it"
+    again = api.asked(watch=False)[1].query
+    assert int(again["resourceVersion"]) >= 103, "not older than what was seen"
+    assert again["resourceVersionMatch"] == "NotOlderThan"
+    assert seen.said == []
+
+
+def test_pods_deleted_while_a_list_is_read_are_not_kept(api, follow):
+    for n in range(700):
+        api.apply(PODS, f"u{n:03}", **pod(f"p{n}"))
+    api.after_page = lambda: [api.delete(PODS, f"u{n:03}") for n in range(5)]
+    seen = follow()
+    seen.until(lambda: ("u004", "gone") in seen.changes)
+    time.sleep(0.1)
+    assert [c for c in seen.changes if c[1] == "gone"] == [(f"u{n:03}", "gone") for n in range(5)]
+
+
+def test_a_next_page_that_is_forgotten_begins_the_list_anew(api, follow):
+    for n in range(700):
+        api.apply(PODS, f"u{n}", **pod(f"p{n}"))
+    api.refuse_pages = 410
+    seen = follow()
+    seen.until(lambda: len(api.asked(watch=False)) >= 4)
+    api.refuse_pages = 0
+    seen.until(lambda: len(seen.watcher.pods) == 700 and api.watching == 2)
+    assert not [c for c in seen.changes if c[1] == "gone"]
+    assert len(seen.changes) == 700, "pods of the first page are passed on once"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 401])
+def test_a_server_in_trouble_is_not_stormed(api, follow, status):
+    api.refuse[PODS] = api.refuse[SERVICES] = status
+    seen = follow()
+    time.sleep(2.0)
+    requests = api.asked()
+    # pauses of at least 10, 20, 40 ... 200 ms here; 25 times that for users
+    assert 5 <= len(requests) <= 17, [round(r.at - requests[0].at, 2) for r in requests]
+    gaps = [b.at - a.at for a, b in pairwise(requests)]
+    assert min(gaps[-3:]) > 0.15
+    assert len([s for s in seen.said if "pods" in s]) == 1, seen.said
+    api.refuse.clear()
+    api.apply(PODS, "a", **pod())
+    seen.until(lambda: seen.pod("a"))
+
+
+def test_retry_after_is_waited_for(api, follow):
+    api.refuse[PODS], api.retry_after = 429, "1"
+    follow()
+    time.sleep(1.5)
+    assert len(api.asked()) == 2
+
+
+@pytest.mark.parametrize("trouble", ["closes", "410", "broken"])
+def test_watches_that_end_at_once_are_not_stormed(api, follow, trouble):
+    api.apply(PODS, "a", **pod())
+    if trouble == "closes":
+        api.closes = True
+    elif trouble == "410":
+        api.refuse_watches = 410
+    seen = follow()
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        if trouble == "broken":
+            api.hang_up()
+        time.sleep(0.01)
+    assert 5 <= len(api.asked(watch=True)) <= 17
+    assert seen.changes == [("a", "101")]
+
+
+def test_what_may_not_be_read_is_said_once_and_the_rest_goes_on(api, follow):
+    api.refuse[SERVICES] = 403
+    api.apply(PODS, "a", **pod())
+    seen = follow()
+    seen.until(lambda: seen.pod("a") and seen.said)
+    time.sleep(1)
+    assert len(seen.said) == 1
+    assert "does not let us read services" in seen.said[0]
+
+
+def test_nobody_at_the_address_is_one_sentence(api, follow, kubeconfig):
+    kubeconfig.write_text(kubeconfig.read_text().replace(api.host, "http://127.0.0.1:9"))
+    seen = follow()
+    seen.until(lambda: len(seen.said) >= 2)
+    time.sleep(0.5)
+    assert len(seen.said) == 2, "one for pods, one for services"
+    assert all("cannot be reached" in s and "refused" in s for s in seen.said)
+
+
+def test_a_node_that_does_not_exist_is_named_with_those_that_do(api, follow):
+    api.objects["/api/v1/nodes"] = {
+        "metadata": {"resourceVersion": "1"},
+        "items": [{"metadata": {"name": "node-1"}}, {"metadata": {"name": "node-2"}}],
+    }
+    seen = follow("other")
+    seen.until(lambda: seen.said)
+    assert "no node other" in seen.said[0]
+    assert "--node" in seen.said[0]
+    assert "node-1, node-2" in seen.said[0]
+
+
+HOSTILE = [
+    b"{}\n",
+    b"\n\n",
+    b"not json\n",
+    b"\xff\xfe\n",
+    b'{"type": "ADDED"}\n',
+    b'{"type": 1, "object": {}}\n',
+    b'{"type": "ADDED", "object": []}\n',
+    b'{"type": "ADDED", "object": {"metadata": {"uid": 7}}}\n',
+    b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "150"}}}\n',
+    b'{"type": "ADDED", "object": {"metadata": {"uid": "x", "labels": {"a": 1}, "resourceVersion": "151"}}}\n',
+    b'{"type": "DELETED", "object": null}\n',
+    b'{"type": "BOOKMARK", "object": {}}\n',
+    b'{"type": "ERROR", "object": "no"}\n',
+    b'{"type": "ERROR", "object": {"code": 500, "message": "\\u001b[31mred"}}\n',
+    b'{"type": "UNHEARD-OF", "object": {"metadata": {"resourceVersion": "9"}}}\n',
+    b'{"type": "ADDED", "object": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}\n",
+    b"[" * 100_000 + b"\n",
+    b"x" * (9 << 20),
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE, ids=lambda line: ascii(line[:40]))
+def test_whatever_a_watch_says_the_next_event_is_heard(api, follow, line):
+    api.version = 200
+    seen = follow()
+    seen.until(lambda: api.watching == 2)
+    api.send_raw(line)
+    time.sleep(0.05)
+    api.apply(PODS, "a", **pod())
+    seen.until(lambda: seen.pod("a"))
+    assert not [s for s in seen.said if "not followed" in s]
+
+
+def test_hostile_texts_are_cut(api, follow):
+    api.apply(
+        PODS, "big",
+        metadata={
+            "name": "n" * 100_000, "namespace": "shop",
+            "labels": {f"k{n}": "v" * 500 for n in range(2000)},
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "secret", "a": "\x1b[31m"},
+        },
+        status={"containerStatuses": [{"name": "c", "containerID": f"containerd://{n}"} for n in range(5000)]},
+    )  # fmt: skip
+    seen = follow()
+    seen.until(lambda: seen.pod("big"))
+    found = seen.pod("big")
+    assert len(found.name) == 4096
+    assert sum(len(k) + len(v) for k, v in found.labels) < 20_000
+    assert found.labels[-1][0] == "..."
+    assert "secret" not in str(found.annotations)
+    assert len(seen.watcher._facts._containers) == 256
+    assert json.dumps(found)
+
+
+def test_more_pods_than_any_node_has_are_left_out_and_said(api, follow, monkeypatch):
+    monkeypatch.setattr("eunomia.kubernetes.watcher.PODS_LIMIT", 10)
+    for n in range(20):
+        api.apply(PODS, f"u{n}", **pod(f"p{n}"))
+    seen = follow()
+    seen.until(lambda: seen.said)
+    assert len(seen.watcher.pods) == 10
+    assert "more than 10 pods" in seen.said[0]

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who is who."""
+
+from contextlib import closing
+from functools import cache
+
+from eunomia.batch import Schema
+from eunomia.kernel.spec import Spec
+from eunomia.processes import OBJECT
+
+
+@cache
+def life_schema() -> Schema:
+    """What the compiled probe says of its stream; needs no root."""
+    with closing(Spec.open(OBJECT)) as spec:
+        return spec.streams["life"].schema

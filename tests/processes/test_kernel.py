@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Real processes, and what rows say of who they are."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from eunomia.actor import COLUMNS
+from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.spec import Spec
+from eunomia.processes import OBJECT
+from eunomia.processes.found import batch_of
+from eunomia.processes.table import VARIANTS, ProcessTable
+from tests import needs
+from tests.harness import Seen, tracked
+from tests.runtimes.docker import Docker
+
+LIFE = "import os, sys\nfor _ in range(int(sys.argv[1])):\n  p = os.fork()\n  p or os._exit(0)\n  os.waitpid(p, 0)"
+
+
+def process(row) -> dict:
+    return {name.partition(".")[2]: row[name] for name in COLUMNS}
+
+
+@pytest.fixture(scope="module")
+def family() -> tuple[Seen, subprocess.Popen]:
+    """A shell that starts another, which starts `true`; and what was seen of it."""
+    script = "sh -c '/bin/true in; :'; :"
+    with tracked("process", added=COLUMNS) as seen:
+        shell = subprocess.Popen(["sh", "-c", script])
+        shell.wait()
+    return seen, shell
+
+
+def test_rows_say_who_forked_whom(family):
+    seen, shell = family
+    row = seen.row("exec", argv=["/bin/true", "in"], errno="")
+    inner, outer, tests = row["process.ancestors"][:3]
+    assert inner["argv"] == ["sh", "-c", "/bin/true in; :"]
+    assert outer["argv"] == ["sh", "-c", "sh -c '/bin/true in; :'; :"]
+    assert (outer["pid"], tests["pid"]) == (shell.pid, os.getpid())
+    assert tests["argv"] == Path("/proc/self/cmdline").read_bytes()[:1024].decode().removesuffix("\0").split("\0")
+    assert row["process.parent_exec_id"] == inner["exec_id"]
+
+
+def test_the_exec_id_is_the_tracker_s_own_through_all_of_a_life(family):
+    seen, shell = family
+    rows = [r for r in seen.all if r["pid"] == shell.pid]
+    assert {r["stream"] for r in rows} == {"exec", "fork", "exit"}
+    assert {r["process.exec_id"] for r in rows} == {r["exec_id"] for r in rows}
+    assert len({r["exec_id"] for r in rows}) == 1
+    assert {r["process.parent_exec_id"] for r in rows} == {r["parent_exec_id"] for r in rows}
+
+
+def test_an_exec_s_own_row_has_what_it_started(family):
+    seen, _ = family
+    rows = [r for r in seen.rows("exec", errno="") if r["comm"] in {"sh", "true"}]
+    assert len(rows) >= 3
+    for row in rows:
+        assert (row["process.exe"], row["process.argv"]) == (row["exe"], row["argv"])
+        assert row["process.user"] == "root"
+
+
+@pytest.mark.parametrize("variant", [name for name, _ in VARIANTS])
+def test_the_iterator_and_the_tracepoints_agree_with_proc(variant: str):
+    needs.root()
+    programs = dict(VARIANTS)[variant]
+    with Loaded(Spec.open(OBJECT, quick=True), programs=["found", *programs]) as live:
+        sleeper = subprocess.Popen(["sleep", "60"])
+        table = ProcessTable()
+        table.fill(batch_of(live.readers["life"].schema, live.iterate("found")))
+        known = {p.pid for p in table}
+        there = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        late = subprocess.Popen(["sleep", "61"])
+        time.sleep(0.1)  # Popen returns in the middle of the exec
+        table.feed(live.readers["life"].drain())
+        for child in (sleeper, late):
+            found = table.at(child.pid)
+            assert found.argv == Path(f"/proc/{child.pid}/cmdline").read_text().removesuffix("\0").split("\0")
+            assert found.exe == os.readlink(f"/proc/{child.pid}/exe")
+            assert found.session == os.getsid(child.pid)
+            assert found.parent.pid == os.getpid()
+            child.kill()
+            child.wait()
+        table.feed(live.readers["life"].drain())
+        assert table.at(late.pid).ended
+        assert table.at(sleeper.pid).ended
+    gone = {pid for pid in there - known if not os.path.exists(f"/proc/{pid}")}
+    states = {pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in there - known - gone}
+    assert {pid for pid, state in states.items() if state != "Z"} == set()
+
+
+def test_who_execs_in_a_thread_stays_the_process_that_it_was():
+    script = "import os, threading; threading.Thread(target=os.execv, args=('/bin/sleep', ['sleep', '0.1'])).start()"
+    with tracked("process", added=COLUMNS) as seen:
+        child = subprocess.Popen([sys.executable, "-c", script])
+        child.wait()
+    rows = [r for r in seen.all if r["pid"] == child.pid]
+    assert len({r["process.exec_id"] for r in rows} | {r["exec_id"] for r in rows}) == 1
+    end = seen.row("exit", pid=child.pid)
+    assert end["process.argv"] == ["sleep", "0.1"]
+
+
+def test_rows_of_other_trackers_say_who_did_it_too():
+    with tracked("opensnoop", added=COLUMNS) as seen:
+        ours = subprocess.run(["sh", "-c", "cat /etc/hostname; :"], check=True, capture_output=True)
+        assert ours.stdout
+    rows = [r for r in seen.all if r["path"] == "/etc/hostname" and r["comm"] == "cat"]
+    assert [r["process.argv"] for r in rows] == [["cat", "/etc/hostname"]]
+    assert rows[0]["process.exec_id"].endswith(f":{rows[0]['pid']}")
+    assert rows[0]["process.ancestors"][1]["pid"] == os.getpid()
+
+
+def test_a_terminal_and_the_session_s_leader_are_told():
+    with tracked("process", added=COLUMNS) as seen:
+        master, terminal = os.openpty()
+        leader = subprocess.Popen(
+            ["sh", "-c", "/bin/true there; :"], stdin=terminal, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        leader.wait()
+        name = os.ttyname(terminal)
+        os.close(terminal)
+        os.close(master)
+        subprocess.run(["/bin/true", "without"], start_new_session=True, check=True)
+    row = seen.row("exec", argv=["/bin/true", "there"])
+    assert row["process.tty"] == name.removeprefix("/dev/")
+    assert row["process.session"] == leader.pid
+    without = seen.row("exec", argv=["/bin/true", "without"])
+    assert (without["process.tty"], without["process.session"]) == ("", without["pid"])
+
+
+def test_in_a_container_ancestors_have_their_command_lines_and_users_their_names(docker: Docker):
+    script = "echo 'gardener:x:4711:4711::/:/bin/sh' >> /etc/passwd; sleep 1.2; su gardener -c 'sleep 0.2; /bin/true rose'; :"
+    with tracked("process", added=COLUMNS) as seen:
+        docker.run("run", "--rm", "--name", "garden", docker.image, "sh", "-c", script)
+    row = seen.row("exec", argv=["/bin/true", "rose"], **{"container.name": "garden"})
+    assert row["process.exe"] == "/bin/busybox"
+    lines = [above["argv"] for above in row["process.ancestors"]]
+    assert ["sh", "-c", script] in lines[:3]
+    assert any("containerd-shim" in above["comm"] for above in row["process.ancestors"])
+    first = seen.row("exec", argv=["sh", "-c", script])
+    assert first["process.user"] == "root"
+    assert row["process.user"] == "gardener", "he came after the file was first read"
+
+
+def test_a_container_s_own_passwd_names_its_users(docker: Docker, tmp_path: Path):
+    passwd = tmp_path / "passwd"
+    passwd.write_text("root:x:0:0::/:/bin/sh\nrose:x:4711:0::/:/bin/sh\n")
+    with tracked("process", added=COLUMNS) as seen:
+        docker.run("run", "--rm", "-u", "4711", "-v", f"{passwd}:/etc/passwd:ro", docker.image, "true", "me")
+        docker.run("run", "--rm", "-u", "4712", "-v", f"{passwd}:/etc/passwd:ro", docker.image, "true", "nobody knows")
+    assert seen.row("exec", argv=["true", "me"])["process.user"] == "rose"
+    row = seen.row("exec", argv=["true", "nobody knows"])
+    assert (row["uid"], row["process.user"]) == (4712, "")
+
+
+def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own():
+    count = 1500
+    with tracked("process", added=COLUMNS) as seen:
+        table = seen._engine._processes
+        before = len(table)
+        forker = subprocess.Popen([sys.executable, "-c", LIFE, str(count)])
+        forker.wait()
+        subprocess.run(["sh", "-c", f"i=0; while [ $i -lt {count} ]; do /bin/true $i; i=$((i+1)); done"], check=True)
+        seen.until(lambda s: len(s.rows("exit", comm="true")) >= count)
+        deadline = time.monotonic() + 10
+        while table.remembered > count / 10 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        after, remembered = len(table), table.remembered
+    execs = [r for r in seen.rows("exec", comm="true") if len(r["argv"]) == 2]
+    assert [r["argv"][1] for r in execs] == [str(n) for n in range(count)]
+    wrong = [r for r in seen.all if r["pid"] and r["process.exec_id"] != r["exec_id"]]
+    assert not wrong, f"{len(wrong)} of {len(seen.all)} rows have another process: {wrong[:3]}"
+    ends = {r["exec_id"]: r["process.argv"] for r in seen.rows("exit", comm="true")}
+    assert all(ends[r["exec_id"]] == r["argv"] for r in execs)
+    print(f"{len(seen.all)} rows, none misattributed; {before} processes before, {after} after, {remembered} ended")
+    assert abs(after - before) < 20
+    assert remembered <= count / 10, "what else runs on this machine, at most"
+    assert (table.cut, table.refused) == (0, 0)
+
+
+def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
+    needs.root()
+    with Loaded(Spec.open(OBJECT, quick=True), programs=["found", *dict(VARIANTS)["raw_tp"]], ring_size=4096) as live:
+        schema = live.readers["life"].schema
+        table = ProcessTable()
+        table.fill(batch_of(schema, live.iterate("found")))
+        for _ in range(50):
+            subprocess.run(["/bin/true"], check=True)
+        late = subprocess.Popen(["sleep", "60"])
+        time.sleep(0.1)
+        table.feed(live.readers["life"].drain())
+        assert live.count("life").lost > 0
+        assert table.at(late.pid) is None, "who is not known is not guessed"
+        table.refill(batch_of(schema, live.iterate("found")))
+        assert table.at(late.pid).argv == ["sleep", "60"]
+        assert not [p for p in table if p.comm == "true" and p.parent is not None and p.parent.pid == os.getpid()]
+        late.kill()
+        late.wait()
+
+
+def test_a_row_of_an_ended_process_still_finds_it():
+    with tracked("process", added=COLUMNS) as seen:
+        child = subprocess.Popen(["sleep", "100"])
+        seen.until(lambda s: s.rows("exec", pid=child.pid))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    end = seen.row("exit", pid=child.pid)
+    assert end["process.argv"] == ["sleep", "100"]
+    assert process(end)["exec_id"] == end["exec_id"]
+
+
+def test_without_such_columns_there_is_no_table():
+    with tracked("process") as seen:
+        assert seen._engine._processes is None

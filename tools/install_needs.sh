@@ -21,6 +21,7 @@ test="
 dockerd | docker.io | real containers for the tests
 docker | docker.io | real containers for the tests
 containerd | containerd | real containers for the tests
+lxc-start | lxc | real containers for the tests
 podman | podman | real containers for the tests
 runc | runc | real containers for the tests
 /usr/lib/cni/ptp | containernetworking-plugins | a network for the tests' pods

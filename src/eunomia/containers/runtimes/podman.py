@@ -8,7 +8,6 @@ lead to stores that are not where they usually are.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,23 +15,19 @@ from typing import Any
 import msgspec
 
 from eunomia.containers import oci
-from eunomia.containers.daemons import daemon_of, option, pids
+from eunomia.containers.conmon import Stores
 from eunomia.containers.paths import is_id
 from eunomia.containers.podman_db import Database, Record
 from eunomia.containers.runtime import Found, bounded, texts, words
-from eunomia.containers.storage import Images, Store, roots_stores, users_stores
+from eunomia.containers.storage import Images, Store
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
 
 # libpod/define/containerstate.go: configured, created, running, stopped, paused, exited, removing, stopping.
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
 _PREFIXES = ("libpod-", "libpod-payload-")  # the latter with --cgroups=split
+_DATABASES = 128  # stores that are known at a time
 _SEEN = 4096  # containers whose records are compared with what they were
-_STORES = 64  # stores that were found by conmon
-_PAUSE = 5_000_000  # ns between two looks for conmons, at least
-_SHARE = 10  # they take at most one part in this of the time
-_ALL_ANEW = 10_000_000_000  # ns between two looks at conmons that were looked at before
-_USERS = 256  # slices whose users' stores are remembered
 
 
 class Podman:
@@ -42,16 +37,7 @@ class Podman:
 
     def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """``stores`` replaces the search for them; ``clock`` gives monotonic nanoseconds."""
-        self._clock = clock
-        self._search = stores is None
-        self._searched: int | None = None
-        self._anew = 0
-        self._pause = _PAUSE
-        self._conmons: set[str] = set()
-        self._found: dict[tuple[str, str, int], Store] = {}
-        self._stores = list(stores or ())
-        self._usual: list[Store] | None = None if stores is None else []
-        self._users: dict[str, list[Store]] = {}
+        self._stores = Stores(clock) if stores is None else Stores(clock, stores)
         self._databases: dict[Store, Database] = {}
         self._digests: dict[Store, tuple[object, dict[str, int]]] = {}
         self._seen: dict[str, tuple[Store, int]] = {}
@@ -67,7 +53,7 @@ class Podman:
         if not self.recognises("", path.rpartition("/")[2]):
             return None
         found = self._read(container_id, path)
-        if found is None and self._look_again():
+        if found is None and self._stores.look_again():
             found = self._read(container_id, path)
         return None if found is None else Found(found)
 
@@ -90,53 +76,10 @@ class Podman:
             self._digests[store] = now, digests
         return digests.get(container.id, digest) != digest
 
-    @property
-    def stores(self) -> Sequence[Store]:
-        """The stores that conmon led to so far."""
-        return self._stores
-
-    def _heard(self, path: str) -> Iterator[Store]:
-        """Yield the stores that may say whose a cgroup is, root's first."""
-        if self._usual is None:
-            self._usual = list(dict.fromkeys(roots_stores()))
-        yield from (store for store in (*self._usual, *self._stores) if store.root.speaks_for(path))
-        if self._search and path.startswith("/user.slice/"):
-            slice_ = path.split("/", 3)[2]
-            if slice_ not in self._users:
-                if len(self._users) >= _USERS:
-                    self._users.clear()
-                self._users[slice_] = list(users_stores(path))
-            yield from self._users[slice_]
-
-    def _look_again(self) -> bool:
-        """Look for stores by the conmons that came since: a container's own runs before its cgroup is made."""
-        now = self._clock()
-        if not self._search or (self._searched is not None and now - self._searched < self._pause):
-            return False
-        if self._searched is None or now - self._anew >= _ALL_ANEW:  # pids are used again
-            self._anew = now
-            self._conmons.clear()
-        self._searched = now
-        here = set(pids(b"conmon"))
-        for pid in here - self._conmons:
-            for store in _of_conmon(pid):
-                if len(self._found) >= _STORES:
-                    self._found.clear()
-                # A mount namespace that was reached by one conmon is reached by the latest.
-                self._found[store.root.path, store.root.below, store.uid] = store
-        self._conmons = here
-        # Root's come first.
-        self._stores = sorted(self._found.values(), key=lambda store: store.root.below != "/")
-        # A user's account or configuration may be new as well.
-        self._usual, self._users = None, {}
-        # A container that ends soon takes its conmon with it, so pauses are no longer than they must be.
-        self._pause = max(_PAUSE, _SHARE * (self._clock() - now))
-        return True
-
     def _database(self, store: Store) -> Database:
         database = self._databases.get(store)
         if database is None:
-            if len(self._databases) >= 2 * _STORES:
+            if len(self._databases) >= _DATABASES:
                 for old in self._databases.values():
                     old.close()
                 self._databases.clear()
@@ -145,7 +88,7 @@ class Podman:
         return database
 
     def _read(self, container_id: str, path: str) -> Container | None:
-        for store in self._heard(path):
+        for store in self._stores.heard(path):
             record = self._database(store).record(container_id)
             if record is not None:
                 if len(self._seen) >= _SEEN:
@@ -262,30 +205,6 @@ def _addresses(status: object) -> tuple[str, ...]:
 def _values(value: object) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict):
         yield from (v for v in list(value.values())[:16] if isinstance(v, dict))
-
-
-def _of_conmon(pid: str) -> Iterator[Store]:
-    """Yield the store in which a process called conmon says that its container is."""
-    conmon = daemon_of(pid)
-    if conmon is None:
-        return
-    container_id = option(conmon.arguments, "-c", "--cid")
-    root = _above(option(conmon.arguments, "-b", "--bundle"), container_id)
-    run = _above(os.path.dirname(option(conmon.arguments, "-p", "--container-pidfile")), container_id)
-    if root and is_id(container_id):
-        kept = conmon.keeps(root)
-        try:
-            yield Store(kept, run, 0 if kept.below == "/" else os.stat(f"/proc/{pid}").st_uid)
-        except OSError:
-            return
-
-
-def _above(path: str, container_id: str) -> str:
-    """Return what ``<root>/<driver>-containers/<id>/userdata`` is below; empty for another path."""
-    parts = path.rstrip("/").rsplit("/", 3)
-    if len(parts) == 4 and parts[1].endswith("-containers") and parts[2:] == [container_id, "userdata"]:
-        return parts[0] or "/"
-    return ""
 
 
 RUNTIME = Podman

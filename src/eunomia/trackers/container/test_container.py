@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.harness import ALL, Row, Seen, batch_of, schema_of, tracked
+from tests.runtimes.containerd import Containerd
 from tests.runtimes.docker import Docker
 
 from eunomia.containers.selectors import Selectors
@@ -247,3 +248,40 @@ def test_only_chosen_containers_are_told_of(docker: Docker):
     account = seen.ledger("life")
     assert account.balanced
     assert account.filtered >= 3
+
+
+# containerd, which keeps no record that outlasts a cgroup
+
+
+def test_a_plain_container_of_containerd_is_paused_goes_on_and_ends(containerd: Containerd):
+    with tracked("container") as seen:
+        containerd.start("plain", "sleep", "1000")
+        for word in ("pause", "resume"):
+            containerd.ctr("task", word, "plain")
+            event = "paused" if word == "pause" else "unpaused"
+            seen.until(lambda s, e=event: e in events(s, "plain"))
+        containerd.remove("plain")
+        seen.until(lambda s: "removed" in events(s, "plain"))
+    rows = life(seen, "plain")
+    assert [r["event"] for r in rows] == ["created", "started", "paused", "unpaused", "exited", "removed"]
+    assert {(r["container.runtime"], r["container.image"]) for r in rows} == {("containerd", containerd.image)}
+    assert rows[4]["signal"] == "SIGKILL"
+
+
+def test_a_short_container_of_containerd_is_told_in_full(containerd: Containerd):
+    with tracked("container") as seen:
+        containerd.once("short", "true")
+        seen.until(lambda s: "removed" in events(s, "short"))
+    assert events(seen, "short") == ["created", "started", "exited", "removed"]
+
+
+def test_a_pods_containers_have_its_name(containerd: Containerd):
+    with tracked("container") as seen:
+        pod = containerd.cri.pod("lively", image=containerd.image, host_network=True)
+        seen.until(lambda s: len(s.rows(event="started", **{"pod.name": "lively"})) >= 1)
+        containerd.cri.remove(pod.sandbox)
+        seen.until(lambda s: s.rows(event="removed", **{"pod.name": "lively"}))
+    rows = seen.rows(**{"pod.name": "lively"})
+    for container in {r["container.id"] for r in rows}:
+        happened = [r["event"] for r in rows if r["container.id"] == container]
+        assert happened == ["created", "started", "exited", "removed"]

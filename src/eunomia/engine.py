@@ -170,6 +170,7 @@ class Engine:
 
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
+        self._begin_to_learn()
         from eunomia.containers import tree
 
         hierarchy = tree.current()
@@ -220,6 +221,10 @@ class Engine:
         self._waiter = Waiter(self._objects)
         self._follow_containers()
 
+    def _begin_to_learn(self) -> None:
+        if self._enricher is not None:
+            self._enricher.start()  # and goes on while probes are loaded
+
     def _follow_containers(self) -> None:
         from eunomia.containers.registry import Registry
 
@@ -228,7 +233,6 @@ class Engine:
         self._waiter.add(self._registry.notices.fd)
         if self._enricher is not None:
             self._registry.enrich(self._enricher)
-            self._enricher.start()
             self._waiter.add(self._enricher.descriptor)
         if self.selection is not None:
             handle = next((o.maps["eunomia_cgroups"] for o in self._objects if "eunomia_cgroups" in o.maps), None)

@@ -71,4 +71,4 @@ def follow(kubeconfig: Path) -> Iterator[Callable[..., Following]]:
     yield begin
     for one in running:
         one.watcher.close()
-        assert not any(t.is_alive() for t in one.watcher._threads), "a thread outlived close()"
+        one.until(lambda one=one: not any(t.is_alive() for t in one.watcher._threads))

@@ -57,22 +57,3 @@ def printable(path: str) -> str:
 def is_below(path: str, top: str) -> bool:
     """Whether ``path`` lies below ``top`` in the cgroup tree (a path is not below itself)."""
     return path.startswith(top.rstrip("/") + "/") and path != top
-
-
-def pod_uid(path: str) -> str:
-    """Return the uid of the Kubernetes pod that a cgroup is in, as kubelet writes it; empty outside of pods.
-
-    ``kubepods/burstable/pod<uid>`` with kubelet's cgroupfs driver, ``...-pod<uid with _ for ->.slice`` with its
-    systemd driver. Static pods have a hash there, which is not their uid in the API.
-    """
-    if "kubepods" not in path:
-        return ""
-    for name in reversed(path.split("/")):
-        if name.startswith("kubepods") and name.endswith(".slice"):
-            _, found, uid = name.removesuffix(".slice").rpartition("-pod")
-            uid = uid.replace("_", "-") if found else ""
-        else:
-            uid = name[3:] if name.startswith("pod") else ""
-        if 32 <= len(uid) <= 36 and not uid.strip(_DIGITS + "-"):
-            return uid
-    return ""

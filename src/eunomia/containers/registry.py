@@ -17,8 +17,9 @@ from typing import NamedTuple, Protocol
 from eunomia.batch import Batch
 from eunomia.containers import freezer, tree
 from eunomia.containers import runtimes as known_runtimes
+from eunomia.containers.kubepods import pod_uid
 from eunomia.containers.notices import Notices
-from eunomia.containers.paths import Candidate, candidates, is_below, pod_uid
+from eunomia.containers.paths import Candidate, candidates, is_below
 from eunomia.containers.runtime import Found, Keeper, Runtime
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod

@@ -8,6 +8,7 @@ each namespace. Only names and selectors are kept.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Set
 from threading import Event, Thread
 
@@ -23,7 +24,7 @@ SERVICES = "/api/v1/services"
 NODES = "/api/v1/nodes"
 PODS_LIMIT = 4096  # of one node; kubelet's own limit is 110 unless it is told another
 SERVICES_LIMIT = 20_000
-_JOIN = 2.0  # seconds for a thread to end
+_JOIN = 0.5  # seconds for all threads to end
 _NODES_NAMED = 5
 
 
@@ -86,8 +87,9 @@ class Watcher:
         self._stopping.set()
         for part in (self._pods, self._services, self._owners):
             part.stop()
+        end = time.monotonic() + _JOIN
         for thread in self._threads:
-            thread.join(_JOIN)
+            thread.join(max(0.0, end - time.monotonic()))
         self._facts.close()
 
     def enrich(self, container: Container, pod: Pod | None, uid: str) -> tuple[Container, Pod | None]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def every() -> list[Runtime]:
-    """Return one of each runtime, in the order of their names."""
+    """Return one of each runtime, in the order of their names; those whose modules say ``LAST`` are asked last."""
     with os.scandir(os.path.dirname(__file__)) as entries:
         names = sorted(e.name.removesuffix(".py") for e in entries if e.name.endswith(".py"))
     modules = [import_module(f"{__name__}.{name}") for name in names if name != "__init__"]
-    return [module.RUNTIME() for module in modules]
+    return [module.RUNTIME() for module in sorted(modules, key=lambda m: getattr(m, "LAST", False))]

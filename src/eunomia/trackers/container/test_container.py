@@ -12,6 +12,7 @@ import pytest
 from tests.harness import ALL, Row, Seen, batch_of, schema_of, tracked
 from tests.runtimes.containerd import Containerd
 from tests.runtimes.docker import Docker
+from tests.runtimes.podman import Podman
 
 from eunomia.containers.selectors import Selectors
 
@@ -285,3 +286,36 @@ def test_a_pods_containers_have_its_name(containerd: Containerd):
     for container in {r["container.id"] for r in rows}:
         happened = [r["event"] for r in rows if r["container.id"] == container]
         assert happened == ["created", "started", "exited", "removed"]
+
+
+# Podman, whose word is a database
+
+
+def test_a_short_container_of_podman_is_told_in_full(podman: Podman):
+    with tracked("container") as seen:
+        podman.run("run", "--rm", "--name", "pod-short", podman.image, "sh", "-c", "exit 6", check=False)
+        seen.until(lambda s: "removed" in events(s, "pod-short"))
+    rows = life(seen, "pod-short")
+    assert [r["event"] for r in rows] == ["created", "started", "exited", "removed"]
+    assert rows[2]["exit_code"] == 6
+    assert {(r["container.runtime"], r["container.image"]) for r in rows} == {("podman", podman.image)}
+
+
+def test_a_container_of_podman_lives_until_its_record_is_gone(podman: Podman):
+    with tracked("container") as seen:
+        podman.run("run", "-d", "--name", "pod-long", podman.image, "sleep", "1000")
+        for event in ("pause", "unpause"):
+            podman.run(event, "pod-long")
+            seen.until(lambda s, e=event: f"{e}d" in events(s, "pod-long"))
+        podman.run("rename", "pod-long", "pod-other")
+        seen.until(lambda s: "renamed" in events(s, "pod-other"))
+        podman.run("stop", "-t", "0", "pod-other")
+        podman.run("start", "pod-other")
+        seen.until(lambda s: events(s, "pod-other").count("started") == 2)
+        podman.run("create", "--name", "pod-idle", podman.image, "true")
+        seen.until(lambda s: "created" in events(s, "pod-idle"))
+        podman.run("rm", "-f", "-t", "0", "pod-other", "pod-idle")
+        seen.until(lambda s: {"removed"} <= set(events(s, "pod-other")) & set(events(s, "pod-idle")))
+    between = ["paused", "unpaused", "renamed", "exited", "started", "exited"]
+    assert events(seen, "pod-other") == ["created", "started", *between, "removed"]
+    assert events(seen, "pod-idle") == ["created", "removed"]

@@ -94,6 +94,20 @@ def test_a_record_comes_before_its_cgroup_and_outlasts_it(tmp_path, registry, cl
     assert told(registry, clock) == []
 
 
+def test_a_record_that_is_half_gone_is_gone(tmp_path, registry, clock):
+    registry.start()
+    config = write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, PATH))])
+    told(registry, clock)
+    config.unlink()
+    registry.feed([batch("removed", (7, PATH))])
+    assert told(registry, clock) == [(REMOVED, WEB), (ERASED, WEB)]
+    write_config(tmp_path, DB, ID=DB, Name="/db")
+    assert told(registry, clock) == [(RECORDED, DB)], "the directory of the other is still there"
+    config.parent.rmdir()
+    assert told(registry, clock) == []
+
+
 def test_a_restart_is_the_same_container(tmp_path, registry, clock):
     registry.start()
     write_config(tmp_path, WEB)

@@ -7,7 +7,6 @@ cgroup that :meth:`Registry.feed` has heard of when the rows are joined.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
@@ -337,6 +336,10 @@ class Registry(dict[int, Identity]):
         """Return the runtimes that may know of a container: its own, if it is known which that is."""
         return [r for r in self.runtimes if r.name == container.runtime] or self.runtimes
 
+    def _has_record(self, case: Case) -> bool:
+        container = case.identity.container if case.identity is not None else None
+        return container is not None and self._is_kept(container, case.candidate.path)
+
     def _is_kept(self, container: Container, path: str) -> bool:
         keepers = [r for r in self._keepers if r.name == container.runtime] or self._keepers
         return any(r.keeps(container, path) for r in keepers)
@@ -359,11 +362,8 @@ class Registry(dict[int, Identity]):
 
     def _scan(self, place: str, now: int) -> None:
         """Read the entries of a place that are new."""
-        try:
-            names = os.listdir(place)
-        except OSError:
-            names = []
         runtime, unread = self._places[place], set()
+        names = runtime.records(place)
         for name in self._entries.get(place, set()) - set(names):
             if name in self._records:
                 self._check(self._records[name], now)
@@ -386,6 +386,9 @@ class Registry(dict[int, Identity]):
                 case.found = found
                 self._set(case, found, now)
                 self._watch(case)
+            elif not self._has_record(case):  # it is being removed, and its entry is what is left
+                unread.add(f"{place}/{name}")
+                continue
             self._record(case, now)
         # an entry is made before what it says is written
         self.notices.watch(place, [place, *sorted(unread)[:RECORDS]])
@@ -507,8 +510,10 @@ class Registry(dict[int, Identity]):
             case.waits = True
             heappush(self._waiting, (now + pause, self._asked, case))
         self._watch(case)
-        if self._news is not None and not case.recorded and case.identity is not None:
-            self._look_for_record(case, now)
+        if self._news is None or case.recorded or len(self._records) >= RECORDS:
+            return
+        if case.candidate.id not in self._records and self._has_record(case):
+            self._record(case, now)
 
     def _set(self, case: Case, found: Found | None, now: int) -> None:
         """Make a case's identity of what is known of it, and tell when it is another."""
@@ -531,13 +536,6 @@ class Registry(dict[int, Identity]):
         self._tell_all(case, (before is None) != (case.identity is None))
         if before is not None and case.identity is not None:
             self._say(CHANGED, case, now, before=before)
-
-    def _look_for_record(self, case: Case, now: int) -> None:
-        container, path = case.identity.container if case.identity else None, case.candidate.path
-        if container is None or len(self._records) >= RECORDS or case.candidate.id in self._records:
-            return
-        if self._is_kept(container, path):
-            self._record(case, now)
 
     def _tell_all(self, case: Case, is_new: bool) -> None:
         """Tell each cgroup in a container; those in it learn that there is one around them."""

@@ -62,11 +62,14 @@ class Keeper(Runtime, Protocol):
     """A runtime that keeps a record of containers which do not run (yet, or any more)."""
 
     def places(self) -> Sequence[str]:
-        """Return directories that have an entry, named by its id, for each container that there is.
+        """Return directories and files that change when a container gets a record, or loses it.
 
-        Only those of daemons that speak for the whole machine: an entry's container has no cgroup yet that would
-        tell whose word counts. :meth:`Runtime.lookup` is asked about it with an empty path.
+        Only those of daemons that speak for the whole machine: such a container has no cgroup yet that would tell
+        whose word counts. :meth:`Runtime.lookup` is asked about it with an empty path.
         """
+
+    def records(self, place: str) -> Sequence[str]:
+        """Return the ids of the containers that have a record there; what is no id does no harm."""
 
     def keeps(self, container: Container, path: str) -> bool:
         """Whether there still is a record of the container; ``path`` is empty where it never had a cgroup."""

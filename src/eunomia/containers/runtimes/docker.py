@@ -96,6 +96,13 @@ class Docker:
             self.search()
         return [root.shown(f"{root.path}/containers") for root in self._heard("")]
 
+    def records(self, place: str) -> list[str]:
+        """Return the names of the directories in one of them."""
+        try:
+            return os.listdir(place)
+        except OSError:
+            return []
+
     def keeps(self, container: Container, path: str) -> bool:
         """Whether a daemon that may speak for it still has the container's ``config.v2.json``."""
         for root in self._heard(path):

@@ -8,6 +8,7 @@ lead to stores that are not where they usually are.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -52,10 +53,10 @@ class Podman:
 
     def lookup(self, container_id: str, path: str) -> Found | None:
         """Return what Podman keeps about a container; see :class:`Runtime`."""
-        if not self.recognises("", path.rpartition("/")[2]):
+        if path and not self.recognises("", path.rpartition("/")[2]):
             return None
         found = self._read(container_id, path)
-        if found is None and self._stores.look_again():
+        if found is None and path and self._stores.look_again():
             found = self._read(container_id, path)
         return None if found is None else Found(found)
 
@@ -70,6 +71,26 @@ class Podman:
         if seen is None:
             return False
         store, digest = seen
+        return self._recorded(store).get(container.id, digest) != digest
+
+    def places(self) -> list[str]:
+        """Return the databases of root's stores."""
+        return [file for file in self._by_file() if os.path.exists(file)]
+
+    def records(self, place: str) -> list[str]:
+        """Return the ids of the containers in a database."""
+        store = self._by_file().get(place)
+        return [] if store is None else list(self._recorded(store))
+
+    def keeps(self, container: Container, path: str) -> bool:
+        """Whether the container stands in the database of a store that may speak for it."""
+        return any(container.id in self._recorded(store) for store in self._stores.heard(path))
+
+    def _by_file(self) -> dict[str, Store]:
+        return {file: store for store in self._stores.heard("") for file in self._database(store).files}
+
+    def _recorded(self, store: Store) -> dict[str, int]:
+        """Return what tells each container's record from what it was before."""
         looked, stamp, digests = self._digests.get(store, (-_ONE_LOOK, None, {}))
         now = self._clock()
         if now - looked >= _ONE_LOOK:
@@ -78,7 +99,7 @@ class Podman:
             if stamp != before:
                 digests = database.digests()
             self._digests[store] = now, stamp, digests
-        return digests.get(container.id, digest) != digest
+        return digests
 
     def _database(self, store: Store) -> Database:
         database = self._databases.get(store)
@@ -101,7 +122,8 @@ class Podman:
                 found = self._container(container_id, store, record)
                 if found.name:
                     return found
-            listed = store.listed(container_id)
+            # without a cgroup it may be Buildah's or CRI-O's
+            listed = store.listed(container_id) if path else None
             if listed is not None:
                 bundle = oci.bundle(store.bundle(container_id) or b"")
                 known = Container(container_id, listed[0], listed[1], self.name)

@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.harness import ALL, Row, Seen, batch_of, schema_of, tracked
+from tests.runtimes.containerd import Containerd
 from tests.runtimes.docker import Docker
+from tests.runtimes.podman import Podman
 
 from eunomia.containers.selectors import Selectors
 
@@ -247,3 +249,73 @@ def test_only_chosen_containers_are_told_of(docker: Docker):
     account = seen.ledger("life")
     assert account.balanced
     assert account.filtered >= 3
+
+
+# containerd, which keeps no record that outlasts a cgroup
+
+
+def test_a_plain_container_of_containerd_is_paused_goes_on_and_ends(containerd: Containerd):
+    with tracked("container") as seen:
+        containerd.start("plain", "sleep", "1000")
+        for word in ("pause", "resume"):
+            containerd.ctr("task", word, "plain")
+            event = "paused" if word == "pause" else "unpaused"
+            seen.until(lambda s, e=event: e in events(s, "plain"))
+        containerd.remove("plain")
+        seen.until(lambda s: "removed" in events(s, "plain"))
+    rows = life(seen, "plain")
+    assert [r["event"] for r in rows] == ["created", "started", "paused", "unpaused", "exited", "removed"]
+    assert {(r["container.runtime"], r["container.image"]) for r in rows} == {("containerd", containerd.image)}
+    assert rows[4]["signal"] == "SIGKILL"
+
+
+def test_a_short_container_of_containerd_is_told_in_full(containerd: Containerd):
+    with tracked("container") as seen:
+        containerd.once("short", "true")
+        seen.until(lambda s: "removed" in events(s, "short"))
+    assert events(seen, "short") == ["created", "started", "exited", "removed"]
+
+
+def test_a_pods_containers_have_its_name(containerd: Containerd):
+    with tracked("container") as seen:
+        pod = containerd.cri.pod("lively", image=containerd.image, host_network=True)
+        seen.until(lambda s: len(s.rows(event="started", **{"pod.name": "lively"})) >= 1)
+        containerd.cri.remove(pod.sandbox)
+        seen.until(lambda s: s.rows(event="removed", **{"pod.name": "lively"}))
+    rows = seen.rows(**{"pod.name": "lively"})
+    for container in {r["container.id"] for r in rows}:
+        happened = [r["event"] for r in rows if r["container.id"] == container]
+        assert happened == ["created", "started", "exited", "removed"]
+
+
+# Podman, whose word is a database
+
+
+def test_a_short_container_of_podman_is_told_in_full(podman: Podman):
+    with tracked("container") as seen:
+        podman.run("run", "--rm", "--name", "pod-short", podman.image, "sh", "-c", "exit 6", check=False)
+        seen.until(lambda s: "removed" in events(s, "pod-short"))
+    rows = life(seen, "pod-short")
+    assert [r["event"] for r in rows] == ["created", "started", "exited", "removed"]
+    assert rows[2]["exit_code"] == 6
+    assert {(r["container.runtime"], r["container.image"]) for r in rows} == {("podman", podman.image)}
+
+
+def test_a_container_of_podman_lives_until_its_record_is_gone(podman: Podman):
+    with tracked("container") as seen:
+        podman.run("run", "-d", "--name", "pod-long", podman.image, "sleep", "1000")
+        for event in ("pause", "unpause"):
+            podman.run(event, "pod-long")
+            seen.until(lambda s, e=event: f"{e}d" in events(s, "pod-long"))
+        podman.run("rename", "pod-long", "pod-other")
+        seen.until(lambda s: "renamed" in events(s, "pod-other"))
+        podman.run("stop", "-t", "0", "pod-other")
+        podman.run("start", "pod-other")
+        seen.until(lambda s: events(s, "pod-other").count("started") == 2)
+        podman.run("create", "--name", "pod-idle", podman.image, "true")
+        seen.until(lambda s: "created" in events(s, "pod-idle"))
+        podman.run("rm", "-f", "-t", "0", "pod-other", "pod-idle")
+        seen.until(lambda s: {"removed"} <= set(events(s, "pod-other")) & set(events(s, "pod-idle")))
+    between = ["paused", "unpaused", "renamed", "exited", "started", "exited"]
+    assert events(seen, "pod-other") == ["created", "started", *between, "removed"]
+    assert events(seen, "pod-idle") == ["created", "removed"]

@@ -97,7 +97,12 @@ class Owners:
 
     def _get(self, namespace: str, direct: Owner) -> Owner:
         path = _BETWEEN[direct.group, direct.kind].format(namespace, direct.name)
-        answer = self._api.get(path, {"resourceVersion": "0"}, _SECONDS)
+        try:
+            answer = self._api.get(path, {"resourceVersion": "0"}, _SECONDS)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            answer = self._api.get(path, {}, _SECONDS)  # the server's cache may be behind
         try:
             return objects.owner(answer.read())
         finally:

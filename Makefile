@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 WHEEL_LIMIT := 4194304
+# Debian 12's own kernels: the stable one, and that of its backports.
+KERNELS := 6.1 6.12
+KERNEL_TESTS := tests/containers src/eunomia/trackers/process
 
 # What eunomia is built from, and so what it is built again for.
 PROBES := $(shell find src -name '*.bpf.c')
@@ -15,10 +18,10 @@ MAKEFLAGS += --no-builtin-rules
 export PYTHON
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help build run test test-k8s lint bench wheel clean deps test-deps bench-deps
+.PHONY: help build run test test-k8s test-kernels lint bench wheel clean deps test-deps bench-deps
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: deps $(VENV)/.built $(VENV)/.installed $(VENV)/.bytecode ## build .venv/bin/eunomia; as root it installs what the machine lacks
 
@@ -31,6 +34,11 @@ test: test-deps lint ## check and test everything (root, for probes and containe
 
 test-k8s: test-deps build $(VENV)/.dev ## test on a real Kubernetes (root): KUBERNETES_BIN_DIR=/path make test-k8s
 	$(BIN)/python -m pytest tests/kubernetes/real $(ARGS)
+
+test-kernels: build $(VENV)/.dev ## test containers on stock kernels in virtual machines (root), ten minutes each
+	@for kernel in $(KERNELS); do \
+	    tools/try_kernel.sh $$kernel $(or $(ARGS),$(KERNEL_TESTS)) || failed="$$failed $$kernel"; \
+	done; [ -z "$$failed" ] || { echo "eunomia: tests failed on$$failed" >&2; exit 1; }
 
 lint: build $(VENV)/.dev ## ruff, mypy, and every C warning an error
 	$(BIN)/ruff check .

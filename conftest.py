@@ -5,7 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.acts", "tests.runtimes.docker", "tests.runtimes.containerd", "tests.kubernetes.real.cluster"]
+pytest_plugins = [
+    "tests.acts",
+    "tests.runtimes.docker",
+    "tests.runtimes.containerd",
+    "tests.runtimes.podman",
+    "tests.kubernetes.real.cluster",
+]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -98,7 +98,7 @@ class Seen:
 
     def until(self, holds: Callable[[Seen], object], seconds: float = 5.0) -> None:
         """Wait until something holds; fail when it takes too long."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * needs.PATIENCE
         while not holds(self):
             assert time.monotonic() < deadline, f"not seen within {seconds} s; the last rows: {self.all[-5:]}"
             time.sleep(_PAUSE)

@@ -9,6 +9,9 @@ import subprocess
 
 import pytest
 
+# How many times longer than usual to wait for something: more than 1 on machines that are emulated.
+PATIENCE = float(os.environ.get("EUNOMIA_PATIENCE") or 1)
+
 
 def root() -> None:
     """Skip unless root: probes are loaded and containers are started by nobody else."""

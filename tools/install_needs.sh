@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Install the Debian packages that a make target needs and this machine lacks; silent when none is.
-# usage: tools/install_needs.sh build|test|bench
+# usage: tools/install_needs.sh build|test|bench|kernels
 set -u -o pipefail
 
 # what must be there (a program, or a file by pattern) | Debian's package | what for
@@ -21,12 +21,20 @@ test="
 dockerd | docker.io | real containers for the tests
 docker | docker.io | real containers for the tests
 containerd | containerd | real containers for the tests
+lxc-start | lxc | real containers for the tests
+podman | podman | real containers for the tests
 runc | runc | real containers for the tests
 /usr/lib/cni/ptp | containernetworking-plugins | a network for the tests' pods
 ip | iproute2 | a network for the test containers
 iptables | iptables | a network for the test containers
 /var/lib/dpkg/info/busybox-static.list | busybox-static | the test containers' image
 ps | procps | looks at what the tests leave behind
+"
+kernels="
+qemu-system-x86_64 | qemu-system-x86 | runs other kernels
+/usr/lib/qemu/virtiofsd | qemu-system-common | shows them this machine's files
+/var/lib/dpkg/info/busybox-static.list | busybox-static | starts them
+xz | xz-utils | unpacks their modules
 "
 bench="
 /usr/sbin/execsnoop | libbpf-tools | the C twins to compare with
@@ -48,7 +56,8 @@ case ${1:-} in
     build) needs=$build ;;
     test) needs=$build$test ;;
     bench) needs=$build$test$bench ;;
-    *) echo "usage: ${0##*/} build|test|bench" >&2; exit 2 ;;
+    kernels) needs=$build$test$kernels ;;
+    *) echo "usage: ${0##*/} build|test|bench|kernels" >&2; exit 2 ;;
 esac
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 [ "${PYTHON:-/usr/bin/python3}" != /usr/bin/python3 ] || needs=$python$needs # another Python brings its own

@@ -30,7 +30,7 @@ def complete(line, cwd="/sys/kernel"):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("eunomia ", {"run", "tree", "list", "info", "doctor", "completion"}),
+        ("eunomia ", {"run", "containers", "tree", "list", "info", "doctor", "completion"}),
         ("eunomia d", {"doctor"}),
         ("eunomia run pro", {"process"}),
         ("eunomia run process sys", {"syscall"}),
@@ -39,6 +39,8 @@ def complete(line, cwd="/sys/kernel"):
         ("eunomia run process --columns pid,exi", {"pid,exit_code"}),
         ("eunomia run process --streams f", {"fork"}),
         ("eunomia run process --dur", {"--duration"}),
+        ("eunomia run process --add pid,process.an", {"pid,process.ancestors"}),
+        ("eunomia tree --name", {"--namespace"}),
         ("eunomia info open", {"opensnoop"}),
         ("eunomia info process -o ", {"table", "json"}),
         ("eunomia completion ", {"bash", "zsh", "fish"}),

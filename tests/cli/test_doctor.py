@@ -94,3 +94,9 @@ def test_containers_of_a_running_docker_are_counted(findings, docker):
         assert "running" in rows["containers"]["found"]
     finally:
         docker.run("rm", "-f", name)
+
+
+def test_a_running_containerd_is_found(findings, containerd):
+    found = findings()["containerd"]
+    assert found["state"] == "ok"
+    assert str(containerd.state) in found["found"]

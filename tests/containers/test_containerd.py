@@ -36,7 +36,7 @@ def pod(containerd):
         containerd.cri.remove(one.sandbox)
 
 
-def path_of(containerd, container_id, namespace="default"):
+def path_of(containerd, container_id, namespace=""):
     """Return the path of a container's cgroup, as the kernel has it."""
     for line in containerd.ctr("task", "ls", namespace=namespace).stdout.splitlines():
         if line.split()[0] == container_id:
@@ -74,7 +74,8 @@ def test_a_plain_container_is_told_with_image_and_all(containerd, reader, tmp_pa
 
 
 def test_ids_of_any_shape_are_told_apart_by_their_namespaces(containerd, reader):
-    made = [("default", "web"), ("team-a", "web"), ("team-a", "A.b_c-1"), ("default", "f" * 64), ("default", "1")]
+    one, other = containerd.namespace, f"{containerd.namespace}-a"
+    made = [(one, "web"), (other, "web"), (other, "A.b_c-1"), (one, "f" * 64), (one, "1")]
     try:
         for namespace, container_id in made:
             containerd.start(container_id, "sleep", f"10{len(namespace)}{len(container_id)}", namespace=namespace)
@@ -90,11 +91,11 @@ def test_ids_of_any_shape_are_told_apart_by_their_namespaces(containerd, reader)
 def test_names_that_are_no_containers_are_not_recognised(containerd, reader):
     containerd.start("there")
     try:
-        assert reader.recognises("default", "there") == "there"
-        assert reader.lookup("there", "/team-a/there") is None
+        assert reader.recognises(containerd.namespace, "there") == "there"
+        assert reader.lookup("there", "/another/there") is None
         for parent, name in (
-            ("team-a", "there"), ("", "there"), ("default", ""), ("default", "here"), ("system.slice", "ssh.service"),
-            ("default", "..\\x2fdefault"), ("..", TASKS), ("default", "x" * 300), (".", "default"),
+            ("another", "there"), ("", "there"), (containerd.namespace, ""), (containerd.namespace, "here"), ("system.slice", "ssh.service"),
+            (containerd.namespace, "..\\x2fdefault"), ("..", TASKS), (containerd.namespace, "x" * 300), (".", containerd.namespace),
         ):  # fmt: skip
             assert reader.recognises(parent, name) == ""
     finally:
@@ -109,10 +110,10 @@ def test_a_container_of_nerdctls_has_the_name_that_its_user_gave(containerd, rea
         told = reader.lookup(container_id, path_of(containerd, container_id)).container
         assert (told.id, told.name, told.network) == (container_id, "shop", "bridge,back")
         assert reader.recognises("system.slice", f"nerdctl-{container_id}.scope") == container_id
-        assert not reader.changed(told, f"/default/{container_id}")
+        assert not reader.changed(told, f"/{containerd.namespace}/{container_id}")
         containerd.ctr("container", "label", container_id, "nerdctl/name=renamed")
-        assert reader.changed(told, f"/default/{container_id}")
-        assert reader.lookup(container_id, f"/default/{container_id}").container.name == "renamed"
+        assert reader.changed(told, f"/{containerd.namespace}/{container_id}")
+        assert reader.lookup(container_id, f"/{containerd.namespace}/{container_id}").container.name == "renamed"
     finally:
         containerd.remove(container_id)
 
@@ -121,9 +122,9 @@ def test_another_containers_change_is_not_taken_for_ones_own(containerd, reader)
     containerd.start("one")
     containerd.start("two")
     try:
-        told = reader.lookup("one", "/default/one").container
+        told = reader.lookup("one", f"/{containerd.namespace}/one").container
         containerd.ctr("container", "label", "two", "a=b")
-        assert not reader.changed(told, "/default/one")
+        assert not reader.changed(told, f"/{containerd.namespace}/one")
     finally:
         containerd.remove("one", "two")
 
@@ -177,7 +178,7 @@ def test_running_daemons_and_shims_are_found_by_themselves(containerd):
     containerd.start("found")
     try:
         reader = Containerd()
-        assert reader.recognises("default", "found") == "found"
+        assert reader.recognises(containerd.namespace, "found") == "found"
         assert [s.path for s in reader.states].count(str(containerd.state)) == 1
     finally:
         containerd.remove("found")
@@ -191,7 +192,7 @@ def test_a_shim_alone_leads_to_its_state_directory(containerd, monkeypatch):
 
     monkeypatch.setattr(module, "pids", lambda comm: [] if comm == b"containerd" else daemons.pids(comm))
     try:
-        assert Containerd().lookup("orphan", "/default/orphan").container.image == containerd.image
+        assert Containerd().lookup("orphan", f"/{containerd.namespace}/orphan").container.image == containerd.image
     finally:
         containerd.remove("orphan")
 
@@ -210,7 +211,7 @@ def test_containers_of_docker_are_left_to_docker(docker):
 def test_a_container_is_told_of_before_its_first_program_runs(containerd):
     """Twenty that end at once, several at a time: each row has the id, the name and the image of its own."""
     names = [f"short-{n}" for n in range(20)]
-    containerd.use("default")
+    containerd.use(containerd.namespace)
     with tracked("process") as seen, ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: containerd.once(name, "true", f"word-{name}"), names))
         seen.until(lambda s: len(s.rows("exec", comm="true")) >= len(names))
@@ -265,7 +266,7 @@ def test_looking_up_while_containers_come_and_go_never_fails(containerd, reader)
     try:
         looked = 0
         while not done.is_set() or not looked:
-            found = reader.lookup("steady", "/default/steady")
+            found = reader.lookup("steady", f"/{containerd.namespace}/steady")
             assert (found.container.name, found.container.image) == ("steady", containerd.image)
             looked += 1
     finally:

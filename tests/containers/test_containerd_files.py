@@ -15,6 +15,7 @@ from eunomia.containers.daemons import CONFIG_LIMIT, Daemon, DataRoot
 from eunomia.containers.paths import Candidate, candidates
 from eunomia.containers.runtimes.containerd import TASKS, Containerd, _configured
 from eunomia.identity import CREATED, Container
+from tests import needs
 from tests.containers.stage import DB, WEB
 
 UID = "5f7211f8-372a-4038-a5e0-311a02ccdf24"
@@ -229,7 +230,49 @@ def test_a_daemon_that_starts_later_is_found_when_its_container_is_asked_for(tmp
     assert reader.recognises("default", "web") == "web"
 
 
+_NODE = """
+mount -t tmpfs none "$1" && mkdir -p "$1/state/$2/default/web" && cp "$3" "$1/state/$2/default/web/config.json"
+exec "$4" -c "$5" --state "$1/state"
+"""
+
+
+def test_a_daemon_in_another_mount_namespace_is_read_through_its_root(tmp_path):
+    """As a node of kind's is, which is a privileged container."""
+    needs.root()
+    config = write_bundle(tmp_path / "outside", "web", namespace="default") / "config.json"
+    node = tmp_path / "node"
+    node.mkdir()
+    command = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-ec",
+        _NODE,
+        "sh",
+        str(node),
+        TASKS,
+        str(config),
+        sys.executable,
+        _PRETENDER,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        assert not list(node.iterdir()), "nothing is there in our own view"
+        reader = Containerd()
+        assert reader.recognises("default", "web") == "web"
+        assert reader.lookup("web", "/docker/node/default/web").container.name == "app"
+        assert any(s.pid == process.pid and s.path == f"{node}/state" for s in reader.states)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    # A pid used again must not lend its root to the daemon that is gone.
+    assert reader.lookup("web", "/docker/node/default/web") is None
+
+
 def test_an_ordinary_user_cannot_pass_for_the_daemon(tmp_path, pretend):
+    needs.root()
     tmp_path.chmod(0o755)
     write_bundle(tmp_path, WEB)
     pretend("--state", str(tmp_path), user=65534)
@@ -237,6 +280,7 @@ def test_an_ordinary_user_cannot_pass_for_the_daemon(tmp_path, pretend):
 
 
 def test_root_of_an_ordinary_container_cannot_pass_for_the_daemon(tmp_path, pretend):
+    needs.root()
     write_bundle(tmp_path, WEB)
     contained = ["unshare", "--mount", "setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", sys.executable]
     process = subprocess.Popen([*contained, "-c", _PRETENDER, "--state", str(tmp_path)], stdout=subprocess.PIPE)

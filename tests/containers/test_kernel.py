@@ -35,7 +35,7 @@ class Live:
         self.registry.tick(time.monotonic_ns())
 
     def until(self, condition, seconds=10):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * needs.PATIENCE
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"
             time.sleep(0.01)

@@ -25,7 +25,7 @@ own=$(sed -n s/^0:://p /proc/self/cgroup)
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mkdir "/sys/fs/cgroup$own/init" && echo $$ >"/sys/fs/cgroup$own/init/cgroup.procs"
 fi
-exec dockerd --cgroup-parent "$own/docker" --bridge none --iptables=false --ip6tables=false
+exec dockerd --cgroup-parent "$own/docker" --bridge none --iptables=false --ip6tables=false --ip-forward=false
 """
 
 
@@ -46,7 +46,8 @@ class Inner:
         ).stdout.strip()  # fmt: skip
         end = time.monotonic() + 30 * needs.PATIENCE
         while self.run("info", check=False).returncode:
-            assert time.monotonic() < end, docker.run("logs", "outer").stderr[-2000:]
+            runs = docker.run("inspect", "-f", "{{.State.Running}}", "outer").stdout.strip()
+            assert (runs, time.monotonic() < end) == ("true", True), docker.run("logs", "outer").stderr[-2000:]
             time.sleep(0.2)
         self.run("import", "-", IMAGE, stdin=busybox_root(needs.program("busybox", "busybox-static")))
 

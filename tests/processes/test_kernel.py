@@ -99,6 +99,27 @@ def test_the_iterator_and_the_tracepoints_agree_with_proc(variant: str):
     assert {pid for pid, state in states.items() if state != "Z"} == set()
 
 
+def test_who_execs_in_a_thread_stays_the_process_that_it_was():
+    script = "import os, threading; threading.Thread(target=os.execv, args=('/bin/sleep', ['sleep', '0.1'])).start()"
+    with tracked("process", added=COLUMNS) as seen:
+        child = subprocess.Popen([sys.executable, "-c", script])
+        child.wait()
+    rows = [r for r in seen.all if r["pid"] == child.pid]
+    assert len({r["process.exec_id"] for r in rows} | {r["exec_id"] for r in rows}) == 1
+    end = seen.row("exit", pid=child.pid)
+    assert end["process.argv"] == ["sleep", "0.1"]
+
+
+def test_rows_of_other_trackers_say_who_did_it_too():
+    with tracked("opensnoop", added=COLUMNS) as seen:
+        ours = subprocess.run(["sh", "-c", "cat /etc/hostname; :"], check=True, capture_output=True)
+        assert ours.stdout
+    rows = [r for r in seen.all if r["path"] == "/etc/hostname" and r["comm"] == "cat"]
+    assert [r["process.argv"] for r in rows] == [["cat", "/etc/hostname"]]
+    assert rows[0]["process.exec_id"].endswith(f":{rows[0]['pid']}")
+    assert rows[0]["process.ancestors"][1]["pid"] == os.getpid()
+
+
 def test_a_terminal_and_the_session_s_leader_are_told():
     with tracked("process", added=COLUMNS) as seen:
         master, terminal = os.openpty()
@@ -144,7 +165,7 @@ def test_a_container_s_own_passwd_names_its_users(docker: Docker, tmp_path: Path
 
 
 def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own():
-    count = 1000
+    count = 1500
     with tracked("process", added=COLUMNS) as seen:
         table = seen._engine._processes
         before = len(table)
@@ -166,6 +187,26 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
     assert abs(after - before) < 20
     assert remembered <= count / 10, "what else runs on this machine, at most"
     assert (table.cut, table.refused) == (0, 0)
+
+
+def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
+    needs.root()
+    with Loaded(Spec.open(OBJECT, quick=True), programs=["found", *dict(VARIANTS)["raw_tp"]], ring_size=4096) as live:
+        schema = live.readers["life"].schema
+        table = ProcessTable()
+        table.fill(batch_of(schema, live.iterate("found")))
+        for _ in range(50):
+            subprocess.run(["/bin/true"], check=True)
+        late = subprocess.Popen(["sleep", "60"])
+        time.sleep(0.1)
+        table.feed(live.readers["life"].drain())
+        assert live.count("life").lost > 0
+        assert table.at(late.pid) is None, "who is not known is not guessed"
+        table.refill(batch_of(schema, live.iterate("found")))
+        assert table.at(late.pid).argv == ["sleep", "60"]
+        assert not [p for p in table if p.comm == "true" and p.parent is not None and p.parent.pid == os.getpid()]
+        late.kill()
+        late.wait()
 
 
 def test_a_row_of_an_ended_process_still_finds_it():

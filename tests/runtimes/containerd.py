@@ -74,6 +74,8 @@ class Containerd:
         self.state = directory / "run"
         self.socket = directory / "containerd.sock"
         self.pid = pid
+        # Names cgroups, which all containerds of a machine share.
+        self.namespace = f"eu{os.getpid()}"
         self._cri: Cri | None = None
 
     @property
@@ -84,10 +86,10 @@ class Containerd:
         return self._cri
 
     def ctr(
-        self, *arguments: str, namespace: str = "default", check: bool = True, timeout: float = 60
+        self, *arguments: str, namespace: str = "", check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run ctr as in ``ctr("task", "ls")``; a failure fails the test unless ``check=False``."""
-        command = ["ctr", "-a", str(self.socket), "-n", namespace, *arguments]
+        command = ["ctr", "-a", str(self.socket), "-n", namespace or self.namespace, *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
             stdin=subprocess.DEVNULL,
@@ -96,21 +98,21 @@ class Containerd:
             raise AssertionError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
         return done
 
-    def start(self, container_id: str, *command: str, namespace: str = "default", options: Sequence[str] = ()) -> str:
+    def start(self, container_id: str, *command: str, namespace: str = "", options: Sequence[str] = ()) -> str:
         """Start a container that stays; returns its id."""
         self.use(namespace)
         command = command or ("sleep", "1000")
-        given = ("--snapshotter", self.snapshotter, *options)
+        given = ("--snapshotter", self.snapshotter, "--runc-root", f"{self.directory}/runc", *options)
         self.ctr("run", "-d", *given, self.image, container_id, *command, namespace=namespace)
         return container_id
 
-    def once(self, container_id: str, *command: str, namespace: str = "default") -> str:
+    def once(self, container_id: str, *command: str, namespace: str = "") -> str:
         """Run a container to its end, with nothing left of it; returns what it printed."""
         self.use(namespace)
-        given = ("--rm", "--snapshotter", self.snapshotter, self.image, container_id)
-        return self.ctr("run", *given, *command, namespace=namespace).stdout
+        given = ("--snapshotter", self.snapshotter, "--runc-root", f"{self.directory}/runc")
+        return self.ctr("run", "--rm", *given, self.image, container_id, *command, namespace=namespace).stdout
 
-    def remove(self, *container_ids: str, namespace: str = "default") -> None:
+    def remove(self, *container_ids: str, namespace: str = "") -> None:
         """End containers and remove them."""
         for container_id in container_ids:
             self.ctr("task", "rm", "-f", container_id, namespace=namespace, check=False)
@@ -118,7 +120,7 @@ class Containerd:
 
     def use(self, namespace: str) -> None:
         """Have the images in a namespace."""
-        self._used.add(namespace)
+        self._used.add(namespace or self.namespace)
         if self.image not in self.ctr("image", "ls", "-q", namespace=namespace).stdout:
             for name in self.directory.glob("*.tar"):
                 given = ("--no-unpack", str(name))
@@ -126,8 +128,10 @@ class Containerd:
 
     def clean(self) -> None:
         """End and remove all containers of all namespaces."""
-        with suppress(Exception):
-            self.cri.clean()
+        if self._cri is not None:
+            with suppress(AssertionError):
+                self._cri.clean()
+            self._cri.close()
         for namespace in self.ctr("namespace", "ls", "-q", check=False).stdout.split():
             self.remove(*self.ctr("container", "ls", "-q", namespace=namespace).stdout.split(), namespace=namespace)
 
@@ -169,9 +173,9 @@ def _cgroups(names: Iterable[str]) -> set[Path]:
     return {p for name in names for p in (*base.glob(name), *base.glob(f"*/{name}"))}
 
 
-def _remove_cgroups(namespaces: Iterable[str], before: set[Path]) -> None:
+def _remove_cgroups(namespaces: Iterable[str]) -> None:
     """Remove the empty parents that came with us; others' are busy and stay."""
-    for cgroup in _cgroups(namespaces) - before:
+    for cgroup in _cgroups(namespaces):
         for directory, _, _ in os.walk(cgroup, topdown=False):
             with suppress(OSError):
                 os.rmdir(directory)
@@ -180,13 +184,12 @@ def _remove_cgroups(namespaces: Iterable[str], before: set[Path]) -> None:
 @contextmanager
 def private_containerd() -> Iterator[Containerd]:
     """Yield a containerd with CRI and images; leaves no process, mount, cgroup or file."""
-    before = _cgroups(("default",))
     used: set[str] = set()
     with ExitStack() as cleanup:
         directory = Path(tempfile.mkdtemp(prefix="eu-", dir="/tmp"))  # short, for socket paths are bounded
         cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
         cleanup.callback(_unmount_below, directory)
-        cleanup.callback(_remove_cgroups, used, before)
+        cleanup.callback(_remove_cgroups, used)
         (directory / "cni").mkdir()
         (directory / "cni/10-eunomia.conflist").write_text(json.dumps(_network(directory)))
         config = directory / "config.toml"

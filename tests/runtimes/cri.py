@@ -7,6 +7,8 @@ The few messages that the tests need are written by hand: a message is a dict of
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -32,19 +34,29 @@ class PodOfOurs(NamedTuple):
 
 
 class Cri:
-    """A client of a runtime's socket."""
+    """A client of a runtime's socket, in a child: gRPC's threads never end, and tests change namespaces."""
 
     def __init__(self, socket: Path, top: str = "") -> None:
         """``top`` is a cgroup of our own for all pods: a kubelet on this machine ends what it finds in its own."""
+        pytest.importorskip("grpc", reason="needs grpcio: make build installs it")
         self._top = top
-        grpc = pytest.importorskip("grpc", reason="needs grpcio: make build installs it")
-        # Without an authority gRPC sends the socket's path, which runtimes refuse.
-        self._channel = grpc.insecure_channel(f"unix://{socket}", [("grpc.default_authority", "localhost")])
+        self._child = subprocess.Popen(
+            [sys.executable, __file__, str(socket)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.communicate()
 
     def call(self, method: str, request: Message) -> dict[int, list[Any]]:
-        """Call a method of the RuntimeService."""
-        path = f"/runtime.v1.RuntimeService/{method}"
-        return decoded(self._channel.unary_unary(path)(encoded(request), timeout=60))
+        """Call a method of the RuntimeService; its refusal fails the test."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(f"{method} {encoded(request).hex()}\n")
+        self._child.stdin.flush()
+        verdict, _, answer = self._child.stdout.readline().rstrip("\n").partition(" ")
+        assert verdict == "ok", f"{method}: {answer}"
+        return decoded(bytes.fromhex(answer))
 
     def pod(
         self,
@@ -164,3 +176,22 @@ def decoded(data: bytes) -> dict[int, list[Any]]:
             value = varint()
         fields.setdefault(tag >> 3, []).append(value)
     return fields
+
+
+def _serve(socket: str) -> None:
+    """Answer lines of a method and its request in hex digits, until there are no more."""
+    import grpc
+
+    # Without an authority gRPC sends the socket's path, which runtimes refuse.
+    channel = grpc.insecure_channel(f"unix://{socket}", [("grpc.default_authority", "localhost")])
+    for line in sys.stdin:
+        method, _, request = line.partition(" ")
+        try:
+            answer = channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(bytes.fromhex(request), timeout=60)
+            print("ok", answer.hex(), flush=True)
+        except grpc.RpcError as error:
+            print("failed", " ".join(str(error.details()).split()), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

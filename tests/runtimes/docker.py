@@ -41,7 +41,7 @@ class Docker:
     ) -> subprocess.CompletedProcess[str]:
         """Run docker as in ``run("ps", "-q")``; a failure fails the test unless ``check=False``."""
         command = ["docker", "-H", f"unix://{self.socket}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout * needs.PATIENCE, check=False)
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         if check and done.returncode:
             raise AssertionError(f"docker {' '.join(arguments)}: {err.strip()}")
@@ -113,7 +113,7 @@ def _daemon(root: Path, bridge: str) -> Iterator[Docker]:
         )  # fmt: skip
     docker = Docker(root, process.pid)
     try:
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + READY_WITHIN * needs.PATIENCE
         while docker.run("info", check=False).returncode:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"dockerd did not start: {log.read_text(errors='replace')[-2000:]}")
@@ -124,7 +124,7 @@ def _daemon(root: Path, bridge: str) -> Iterator[Docker]:
         docker.run("rm", "-fv", *containers, check=False)  # by itself it would wait ten seconds for each
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(15 * needs.PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -34,7 +34,7 @@ def test_nothing_is_left_of_pods_and_containers_even_of_a_failed_run():
     before = _processes()
     with pytest.raises(ZeroDivisionError), private_containerd() as containerd:
         root, pid = containerd.directory, containerd.pid
-        containerd.start("stays", namespace="left-over")
+        containerd.start("stays", namespace=f"{containerd.namespace}-left")
         pod = containerd.cri.pod("web", image=containerd.image, host_network=True)
         assert len(_cgroups("stays")) == len(_cgroups(pod.sandbox)) > 0
         raise ZeroDivisionError

@@ -136,9 +136,9 @@ def sample():
 def written():
     """Return a call that writes ticks of batches by a fresh sink and gives its writer back."""
 
-    def write(kind, streams, *ticks, columns=None, color=None, terminal=None):
+    def write(kind, streams, *ticks, columns=None, color=None, terminal=None, added=()):
         writer = Kept(terminal)
-        sink = open_sink(kind, writer, streams, columns, color)
+        sink = open_sink(kind, writer, streams, columns, color, added=added)
         for tick in ticks:
             sink.write(tick)
         sink.flush()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from eunomia.containers import bolt
@@ -21,6 +22,7 @@ BLOBS = "io.containerd.content.v1.content/blobs"
 MANIFEST_LIMIT = 1 << 20  # bytes
 EXTENSION_LIMIT = 1 << 20
 
+_CONTAINERS = 16384  # of a namespace that are looked at for changes
 _IMAGES = 1024  # of which the digest of the configuration is remembered
 _ADDRESSES = 16
 _EXTENSIONS = (b"io.cri-containerd.container.metadata", b"io.cri-containerd.sandbox.metadata")
@@ -57,6 +59,7 @@ class Database:
         """``root`` is containerd's root directory."""
         self._root = root
         self._image_ids: dict[str, str] = {}
+        self._updates: dict[str, tuple[int, Mapping[str, int]]] = {}
 
     def told(self, namespace: str, container_id: str, sandbox_id: str = "") -> Told:
         """Return what there is of a container, and of the sandbox that it is in; never raises."""
@@ -77,14 +80,41 @@ class Database:
             return Told(record, _text(digest), sandbox)
 
         try:
-            return bolt.ask(self._root.open(f"{self._root.path}/{FILE}"), question)
+            return bolt.ask(self._root.open(self._file), question)
         except (OSError, ValueError):  # bolt.Broken is a ValueError, as what a NUL in a path raises
             return Told()
+
+    def updates(self, namespace: str) -> Mapping[str, int]:
+        """Return when each container of a namespace was changed last (ns since the epoch), by its id; never raises."""
+
+        def question(db: bolt.Bolt) -> dict[str, int]:
+            containers = db.bucket(b"v1", namespace.encode(), b"containers")
+            every = containers.buckets() if containers else ()
+            return {_text(name): _time(one.get(b"updatedat")) for name, one in islice(every, _CONTAINERS)}
+
+        written = self.written()
+        known = self._updates.get(namespace)
+        if known is None or known[0] != written:
+            try:
+                found = bolt.ask(self._root.open(self._file), question)
+            except (OSError, ValueError):
+                found = {}
+            known = self._updates[namespace] = written, found
+        return known[1]
+
+    @property
+    def shown(self) -> str:
+        """The database's path as it is seen from here."""
+        return self._root.shown(self._file)
+
+    @property
+    def _file(self) -> str:
+        return f"{self._root.path}/{FILE}"
 
     def written(self) -> int:
         """Return when the database was last written, in nanoseconds since the epoch; 0 where there is none."""
         try:
-            return os.stat(self._root.shown(f"{self._root.path}/{FILE}")).st_mtime_ns
+            return os.stat(self.shown).st_mtime_ns
         except (OSError, ValueError):
             return 0
 

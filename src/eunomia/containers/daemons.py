@@ -119,54 +119,69 @@ def daemon_of(pid: str) -> Daemon | None:
     return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
 
 
-class _Process(NamedTuple):
-    comm: bytes
-    since: int  # when it was first seen
-    settled: bool  # its name was read when it was no longer young
-
-
 class _Scan:
-    """What processes are called, as cheap as can be for those that were seen before."""
+    """Which processes are called what, as cheap as can be for those that were seen before, and small."""
 
     def __init__(self) -> None:
-        self.at = self.anew = -_ALL_ANEW
-        self.known: dict[str, _Process] = {}
+        self.wanted: set[bytes] = set()
+        self.found: dict[bytes, list[str]] = {}
+        self._at = self._anew = -_ALL_ANEW
+        self._young: dict[str, int] = {}  # when it was first seen
+        self._named: dict[str, bytes] = {}
+        self._others: set[int] = set()  # numbers take less room than texts
 
-    def look(self) -> dict[str, _Process]:
+    def look(self) -> None:
         now = time.monotonic_ns()
-        if now - self.at < _SHARED:
-            return self.known
-        known: dict[str, _Process] = {}
-        before = self.known
-        if now - self.anew >= _ALL_ANEW:
-            self.anew, before = now, {}
+        if now - self._at < _SHARED:
+            return
+        if now - self._anew >= _ALL_ANEW:
+            self._anew = now
+            self._named, self._others = {}, set()
         try:
             names = os.listdir("/proc")
         except OSError:
             names = []
-        for pid in names:
-            if not pid.isdigit():
+        young, named, others = self._young, self._named, self._others
+        self._young, self._named, self._others, self.found = {}, {}, set(), {}
+        for pid in filter(str.isdigit, names):
+            if int(pid) in others:
+                self._others.add(int(pid))
                 continue
-            process = before.get(pid)
-            if process is None or not process.settled:
-                try:
-                    with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
-                        comm = file.read(32).rstrip(b"\n")
-                except OSError:
-                    continue
-                since = now if process is None else process.since
-                process = _Process(comm, since, now - since >= _YOUNG)
-            known[pid] = process
-        self.at, self.known = now, known
-        return known
+            comm = named.get(pid) or _comm(pid)
+            since = young.get(pid, now)
+            is_old = pid in named or now - since >= _YOUNG
+            if not is_old:
+                self._young[pid] = since
+            if comm in self.wanted:
+                self.found.setdefault(comm, []).append(pid)
+                if is_old:
+                    self._named[pid] = comm
+            elif is_old:
+                self._others.add(int(pid))
+        self._at = now
+
+    def want(self, comm: bytes) -> None:
+        if comm not in self.wanted:
+            self.wanted.add(comm)
+            self._at = self._anew = -_ALL_ANEW
 
 
 _scan = _Scan()
 
 
+def _comm(pid: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+            return file.read(32).rstrip(b"\n")
+    except OSError:
+        return b""
+
+
 def pids(comm: bytes) -> list[str]:
     """Return the processes that are called so now."""
-    return [pid for pid, process in _scan.look().items() if process.comm == comm]
+    _scan.want(comm)
+    _scan.look()
+    return _scan.found.get(comm, [])
 
 
 def host_bases() -> list[str]:
@@ -234,7 +249,8 @@ def _container_around(path: str) -> str:
     head = path
     while head:
         name = head.rpartition("/")[2].removesuffix(".scope")
-        if is_id(name[-64:]) and name[-65:-64] in {"", "-", ":"}:
+        # conmon looks after a container from the outside, in a cgroup of its own.
+        if is_id(name[-64:]) and name[-65:-64] in {"", "-", ":"} and not name.endswith("conmon-" + name[-64:]):
             return head
         head = head.rpartition("/")[0]
     return ""

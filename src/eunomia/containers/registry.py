@@ -15,8 +15,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple, Protocol
 
 from eunomia.batch import Batch
+from eunomia.containers import freezer, tree
 from eunomia.containers import runtimes as known_runtimes
-from eunomia.containers import tree
 from eunomia.containers.kubepods import pod_uid
 from eunomia.containers.notices import Notices
 from eunomia.containers.paths import Candidate, candidates, is_below
@@ -152,6 +152,7 @@ class Registry(dict[int, Identity]):
         self._starting = False
         self._records: dict[str, Case] = {}  # by id, those whose runtime keeps a record
         self._places: dict[str, Keeper] = {}
+        self._entries: dict[str, set[str]] = {}  # by place
 
     def __missing__(self, cgroup_id: int) -> Identity:
         """Look through the tree, not too often, for an id that no record told of."""
@@ -182,8 +183,10 @@ class Registry(dict[int, Identity]):
 
     def news(self) -> list[News]:
         """Return what happened since it was last asked for, in the order in which it was learnt."""
-        news, self._news = self._news, []
-        return news or []
+        news = self._news or []
+        if news:
+            self._news = []
+        return news
 
     @property
     def mount(self) -> str | None:
@@ -218,6 +221,15 @@ class Registry(dict[int, Identity]):
             if where is not None and (where == path or is_below(where, path)):
                 return container.pid
         return tree.first_process(self._mount, path) if self._mount is not None and path else 0
+
+    def is_frozen(self, case: Case, pid: int) -> bool | None:
+        """Whether a container is paused, by its first process ``pid``; None where that cannot be read."""
+        return freezer.is_frozen(self._mount, case.candidate.path, pid)
+
+    @property
+    def hears_of_freezing(self) -> bool:
+        """Whether the kernel tells by a tracepoint that containers are paused; v1's freezer has none."""
+        return freezer.of_version_1() is None
 
     def close(self) -> None:
         """Stop watching files."""
@@ -352,10 +364,19 @@ class Registry(dict[int, Identity]):
         except OSError:
             names = []
         runtime, unread = self._places[place], set()
+        for name in self._entries.get(place, set()) - set(names):
+            if name in self._records:
+                self._check(self._records[name], now)
+        cases = {case.candidate.id: case for case in self._cases.values()}
+        entries: set[str] = set()
+        self._entries[place] = entries
         for name in names:
+            if len(entries) >= RECORDS:
+                break
+            entries.add(name)
             if name in self._records or len(self._records) >= RECORDS:
                 continue
-            case = next((c for c in self._cases.values() if c.candidate.id == name), None)
+            case = cases.get(name)
             if case is None:
                 found = runtime.lookup(name, "")
                 if found is None or not found.container.name:

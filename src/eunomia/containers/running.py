@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import os
 import time
-from functools import cache
 
-from eunomia.containers import tree
 from eunomia.containers.registry import Case, Registry
-from eunomia.hierarchy import Hierarchy, of_first_version
 from eunomia.identity import PAUSED, PENDING, RUNNING, Identity
 
 PATIENCE = 1_000_000_000  # ns that runtimes have to name what runs
@@ -42,24 +39,10 @@ def _completed(registry: Registry, case: Case) -> Identity:
     return identity._replace(
         container=container._replace(
             pid=pid,
-            state=PAUSED if _is_frozen(registry, case, pid) else RUNNING,
+            state=PAUSED if registry.is_frozen(case, pid) else RUNNING,
             started=container.started or _started(pid),
         )
     )
-
-
-def _is_frozen(registry: Registry, case: Case, pid: int) -> bool:
-    """Whether a container's processes are stopped by the freezer of either version of cgroups."""
-    freezer = _freezer()
-    if freezer is None:
-        return _read(f"{registry.mount}{case.candidate.path}/cgroup.freeze") == b"1"
-    path = tree.path_of(pid, freezer) if pid else None
-    return path is not None and _read(f"{freezer.mount}{path}/freezer.state") in {b"FROZEN", b"FREEZING"}
-
-
-@cache
-def _freezer() -> Hierarchy | None:
-    return next((h for h in of_first_version() if h.controller == "freezer"), None)
 
 
 def _started(pid: int) -> int:

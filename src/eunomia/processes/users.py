@@ -68,7 +68,7 @@ class Users:
         if room.user_ns not in self._maps:
             self._read_map(process.pid, room.user_ns)
         file = self._files.get((room.mnt_ns, room.root))
-        if room.root and (file is None or file.checked + CHECK_PAUSE < process.since):
+        if room.root and not process.ended and (file is None or file.checked + CHECK_PAUSE < process.since):
             self._read_file(process.pid, room, file, process.since)
         if room.mnt_ns not in self._namespaces:
             if len(self._namespaces) >= _MAPS:
@@ -110,7 +110,8 @@ class Users:
             self._keep(room, _File(now, looks, names))
 
     def _keep(self, room: Room, file: _File) -> None:
-        self._entries += len(file.names) + 1
+        before = self._files.pop((room.mnt_ns, room.root), None)
+        self._entries += len(file.names) - (len(before.names) if before else -1)
         if self._entries > ALL_ENTRIES:
             self._files.clear()
             self._entries = len(file.names) + 1

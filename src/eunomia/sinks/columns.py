@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WHOLE = {noun: tuple(name for name in JOINED if name.startswith(f"{noun}.")) for noun in MEMBERS}
 WHOLE |= {f"{noun}.*": names for noun, names in MEMBERS.items()}
 WHOLE |= {"process": ACTING, "process.*": ACTING}
-_REMEMBERED = 4096  # identities or processes whose looks are remembered
+_REMEMBERED = {"owner": 4096, "actor": 1024}  # identities and processes whose looks are remembered
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Looks(Generic[T]):
     def _look(self, thing: T) -> tuple[Any, ...]:
         known = self._made.get(id(thing))
         if known is None:
-            if len(self._made) > _REMEMBERED:
+            if len(self._made) > _REMEMBERED[self._of]:
                 self._made.clear()
             known = self._made[id(thing)] = (thing, self._make(thing))
         return known[1]

@@ -57,6 +57,17 @@ static __always_inline struct text *text_of(void *map)
 	return bpf_map_lookup_elem(map, &zero);
 }
 
+/*
+ * Reads a string and its NUL from user space; returns their length, negative where it is not to be read.
+ * Up to Linux 6.12 at least, the kernel's own helper returns 0 for an empty string instead of 1.
+ */
+static __always_inline long read_user_string(void *to, __u32 room, const char *from)
+{
+	long size = bpf_probe_read_user_str(to, room, from);
+
+	return size ? size : 1;
+}
+
 /* What a step needs of a dentry, in one read where its members stand side by side, as they always have. */
 struct dentry_view {
 	const struct dentry *parent;

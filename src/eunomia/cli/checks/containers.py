@@ -11,6 +11,7 @@ from eunomia.cli.checks import OK, UNKNOWN, WARN, Finding
 from eunomia.containers import tree
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
+from eunomia.containers.runtimes.containerd import Containerd
 from eunomia.containers.runtimes.docker import Docker
 from eunomia.identity import RESOLVED, Container
 from eunomia.kernel.own_pid import FIRST_NAMESPACE
@@ -18,11 +19,6 @@ from eunomia.kernel.own_pid import FIRST_NAMESPACE
 # the latter is PROC_CGROUP_INIT_INO, include/linux/proc_ns.h
 _FIRST = {"pid": FIRST_NAMESPACE, "cgroup": "cgroup:[4026531835]"}
 
-_SOCKETS = {
-    "containerd": ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
-    "CRI-O": ("/run/crio/crio.sock",),
-    "Podman": ("/run/podman/podman.sock",),
-}
 _NAMED = 3  # containers without a name that are listed
 
 
@@ -35,8 +31,8 @@ def findings() -> Iterator[Finding]:
     docker.search()
     daemons = [root for root in docker.roots if _is_used(root) is not False]
     yield _docker(daemons)
-    yield from _others(bool(daemons))
-    yield _containers()
+    yield _containerd()
+    yield from _containers()
 
 
 def _cgroups() -> Finding:
@@ -113,37 +109,45 @@ def _docker(roots: list[DataRoot]) -> Finding:
     return Finding("Docker", OK, f"data at {shown}")
 
 
-def _others(has_docker: bool) -> Iterator[Finding]:
-    for runtime, sockets in _SOCKETS.items():
-        socket = next((path for path in sockets if _is_socket(path)), None)
-        if socket is None:
-            continue
-        if runtime == "containerd" and has_docker:
-            yield Finding(
-                runtime, OK, f"{socket}; what runs by Docker is named, its other containers not yet"
-            )
-        else:
-            yield Finding(
-                runtime, WARN, f"{socket}; its containers are not named yet",
-                "wait for a later release; containers show by id meanwhile, where their cgroups tell it",
-            )  # fmt: skip
+def _containerd() -> Finding:
+    runtime = Containerd()
+    runtime.search()
+    if not runtime.states:
+        return Finding("containerd", OK, "none found")
+    shown = dict.fromkeys(s.path + (f" (process {s.pid})" if s.pid else "") for s in runtime.states)
+    found = f"bundles at {', '.join(shown)}"
+    if not all(os.access(s.shown(s.path), os.R_OK | os.X_OK) for s in runtime.states):
+        return Finding("containerd", UNKNOWN, f"{found}, which only root can read", "sudo eunomia doctor")
+    return Finding("containerd", OK, found)
 
 
-def _is_socket(path: str) -> bool:
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _containers() -> Finding:
+def _containers() -> Iterator[Finding]:
     registry = Registry()
     registry.start()
+    registry.notices.watch("doctor", ["/proc"])  # where nothing runs that would be watched
+    yield _notices(bool(registry.notices.unwatched))
+    yield _named(registry)
+
+
+def _notices(unwatched: bool) -> Finding:
+    """Say whether what runtimes rewrite is heard of at once."""
+    if unwatched:
+        return Finding(
+            "inotify", WARN, "the kernel watches no more files for this user: containers are looked at every few "
+            "seconds for a new name or state",
+            "raise fs.inotify.max_user_watches, or fs.inotify.max_user_instances, by sysctl",
+        )  # fmt: skip
+    return Finding("inotify", OK, "what runtimes write about containers is heard of at once")
+
+
+def _named(registry: Registry) -> Finding:
     states: dict[Container, str] = {
         i.container: i.state for i in registry.values() if i.container is not None
     }
     unnamed = [c.id[:12] for c, state in states.items() if state != RESOLVED]
-    found = f"{len(states)} running, {len(states) - len(unnamed)} with name and image"
+    runtimes = sorted({c.runtime for c in states if c.runtime})
+    of = f" ({', '.join(runtimes)})" if runtimes else ""
+    found = f"{len(states)} running{of}, {len(states) - len(unnamed)} with name and image"
     if not unnamed:
         return Finding("containers", OK, found if states else "none running")
     some = ", ".join(unnamed[:_NAMED]) + (", ..." if len(unnamed) > _NAMED else "")

@@ -69,13 +69,6 @@ class _Place(NamedTuple):
         return os.path.lexists(self.state.shown(f"{self.directory}/config.json"))
 
 
-class _Stamp(NamedTuple):
-    """When the database was written as far as it was read, and when it says that a container was changed."""
-
-    written: int
-    updated: int
-
-
 class Containerd:
     """Reads bundles, and containerd's database, of every containerd on the machine."""
 
@@ -90,7 +83,7 @@ class Containerd:
         self._by_process: dict[tuple[str, bytes], tuple[str, DataRoot] | None] = {}
         self._namespaces: dict[DataRoot, tuple[int, list[str]]] = {}
         self._databases: dict[DataRoot, Database] = {}
-        self._stamps: dict[tuple[str, str], _Stamp] = {}
+        self._stamps: dict[tuple[str, str], int] = {}  # when containerd changed what was told
 
     # What the registry calls
 
@@ -120,9 +113,16 @@ class Containerd:
         return found
 
     def watches(self, container: Container, path: str) -> list[str]:
-        """Return the bundle, in which the first process's id appears after all else."""
+        """Return the bundle, in which the first process's id appears after all else, and the database.
+
+        The latter for what people make, which may be labelled and renamed. What the kubelet asked for stays as it
+        is, and its node's database is written to all the time.
+        """
         at = self._place(container.id, path) if container.runtime == self.name else None
-        return [] if at is None else [at.state.shown(at.directory)]
+        if at is None:
+            return []
+        bundle = at.state.shown(at.directory)
+        return [bundle] if at.namespace == KUBERNETES else [bundle, self._database(at).shown]
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether the first process has come, or containerd has changed the container (``ctr c label``)."""
@@ -131,17 +131,8 @@ class Containerd:
             return False
         if container.state == CREATED and os.path.lexists(at.state.shown(f"{at.directory}/init.pid")):
             return True
-        # What the kubelet asked for stays as it is, and its node's database is written to all the time.
         before = None if at.namespace == KUBERNETES else self._stamps.get((at.namespace, at.id))
-        if before is None:
-            return False
-        database = self._database(at)
-        written = database.written()
-        if written == before.written:
-            return False
-        updated = database.told(at.namespace, at.id).record.updated
-        self._stamps[at.namespace, at.id] = _Stamp(written, before.updated)
-        return updated != before.updated
+        return before is not None and self._database(at).updates(at.namespace).get(at.id, before) != before
 
     @property
     def states(self) -> Sequence[DataRoot]:
@@ -242,12 +233,11 @@ class Containerd:
     def _told(self, at: _Place, bundle: oci.Bundle, path: str, written: int) -> Found:
         database = self._database(at)
         notes = bundle.annotations
-        seen = database.written()
         told = database.told(at.namespace, at.id, bounded(notes.get(f"{_ANNOTATION}sandbox-id")))
         record = told.record
         if len(self._stamps) >= _STAMPS:
             self._stamps.clear()
-        self._stamps[at.namespace, at.id] = _Stamp(seen, record.updated)
+        self._stamps[at.namespace, at.id] = record.updated
         image = bounded(notes.get(f"{_ANNOTATION}image-name")) or record.image
         pid, started = _first_process(at)
         container = bundle.told(Container(at.id, at.id, image, self.name))._replace(

@@ -43,11 +43,12 @@ struct life_event {
 } doc("something happened to a container");
 
 enum sign {
-	EXECUTED = 1,	/* the first exec in a cgroup since it was made */
+	EXECUTED = 1,	/* the first program in a cgroup since it was made */
 	ENDED,		/* of a process that such an exec made, or that user space named */
 	OUT_OF_MEMORY,	/* a process that ended because the kernel chose it */
 	FROZEN,
 	THAWED,
+	COMMANDED,	/* runc or crun has ended: it may have paused a container, of which v1 does not tell */
 };
 
 struct sign_event {
@@ -63,7 +64,7 @@ struct sign_event {
 DERIVED(life, struct life_event);
 RAW(sign, struct sign_event, 256 * 1024);
 
-/* Cgroups that were made and in which nothing was executed yet. */
+/* Cgroups that were made and whose first program was not executed yet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -103,11 +104,25 @@ struct victim_record {
 	__s32 pid;
 };
 
+/*
+ * Whether a task sees what its parent sees. What runtimes execute in a container's cgroup before its program does:
+ * runc's first part runs a copy of itself, before or after it was put there, and hooks are children of its init.
+ */
+static __always_inline bool is_like_parent(struct task_struct *task)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+
+	return BPF_CORE_READ(task, nsproxy, mnt_ns) == BPF_CORE_READ(parent, nsproxy, mnt_ns) &&
+	       BPF_CORE_READ(task, thread_pid, level) == BPF_CORE_READ(parent, thread_pid, level);
+}
+
 static __always_inline int on_exec(struct task_struct *task)
 {
 	__u64 cgroup = eunomia_cgroup();
 	struct sign_event event = {};
 
+	if (!bpf_map_lookup_elem(&fresh, &cgroup) || is_like_parent(task))
+		return 0;
 	/* one alone can take it out */
 	if (bpf_map_delete_elem(&fresh, &cgroup))
 		return 0;
@@ -121,6 +136,16 @@ static __always_inline int on_exec(struct task_struct *task)
 	return 0;
 }
 
+static __always_inline bool is_runtime(void)
+{
+	char comm[16] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	/* runc and crun; what runc starts in containers is "runc:[2:INIT]" */
+	return ((comm[0] == 'r' && comm[1] == 'u') || (comm[0] == 'c' && comm[1] == 'r')) &&
+	       comm[2] == (comm[0] == 'r' ? 'n' : 'u') && comm[3] == (comm[0] == 'r' ? 'c' : 'n') && !comm[4];
+}
+
 static __always_inline int on_exit(struct task_struct *task)
 {
 	struct sign_event event = {};
@@ -132,6 +157,11 @@ static __always_inline int on_exit(struct task_struct *task)
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;	/* other threads live on */
 	event.pid = pid;
+	if (is_runtime()) {
+		event.time = bpf_ktime_get_ns();
+		event.sign = COMMANDED;
+		raw_output(sign, &event, sizeof(event));
+	}
 	found = bpf_map_lookup_elem(&victims, &pid);
 	if (found) {
 		event.time = *found;

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from eunomia.kernel.loaded import Loaded
 
 HOLD = 1_000_000_000  # ns that rows wait for a name
+GLANCE = 200_000_000  # ns between two looks at who is paused, where the kernel does not tell
 DOUBT = 5_000_000_000  # ns that they wait to learn whether it is a container at all
 
 # enum life and enum sign of container.bpf.c
 _CREATED, _STARTED, _RENAMED, _PAUSED, _UNPAUSED, _OOM_KILLED, _EXITED, _REMOVED = range(1, 9)
-_EXECUTED, _ENDED, _OUT_OF_MEMORY, _FROZEN, _THAWED = range(1, 6)
+_EXECUTED, _ENDED, _OUT_OF_MEMORY, _FROZEN, _THAWED, _COMMANDED = range(1, 7)
 
 # What a container's state is once it happened.
 _STATES = {
@@ -70,7 +71,8 @@ class Life:
         self._lives: dict[Case, _Life] = {}
         self._waiting: dict[Case, _Life] = {}  # those that have rows
         self._later: list[_Sign | News] = []
-        self._kernel_pauses = False
+        self._glance: int | None = None  # when to look who is paused
+        self._glanced = 0
         self._began = time.monotonic_ns()
 
     def start(self, news: Sequence[News]) -> None:
@@ -94,6 +96,8 @@ class Life:
                     self._sign(one)
                 else:
                     self._hear(one, until)
+        if self._glance is not None and self._glance <= until:
+            self._look_who_is_paused(until)
         if not self._waiting:
             return []
         ripe = [row for life in list(self._waiting.values()) for row in self._ripe(life, until, last)]
@@ -106,9 +110,9 @@ class Life:
 
     def next_deadline(self) -> int | None:
         """Return when rows are due that wait for a name, or news that wait for the kernel's word."""
-        if self._later:
-            return min(one.time for one in self._later)
-        return min((life.since + _patience(life.case.identity) for life in self._waiting.values()), default=None)
+        due = [life.since + _patience(life.case.identity) for life in self._waiting.values()]
+        due += [one.time for one in self._later]
+        return min(due if self._glance is None else [*due, self._glance], default=None)
 
     # What is heard
 
@@ -156,10 +160,23 @@ class Life:
             return
         if before.name and after.name and before.name != after.name:
             self._add(life, news.time, _RENAMED, pid=life.pid, previous_name=before.name)
-        if before.state != after.state and PAUSED in {before.state, after.state} and not self._kernel_pauses:
-            self._pause(life, news.time, after.state == PAUSED)
+        if before.state != after.state and PAUSED in {before.state, after.state}:
+            # the file may be behind the kernel
+            frozen = self._registry.is_frozen(life.case, life.pid)
+            self._pause(life, news.time, after.state == PAUSED if frozen is None else frozen)
+
+    def _look_who_is_paused(self, now: int) -> None:
+        self._glance, self._glanced = None, now
+        for life in list(self._lives.values()):
+            frozen = self._registry.is_frozen(life.case, life.pid) if life.stage == RUNNING else None
+            if frozen is not None:
+                self._pause(life, now, frozen)
 
     def _sign(self, sign: _Sign) -> None:
+        if sign.sign == _COMMANDED:
+            if self._glance is None and not self._registry.hears_of_freezing:
+                self._glance = max(sign.time, self._glanced + GLANCE)
+            return
         case = self._registry.case_of(sign.cgroup_id)
         if case is None:
             return
@@ -177,7 +194,6 @@ class Life:
         elif sign.sign == _OUT_OF_MEMORY:
             self._add(life, sign.time, _OOM_KILLED, pid=sign.pid)
         elif life.cgroup_id == sign.cgroup_id:
-            self._kernel_pauses = True
             self._pause(life, sign.time, sign.sign == _FROZEN)
 
     # What happened

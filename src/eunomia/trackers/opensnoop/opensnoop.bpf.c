@@ -132,7 +132,7 @@ static __always_inline int on_exit(long ret)
 	event.fd = ret < 0 ? -1 : ret;
 
 	/* read at the end: its page is there now, for the kernel itself has read it */
-	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], PATH_MAX, call->path);
+	size = read_user_string(&text->bytes[TEXT_MIDDLE], PATH_MAX, call->path);
 	if (size < 1)
 		size = 1;
 	/*

@@ -135,7 +135,7 @@ static long copy_argument(__u32 index, struct argv_copy *copy)
 		copy->cut = true;
 		return 1;
 	}
-	size = bpf_probe_read_user_str(&copy->text->bytes[at], ARGUMENT_MAX, argument);
+	size = read_user_string(&copy->text->bytes[at], ARGUMENT_MAX, argument);
 	copy->cut = size < 0 || size == ARGUMENT_MAX;
 	if (size > 0)
 		copy->text->walk.at = at + size;
@@ -171,7 +171,7 @@ static __always_inline int on_failed_exec(long ret, bool at)
 	name = (void *)(at ? SYSCALL_ARG2(regs) : SYSCALL_ARG1(regs));
 	copy.argv = (void *)(at ? SYSCALL_ARG3(regs) : SYSCALL_ARG2(regs));
 	copy.text = text;
-	size = bpf_probe_read_user_str(&text->bytes[TEXT_MIDDLE], PATH_MAX, name);
+	size = read_user_string(&text->bytes[TEXT_MIDDLE], PATH_MAX, name);
 	if (size < 0)
 		size = 0;
 	start = cwd;

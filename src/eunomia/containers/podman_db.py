@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What Podman writes down about its containers: BoltDB up to Podman 4, SQLite since (``db.sql``).
+
+Either has for each container its configuration, written before its cgroup is made, and its state, both in JSON:
+``ctr/<id>/{config,state}`` of ``libpod/bolt_state.db``, the tables ContainerConfig and ContainerState of ``db.sql``
+(libpod/boltdb_state_internal.go, libpod/sqlite_state_internal.go of github.com/containers/podman).
+
+A database of SQLite is read whole and opened in memory: so no other file is opened in its name, nobody waits for
+a lock, and nothing is mapped that its owner could cut short. That is true as long as nobody writes meanwhile, which
+its time, its counter of changes and the absence of a journal tell.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from eunomia.containers import bolt
+from eunomia.containers.storage import Store
+from eunomia.inside import read
+
+if TYPE_CHECKING:
+    import sqlite3
+
+SQLITE_LIMIT = 64 << 20  # bytes of a whole database
+_TEXT_LIMIT = 4 << 20  # bytes of one configuration
+_STEPS, _ROUNDS = 10_000, 500  # of SQLite's machine: a view may count to infinity
+_ROWS = 1 << 16
+_TRIES = 5
+
+_T = TypeVar("_T")
+
+
+class Record(NamedTuple):
+    """A container's configuration and state, in JSON."""
+
+    config: bytes
+    state: bytes
+
+
+class Database:
+    """The databases of one store; raises nothing for what they hold."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        root = store.root.path
+        self._bolt = (f"{root}/libpod/bolt_state.db",)
+        self._sqlite = (f"{root}/db.sql", f"{root}/libpod/db.sql", *([f"{store.run}/db.sql"] if store.run else ()))
+        self._opened: tuple[object, sqlite3.Connection] | None = None
+
+    def close(self) -> None:
+        """Forget what is kept in memory."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
+
+    @property
+    def files(self) -> list[str]:
+        """The files that there are, as they are seen from here."""
+        found = (self._store.root.shown(path) for path in (*self._sqlite, *self._bolt))
+        return [path for path in found if os.path.exists(path)]
+
+    def record(self, container_id: str) -> Record | None:
+        """Return what is written about a container; ``None`` where nothing can be read."""
+        for path in self._sqlite:
+            found = self._tables(path, lambda db: next(_rows(db, container_id), None))
+            if found is not None:
+                return found[1]
+        for path in self._bolt:
+            with suppress(OSError, ValueError):
+                return bolt.ask(self._store.open(path), lambda db: _record(db.bucket(b"ctr", container_id.encode())))
+        return None
+
+    def digests(self) -> dict[str, int]:
+        """Return a number for each container, which is another when what is written about it is."""
+        found: dict[str, int] = {}
+        for path in self._sqlite:
+            found.update(self._tables(path, lambda db: {i: hash(record) for i, record in _rows(db)}) or {})
+        for path in self._bolt:
+            with suppress(OSError, ValueError):
+                found.update(bolt.ask(self._store.open(path), _bolt_digests))
+        self.close()
+        return found
+
+    def stamp(self) -> tuple[object, ...]:
+        """Return what is another after each transaction; cheap."""
+        return (*map(self._sqlite_stamp, self._sqlite), *map(self._transaction, self._bolt))
+
+    def _transaction(self, path: str) -> int:
+        try:
+            with bolt.Bolt(self._store.open(path)) as db:
+                return db.transaction
+        except (OSError, ValueError):
+            return -1
+
+    def _sqlite_stamp(self, path: str) -> object:
+        try:
+            descriptor = self._store.open(path)
+        except (OSError, ValueError):
+            return None
+        try:
+            about = os.fstat(descriptor)
+            # The counter of changes (https://www.sqlite.org/fileformat.html, 1.3.6).
+            return about.st_ino, about.st_mtime_ns, about.st_size, os.pread(descriptor, 4, 24)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _tables(self, path: str, question: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        stamp = self._sqlite_stamp(path)
+        if stamp is None:
+            return None
+        import sqlite3
+
+        try:
+            if self._opened is None or self._opened[0] != (path, stamp):
+                self.close()
+                self._opened = (path, stamp), _in_memory(self._whole(path, stamp))
+            return question(self._opened[1])
+        except (sqlite3.Error, OSError, ValueError, OverflowError, MemoryError):
+            self.close()
+            return None
+
+    def _whole(self, path: str, stamp: object) -> bytes:
+        """Return a database as of some moment; raises :class:`OSError` where somebody writes all the time."""
+        for _ in range(_TRIES):
+            journal = self._sqlite_stamp(path + "-journal")
+            data, _ = read(self._store.open(path), SQLITE_LIMIT)
+            if journal is None and self._sqlite_stamp(path) == stamp and self._sqlite_stamp(path + "-journal") is None:
+                return data
+            stamp = self._sqlite_stamp(path)
+        raise OSError("written to all the time")
+
+
+def _in_memory(data: bytes) -> sqlite3.Connection:
+    import sqlite3
+
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    try:
+        # Bytes 18 and 19 say that there may be a write-ahead log, which no database in memory has.
+        db.deserialize(data[:18] + b"\1\1" + data[20:])
+        db.text_factory = bytes
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _TEXT_LIMIT)
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+        rounds = iter(range(_ROUNDS))
+        db.set_progress_handler(lambda: next(rounds, None) is None, _STEPS)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _rows(db: sqlite3.Connection, container_id: str = "") -> Iterator[tuple[str, Record]]:
+    query = "SELECT c.ID, c.JSON, s.JSON FROM ContainerConfig c LEFT JOIN ContainerState s ON s.ID = c.ID"
+    answer = db.execute(query + " WHERE c.ID = ?", (container_id,)) if container_id else db.execute(query)
+    with closing(answer):
+        for _, (name, config, state) in zip(range(_ROWS), answer, strict=False):
+            if isinstance(name, bytes) and isinstance(config, bytes):
+                yield name.decode("utf-8", "replace"), Record(config, state if isinstance(state, bytes) else b"")
+
+
+def _record(bucket: bolt.Bucket | None) -> Record | None:
+    if bucket is None:
+        return None
+    return Record(bucket.get(b"config") or b"", bucket.get(b"state") or b"")
+
+
+def _bolt_digests(db: bolt.Bolt) -> dict[str, int]:
+    containers = db.bucket(b"ctr")
+    if containers is None:
+        return {}
+    found = {}
+    for _, (name, bucket) in zip(range(_ROWS), containers.buckets(), strict=False):
+        found[name.decode("utf-8", "replace")] = hash(_record(bucket))
+    return found

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Podman, root's and users': there is no daemon, so what it wrote is all there is, and it wrote it first.
+
+A container's cgroup is ``libpod-<id>`` or ``libpod-<id>.scope``, and crun puts its processes into ``container``
+below. ``libpod-conmon-<id>`` is that of conmon, which looks after a container and outlives Podman: its arguments
+lead to stores that are not where they usually are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from eunomia.containers import oci
+from eunomia.containers.conmon import Stores
+from eunomia.containers.paths import is_id
+from eunomia.containers.podman_db import Database, Record
+from eunomia.containers.runtime import Found, bounded, texts, words
+from eunomia.containers.storage import Images, Store
+from eunomia.containers.when import nanoseconds
+from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
+
+# libpod/define/containerstate.go: configured, created, running, stopped, paused, exited, removing, stopping.
+_STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
+_PREFIXES = ("libpod-", "libpod-payload-")  # the latter with --cgroups=split
+_DATABASES = 128  # stores that are known at a time
+_SEEN = 4096  # containers whose records are compared with what they were
+
+
+class Podman:
+    """Reads what each Podman on the machine keeps about its containers."""
+
+    name = "podman"
+
+    def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """``stores`` replaces the search for them; ``clock`` gives monotonic nanoseconds."""
+        self._stores = Stores(clock) if stores is None else Stores(clock, stores)
+        self._databases: dict[Store, Database] = {}
+        self._digests: dict[Store, tuple[object, dict[str, int]]] = {}
+        self._seen: dict[str, tuple[Store, int]] = {}
+        self._images = Images()
+
+    def recognises(self, parent: str, name: str) -> str:
+        """Return the id in ``libpod-ID`` and ``libpod-ID.scope``."""
+        head, container_id = name.removesuffix(".scope")[:-64], name.removesuffix(".scope")[-64:]
+        return container_id if head in _PREFIXES and is_id(container_id) else ""
+
+    def lookup(self, container_id: str, path: str) -> Found | None:
+        """Return what Podman keeps about a container; see :class:`Runtime`."""
+        if not self.recognises("", path.rpartition("/")[2]):
+            return None
+        found = self._read(container_id, path)
+        if found is None and self._stores.look_again():
+            found = self._read(container_id, path)
+        return None if found is None else Found(found)
+
+    def watches(self, container: Container, path: str) -> list[str]:
+        """Return the databases of the container's store: ``podman rename`` writes to it, and all else does."""
+        seen = self._seen.get(container.id)
+        return self._database(seen[0]).files if container.runtime == self.name and seen else []
+
+    def changed(self, container: Container, path: str) -> bool:
+        """Whether Podman wrote something else about the container since it was read."""
+        seen = self._seen.get(container.id) if container.runtime == self.name else None
+        if seen is None:
+            return False
+        store, digest = seen
+        database = self._database(store)
+        stamp, digests = self._digests.get(store, (None, {}))
+        now = database.stamp()
+        if stamp != now:
+            digests = database.digests()
+            self._digests[store] = now, digests
+        return digests.get(container.id, digest) != digest
+
+    def _database(self, store: Store) -> Database:
+        database = self._databases.get(store)
+        if database is None:
+            if len(self._databases) >= _DATABASES:
+                for old in self._databases.values():
+                    old.close()
+                self._databases.clear()
+                self._digests.clear()
+            database = self._databases[store] = Database(store)
+        return database
+
+    def _read(self, container_id: str, path: str) -> Container | None:
+        for store in self._stores.heard(path):
+            record = self._database(store).record(container_id)
+            if record is not None:
+                if len(self._seen) >= _SEEN:
+                    self._seen.clear()
+                self._seen[container_id] = store, hash(record)
+                found = self._container(container_id, store, record)
+                if found.name:
+                    return found
+            listed = store.listed(container_id)
+            if listed is not None:
+                bundle = oci.bundle(store.bundle(container_id) or b"")
+                known = Container(container_id, listed[0], listed[1], self.name)
+                return known if bundle is None else bundle.told(known)
+        return None
+
+    def _container(self, container_id: str, store: Store, record: Record) -> Container:
+        config, state = _decoded(record.config, _Config), _decoded(record.state, _State)
+        asked = oci.bundle(bytes(config.spec))
+        # The bundle has what Podman added to what was asked for; what was asked for has less to wade through.
+        bundle = oci.bundle(store.bundle(container_id) or b"") or asked
+        container = Container(container_id, runtime=self.name)
+        if bundle is not None:
+            container = bundle.told(container)
+        image_id = bounded(config.rootfsImageID)
+        return container._replace(
+            name=bounded(config.name),
+            image=bounded(config.rootfsImageName) or bounded(config.RawImageName),
+            image_id=f"sha256:{image_id}" if image_id else "",
+            image_digest=self._images.digest(store, image_id) if image_id else "",
+            labels=texts(config.labels),
+            user=bounded(config.user) or container.user,
+            mounts=(*(asked.mounts if asked else ()), *_volumes(config.namedVolumes)),
+            privileged=config.privileged is True,
+            network=_network(config, state.networkStatus) or container.network,
+            addresses=_addresses(state.networkStatus),
+            pid=state.pid if isinstance(state.pid, int) else 0,
+            state=_STATES.get(state.state, "") if isinstance(state.state, int) else "",
+            created=nanoseconds(config.createdTime),
+            started=nanoseconds(state.startedTime),
+            restarts=state.restartCount if isinstance(state.restartCount, int) else 0,
+            sandbox=config.pause is True,
+        )
+
+
+class _Config(msgspec.Struct):
+    # libpod/container_config.go
+    spec: msgspec.Raw = msgspec.Raw()
+    name: Any = None
+    rootfsImageName: Any = None  # noqa: N815
+    RawImageName: Any = None
+    rootfsImageID: Any = None  # noqa: N815
+    labels: Any = None
+    user: Any = None
+    privileged: Any = None
+    namedVolumes: Any = None  # noqa: N815
+    createdTime: Any = None  # noqa: N815
+    pause: Any = None  # the pod's own
+    networkMode: Any = None  # noqa: N815
+    networks: Any = None
+    newNetworks: Any = None  # noqa: N815
+    netNsCtr: Any = None  # noqa: N815
+
+
+class _State(msgspec.Struct):
+    # libpod/container.go
+    state: Any = None
+    pid: Any = None
+    startedTime: Any = None  # noqa: N815
+    restartCount: Any = None  # noqa: N815
+    networkStatus: Any = None  # noqa: N815
+
+
+def _decoded(data: bytes, kind: Any) -> Any:
+    for attempt in (data, data.decode("utf-8", "replace").encode()):
+        try:
+            return msgspec.json.decode(attempt, type=kind)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+            continue
+    return kind()
+
+
+def _volumes(value: object) -> Iterator[Mount]:
+    for volume in value[:64] if isinstance(value, list) else ():
+        if isinstance(volume, dict):
+            name, to = bounded(volume.get("volumeName")), bounded(volume.get("dest"))
+            yield Mount(name, to, "volume", "ro" not in words(volume.get("options")))
+
+
+def _network(config: _Config, status: object) -> str:
+    """Return the networks' names, or the mode where there are none; empty where neither is told."""
+    if other := bounded(config.netNsCtr):
+        return f"container:{other}"
+    mode = bounded(config.networkMode)
+    # BoltDB has the names apart from the configuration; the state has them as soon as they are joined.
+    for names in (config.newNetworks, config.networks, status if mode == "bridge" else None):
+        if isinstance(names, (dict, list)) and names:
+            return ",".join(words(sorted(map(bounded, names)), 16))
+    return mode
+
+
+def _addresses(status: object) -> tuple[str, ...]:
+    """Return the addresses without their networks' sizes: ``{network: {interfaces: {eth0: {subnets: [..]}}}}``."""
+    found: list[str] = []
+    for network in _values(status):
+        for interface in _values(network.get("interfaces")):
+            subnets = interface.get("subnets")
+            for subnet in subnets[:16] if isinstance(subnets, list) else ():
+                address = bounded(subnet.get("ipnet")).partition("/")[0] if isinstance(subnet, dict) else ""
+                if address:
+                    found.append(address)
+    return tuple(found[:64])
+
+
+def _values(value: object) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield from (v for v in list(value.values())[:16] if isinstance(v, dict))
+
+
+RUNTIME = Podman

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where containers/storage keeps what Podman, CRI-O and Buildah made: root's stores and those of users.
+
+A store has a root, which lasts, and a run root, which a reboot clears; both have ``<driver>-containers/<id>/userdata``
+(containers-storage.conf(5)). A user's store is that user's word: files in it are read only where the user owns
+them, as links could lead to anybody's, and they are believed only for cgroups in the user's slice.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from eunomia.containers.daemons import DataRoot, host_bases
+from eunomia.containers.runtime import bounded
+from eunomia.inside import open_file, read
+
+DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
+ROOT, RUN_ROOT = "/var/lib/containers/storage", "/run/containers/storage"
+_CONFIGS = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
+_CONFIG_LIMIT = 1 << 20
+LIST_LIMIT = 16 << 20  # bytes; some 700 of a container, 2,000 of an image
+_DIGESTS = 1024  # images whose digests are remembered for a store
+_STORES = 64  # stores whose images are remembered
+_SLICE = "/user.slice/user-"
+
+
+class Store(NamedTuple):
+    """A store: ``root`` says how it is reached and for which cgroups it may speak, ``uid`` whose it is."""
+
+    root: DataRoot
+    run: str = ""
+    uid: int = 0
+
+    def open(self, path: str) -> int:
+        """Open one of its files; raises :class:`OSError`, and :class:`ValueError` for a NUL in the path."""
+        return _open(self.root.base, path, self.uid) if self.uid else self.root.open(path)
+
+    def bundle(self, container_id: str) -> bytes | None:
+        """Return a container's OCI ``config.json``; ``None`` where there is none that can be read."""
+        for top in (self.root.path, self.run):
+            for driver in DRIVERS if top else ():
+                try:
+                    file = self.open(f"{top}/{driver}-containers/{container_id}/userdata/config.json")
+                    return read(file, LIST_LIMIT)[0]
+                except (OSError, ValueError):
+                    continue
+        return None
+
+    def listed(self, container_id: str) -> tuple[str, str] | None:
+        """Return name and image as the list of containers has them; ``None`` where it has not.
+
+        Those of ``podman run --rm`` may stand in a list of their own, which a reboot clears.
+        """
+        for driver in DRIVERS:
+            for path in (
+                f"{self.root.path}/{driver}-containers/containers.json",
+                f"{self.run}/{driver}-containers/volatile-containers.json" if self.run else "",
+            ):
+                for entry in self._list(path, list[_Container]) if path else ():
+                    if entry.id == container_id:
+                        about = _decoded(bounded(entry.metadata).encode(), _Metadata) or _Metadata()
+                        names = entry.names if isinstance(entry.names, list) else []
+                        name = bounded(names[0]) if names else bounded(about.name)
+                        return name, bounded(about.image_name)
+        return None
+
+    def images(self) -> Iterator[tuple[str, str]]:
+        """Yield ids of images and the digests of their manifests."""
+        for driver in DRIVERS:
+            for entry in self._list(f"{self.root.path}/{driver}-images/images.json", list[_Image]):
+                yield bounded(entry.id), bounded(entry.digest)
+
+    def _list(self, path: str, kind: type[list[Any]]) -> list[Any]:
+        try:
+            data, _ = read(self.open(path), LIST_LIMIT)
+        except (OSError, ValueError):
+            return []
+        return _decoded(data, kind) or []
+
+
+class Images:
+    """Digests of images' manifests, read anew when one is asked for that was not there."""
+
+    def __init__(self) -> None:
+        self._known: dict[Store, dict[str, str]] = {}
+
+    def digest(self, store: Store, image_id: str) -> str:
+        """Return ``sha256:...``; empty where the store does not have the image."""
+        known = self._known.get(store)
+        if known is None or image_id not in known:
+            if len(self._known) >= _STORES:
+                self._known.clear()
+            known = self._known[store] = {}
+            for image, digest in store.images():
+                if len(known) < _DIGESTS:
+                    known[image] = digest
+            known.setdefault(image_id, "")
+        return known[image_id]
+
+
+class _Container(msgspec.Struct):
+    id: Any = None
+    names: Any = None
+    metadata: Any = None
+
+
+class _Metadata(msgspec.Struct, rename="kebab"):
+    name: Any = None
+    image_name: Any = None
+
+
+class _Image(msgspec.Struct):
+    id: Any = None
+    digest: Any = None
+
+
+def roots_stores() -> Iterator[Store]:
+    """Yield root's own stores: the configured one and the default."""
+    for base in host_bases():
+        configured = _settings(base, _CONFIGS)
+        yield Store(
+            DataRoot(base, bounded(configured.get("graphroot")) or ROOT),
+            bounded(configured.get("runroot")) or RUN_ROOT,
+        )
+        yield Store(DataRoot(base, ROOT), RUN_ROOT)
+
+
+def users_stores(path: str) -> Iterator[Store]:
+    """Yield the stores of the user in whose slice (``/user.slice/user-UID.slice/...``) a cgroup lies."""
+    number, dot, _ = path.removeprefix(_SLICE).partition(".slice/")
+    if not path.startswith(_SLICE) or not dot or not (number.isascii() and number.isdigit()) or int(number) == 0:
+        return
+    uid, below = int(number), f"{_SLICE}{number}.slice"
+    for base in host_bases():
+        user, home = _account(base, uid)
+        if not home.startswith("/"):
+            continue
+        variables = (("$HOME", home), ("$USER", user), ("$UID", number))
+        own = _settings(base, (f"{home}/.config/containers/storage.conf",), uid)
+        common = _settings(base, _CONFIGS)
+        run = bounded(own.get("runroot")) or f"/run/user/{uid}/containers"
+        for root in dict.fromkeys(
+            (
+                bounded(own.get("graphroot")),
+                bounded(common.get("rootless_storage_path")),
+                f"{home}/.local/share/containers/storage",
+            )
+        ):
+            if root:
+                yield Store(DataRoot(base, _expanded(root, variables), below), _expanded(run, variables), uid)
+
+
+def _open(base: str, path: str, uid: int) -> int:
+    """Open a file that a user owns, whom root is let off."""
+    descriptor = open_file(base, path)
+    if uid and os.fstat(descriptor).st_uid != uid:
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "not a file of the store's owner", path)
+    return descriptor
+
+
+def _expanded(path: str, variables: tuple[tuple[str, str], ...]) -> str:
+    for variable, value in variables:
+        path = path.replace(variable, value)
+    return path
+
+
+def _account(base: str, uid: int) -> tuple[str, str]:
+    """Return a user's name and home as /etc/passwd has them; other directories would be asked over the network."""
+    try:
+        data, _ = read(open_file(base, "/etc/passwd"), LIST_LIMIT)
+    except OSError:
+        return "", ""
+    for line in data.decode("utf-8", "replace").splitlines():
+        fields = line.split(":")
+        if len(fields) == 7 and fields[2] == str(uid):
+            return fields[0], fields[5].rstrip("/")
+    return "", ""
+
+
+def _settings(base: str, paths: tuple[str, ...], uid: int = 0) -> dict[str, object]:
+    """Return the section ``[storage]`` of the first file that there is."""
+    for path in paths:
+        try:
+            data, _ = read(_open(base, path, uid), _CONFIG_LIMIT)
+        except (OSError, ValueError):
+            continue
+        import tomllib
+
+        try:
+            settings = tomllib.loads(data.decode("utf-8", "replace")).get("storage")
+        except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+            return {}
+        return settings if isinstance(settings, dict) else {}
+    return {}
+
+
+def _decoded(data: bytes, kind: Any) -> Any:
+    for attempt in (data, data.decode("utf-8", "replace").encode()):
+        try:
+            return msgspec.json.decode(attempt, type=kind)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+            continue
+    return None

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""CRI-O's bundles, laid by hand: it is not in Debian 12, so no real one was seen by these tests."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from eunomia.containers import conmon, storage
+from eunomia.containers.daemons import DataRoot
+from eunomia.containers.runtimes import crio as module
+from eunomia.containers.runtimes.crio import Crio
+from eunomia.containers.storage import Store
+from eunomia.identity import CREATED, RUNNING
+from tests.containers.stage import DB, INNER, WEB
+
+UID = "8678bf4a-f56b-4559-a201-2a6525cd2793"
+SLICE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice"
+PATH = f"{SLICE}/crio-{WEB}.scope"
+IMAGE_ID = "38" * 32
+POD_LABELS = {"app": "shop", "io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.uid": UID}
+
+
+def bundle(top: Path, container_id: str, notes: dict, **more: object) -> Path:
+    """Write a bundle as CRI-O lays it out."""
+    directory = top / "overlay-containers" / container_id / "userdata"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps({"annotations": notes, "process": {"args": ["httpd"]}, **more}))
+    return directory
+
+
+def note(**values: object) -> dict:
+    dotted = {key.replace("__", "."): value for key, value in values.items()}
+    return {f"io.kubernetes.cri-o.{k}": v if isinstance(v, str) else json.dumps(v) for k, v in dotted.items()}
+
+
+@pytest.fixture
+def tops(tmp_path):
+    root, run = tmp_path / "root", tmp_path / "run"
+    sandbox = note(
+        ContainerType="sandbox", SandboxID=DB, KubeName="web-0", Namespace="shop", Labels=POD_LABELS,
+        Annotations={"team": "red"}, IP__0="10.85.0.9", IP__1="fd00::9", HostNetwork="false", Image="registry.k8s.io/pause:3.9",
+    )  # fmt: skip
+    bundle(root, DB, sandbox)
+    container = note(
+        ContainerType="container", SandboxID=DB, ImageName="docker.io/library/httpd:2", Image="httpd:2", ImageRef=IMAGE_ID,
+        Labels={"io.kubernetes.container.name": "app", **POD_LABELS}, Annotations={"io.kubernetes.container.hash": "5b"},
+        Metadata={"name": "app", "attempt": 3}, Created="2026-11-23T23:44:17.5Z", SeccompProfilePath="runtime/default",
+    )  # fmt: skip
+    own = {"io.kubernetes.container.name": "app", "io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.uid": UID}
+    bundle(run, WEB, container | own)
+    return root, run
+
+
+@pytest.fixture
+def crio(tops):
+    return Crio([Store(DataRoot("/", str(tops[0])), str(tops[1]))])
+
+
+def test_a_container_is_told_with_its_pod(crio, tops):
+    (tops[0] / "overlay-images").mkdir()
+    (tops[0] / "overlay-images/images.json").write_text(json.dumps([{"id": IMAGE_ID, "digest": "sha256:" + "25" * 32}]))
+    found, pod = crio.lookup(WEB, PATH)
+    assert (found.id, found.name, found.image, found.runtime) == (WEB, "app", "httpd:2", "cri-o")
+    assert (found.image_id, found.image_digest) == (f"sha256:{IMAGE_ID}", "sha256:" + "25" * 32)
+    assert (found.command, found.seccomp, found.restarts, found.sandbox) == (("httpd",), "default", 3, False)
+    assert found.annotations == (("io.kubernetes.container.hash", "5b"),)
+    assert (found.network, found.addresses) == ("pod", ("10.85.0.9", "fd00::9"))
+    assert found.created == 1795477457_500000000
+    assert (pod.name, pod.namespace, pod.uid, pod.sandbox, pod.qos) == ("web-0", "shop", UID, DB, "Burstable")
+    assert (pod.labels, pod.annotations) == ((("app", "shop"),), (("team", "red"),))
+    assert pod.addresses == ("10.85.0.9", "fd00::9")
+
+
+def test_a_sandbox_is_told_as_one(crio):
+    found, pod = crio.lookup(DB, f"{SLICE}/crio-{DB}.scope")
+    assert (found.name, found.image, found.sandbox, found.restarts) == ("POD", "registry.k8s.io/pause:3.9", True, None)
+    assert (pod.name, pod.namespace, pod.uid, pod.sandbox) == ("web-0", "shop", UID, DB)
+
+
+def test_a_first_process_is_a_change(crio, tops):
+    found, _ = crio.lookup(WEB, PATH)
+    assert (found.state, found.pid) == (CREATED, 0)
+    assert not crio.changed(found, PATH)
+    userdata = tops[1] / "overlay-containers" / WEB / "userdata"
+    assert crio.watches(found, PATH) == [str(userdata)]
+    (userdata / "pidfile").write_text("77")
+    assert crio.changed(found, PATH)
+    found, _ = crio.lookup(WEB, PATH)
+    assert (found.state, found.pid, found.started) == (RUNNING, 77, (userdata / "pidfile").stat().st_mtime_ns)
+    assert not crio.changed(found, PATH)
+
+
+@pytest.mark.parametrize(
+    ("parent", "name", "container_id"),
+    [
+        ("pod1", f"crio-{WEB}", WEB),
+        ("x.slice", f"crio-{WEB}.scope", WEB),
+        ("x.slice", f"crio-conmon-{WEB}.scope", ""),
+        ("pod1", f"crio-conmon-{WEB}", ""),
+        ("pod1", WEB, ""),
+        ("pod1", f"cri-containerd-{WEB}.scope", ""),
+        ("x.slice", "crio.service", ""),
+    ],
+)
+def test_only_containers_cgroups_are_recognised(crio, parent, name, container_id):
+    assert crio.recognises(parent, name) == container_id
+    if not container_id:
+        assert crio.lookup(WEB, f"/{parent}/{name}") is None
+
+
+def test_pods_on_the_hosts_network_say_so(crio, tops):
+    bundle(tops[0], DB, note(ContainerType="sandbox", SandboxID=DB, HostNetwork="true"))
+    assert crio.lookup(WEB, PATH).container.network == "host"
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {},
+        note(ContainerType=5, SandboxID=["x"], Labels="[", Metadata="null", Annotations="{" * 100_000),
+        note(ContainerType="container", SandboxID="../../../etc", Labels={"a": {"b": []}}, Metadata={"attempt": "x", "name": 5}, ImageRef="@sha256:"),
+        {"io.kubernetes.cri-o.Labels": 5, "io.kubernetes.pod.name": [], "io.kubernetes.container.name": "\x1b[2J\x00"},
+    ],
+    ids=["none", "kinds", "values", "numbers"],
+)  # fmt: skip
+def test_annotations_of_any_kind_do_no_harm(crio, tops, notes):
+    bundle(tops[1], WEB, notes)
+    found = crio.lookup(WEB, PATH)
+    assert found.container.id == WEB
+    assert found.container.name
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff" * 10, b"[" * 100_000, b'{"annotations":' * 50_000])
+def test_bundles_of_any_kind_do_no_harm(crio, tops, data):
+    (tops[1] / "overlay-containers" / WEB / "userdata/config.json").write_bytes(data)
+    found = crio.lookup(WEB, PATH)
+    assert found is None or found.pod is None
+
+
+def test_a_container_that_is_not_there_is_not_known(crio):
+    assert crio.lookup(INNER, f"{SLICE}/crio-{INNER}.scope") is None
+
+
+def test_the_configuration_says_where_the_store_is(tmp_path, tops, monkeypatch):
+    machine = tmp_path / "machine"
+    (machine / "etc/crio/crio.conf.d").mkdir(parents=True)
+    (machine / "etc/crio/crio.conf").write_text("[crio]\nroot = '/other'\nrunroot = '/run/other'\n")
+    (machine / "etc/crio/crio.conf.d/10.conf").write_text("[crio]\nroot = '/data/crio'\n")
+    (machine / "etc/crio/crio.conf.d/20.conf").write_text("[crio")
+    for where in (module, storage):
+        monkeypatch.setattr(where, "host_bases", lambda: [str(machine)])
+    monkeypatch.setattr(conmon, "pids", lambda comm: [])
+    for top, name in zip(tops, ("data/crio", "run/other"), strict=True):
+        (machine / name).parent.mkdir(parents=True, exist_ok=True)
+        os.rename(top, machine / name)
+    assert Crio().lookup(WEB, PATH).container.name == "app"

@@ -32,7 +32,7 @@ STATUS = encoded(
 )  # fmt: skip
 POD = encoded(
     {1: {1: SANDBOX, 2: {1: "web-1", 2: UID, 3: "shop"}, 5: {1: "10.0.0.7", 2: {1: "fd00::7"}},
-         7: {"app": "web"}, 8: {"team": "payments"}}}
+         7: {"app": "web", "io.kubernetes.pod.name": "web-1"}, 8: {"team": "payments"}}}
 )  # fmt: skip
 
 
@@ -97,7 +97,8 @@ def test_the_loop_never_waits_for_the_runtime(endpoint):
     began = time.monotonic()
     assert cri.lookup(CID, PATH) is None
     assert time.monotonic() - began < 0.1
-    assert looked_up(cri).container.name == "app"
+    found = looked_up(cri)
+    assert (found.container.name, found.pod.qos) == ("app", "Burstable")
 
 
 def test_it_is_asked_last():

@@ -17,7 +17,7 @@ from threading import Condition, Thread
 from typing import Any, NamedTuple, Protocol
 
 from eunomia.containers.cri_messages import Message, encoded
-from eunomia.containers.kubepods import pod_uid
+from eunomia.containers.kubepods import pod_uid, qos
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Mount, Pod
@@ -35,6 +35,7 @@ _CALL = 2.0  # seconds
 _MESSAGE_LIMIT = 16 << 20  # bytes, as kubelet has it
 _VERSIONS = ("v1", "v1alpha2")  # tried in this order; containerd 1.5 and CRI-O 1.19 have only the second
 _STATES = {0: CREATED, 1: RUNNING, 2: EXITED}
+_POD_LABELS = "io.kubernetes.pod."  # kubelet's own, which say again what the pod is called
 _SANDBOX_NAME = "POD"  # as kubelet calls a pod's own container
 
 
@@ -98,7 +99,7 @@ class Cri:
         with self._changed:
             answer = self._answers.get(container_id)
             if answer is not None and now - answer.at < (FRESH if answer.found else AGAIN):
-                return answer.found
+                return _placed(answer.found, path)
             if container_id not in self._asked and len(self._asked) < KEPT and self._search(now):
                 self._asked.add(container_id)
                 self._wanted.append(container_id)
@@ -106,7 +107,7 @@ class Cri:
                 if self._thread is None:
                     self._thread = Thread(target=self._run, name="cri", daemon=True)
                     self._thread.start()
-            return answer.found if answer is not None else None
+            return _placed(answer.found, path) if answer is not None else None
 
     def watches(self, container: Container, path: str) -> Sequence[str]:
         """Return nothing: a socket's answers cannot be watched."""
@@ -164,6 +165,13 @@ class Cri:
             if gone is not None:
                 gone.close()
             return None
+
+
+def _placed(found: Found | None, path: str) -> Found | None:
+    """Return an answer with what the pod's cgroup says beside it."""
+    if found is None or found.pod is None:
+        return found
+    return found._replace(pod=found.pod._replace(qos=qos(path)))
 
 
 # Questions and answers; the numbers are those of api.proto.
@@ -227,7 +235,7 @@ def _pod(service: Service, sandbox: str) -> tuple[Pod, tuple[str, ...]]:
         bounded(metadata.text(1)),
         bounded(metadata.text(3)),
         bounded(metadata.text(2)),
-        texts(status.texts(7)),
+        texts({key: text for key, text in status.texts(7).items() if not key.startswith(_POD_LABELS)}),
         texts(status.texts(8)),
         sandbox,
         addresses,

@@ -11,9 +11,10 @@ import time
 import pytest
 
 from eunomia.containers import runtimes
+from eunomia.containers.cri_client import Unavailable, Unknown, ask
 from eunomia.containers.cri_messages import Message
 from eunomia.containers.registry import Registry
-from eunomia.containers.runtimes.cri import Cri, Unavailable, Unknown, ask
+from eunomia.containers.runtimes.cri import Cri
 from eunomia.identity import RESOLVED, UNKNOWN, Container, Mount, Pod
 from tests import needs
 from tests.containers.stage import Clock, batch
@@ -116,7 +117,7 @@ def test_nothing_outside_of_pods_is_asked_for(endpoint, path):
 def test_without_a_socket_no_thread_is_started(tmp_path):
     cri = Cri([str(tmp_path / "none.sock")], dial=lambda _: Answers())
     assert cri.lookup(CID, PATH) is None
-    assert cri._thread is None
+    assert cri._asker is None
 
 
 def test_one_that_is_not_known_yet_is_asked_for_again(endpoint):

@@ -64,6 +64,11 @@ class Owners:
                 self._ask(0.0, 0, namespace, direct)
         return None
 
+    @property
+    def waits(self) -> bool:
+        """Whether there are questions without an answer."""
+        return bool(self._asked)
+
     def stop(self) -> None:
         """Let :meth:`run` end, from any thread."""
         with self._changed:

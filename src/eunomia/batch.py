@@ -50,7 +50,7 @@ class Field(NamedTuple):
     counted from the least significant bit of ``size`` bytes, for bit fields. ``names`` are an
     enumeration's. ``parts`` describes an array's element, or the members of a struct or union that is shown
     whole. ``tag`` names the field that says which member of a union holds; on such a member it is the value.
-    ``hidden`` fields are left out of tables unless asked for.
+    ``hidden`` fields are left out of tables unless asked for. ``none`` is the number that stands for no value.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Field(NamedTuple):
     parts: tuple[Field, ...] = ()
     tag: str = ""
     hidden: bool = False
+    none: int | None = None
     signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
     show: Callable[[Any], Any] | None = None  # how a live object shows it, in place of its meaning
 
@@ -347,7 +348,11 @@ class Batch:
                 return self._text.tidy(column) if field.meaning == "path" else column
         if field.tag:
             return meaning.tagged(field, self.raw(name), self.raw(field.tag))
-        return meaning.render(field, self.raw(name), self._text)
+        raw = self.raw(name)
+        shown = meaning.render(field, raw, self._text)
+        if field.none is None:
+            return shown
+        return [None if number == field.none else value for number, value in zip(raw, shown, strict=True)]
 
     def _joined(self, name: str) -> Sequence[Any]:
         if name == "tracker":

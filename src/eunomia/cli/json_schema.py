@@ -99,7 +99,10 @@ def _object(names: Iterable[str]) -> dict[str, Any]:
 
 def _described(field: Field) -> dict[str, Any]:
     text = ". ".join(filter(None, (field.doc, MEANINGS[field.meaning][0] if field.meaning else "")))
-    return _value(field) | ({"description": text} if text else {})
+    value = _value(field)
+    if field.none is not None and isinstance(value.get("type"), str):
+        value = value | {"type": [value["type"], "null"]}
+    return value | ({"description": text} if text else {})
 
 
 def _value(field: Field) -> dict[str, Any]:

@@ -205,6 +205,7 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
     size = sizeof(type_)
     meaning = _meaning(type_)
     field = Field(name, at, size, f"{size}s", ctype=spell(type_), doc=_doc(tags), hidden="hidden" in tags)
+    field = field._replace(none=_number(_tag(tags, "none:")))
     if meaning and _SIZES.get(meaning, size) == size:
         if meaning in {"str", "path", "argv"}:
             return field._replace(code="II", meaning=meaning)
@@ -262,6 +263,14 @@ def _meaning(type_: Type) -> str:
             return _MEANINGS[type_.name]
         type_ = type_.target
     return ""
+
+
+def _number(text: str) -> int | None:
+    """Return a number as C writes it; None for anything else, such as a macro's name."""
+    try:
+        return int(text.strip("() "), 0)
+    except ValueError:
+        return None
 
 
 def _tag(tags: tuple[str, ...], prefix: str) -> str:

@@ -301,8 +301,9 @@ def _who(identity: Identity) -> str:
 
 def _shown_texts(field: Field, values: Sequence[Any]) -> Sequence[str]:
     if field.meaning == "duration":
-        return list(map(duration, values))
-    return list(map(str, texts(field, values)))
+        return ["" if value is None else duration(value) for value in values]
+    shown = texts(field, values)
+    return list(map(str, shown)) if field.none is None else ["" if value is None else str(value) for value in shown]
 
 
 def duration(nanoseconds: int) -> str:

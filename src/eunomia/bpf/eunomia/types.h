@@ -24,6 +24,8 @@ typedef __u16 umode_t;
 #define doc(text) __attribute__((btf_decl_tag("doc:" text)))
 /* Not in tables unless asked for. */
 #define hidden __attribute__((btf_decl_tag("hidden")))
+/* A number that stands for no value, on the field: JSON says null, tables nothing. */
+#define none(value) __attribute__((btf_decl_tag("none:" eunomia_text(value))))
 /* On a union: the field beside it that says which member holds; on its members: for which value. */
 #define chosen_by(field) __attribute__((btf_decl_tag("tag:" #field)))
 #define when(value) __attribute__((btf_decl_tag("when:" eunomia_text(value))))

@@ -22,6 +22,7 @@ dockerd | docker.io | real containers for the tests
 docker | docker.io | real containers for the tests
 containerd | containerd | real containers for the tests
 lxc-start | lxc | real containers for the tests
+newuidmap | uidmap | real containers of ordinary users for the tests
 podman | podman | real containers for the tests
 runc | runc | real containers for the tests
 /usr/lib/cni/ptp | containernetworking-plugins | a network for the tests' pods

@@ -22,7 +22,7 @@ from tests.cli.conftest import EUNOMIA, GOOD, REFUSED
         (["list", "-o", "xml"], "invalid choice: 'xml'"),
         (["completion", "tcsh"], "invalid choice: 'tcsh'"),
         (["info", "opensnop"], "there is no tracker 'opensnop': did you mean opensnoop?"),
-        (["info", "zzz"], "there is no tracker 'zzz': there are opensnoop, process, syscall"),
+        (["info", "zzz"], "there is no tracker 'zzz': there are container, opensnoop, process, syscall"),
         (["info", "process", "--event", "exec"], "--event: 'exec' is not of the form MAP=STRUCT"),
         (["info", "process", "--event", "nomap=x"], "nomap"),
         (["run", "process", "--dur", "1s"], "unrecognized arguments: --dur"),

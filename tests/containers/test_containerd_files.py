@@ -10,12 +10,13 @@ import time
 
 import pytest
 
-from eunomia.containers.containerd_db import Database, _any, _time
+from eunomia.containers.containerd_db import FILE, Database, _any, _time
 from eunomia.containers.daemons import CONFIG_LIMIT, Daemon, DataRoot
 from eunomia.containers.paths import Candidate, candidates
 from eunomia.containers.runtimes.containerd import TASKS, Containerd, _configured
 from eunomia.identity import CREATED, Container
 from tests import needs
+from tests.containers.bolt_file import Writer
 from tests.containers.stage import DB, WEB
 
 UID = "5f7211f8-372a-4038-a5e0-311a02ccdf24"
@@ -144,6 +145,77 @@ def test_a_daemon_in_a_container_speaks_only_for_what_is_nested_in_it(tmp_path):
     assert nested.lookup(WEB, SCOPE) is None
     assert nested.lookup(WEB, f"/docker/{DB}{SCOPE}").container.name == "app"
     assert nested.recognises("system", "ssh") == "", "a name of its choice would make the host's cgroups containers"
+
+
+def write_database(root, **containers):
+    """Write a database with these containers of Kubernetes; each is the metadata that CRI keeps of it."""
+    buckets = {}
+    for container_id, metadata in containers.items():
+        kind = b"sandbox" if container_id == DB else b"container"
+        packed = json.dumps({"Version": "v1", "Metadata": metadata}).encode()
+        size = bytes([len(packed) & 0x7F | 0x80, len(packed) >> 7])
+        assert len(packed) < 1 << 14
+        buckets[container_id.encode()] = {
+            b"image": b"shop/app:1",
+            b"createdat": b"\x01" + struct.pack(">QIh", 62_135_596_800 + 5, 6, -1),
+            b"extensions": {b"io.cri-containerd.%s.metadata" % kind: b"\x0a\x01t\x12" + size + packed},
+            b"labels": {b"maker": b"somebody"},
+        }
+    image = {b"shop/app:1": {b"target": {b"digest": b"sha256:" + b"e" * 64}}}
+    file = root / FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(Writer().file({b"v1": {b"k8s.io": {b"containers": buckets, b"images": image}}}))
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Tell of a container whose CRI metadata and bundle are given."""
+
+    def told(metadata, sandbox=None, **linux):
+        whole = {"process": {"capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}, "annotations": NOTES}
+        whole["linux"] = {"namespaces": [{"type": "network", "path": "/proc/5/ns/net"}], **linux}
+        directory = write_bundle(tmp_path / "state", WEB, json.dumps(whole).encode())
+        write_database(tmp_path / "root", **{WEB: metadata, DB: sandbox or {}})
+        if not (directory / "work").is_symlink():
+            (directory / "work").symlink_to(tmp_path / "root" / TASKS / "k8s.io" / WEB)
+        return Containerd([DataRoot("/", str(tmp_path / "state"))]).lookup(WEB, SCOPE)
+
+    return told
+
+
+def test_what_cri_was_asked_for_is_read_from_the_database(told):
+    security = {"privileged": True, "seccomp": {"profile_type": 2, "localhost_ref": "profiles/web.json"}}
+    config = {"metadata": {"name": "app", "attempt": 7}, "labels": {"a": "b"}, "linux": {"security_context": security}}
+    sandbox = {
+        "IP": "10.1.2.3",
+        "AdditionalIPs": ["fd00::3"],
+        "Config": {"metadata": {"uid": UID}, "labels": {"app": "web"}},
+    }
+    container, pod = told({"Config": config, "ImageRef": "sha256:" + "f" * 64}, sandbox, seccomp={"defaultAction": "x"})
+    assert (container.privileged, container.restarts, container.seccomp) == (True, 7, "profiles/web.json")
+    assert (container.labels, container.network) == ((("a", "b"),), "pod")
+    assert (container.image_digest, container.image_id) == ("sha256:" + "e" * 64, "sha256:" + "f" * 64)
+    assert container.created == 5_000_000_006
+    assert container.addresses == pod.addresses == ("10.1.2.3", "fd00::3")
+    assert (pod.uid, pod.labels) == (UID, (("app", "web"),))
+
+
+def test_a_profile_that_was_asked_for_but_is_not_there_is_not_told(told):
+    asked = {"Config": {"linux": {"security_context": {"seccomp": {}}}}}
+    assert told(asked).container.seccomp == "unconfined"
+    assert told(asked, seccomp={"defaultAction": "x"}).container.seccomp == "default"
+
+
+@pytest.mark.parametrize("value", [None, 1, -1.5, True, "x", [], [[]], {}, {"a": [1]}, {"": None}, 1 << 60])
+def test_metadata_of_any_other_type_is_left_out(told, value):
+    for metadata in (value, {"Config": value}, {"IP": value, "AdditionalIPs": value, "ImageRef": value}):
+        assert told(metadata, metadata).container.name == "app"
+    for name in ("metadata", "labels", "annotations", "linux"):
+        for inside in (value, {"attempt": value, "name": value}, {"security_context": value}):
+            container, pod = told({"Config": {name: inside}}, {"Config": {name: inside}})
+            assert container.name == "app"
+            assert isinstance(container.restarts, int | None)
+            assert isinstance(pod.uid, str)
 
 
 def test_texts_that_escape_a_terminal_are_kept_for_the_sinks_to_escape(tmp_path, reader):

@@ -3,16 +3,22 @@
 
 import json
 import os
+import pwd
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from eunomia.containers import conmon, daemons
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.podman import Podman
 from eunomia.containers.tree import mount_point, path_of
 from eunomia.identity import EXITED, PAUSED, RESOLVED, RUNNING, Mount
+from tests import needs
+from tests.containers.test_kernel import cgroup
 from tests.harness import tracked
+from tests.runtimes.podman import private_podman, users_podman
 
 
 @pytest.fixture
@@ -151,13 +157,14 @@ def test_conmon_and_its_cgroup_are_not_the_container(podman, container, reader):
         assert reader.recognises("machine.slice", name) == container_id
 
 
-def test_nobody_searches_for_what_was_found(podman, container):
-    now = iter(range(0, 10**15, 10**10))
-    reader = Podman(clock=lambda: next(now))
-    told(reader, podman, container())
-    searched = next(now)
-    told(reader, podman, container())
-    assert next(now) == searched + 10**10
+def test_nobody_searches_for_what_was_found(podman, container, monkeypatch):
+    searched = []
+    monkeypatch.setattr(conmon, "pids", lambda comm: searched.append(comm) or daemons.pids(comm))
+    time = count(step=10**10)
+    reader = Podman(clock=lambda: next(time))
+    for _ in range(3):
+        told(reader, podman, container())
+    assert searched == [b"conmon"]
 
 
 def test_a_walk_finds_containers_that_ran_before(podman, container):
@@ -184,12 +191,38 @@ def test_the_shortest_containers_are_all_named(podman):
         assert len(row["container.id"]) == 64
 
 
-def test_nothing_is_left_of_a_private_podman():
-    from tests.runtimes import podman as runtime
+def test_a_users_container_is_told_in_that_users_slice_alone(reader):
+    """Where systemd is, it has the cgroup made; here the container's process is put into one like it."""
+    needs.root()
+    for program, package in (("podman", "podman"), ("runc", "runc"), ("newuidmap", "uidmap"), ("useradd", "passwd")):
+        needs.program(program, package)
+    with users_podman() as podman:
+        container_id = podman.run("run", "-d", "--name", "mine", "-l", "app=web", podman.image, "sleep", "1000").stdout.strip()
+        uid = podman.account.pw_uid
+        path = f"/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/libpod-{container_id}.scope"
+        with cgroup(path) as cgroup_id:
+            pid = inspected(podman, container_id)["State"]["Pid"]
+            Path(f"{mount_point()}{path}/cgroup.procs").write_text(str(pid))
+            registry = Registry()
+            registry.start()
+            identity = registry[cgroup_id]
+            others = [f"/user.slice/user-1.slice/libpod-{container_id}.scope", f"/machine.slice/libpod-{container_id}.scope"]
+            assert [reader.lookup(container_id, other) for other in others] == [None, None]
+            podman.run("rm", "-f", "-t", "0", "mine", check=False)
+        assert identity.state == RESOLVED
+        container = identity.container
+        assert (container.id, container.name, container.image) == (container_id, "mine", podman.image)
+        assert container.labels == (("app", "web"),)
+        assert container.command == ("sleep", "1000")
+    assert not podman.root.exists()
+    with pytest.raises(KeyError):
+        pwd.getpwuid(uid)
 
-    runtime.needs.root()
-    runtime.needs.program("podman", "podman")
-    with runtime.private_podman() as podman:
+
+def test_nothing_is_left_of_a_private_podman():
+    needs.root()
+    needs.program("podman", "podman")
+    with private_podman() as podman:
         options = ["--network", podman.network]
         container_id = podman.run("run", "-d", *options, podman.image, "sleep", "1000").stdout.strip()
         root, pid = podman.root, inspected(podman, container_id)["State"]["Pid"]

@@ -304,6 +304,7 @@ def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: s
     named = record.config.get("metadata")
     named = named if isinstance(named, dict) else {}
     attempt = named.get("attempt", 0)
+    restarts = attempt if isinstance(attempt, int) and 0 <= attempt < 1 << 32 else None
     name = note("container-name") or bounded(named.get("name"))
     return Found(
         container._replace(
@@ -311,12 +312,12 @@ def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: s
             labels=texts(record.config.get("labels")) or container.labels,
             annotations=texts(record.config.get("annotations")) or container.annotations,
             image_id=bounded(record.image_id) or container.image_id,
-            privileged=security.get("privileged") is True if record.config else container.privileged,
+            # A sandbox's says that its pod may have privileged containers; its own never is.
+            privileged=security.get("privileged") is True if record.config and not is_sandbox else container.privileged,
             seccomp=_profile(security.get("seccomp"), container.seccomp),
-            apparmor=_profile(security.get("apparmor"), container.apparmor),
             network="host" if on_host or container.network == "host" else "pod",
             addresses=sandbox.addresses,
-            restarts=attempt if isinstance(attempt, int) and record.config and not is_sandbox else None,
+            restarts=restarts if record.config and not is_sandbox else None,
             sandbox=is_sandbox,
         ),
         pod,
@@ -340,9 +341,10 @@ def _first_process(at: _Place) -> tuple[int, int]:
     """Return the first process's id and when it was made, 0 and 0 before; the daemon's own view of the id."""
     try:
         data, written = at.state.read(f"{at.directory}/init.pid", 32)
-        return int(data), written
+        pid = int(data)
     except (OSError, ValueError):
         return 0, 0
+    return (pid, written) if 0 < pid < 1 << 31 else (0, 0)
 
 
 def _security(config: Mapping[str, object]) -> Mapping[str, object]:
@@ -352,13 +354,11 @@ def _security(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _profile(asked: object, seen: str) -> str:
-    """Return a profile's name as CRI was asked for it; what the bundle has where nothing was asked."""
-    if not isinstance(asked, dict):
+    """Return the name of a filter as CRI was asked for it; the bundle knows whether there is one."""
+    if seen == "unconfined" or not isinstance(asked, dict):
         return seen
     kind = asked.get("profile_type", 0)
-    return {0: "default", 1: "unconfined"}.get(kind if isinstance(kind, int) else -1) or bounded(
-        asked.get("localhost_ref")
-    )
+    return "default" if kind == 0 else bounded(asked.get("localhost_ref")) or seen
 
 
 # Where daemons keep their state

@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 WHEEL_LIMIT := 4194304
 # Debian 12's own kernels: the stable one, and that of its backports.
 KERNELS := 6.1 6.12
-KERNEL_TESTS := tests/containers src/eunomia/trackers/process
+# Those of containers that meet a kernel or a runtime: what only reads files is the same on all.
+KERNEL_TESTS := $(patsubst %,tests/containers/test_%.py,kernel nested hierarchy containerd podman) src/eunomia/trackers/process
 
 # What eunomia is built from, and so what it is built again for.
 PROBES := $(shell find src -name '*.bpf.c')

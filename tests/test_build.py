@@ -134,4 +134,6 @@ def test_make_alone_prints_the_menu():
     alone = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, env=alone)
     targets = [line.split()[1] for line in done.stdout.splitlines()]
-    assert targets == ["help", "build", "run", "test", "lint", "bench", "wheel", "clean", "deps"]
+    assert targets == [
+        "help", "build", "run", "test", "test-k8s", "test-kernels", "lint", "bench", "wheel", "clean", "deps",
+    ]  # fmt: skip

@@ -106,7 +106,7 @@ def test_who_may_not_read_the_runtimes_files_is_told_so(eunomia, running):
 def test_it_takes_no_time(eunomia, running):
     began = time.monotonic()
     eunomia("containers")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5  # of which a quiet machine takes a tenth
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import time
 import pytest
 
 from eunomia.containers import runtimes
+from eunomia.containers.cri_client import Unavailable, Unknown, ask
 from eunomia.containers.cri_messages import Message
 from eunomia.containers.registry import Registry
-from eunomia.containers.runtimes.cri import Cri, Unavailable, Unknown, ask
+from eunomia.containers.runtimes.cri import Cri
 from eunomia.identity import RESOLVED, UNKNOWN, Container, Mount, Pod
 from tests import needs
 from tests.containers.stage import Clock, batch
@@ -32,7 +33,7 @@ STATUS = encoded(
 )  # fmt: skip
 POD = encoded(
     {1: {1: SANDBOX, 2: {1: "web-1", 2: UID, 3: "shop"}, 5: {1: "10.0.0.7", 2: {1: "fd00::7"}},
-         7: {"app": "web"}, 8: {"team": "payments"}}}
+         7: {"app": "web", "io.kubernetes.pod.name": "web-1"}, 8: {"team": "payments"}}}
 )  # fmt: skip
 
 
@@ -97,7 +98,8 @@ def test_the_loop_never_waits_for_the_runtime(endpoint):
     began = time.monotonic()
     assert cri.lookup(CID, PATH) is None
     assert time.monotonic() - began < 0.1
-    assert looked_up(cri).container.name == "app"
+    found = looked_up(cri)
+    assert (found.container.name, found.pod.qos) == ("app", "Burstable")
 
 
 def test_it_is_asked_last():
@@ -115,7 +117,7 @@ def test_nothing_outside_of_pods_is_asked_for(endpoint, path):
 def test_without_a_socket_no_thread_is_started(tmp_path):
     cri = Cri([str(tmp_path / "none.sock")], dial=lambda _: Answers())
     assert cri.lookup(CID, PATH) is None
-    assert cri._thread is None
+    assert cri._asker is None
 
 
 def test_one_that_is_not_known_yet_is_asked_for_again(endpoint):

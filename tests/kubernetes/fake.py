@@ -41,6 +41,7 @@ class FakeApi:
         self.collections: dict[str, dict[str, dict[str, Any]]] = {PODS: {}, SERVICES: {}}
         self.history: dict[str, list[tuple[int, str, dict[str, Any]]]] = {PODS: [], SERVICES: []}
         self.objects: dict[str, dict[str, Any]] = {f"/api/v1/nodes/{NODE}": {"metadata": {"name": NODE}}}
+        self.cache_lacks: set[str] = set()  # paths of objects that are there, and not yet in the server's cache
         self.refuse: dict[str, int] = {}  # path -> status of every answer
         self.refuse_watches = 0  # status of every answer to a watch
         self.refuse_pages = 0  # status of every answer to a list's later pages
@@ -115,6 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
         api.requests.append(Request(time.monotonic(), url.path, query))
         if status := api.refuse.get(url.path, 0):
             self._refuse(status, "refused by the test")
+        elif url.path in api.cache_lacks and query.get("resourceVersion") == "0":
+            self._refuse(404, f"{url.path} not found")
         elif url.path in api.objects:
             self._answer(200, api.objects[url.path])
         elif url.path not in api.collections:

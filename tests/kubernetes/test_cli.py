@@ -13,7 +13,7 @@ import pytest
 
 from tests import needs
 from tests.kubernetes.fake import NODE, PODS
-from tests.kubernetes.test_facts import pod
+from tests.kubernetes.test_facts import REPLICASET, owned, pod
 
 COMMAND = [str(Path(sys.executable).with_name("eunomia")), "run", "process"]
 
@@ -116,3 +116,18 @@ def test_a_dockers_container_of_a_pod_has_what_the_api_knows(api, kubeconfig, do
     assert {row["pod"]["name"] for row in rows} == {"web-1"}
     assert rows[-1]["pod"]["labels"] == {"app": "web"}
     assert rows[-1]["container"]["restarts"] == 4
+
+
+def test_a_list_of_containers_waits_for_what_the_api_knows(api, kubeconfig, docker):
+    container_id = docker.run("run", "-d", docker.image, "sleep", "1000").stdout.strip()
+    try:
+        about = pod("web-1", owned("ReplicaSet", "web-5d4f", "r"), app="web")
+        about["status"] = {"containerStatuses": [{"name": "app", "containerID": f"docker://{container_id}"}]}
+        api.apply(PODS, "uid-1", **about)
+        api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+        command = [COMMAND[0], "containers", "-o", "json", "--label", "app=web", "--kubeconfig", str(kubeconfig)]
+        done = subprocess.run([*command, "--node", NODE], capture_output=True, text=True, check=True, timeout=60)
+    finally:
+        docker.run("rm", "-f", container_id)
+    [row] = map(json.loads, done.stdout.splitlines())
+    assert (row["pod"]["name"], row["pod"]["owner_kind"], row["pod"]["owner_name"]) == ("web-1", "Deployment", "web")

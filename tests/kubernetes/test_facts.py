@@ -85,6 +85,14 @@ def test_an_owner_that_is_gone_leaves_the_nearest(api, follow):
     assert seen.said == []
 
 
+def test_an_owner_that_a_servers_cache_has_not_yet_is_asked_for_anew(api, follow):
+    api.cache_lacks.add(REPLICASET)
+    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
+
+
 def test_an_owner_asked_for_in_bad_times_is_learned_later(api, follow):
     api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
     api.refuse[REPLICASET] = 503

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eunomia.cli import selectors
+from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError, say
 from eunomia.cli.words import number, seconds, words
 
@@ -35,6 +35,7 @@ _HEADINGS = ("NAME", "ID", "IMAGE", "RUNTIME", "STATE", "POD", "AGE", "PID", "RE
 _ALL = ("container.*", "pod.*", "identity")
 _FLEXIBLE = tuple(_HEADINGS.index(name) for name in ("NAME", "IMAGE", "POD"))  # cut where a line is too short
 _NARROWEST = 8
+_API_WITHIN = 3.0  # seconds for which a list waits for Kubernetes' API
 _SHORT = 12  # digits of an id that a table shows
 
 
@@ -54,6 +55,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--duration", metavar="TIME", help="end --watch after this time, as in 30s, 5m, 1h")
     parser.add_argument("--count", metavar="N", help="end --watch after N events")
     selectors.add(parser, host=False)
+    cluster.add(parser)
     parser.set_defaults(go=go)
 
 
@@ -70,7 +72,15 @@ def go(args: argparse.Namespace) -> int:
     from eunomia.containers.registry import Registry
 
     registry = Registry()
+    api = cluster.watcher(args)
+    if api is not None:
+        registry.enrich(api)
+        api.start()
     registry.start()
+    if api is not None:
+        api.settle(_API_WITHIN)
+        registry.refresh(api.news())
+        api.close()
     found = _chosen(registry, args)
     _show(found, args.format, columns)
     _say_unnamed(found)
@@ -102,13 +112,17 @@ def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
     duration = seconds(args.duration, "--duration") if args.duration else None
     limit = number(args.count, "--count", 1) if args.count else None
     filters = Filters(selectors=selectors.given(args))
-    with Engine([open_source("container")], filters) as engine:
+    api = cluster.watcher(args)
+    with Engine([open_source("container")], filters, enricher=api) as engine:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
                 signal.signal(name, engine.stop)
         engine.start()
         _check(columns, engine.infos())
         assert engine.registry is not None
+        if api is not None:
+            api.settle(_API_WITHIN)
+            engine.registry.refresh(api.news())
         listed = None if columns is None else [c for c in columns if is_joined(c) or c in WHOLE]
         if listed != []:
             _show(_chosen(engine.registry, args), args.format, listed)

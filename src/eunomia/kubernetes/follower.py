@@ -78,6 +78,7 @@ class Follower(Generic[_T]):
         self._pause = pause
         self._pause_limit = pause_limit
         self._limit = limit
+        self.tried = Event()  # the first list was read, or failed
         self._stopping = Event()
         self._answer: Answer | None = None
         self._version = ""  # where a watch goes on; empty: list first
@@ -100,7 +101,10 @@ class Follower(Generic[_T]):
             self._began = after = 0.0
             try:
                 if not self._version:
-                    self._list()
+                    try:
+                        self._list()
+                    finally:
+                        self.tried.set()
                 self._watch()
             except _Gone:
                 self._relist()

@@ -64,6 +64,11 @@ class Owners:
                 self._ask(0.0, 0, namespace, direct)
         return None
 
+    @property
+    def waits(self) -> bool:
+        """Whether there are questions without an answer."""
+        return bool(self._asked)
+
     def stop(self) -> None:
         """Let :meth:`run` end, from any thread."""
         with self._changed:
@@ -97,7 +102,12 @@ class Owners:
 
     def _get(self, namespace: str, direct: Owner) -> Owner:
         path = _BETWEEN[direct.group, direct.kind].format(namespace, direct.name)
-        answer = self._api.get(path, {"resourceVersion": "0"}, _SECONDS)
+        try:
+            answer = self._api.get(path, {"resourceVersion": "0"}, _SECONDS)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            answer = self._api.get(path, {}, _SECONDS)  # the server's cache may be behind
         try:
             return objects.owner(answer.read())
         finally:

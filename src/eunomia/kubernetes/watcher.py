@@ -26,6 +26,7 @@ PODS_LIMIT = 4096  # of one node; kubelet's own limit is 110 unless it is told a
 SERVICES_LIMIT = 20_000
 _JOIN = 0.5  # seconds for all threads to end
 _NODES_NAMED = 5
+_PAUSE = 0.01  # seconds
 
 
 class Watcher:
@@ -81,6 +82,14 @@ class Watcher:
             thread = Thread(target=self._guard, args=(run,), name="kubernetes", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def settle(self, seconds: float) -> None:
+        """Wait for what is there at the start, at most so long; for those who show it once."""
+        end = time.monotonic() + seconds
+        for follower in (self._pods, self._services):
+            follower.tried.wait(max(0.0, end - time.monotonic()))
+        while self._owners.waits and time.monotonic() < end:
+            time.sleep(_PAUSE)
 
     def close(self) -> None:
         """End the threads; one that is deep in the network ends with the process."""

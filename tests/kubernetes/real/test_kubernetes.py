@@ -202,8 +202,8 @@ def test_a_node_that_is_none_is_said(shop):
 def test_the_api_going_away_stops_no_row(shop):
     """The API server hangs from the moment at which the facts are there; they stay, and so do the rows."""
     command = [str(Path(sys.executable).with_name("eunomia")), "run", "process", "-o", "json", "--columns", COLUMNS]
-    command += ["--label", "app=db", "--kubeconfig", str(shop.kubeconfig), "--node", NODE, "--count", "60"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command += ["--label", "app=db", "--kubeconfig", str(shop.kubeconfig), "--node", NODE, "--count", "60", "--duration", "30s"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     rows: list[dict[str, Any]] = []
     while not rows or rows[-1]["pod"]["owner_name"] != "db":
@@ -211,10 +211,9 @@ def test_the_api_going_away_stops_no_row(shop):
     server = shop.pid_of("kube-apiserver")
     os.kill(server, signal.SIGSTOP)
     try:
-        out, err = process.communicate(timeout=30)
+        rows += [json.loads(line) for line in process.stdout]
     finally:
         os.kill(server, signal.SIGCONT)
-    assert process.returncode == 0, err
-    rows += [json.loads(line) for line in out.splitlines()]
+    assert process.wait(10) == 0
     assert len(rows) == 60
     assert rows[-1]["pod"]["owner_name"] == "db"

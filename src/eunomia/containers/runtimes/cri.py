@@ -1,64 +1,31 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Kubernetes' Container Runtime Interface, by its socket: for hosts whose runtime's files cannot be read.
 
-That is so in a pod with nothing but the socket mounted. A thread asks; the registry, which asks again for some
-seconds, is told "not known" meanwhile. Asked last, and only for what is in a pod by its cgroup, so that gRPC
-(19 MB of resident memory) is imported only where there is a need for it and a socket.
+That is so in a pod with nothing but the socket mounted. A thread asks (:mod:`..cri_client`); the registry, which
+asks again for some seconds, is told "not known" meanwhile. Asked last, and only for what is in a pod by its cgroup,
+so that gRPC (15 MB of resident memory) is imported only where there is a need for it and a socket.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from threading import Condition, Thread
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
-from eunomia.containers.cri_messages import Message, encoded
-from eunomia.containers.kubepods import pod_uid
+from eunomia.containers.kubepods import pod_uid, qos
 from eunomia.containers.paths import is_id
-from eunomia.containers.runtime import Found, bounded, texts
-from eunomia.identity import CREATED, EXITED, RUNNING, Container, Mount, Pod
+from eunomia.containers.runtime import Found
+from eunomia.identity import Container
+
+if TYPE_CHECKING:
+    from eunomia.containers.cri_client import Asker, Service
 
 LAST = True  # after all that read the disk
 
 SOCKETS = ("/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock")
 ENDPOINT = "CONTAINER_RUNTIME_ENDPOINT"  # crictl's and kubelet's word for it
 SEARCH_PAUSE = 1_000_000_000  # ns between two looks for sockets
-AGAIN = 100_000_000  # ns after which a container that the runtime did not know is asked for once more
-FRESH = 5_000_000_000  # ns for which an answer is good
-KEPT = 4096  # answers
-MOUNTS = 256  # of one container
-_CALL = 2.0  # seconds
-_MESSAGE_LIMIT = 16 << 20  # bytes, as kubelet has it
-_VERSIONS = ("v1", "v1alpha2")  # tried in this order; containerd 1.5 and CRI-O 1.19 have only the second
-_STATES = {0: CREATED, 1: RUNNING, 2: EXITED}
-_SANDBOX_NAME = "POD"  # as kubelet calls a pod's own container
-
-
-class Unknown(Exception):
-    """The runtime has no such thing."""
-
-
-class Unavailable(Exception):
-    """No runtime answers at a socket."""
-
-
-class Service(Protocol):
-    """A runtime's RuntimeService."""
-
-    def call(self, method: str, request: bytes) -> bytes:
-        """Raises :class:`Unknown`, and :class:`Unavailable` for all that may pass."""
-
-    def close(self) -> None:
-        """Hang up."""
-
-
-class _Answer(NamedTuple):
-    found: Found | None
-    at: int
 
 
 class Cri:
@@ -78,13 +45,7 @@ class Cri:
         self._dial = dial
         self._searched: int | None = None
         self._there: list[str] = []
-        self._answers: OrderedDict[str, _Answer] = OrderedDict()
-        self._wanted: deque[str] = deque()
-        self._asked: set[str] = set()
-        self._changed = Condition()
-        self._thread: Thread | None = None
-        self._services: dict[str, Service] = {}
-        self._useless = False
+        self._asker: Asker | None = None
 
     def recognises(self, parent: str, name: str) -> str:
         """Return nothing: names alone don't tell that it is CRI's."""
@@ -92,21 +53,19 @@ class Cri:
 
     def lookup(self, container_id: str, path: str) -> Found | None:
         """Return what the runtime answered, or ``None`` while it is asked; see :class:`Runtime`."""
-        if self._useless or not is_id(container_id) or not pod_uid(path):
+        if not is_id(container_id) or not pod_uid(path):
             return None
-        now = self._clock()
-        with self._changed:
-            answer = self._answers.get(container_id)
-            if answer is not None and now - answer.at < (FRESH if answer.found else AGAIN):
-                return answer.found
-            if container_id not in self._asked and len(self._asked) < KEPT and self._search(now):
-                self._asked.add(container_id)
-                self._wanted.append(container_id)
-                self._changed.notify()
-                if self._thread is None:
-                    self._thread = Thread(target=self._run, name="cri", daemon=True)
-                    self._thread.start()
-            return answer.found if answer is not None else None
+        self._search()
+        if self._asker is None:
+            if not self._there:
+                return None
+            from eunomia.containers.cri_client import Asker
+
+            self._asker = Asker(self._dial, self._clock)
+        found = self._asker.answer(container_id, self._there)
+        if found is None or found.pod is None:
+            return found
+        return found._replace(pod=found.pod._replace(qos=qos(path)))
 
     def watches(self, container: Container, path: str) -> Sequence[str]:
         """Return nothing: a socket's answers cannot be watched."""
@@ -116,176 +75,16 @@ class Cri:
         """Return False: what CRI tells of a container stays as it was made."""
         return False
 
-    def _search(self, now: int) -> bool:
+    def _search(self) -> None:
+        now = self._clock()
         if self._searched is None or now - self._searched >= SEARCH_PAUSE:
             self._searched = now
             self._there = [s for s in self._sockets if os.path.exists(s)]
-        return bool(self._there)
-
-    # In the thread
-
-    def _run(self) -> None:
-        dial = self._dial or _grpc()
-        if dial is None:
-            self._useless = True
-            sys.stderr.write(
-                "eunomia: a runtime's socket could name containers that its files here do not: "
-                "pip install 'eunomia[cri]'\n"
-            )
-            return
-        while True:
-            with self._changed:
-                while not self._wanted:
-                    self._changed.wait()
-                container_id = self._wanted.popleft()
-                there = list(self._there)
-            found = None
-            for socket in there:
-                found = self._ask(dial, socket, container_id)
-                if found is not None:
-                    break
-            with self._changed:
-                self._asked.discard(container_id)
-                self._answers[container_id] = _Answer(found, self._clock())
-                self._answers.move_to_end(container_id)
-                if len(self._answers) > KEPT:
-                    self._answers.popitem(last=False)
-
-    def _ask(self, dial: Callable[[str], Service], socket: str, container_id: str) -> Found | None:
-        try:
-            service = self._services.get(socket)
-            if service is None:
-                service = self._services[socket] = dial(socket)
-            return ask(service, container_id)
-        except (Unknown, ValueError):
-            return None
-        except Unavailable:  # absent, or being restarted: dialled again for the next question
-            gone = self._services.pop(socket, None)
-            if gone is not None:
-                gone.close()
-            return None
-
-
-# Questions and answers; the numbers are those of api.proto.
-
-
-def ask(service: Service, container_id: str) -> Found:
-    """Return what a runtime says of a container or a sandbox.
-
-    Raises :class:`Unknown`, :class:`Unavailable`, and :class:`ValueError` for an answer that is none.
-    """
-    listed = Message(service.call("ListContainers", encoded({1: {1: container_id}})))
-    for one in listed.messages(1):
-        if one.text(1) == container_id:
-            sandbox = one.text(2)
-            break
-    else:
-        return _sandbox(service, container_id)
-    status = Message(service.call("ContainerStatus", encoded({1: container_id}))).message(1)
-    try:
-        pod, addresses = _pod(service, sandbox)
-    except Unknown:
-        pod, addresses = None, ()
-    image, ref = status.message(8), bounded(status.text(9))
-    name = bounded(status.message(2).text(1))
-    mounts = [
-        Mount(bounded(m.text(2)), bounded(m.text(1)), "bind", not m.number(3)) for m in status.messages(14)
-    ]  # fmt: skip
-    container = Container(
-        container_id,
-        name or container_id,
-        bounded(image.text(18) or image.text(1)),
-        _runtime(service),
-        image_id=ref if ref.startswith("sha256:") else "",
-        image_digest=ref.partition("@")[2],
-        labels=texts(status.texts(12)),
-        annotations=texts(status.texts(13)),
-        mounts=tuple(mounts[:MOUNTS]),
-        addresses=addresses,
-        state=_STATES.get(status.number(3), ""),
-        created=max(0, status.number(4)),
-        started=max(0, status.number(5)),
-        restarts=max(0, status.message(2).number(2)),
-    )
-    return Found(container, pod)
-
-
-def _sandbox(service: Service, sandbox: str) -> Found:
-    pod, addresses = _pod(service, sandbox)
-    return Found(
-        Container(sandbox, _SANDBOX_NAME, runtime=_runtime(service), addresses=addresses, sandbox=True), pod
-    )
-
-
-def _pod(service: Service, sandbox: str) -> tuple[Pod, tuple[str, ...]]:
-    status = Message(service.call("PodSandboxStatus", encoded({1: sandbox}))).message(1)
-    if status.text(1) != sandbox:
-        raise Unknown(sandbox)
-    metadata, network = status.message(2), status.message(5)
-    addresses = tuple(bounded(a) for a in (network.text(1), *(m.text(1) for m in network.messages(2))) if a)[:64]
-    pod = Pod(
-        bounded(metadata.text(1)),
-        bounded(metadata.text(3)),
-        bounded(metadata.text(2)),
-        texts(status.texts(7)),
-        texts(status.texts(8)),
-        sandbox,
-        addresses,
-    )
-    return pod, addresses
-
-
-def _runtime(service: Service) -> str:
-    return str(getattr(service, "runtime", "")) or Cri.name
 
 
 def _usual() -> tuple[str, ...]:
     given = os.environ.get(ENDPOINT, "").removeprefix("unix://")
     return (given,) if given.startswith("/") else SOCKETS
-
-
-def _grpc() -> Callable[[str], Service] | None:
-    """Return what dials a socket; ``None`` where gRPC is not installed."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write to stderr by itself
-    try:
-        import grpc
-    except ImportError:
-        return None
-
-    class Dialled:
-        """A runtime at a socket."""
-
-        def __init__(self, socket: str) -> None:
-            options = [
-                ("grpc.default_authority", "localhost"),  # else the socket's path, which runtimes refuse
-                ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
-                ("grpc.enable_http_proxy", 0),
-            ]
-            self._channel: Any = grpc.insecure_channel(f"unix://{socket}", options=options)
-            self._version = ""
-            self.runtime = ""
-            self.runtime = bounded(Message(self.call("Version", b"")).text(2)).replace("cri-o", "crio")
-
-        def call(self, method: str, request: bytes) -> bytes:
-            for version in (self._version,) if self._version else _VERSIONS:
-                path = f"/runtime.{version}.RuntimeService/{method}"
-                try:
-                    answer: bytes = self._channel.unary_unary(path)(request, timeout=_CALL)
-                except grpc.RpcError as error:
-                    code = error.code()
-                    if code == grpc.StatusCode.UNIMPLEMENTED and not self._version:
-                        continue
-                    if code == grpc.StatusCode.NOT_FOUND:
-                        raise Unknown(method) from None
-                    raise Unavailable(f"{method}: {code}") from None
-                self._version = version
-                return answer
-            raise Unavailable(f"no RuntimeService of {' or '.join(_VERSIONS)}")
-
-        def close(self) -> None:
-            self._channel.close()
-
-    return Dialled
 
 
 RUNTIME = Cri

@@ -207,6 +207,17 @@ def test_a_kill_for_want_of_memory_comes_before_the_end_it_is_told_with(stand, t
     assert rows[-1][3:] == ("SIGKILL", 9)
 
 
+def test_two_changes_that_are_told_at_once_are_one_rename(stand, tmp_path):
+    stand.start()
+    write_config(tmp_path, WEB)
+    made(stand, PATH)
+    stand.rows({"sign": EXECUTED, "cgroup_id": 7, "pid": 41})
+    for change in ({"RestartCount": 1}, {"RestartCount": 1, "Name": "/other"}):
+        write_config(tmp_path, WEB, **change)
+        stand.registry.recheck()
+    assert stand.events(until=stand.clock.wait(1)) == ["renamed"]
+
+
 def test_signs_of_unheard_cgroups_do_no_harm(stand):
     stand.start()
     for sign in range(9):

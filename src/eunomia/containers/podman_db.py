@@ -62,6 +62,11 @@ class Database:
         found = (self._store.root.shown(path) for path in (*self._sqlite, *self._bolt))
         return [path for path in found if os.path.exists(path)]
 
+    @property
+    def watched(self) -> list[str]:
+        """The files, and the directories in which a journal that goes away says that SQLite has written."""
+        return [*(files := self.files), *{os.path.dirname(file) for file in files if file.endswith(".sql")}]
+
     def record(self, container_id: str) -> Record | None:
         """Return what is written about a container; ``None`` where nothing can be read."""
         for path in self._sqlite:
@@ -73,16 +78,26 @@ class Database:
                 return bolt.ask(self._store.open(path), lambda db: _record(db.bucket(b"ctr", container_id.encode())))
         return None
 
-    def digests(self) -> dict[str, int]:
-        """Return a number for each container, which is another when what is written about it is."""
+    def digests(self) -> dict[str, int] | None:
+        """Return a number for each container, which is another when what is written about it is.
+
+        None where there is something that could not be read: it is being written.
+        """
         found: dict[str, int] = {}
+        whole = True
         for path in self._sqlite:
-            found.update(self._tables(path, lambda db: {i: hash(record) for i, record in _rows(db)}) or {})
+            rows = self._tables(path, lambda db: {i: hash(record) for i, record in _rows(db)})
+            whole = whole and (rows is not None or self._sqlite_stamp(path) is None)
+            found.update(rows or {})
         for path in self._bolt:
-            with suppress(OSError, ValueError):
+            try:
                 found.update(bolt.ask(self._store.open(path), _bolt_digests))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError):
+                whole = False
         self.close()
-        return found
+        return found if whole else None
 
     def stamp(self) -> tuple[object, ...]:
         """Return what is another after each transaction; cheap."""

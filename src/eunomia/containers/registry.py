@@ -64,7 +64,8 @@ class News(NamedTuple):
     """Something that happened to a container, for those who :meth:`Registry.listen`.
 
     ``time`` is the kernel's, monotonic nanoseconds, or else when it was noticed. ``cgroup_id`` is that of the
-    container's own cgroup where the news is about that, else 0. ``before`` is what the identity was, of CHANGED.
+    container's own cgroup where the news is about that, else 0. ``before`` and ``after`` are the identities, of
+    CHANGED; the case's own may be a later one by now.
     """
 
     what: str
@@ -72,6 +73,7 @@ class News(NamedTuple):
     time: int
     cgroup_id: int = 0
     before: Identity | None = None
+    after: Identity | None = None
 
 
 class Case:
@@ -412,7 +414,7 @@ class Registry(dict[int, Identity]):
 
     def _say(self, what: str, case: Case, then: int, cgroup_id: int = 0, before: Identity | None = None) -> None:
         if self._news is not None:
-            self._news.append(News(what, case, then, cgroup_id, before))
+            self._news.append(News(what, case, then, cgroup_id, before, case.identity))
 
     # Cgroups come and go
 

@@ -8,7 +8,6 @@ lead to stores that are not where they usually are.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -28,7 +27,7 @@ from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
 _PREFIXES = ("libpod-", "libpod-payload-")  # the latter with --cgroups=split
 _DATABASES = 128  # stores that are known at a time
-_ONE_LOOK = 5_000_000  # ns in which all containers of a store are asked for by one look
+_ONE_LOOK = 1_000_000  # ns in which all containers of a store are asked for by one look; what is written then is missed
 _SEEN = 4096  # containers whose records are compared with what they were
 
 
@@ -63,7 +62,7 @@ class Podman:
     def watches(self, container: Container, path: str) -> list[str]:
         """Return the databases of the container's store: ``podman rename`` writes to it, and all else does."""
         seen = self._seen.get(container.id)
-        return self._database(seen[0]).files if container.runtime == self.name and seen else []
+        return self._database(seen[0]).watched if container.runtime == self.name and seen else []
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether Podman wrote something else about the container since it was read."""
@@ -74,20 +73,20 @@ class Podman:
         return self._recorded(store).get(container.id, digest) != digest
 
     def places(self) -> list[str]:
-        """Return the databases of root's stores."""
-        return [file for file in self._by_file() if os.path.exists(file)]
+        """Return the databases of root's stores, and their directories."""
+        return list(self._watched())
 
     def records(self, place: str) -> list[str]:
         """Return the ids of the containers in a database."""
-        store = self._by_file().get(place)
+        store = self._watched().get(place)
         return [] if store is None else list(self._recorded(store))
 
     def keeps(self, container: Container, path: str) -> bool:
         """Whether the container stands in the database of a store that may speak for it."""
         return any(container.id in self._recorded(store) for store in self._stores.heard(path))
 
-    def _by_file(self) -> dict[str, Store]:
-        return {file: store for store in self._stores.heard("") for file in self._database(store).files}
+    def _watched(self) -> dict[str, Store]:
+        return {file: store for store in self._stores.heard("") for file in self._database(store).watched}
 
     def _recorded(self, store: Store) -> dict[str, int]:
         """Return what tells each container's record from what it was before."""
@@ -97,7 +96,9 @@ class Podman:
             database = self._database(store)
             before, stamp = stamp, database.stamp()
             if stamp != before:
-                digests = database.digests()
+                read = database.digests()
+                # where it is being written it was what it was, and there will be news when that is done
+                digests, stamp = (digests, None) if read is None else (read, stamp)
             self._digests[store] = now, stamp, digests
         return digests
 

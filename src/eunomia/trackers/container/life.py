@@ -155,7 +155,7 @@ class Life:
 
     def _change(self, life: _Life, news: News) -> None:
         before = news.before.container if news.before else None
-        after = life.case.identity.container if life.case.identity else None
+        after = news.after.container if news.after else None
         if before is None or after is None:
             return
         if before.name and after.name and before.name != after.name:

@@ -296,5 +296,6 @@ int BPF_PROG(exit_raw, struct task_struct *task)
 SEC("tp/syscalls/sys_exit_{execve,execveat}")
 int failed_exec(struct trace_event_raw_sys_exit *ctx)
 {
-	return on_failed_exec(ctx->ret, ctx->id == NR_EXECVEAT);
+	/* struct syscall_tp_t (kernel/trace/trace_syscalls.c) has an int there, and what the stack held behind it */
+	return on_failed_exec(ctx->ret, (__s32)ctx->id == NR_EXECVEAT);
 }

@@ -30,6 +30,9 @@ ip | iproute2 | a network for the test containers
 iptables | iptables | a network for the test containers
 /var/lib/dpkg/info/busybox-static.list | busybox-static | the test containers' image
 ps | procps | looks at what the tests leave behind
+bpftool | bpftool | counts what is left in the kernel, and writes its types as C
+zsh | zsh | tries the completion of commands
+fish | fish | tries the completion of commands
 "
 kernels="
 qemu-system-x86_64 | qemu-system-x86 | runs other kernels

@@ -128,6 +128,7 @@ _TYPES = {
     "array": list,
     "object": dict,
     "number": (int, float),
+    "null": type(None),
 }
 
 
@@ -135,7 +136,8 @@ def _fits(value, described):
     if "anyOf" in described:
         assert any(value in d.get("enum", [value]) for d in described["anyOf"])
         return
-    assert isinstance(value, _TYPES[described["type"]])
+    types = described["type"] if isinstance(described["type"], list) else [described["type"]]
+    assert any(isinstance(value, _TYPES[name]) for name in types)
     if isinstance(value, list):
         for element in value:
             _fits(element, described["items"])

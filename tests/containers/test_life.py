@@ -143,7 +143,7 @@ def test_the_end_of_a_cgroup_waits_for_that_of_its_program(stand, tmp_path):
     assert due is not None
     assert due <= stand.clock()
     sign = {"sign": ENDED, "cgroup_id": 7, "pid": 41, "exit_code": 1, "time": drained + 1}
-    assert [row[:3] for row in stand.rows(sign)] == [("exited", 41, 1), ("removed", 0, 0)]
+    assert [row[:3] for row in stand.rows(sign)] == [("exited", 41, 1), ("removed", None, None)]
 
 
 def test_an_end_that_nobody_saw_is_told_as_such(stand, tmp_path):
@@ -152,7 +152,7 @@ def test_an_end_that_nobody_saw_is_told_as_such(stand, tmp_path):
     made(stand, PATH)
     stand.rows({"sign": EXECUTED, "cgroup_id": 7, "pid": 41})
     removed(stand, 7, PATH)
-    assert [row[:3] for row in stand.rows()] == [("exited", 41, -1)]
+    assert [row[:3] for row in stand.rows()] == [("exited", 41, None)]
 
 
 def test_rows_wait_a_second_for_a_name(stand, tmp_path):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import struct
 import subprocess
 
 import numpy as np
@@ -178,6 +179,19 @@ def test_doc_and_hidden_are_read_from_tags(shape):
     assert not shape.fields["u8"].hidden
 
 
+def test_a_number_that_stands_for_no_value_is_shown_as_none():
+    shape = schema_of(
+        """
+        #include <eunomia/types.h>
+        struct event { __s32 code none(-1); __u32 pid none(0); duration_ns_t lasted none((0)); __u32 plain; };
+        """
+    )
+    raw = struct.pack("=iIQI4x", -1, 0, 0, 0) + struct.pack("=iIQI4x", 0, 7, 1, 1)
+    batch = Batch(shape, raw)
+    assert [list(batch.values(name)) for name in shape.fields] == [[None, 0], [None, 7], [None, 1], [0, 1]]
+    assert batch["code"].tolist() == [-1, 0], "columns of numbers are as C has them"
+
+
 def test_packed_bit_fields_at_a_record_s_end_stay_inside_it():
     shape = schema_of(
         "#include <eunomia/types.h>\nstruct event { __u8 x; int y : 5; unsigned z : 3; } __attribute__((packed));"
@@ -266,12 +280,12 @@ struct event { time_ns_t time; str_t name; path_t path; argv_t argv; __u8 n; };
 @given(st.binary(min_size=0, max_size=64), st.data())
 @settings(max_examples=60, deadline=None)
 def test_no_record_makes_anything_raise(heap, data):
-    for source, struct in (
+    for source, type_ in (
         (shapes.STRUCT, "struct shapes"),
         (TAGGED, "struct event"),
         (TEXTS, "struct event"),
     ):
-        shape = _cached(source, struct)
+        shape = _cached(source, type_)
         content = data.draw(st.binary(min_size=shape.size, max_size=shape.size)) * 2
         batch = Batch(shape, content, heap, clock=data.draw(st.integers(-(2**63), 2**63 - 1)))
         for name in shape.columns:

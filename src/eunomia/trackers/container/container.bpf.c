@@ -35,10 +35,10 @@ struct life_event {
 	time_ns_t time doc("when it happened; of created and renamed, when the runtime wrote it down");
 	cgroup_id_t cgroup_id hidden doc("the container's own cgroup; 0 while it has none");
 	enum life event doc("what happened");
-	pid_t pid doc("first process, as the host sees it; of oom_killed the one that was killed");
-	__s32 exit_code doc("of exited: status that the first process gave to exit(), -1 where nobody saw it");
+	pid_t pid none(0) doc("first process, as the host sees it; of oom_killed the one that was killed");
+	__s32 exit_code none(-1) doc("of exited: status of the first process, 128 and the signal where one killed it; none where nobody saw it");
 	signal_t signal doc("of exited: signal that killed the first process; empty for none");
-	duration_ns_t duration_ns doc("of exited: time since it was started");
+	duration_ns_t duration_ns none(0) doc("of exited: time since it was started");
 	str_t previous_name doc("of renamed: the name before");
 } doc("something happened to a container");
 

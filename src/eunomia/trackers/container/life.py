@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eunomia.kernel.loaded import Loaded
 
 HOLD = 1_000_000_000  # ns that rows wait for a name
-GLANCE = 200_000_000  # ns between two looks at who is paused, where the kernel does not tell
+GLANCE_SHARE = 20  # looks at who is paused, where the kernel does not tell, take at most one part in this of the time
 DOUBT = 5_000_000_000  # ns that they wait to learn whether it is a container at all
 
 # enum life and enum sign of container.bpf.c
@@ -29,7 +29,8 @@ _STATES = {
     _CREATED: CREATED, _STARTED: RUNNING, _PAUSED: PAUSED, _UNPAUSED: RUNNING, _EXITED: EXITED, _REMOVED: EXITED,
 }  # fmt: skip
 
-_NOT_SEEN = -1  # the exit code of an end that nobody saw
+_NO_CODE = -1  # the exit code of what is no end, or one that nobody saw
+_SIGNALLED = 128  # added to a signal, as shells and runtimes have it
 
 
 class _Sign(NamedTuple):
@@ -72,7 +73,7 @@ class Life:
         self._waiting: dict[Case, _Life] = {}  # those that have rows
         self._later: list[_Sign | News] = []
         self._glance: int | None = None  # when to look who is paused
-        self._glanced = 0
+        self._rested = 0  # when there may be such a look again
         self._began = time.monotonic_ns()
 
     def start(self, news: Sequence[News]) -> None:
@@ -143,7 +144,7 @@ class Life:
             return
         elif what == "removed" and news.cgroup_id == life.cgroup_id:
             if life.stage == RUNNING:
-                self._exit(life, news.time, _NOT_SEEN, 0, 0)
+                self._exit(life, news.time, _NO_CODE, 0, 0)
             self._registry.look_at(case)
             if not case.recorded:
                 self._remove(life, news.time)
@@ -166,16 +167,19 @@ class Life:
             self._pause(life, news.time, after.state == PAUSED if frozen is None else frozen)
 
     def _look_who_is_paused(self, now: int) -> None:
-        self._glance, self._glanced = None, now
+        began = time.monotonic_ns()
+        self._glance = None
         for life in list(self._lives.values()):
             frozen = self._registry.is_frozen(life.case, life.pid) if life.stage == RUNNING else None
             if frozen is not None:
                 self._pause(life, now, frozen)
+        ended = time.monotonic_ns()
+        self._rested = ended + GLANCE_SHARE * (ended - began)
 
     def _sign(self, sign: _Sign) -> None:
         if sign.sign == _COMMANDED:
             if self._glance is None and not self._registry.hears_of_freezing:
-                self._glance = max(sign.time, self._glanced + GLANCE)
+                self._glance = max(sign.time, self._rested)
             return
         case = self._registry.case_of(sign.cgroup_id)
         if case is None:
@@ -217,8 +221,9 @@ class Life:
     def _exit(self, life: _Life, then: int, code: int, signal: int, lasted: int) -> None:
         life.stage, life.paused = EXITED, False
         self._add(
-            life, then, _EXITED, pid=life.pid, exit_code=code, signal=signal, duration_ns=max(0, lasted)
-        )
+            life, then, _EXITED, pid=life.pid, exit_code=_SIGNALLED + signal if signal else code, signal=signal,
+            duration_ns=max(1, lasted),
+        )  # fmt: skip
         life.pid = life.started = 0
 
     def _remove(self, life: _Life, then: int) -> None:
@@ -230,7 +235,8 @@ class Life:
         if not life.rows:
             life.since = time.monotonic_ns()
             self._waiting[life.case] = life
-        life.rows.append({"time": then, "event": event, "cgroup_id": life.cgroup_id, **values})
+        row = {"time": then, "event": event, "cgroup_id": life.cgroup_id, "exit_code": _NO_CODE}
+        life.rows.append(row | values)
 
     # What is shown
 

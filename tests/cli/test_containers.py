@@ -7,9 +7,11 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from eunomia.containers.tree import mount_point
 from tests import needs
 from tests.cli.conftest import EUNOMIA
 from tests.runtimes.docker import Docker
@@ -101,6 +103,22 @@ def test_who_may_not_read_the_runtimes_files_is_told_so(eunomia, running):
     assert running["listed-web"][:12] in done.out
     assert "without a name" in done.err
     assert "sudo eunomia containers" in done.err
+
+
+def test_a_cgroup_that_is_left_over_from_a_container_is_not_listed(eunomia, running):
+    """A runtime that was killed leaves such behind, and a machine may have hundreds."""
+    mount = mount_point()
+    assert mount is not None
+    left = Path(mount, "docker", "0dd" + "0" * 61)
+    left.mkdir(parents=True)
+    try:
+        out = eunomia("containers", "-o", "json").out
+        found = eunomia("doctor", "-o", "json").out
+    finally:
+        left.rmdir()
+    assert left.name not in out
+    (containers,) = (row for row in lines(found) if row["subject"] == "containers")
+    assert containers["state"] == "ok", containers
 
 
 def test_it_takes_no_time(eunomia, running):

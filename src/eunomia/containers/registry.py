@@ -48,7 +48,6 @@ RECORDED = "recorded"  # its runtime keeps a record of it
 ERASED = "erased"  # the record is gone
 
 
-
 class Enricher(Protocol):
     """Knows more of containers and pods than runtimes do, as a cluster's API. It answers at once, from memory."""
 
@@ -222,6 +221,11 @@ class Registry(dict[int, Identity]):
             if where is not None and (where == path or is_below(where, path)):
                 return container.pid
         return tree.first_process(self._mount, path) if self._mount is not None and path else 0
+
+    def is_populated(self, case: Case) -> bool:
+        """Whether there are processes in a container; cgroups may be left over from one that is gone."""
+        path = case.candidate.path
+        return self._mount is not None and bool(path) and tree.is_populated(self._mount + path)
 
     def is_frozen(self, case: Case, pid: int) -> bool | None:
         """Whether a container is paused, by its first process ``pid``; None where that cannot be read."""

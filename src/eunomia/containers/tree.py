@@ -48,12 +48,28 @@ def looks_like_container(name: str) -> bool:
 
 
 def _lives(directory: str) -> bool:
+    if _has_processes(directory):
+        return True
     try:
-        with open(f"{directory}/cgroup.procs", "rb") as processes:
-            if processes.read(1):
-                return True
         with os.scandir(directory) as entries:
             return any(e.is_dir(follow_symlinks=False) for e in entries)
+    except OSError:
+        return False
+
+
+def is_populated(directory: str) -> bool:
+    """Whether processes are in a cgroup, or in one below it."""
+    try:
+        with open(f"{directory}/cgroup.events", "rb") as events:  # of v2 alone
+            return b"populated 1" in events.read()
+    except OSError:
+        return any(_has_processes(f"{directory}{path}") for _, path in walk(directory))
+
+
+def _has_processes(directory: str) -> bool:
+    try:
+        with open(f"{directory}/cgroup.procs", "rb") as processes:
+            return bool(processes.read(1))
     except OSError:
         return False
 

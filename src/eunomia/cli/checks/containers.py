@@ -11,9 +11,10 @@ from eunomia.cli.checks import OK, UNKNOWN, WARN, Finding
 from eunomia.containers import tree
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
+from eunomia.containers.running import running
 from eunomia.containers.runtimes.containerd import Containerd
 from eunomia.containers.runtimes.docker import Docker
-from eunomia.identity import RESOLVED, Container
+from eunomia.identity import RESOLVED
 from eunomia.kernel.own_pid import FIRST_NAMESPACE
 
 # the latter is PROC_CGROUP_INIT_INO, include/linux/proc_ns.h
@@ -141,9 +142,7 @@ def _notices(unwatched: bool) -> Finding:
 
 
 def _named(registry: Registry) -> Finding:
-    states: dict[Container, str] = {
-        i.container: i.state for i in registry.values() if i.container is not None
-    }
+    states = {i.container: i.state for i in running(registry) if i.container is not None}
     unnamed = [c.id[:12] for c, state in states.items() if state != RESOLVED]
     runtimes = sorted({c.runtime for c in states if c.runtime})
     of = f" ({', '.join(runtimes)})" if runtimes else ""

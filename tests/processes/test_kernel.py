@@ -19,7 +19,7 @@ from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
 from eunomia.processes import OBJECT
 from eunomia.processes.found import batch_of
-from eunomia.processes.table import VARIANTS, ProcessTable
+from eunomia.processes.table import GRACE, VARIANTS, ProcessTable
 from tests import needs
 from tests.harness import Seen, tracked
 from tests.runtimes.docker import Docker
@@ -218,6 +218,17 @@ def test_a_row_of_an_ended_process_still_finds_it():
     end = seen.row("exit", pid=child.pid)
     assert end["process.argv"] == ["sleep", "100"]
     assert process(end)["exec_id"] == end["exec_id"]
+
+
+def test_rows_that_waited_longer_than_what_is_over_is_remembered_find_it():
+    """As after Ctrl-Z and fg, or on a machine that has more to do than it can."""
+    with tracked("process", added=COLUMNS) as seen, seen._lock:
+        for n in range(20):
+            subprocess.run(["/bin/true", "waited", str(n)], check=True)
+        time.sleep(GRACE / 1e9 + 0.3)
+    rows = [r for r in seen.all if r["comm"] == "true" and r["ppid"] == os.getpid()]
+    assert len([r for r in rows if r["stream"] == "exec"]) == 20
+    assert [r["process.exec_id"] for r in rows] == [r["exec_id"] for r in rows]
 
 
 def test_without_such_columns_there_is_no_table():

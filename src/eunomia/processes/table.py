@@ -26,7 +26,9 @@ VARIANTS = (
 )
 FOUND, FORKED, EXECUTED, ENDED = range(4)  # enum kind in processes.bpf.c
 
-GRACE = 2_000_000_000  # ns that what is over is remembered: its rows may still be in a ring
+# ns that what is over is remembered from when that was told: rows of it may still be in a ring, and reach a reader
+# that was stopped, or had no processor, at the same time as the end.
+GRACE = 2_000_000_000
 LIVING = 65536  # processes that run, at most
 LATELY = 32768  # that were over within the grace time, at most
 KEPT = 16384  # that have ended long ago and are ancestors of one that runs, at most
@@ -67,7 +69,8 @@ class ProcessTable:
         self._newest: dict[int, Process] = {}
         self._before: dict[int, list[Process]] = {}  # what the newest was before, or who had its pid; oldest first
         self._living = 0
-        self._over: deque[tuple[int, Process]] = deque()  # since when
+        self._over: deque[tuple[int, Process]] = deque()  # since when that is known
+        self._heard = 0  # when something was told last
         self._kept: dict[Process, None] = {}  # over for long, but somebody's parent; oldest first
         self._rooms: dict[Room, Room] = {}
         self._unshown: set[int] = set()  # pids of who was found in /proc alone
@@ -133,7 +136,7 @@ class ProcessTable:
 
     def fill(self, batch: Batch) -> None:
         """Take what the iterator has found, and let end what it has not."""
-        now = self._clock()
+        now = self._heard = self._clock()
         seen = set()
         for row in _rows(batch):
             _, when, pid, start = row[:4]
@@ -160,6 +163,7 @@ class ProcessTable:
 
     def feed(self, batches: Iterable[Batch]) -> None:
         """Take drained batches of the stream ``life``."""
+        self._heard = self._clock()
         for batch in batches:
             for row in _rows(batch):
                 kind, when, pid, start = row[:4]
@@ -232,7 +236,7 @@ class ProcessTable:
         # who forked it, not who has become its parent since
         process.ppid, process.parent_start = before.ppid, before.parent_start
         self._set_parent(process, before.parent)
-        self._over.append((when, before))
+        self._over.append((self._heard, before))
         self._put(process)
 
     def _put(self, process: Process) -> None:
@@ -262,7 +266,7 @@ class ProcessTable:
     def _end(self, process: Process, when: int) -> None:
         process.ended = when
         self._living -= 1
-        self._over.append((when, process))
+        self._over.append((self._heard, process))
 
     def _leave(self, process: Process) -> None:
         """Take what is over out of reach of its pid; it stays while it is somebody's parent."""

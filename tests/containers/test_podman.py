@@ -13,8 +13,9 @@ import pytest
 from eunomia.containers import conmon, daemons
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.podman import Podman
+from eunomia.containers.selectors import Selectors
 from eunomia.containers.tree import mount_point, path_of
-from eunomia.identity import EXITED, PAUSED, RESOLVED, RUNNING, Mount
+from eunomia.identity import EXITED, PAUSED, RESOLVED, RUNNING, Mount, Pod
 from tests import needs
 from tests.containers.test_kernel import cgroup
 from tests.harness import tracked
@@ -54,7 +55,6 @@ def place(podman, container_id):
 def told(reader, podman, container_id):
     found = reader.lookup(container_id, place(podman, container_id))
     assert found is not None
-    assert found.pod is None
     return found.container
 
 
@@ -82,6 +82,7 @@ def test_a_container_is_told_with_image_and_all(podman, container, reader, tmp_p
     assert (found.privileged, found.sandbox, found.restarts) == (False, False, 0)
     assert (found.state, found.pid) == (RUNNING, said["State"]["Pid"])
     assert 0 < found.created < found.started
+    assert reader.lookup(container_id, place(podman, container_id)).pod is None
 
 
 def test_privileged_containers_are_said_to_be(podman, container, reader):
@@ -127,13 +128,20 @@ def test_what_happens_to_others_is_no_change(podman, container, reader):
 
 def test_containers_of_a_pod_are_told_and_its_own_is_a_sandbox(podman, reader):
     podman.run("import", "-c", 'CMD ["/bin/sleep", "1000"]', str(podman.archive), "localhost/pause:1")
-    podman.run("pod", "create", "--network", "none", "--infra-image", "localhost/pause:1", "--name", "shop")
+    podman.run("pod", "create", "--network", "none", "--infra-image", "localhost/pause:1", "--name", "shop", "--label", "tier=front")
     try:
         inner = podman.run("run", "-d", "--pod", "shop", podman.image, "sleep", "1000").stdout.strip()
         pod = json.loads(podman.run("pod", "inspect", "shop").stdout)
         infra = next(c["Id"] for c in pod["Containers"] if c["Id"] != inner)
         assert not told(reader, podman, inner).sandbox
         assert told(reader, podman, infra).sandbox
+        for one in (inner, infra):
+            found = reader.lookup(one, place(podman, one)).pod
+            assert found == Pod("shop", "", pod["Id"], labels=(("tier", "front"),), sandbox=infra)
+        registry = Registry([Podman()])
+        registry.start()
+        chosen = Selectors(pods=("sh?p",), labels=("tier=front",)).match()
+        assert {i.container.id for i in registry.values() if i.container and chosen(i)} == {inner, infra}
     finally:
         podman.run("pod", "rm", "-f", "-t", "0", "shop")
 

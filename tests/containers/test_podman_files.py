@@ -15,7 +15,7 @@ from eunomia.containers import storage
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.runtimes.podman import Podman
 from eunomia.containers.storage import Store, roots_stores, users_stores
-from eunomia.identity import Container
+from eunomia.identity import Container, Pod
 from tests import needs
 from tests.containers.bolt_file import Writer
 from tests.containers.stage import DB, WEB
@@ -43,10 +43,15 @@ STATE = {
     "restartCount": 2,
     "networkStatus": {"front": {"interfaces": {"eth0": {"subnets": [{"ipnet": "10.88.0.5/16"}, {"ipnet": "fd00::5/64"}]}}}},
 }
+POD = "9d" * 32
+POD_CONFIG = {"id": POD, "name": "shop", "labels": {"tier": "front"}}
+POD_STATE = {"cgroupPath": "/libpod_parent/" + POD, "InfraContainerID": DB}
 # As libpod/sqlite_state_internal.go makes them, without what refers to other tables.
 TABLES = """
 CREATE TABLE ContainerConfig(ID TEXT PRIMARY KEY NOT NULL, Name TEXT UNIQUE NOT NULL, PodID TEXT, JSON TEXT NOT NULL);
 CREATE TABLE ContainerState(ID TEXT PRIMARY KEY NOT NULL, State INTEGER NOT NULL, ExitCode INTEGER, JSON TEXT NOT NULL);
+CREATE TABLE PodConfig(ID TEXT PRIMARY KEY NOT NULL, Name TEXT UNIQUE NOT NULL, JSON TEXT NOT NULL);
+CREATE TABLE PodState(ID TEXT PRIMARY KEY NOT NULL, InfraContainerID TEXT, JSON TEXT NOT NULL);
 """
 
 
@@ -63,6 +68,8 @@ def sqlite(root: Path, config=CONFIG, state=STATE) -> Path:
             text = one if isinstance(one, (str, bytes)) else json.dumps(one)
             db.execute("INSERT INTO ContainerConfig VALUES (?, ?, NULL, ?)", (name, name[:3], text))
             db.execute("INSERT INTO ContainerState VALUES (?, 3, 0, ?)", (name, json.dumps(state)))
+        db.execute("INSERT INTO PodConfig VALUES (?, 'shop', ?)", (POD, json.dumps(POD_CONFIG)))
+        db.execute("INSERT INTO PodState VALUES (?, ?, ?)", (POD, DB, json.dumps(POD_STATE)))
         db.commit()
     return root / "db.sql"
 
@@ -71,7 +78,9 @@ def boltdb(root: Path, config=CONFIG, state=STATE) -> Path:
     text = config if isinstance(config, bytes) else json.dumps(config).encode()
     (root / "libpod").mkdir(parents=True, exist_ok=True)
     path = root / "libpod" / "bolt_state.db"
-    path.write_bytes(Writer().file({b"ctr": {WEB.encode(): {b"config": text, b"state": json.dumps(state).encode()}}}))
+    pod = {b"config": json.dumps(POD_CONFIG).encode(), b"state": json.dumps(POD_STATE).encode()}
+    ours = {b"config": text, b"state": json.dumps(state).encode()}
+    path.write_bytes(Writer().file({b"ctr": {WEB.encode(): ours}, b"pod": {POD.encode(): pod}}))
     return path
 
 
@@ -102,6 +111,20 @@ def test_both_databases_tell_the_same(tmp_path, podman, write):
     assert (found.network, found.addresses) == ("back,front", ("10.88.0.5", "fd00::5"))
     assert (found.state, found.pid, found.restarts) == ("running", 77, 2)
     assert found.started - found.created == 10**9
+
+
+@pytest.mark.parametrize("write", [sqlite, boltdb])
+def test_both_databases_tell_the_pod(tmp_path, podman, write):
+    write(tmp_path, {**CONFIG, "pod": POD})
+    assert podman.lookup(WEB, PATH).pod == Pod("shop", "", POD, labels=(("tier", "front"),), sandbox=DB)
+
+
+@pytest.mark.parametrize("pod", ["", None, "../x", "8e" * 32, ["9d" * 32], POD[:-1]])
+@pytest.mark.parametrize("write", [sqlite, boltdb])
+def test_a_pod_that_is_none_is_not_told(tmp_path, podman, write, pod):
+    write(tmp_path, {**CONFIG, "pod": pod})
+    found = podman.lookup(WEB, PATH)
+    assert (found.container.name, found.pod) == ("web", None)
 
 
 def test_a_rename_in_sqlite_is_noticed_and_another_containers_is_none(tmp_path, podman):

@@ -172,7 +172,7 @@ def _row(identity: Identity) -> tuple[str, ...]:
         container.image or "-",
         container.runtime or "-",
         container.state,
-        f"{pod.namespace}/{pod.name}" if pod is not None else "-",
+        "/".join(filter(None, (pod.namespace, pod.name))) if pod is not None else "-",
         age or "-",
         str(container.pid or "-"),
         "-" if container.restarts is None else str(container.restarts),

@@ -2,7 +2,8 @@
 """What Podman writes down about its containers: BoltDB up to Podman 4, SQLite since (``db.sql``).
 
 Either has for each container its configuration, written before its cgroup is made, and its state, both in JSON:
-``ctr/<id>/{config,state}`` of ``libpod/bolt_state.db``, the tables ContainerConfig and ContainerState of ``db.sql``
+``ctr/<id>/{config,state}`` of ``libpod/bolt_state.db``, the tables ContainerConfig and ContainerState of ``db.sql``,
+and the same of each pod: ``pod/<id>/{config,state}``, PodConfig and PodState
 (libpod/boltdb_state_internal.go, libpod/sqlite_state_internal.go of github.com/containers/podman).
 
 A database of SQLite is read whole and opened in memory: so no other file is opened in its name, nobody waits for
@@ -34,10 +35,22 @@ _T = TypeVar("_T")
 
 
 class Record(NamedTuple):
-    """A container's configuration and state, in JSON."""
+    """A container's or a pod's configuration and state, in JSON."""
 
     config: bytes
     state: bytes
+
+
+class _Kind(NamedTuple):
+    """What there are records of: a bucket in the one database, two tables in the other."""
+
+    bucket: bytes
+    config: str
+    state: str
+
+
+_CONTAINERS = _Kind(b"ctr", "ContainerConfig", "ContainerState")
+_PODS = _Kind(b"pod", "PodConfig", "PodState")
 
 
 class Database:
@@ -69,13 +82,20 @@ class Database:
 
     def record(self, container_id: str) -> Record | None:
         """Return what is written about a container; ``None`` where nothing can be read."""
+        return self._record(_CONTAINERS, container_id)
+
+    def pod(self, pod_id: str) -> Record | None:
+        """Return what is written about a pod; ``None`` where nothing can be read."""
+        return self._record(_PODS, pod_id)
+
+    def _record(self, kind: _Kind, name: str) -> Record | None:
         for path in self._sqlite:
-            found = self._tables(path, lambda db: next(_rows(db, container_id), None))
+            found = self._tables(path, lambda db: next(_rows(db, kind, name), None))
             if found is not None:
                 return found[1]
         for path in self._bolt:
             with suppress(OSError, ValueError):
-                return bolt.ask(self._store.open(path), lambda db: _record(db.bucket(b"ctr", container_id.encode())))
+                return bolt.ask(self._store.open(path), lambda db: _of(db.bucket(kind.bucket, name.encode())))
         return None
 
     def digests(self) -> dict[str, int] | None:
@@ -86,7 +106,7 @@ class Database:
         found: dict[str, int] = {}
         whole = True
         for path in self._sqlite:
-            rows = self._tables(path, lambda db: {i: hash(record) for i, record in _rows(db)})
+            rows = self._tables(path, lambda db: {i: hash(record) for i, record in _rows(db, _CONTAINERS)})
             whole = whole and (rows is not None or self._sqlite_stamp(path) is None)
             found.update(rows or {})
         for path in self._bolt:
@@ -169,26 +189,26 @@ def _in_memory(data: bytes) -> sqlite3.Connection:
     return db
 
 
-def _rows(db: sqlite3.Connection, container_id: str = "") -> Iterator[tuple[str, Record]]:
-    query = "SELECT c.ID, c.JSON, s.JSON FROM ContainerConfig c LEFT JOIN ContainerState s ON s.ID = c.ID"
-    answer = db.execute(query + " WHERE c.ID = ?", (container_id,)) if container_id else db.execute(query)
+def _rows(db: sqlite3.Connection, kind: _Kind, id_: str = "") -> Iterator[tuple[str, Record]]:
+    query = f"SELECT c.ID, c.JSON, s.JSON FROM {kind.config} c LEFT JOIN {kind.state} s ON s.ID = c.ID"  # noqa: S608
+    answer = db.execute(query + " WHERE c.ID = ?", (id_,)) if id_ else db.execute(query)
     with closing(answer):
         for _, (name, config, state) in zip(range(_ROWS), answer, strict=False):
             if isinstance(name, bytes) and isinstance(config, bytes):
                 yield name.decode("utf-8", "replace"), Record(config, state if isinstance(state, bytes) else b"")
 
 
-def _record(bucket: bolt.Bucket | None) -> Record | None:
+def _of(bucket: bolt.Bucket | None) -> Record | None:
     if bucket is None:
         return None
     return Record(bucket.get(b"config") or b"", bucket.get(b"state") or b"")
 
 
 def _bolt_digests(db: bolt.Bolt) -> dict[str, int]:
-    containers = db.bucket(b"ctr")
+    containers = db.bucket(_CONTAINERS.bucket)
     if containers is None:
         return {}
     found = {}
     for _, (name, bucket) in zip(range(_ROWS), containers.buckets(), strict=False):
-        found[name.decode("utf-8", "replace")] = hash(_record(bucket))
+        found[name.decode("utf-8", "replace")] = hash(_of(bucket))
     return found

@@ -21,7 +21,7 @@ from eunomia.containers.podman_db import Database, Record
 from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.containers.storage import Images, Store
 from eunomia.containers.when import nanoseconds
-from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
+from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 
 # libpod/define/containerstate.go: configured, created, running, stopped, paused, exited, removing, stopping.
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
@@ -57,7 +57,7 @@ class Podman:
         found = self._read(container_id, path)
         if found is None and path and self._stores.look_again():
             found = self._read(container_id, path)
-        return None if found is None else Found(found)
+        return found
 
     def watches(self, container: Container, path: str) -> list[str]:
         """Return the databases of the container's store: ``podman rename`` writes to it, and all else does."""
@@ -113,25 +113,25 @@ class Podman:
             database = self._databases[store] = Database(store)
         return database
 
-    def _read(self, container_id: str, path: str) -> Container | None:
+    def _read(self, container_id: str, path: str) -> Found | None:
         for store in self._stores.heard(path):
             record = self._database(store).record(container_id)
             if record is not None:
                 if len(self._seen) >= _SEEN:
                     self._seen.clear()
                 self._seen[container_id] = store, hash(record)
-                found = self._container(container_id, store, record)
-                if found.name:
+                found = self._found(container_id, store, record)
+                if found.container.name:
                     return found
             # without a cgroup it may be Buildah's or CRI-O's
             listed = store.listed(container_id) if path else None
             if listed is not None:
                 bundle = oci.bundle(store.bundle(container_id) or b"")
                 known = Container(container_id, listed[0], listed[1], self.name)
-                return known if bundle is None else bundle.told(known)
+                return Found(known if bundle is None else bundle.told(known))
         return None
 
-    def _container(self, container_id: str, store: Store, record: Record) -> Container:
+    def _found(self, container_id: str, store: Store, record: Record) -> Found:
         config, state = _decoded(record.config, _Config), _decoded(record.state, _State)
         asked = oci.bundle(bytes(config.spec))
         # The bundle has what Podman added to what was asked for; what was asked for has less to wade through.
@@ -140,7 +140,7 @@ class Podman:
         if bundle is not None:
             container = bundle.told(container)
         image_id = bounded(config.rootfsImageID)
-        return container._replace(
+        container = container._replace(
             name=bounded(config.name),
             image=bounded(config.rootfsImageName) or bounded(config.RawImageName),
             image_id=f"sha256:{image_id}" if image_id else "",
@@ -158,6 +158,18 @@ class Podman:
             restarts=state.restartCount if isinstance(state.restartCount, int) else 0,
             sandbox=config.pause is True,
         )
+        pod_id = bounded(config.pod)
+        return Found(container, self._pod(pod_id, store, container) if is_id(pod_id) else None)
+
+    def _pod(self, pod_id: str, store: Store, container: Container) -> Pod | None:
+        """Return one of Podman's own pods, which are in no namespace."""
+        record = self._database(store).pod(pod_id)
+        if record is None:
+            return None
+        config, state = _decoded(record.config, _PodConfig), _decoded(record.state, _PodState)
+        infra = bounded(state.InfraContainerID) or (container.id if container.sandbox else "")
+        name = bounded(config.name)
+        return Pod(name, "", pod_id, labels=texts(config.labels), sandbox=infra) if name else None
 
 
 class _Config(msgspec.Struct):
@@ -173,6 +185,7 @@ class _Config(msgspec.Struct):
     namedVolumes: Any = None  # noqa: N815
     createdTime: Any = None  # noqa: N815
     pause: Any = None  # the pod's own
+    pod: Any = None
     networkMode: Any = None  # noqa: N815
     networks: Any = None
     newNetworks: Any = None  # noqa: N815
@@ -186,6 +199,16 @@ class _State(msgspec.Struct):
     startedTime: Any = None  # noqa: N815
     restartCount: Any = None  # noqa: N815
     networkStatus: Any = None  # noqa: N815
+
+
+class _PodConfig(msgspec.Struct):
+    # libpod/pod.go
+    name: Any = None
+    labels: Any = None
+
+
+class _PodState(msgspec.Struct):
+    InfraContainerID: Any = None
 
 
 def _decoded(data: bytes, kind: Any) -> Any:

@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, given as ``argv`` or else in ``sys.argv``; return its exit code."""
     # numpy, when a column is first asked for: no threads that spin for work which there is none of
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    words = sys.argv[1:] if argv is None else list(argv)
+    words = sys.argv[1:] if argv is None else [*argv]  # `list` is a command here
     _check_standard_files()
     if "_ARGCOMPLETE" in os.environ:
         from eunomia.cli import complete

@@ -41,6 +41,7 @@ def process(name):
 @pytest.fixture(autouse=True)
 def scan(monkeypatch):
     monkeypatch.setattr(daemons, "_SHARED", 0)
+    monkeypatch.setattr(daemons, "_SHARE", 1)
 
 
 def test_a_process_is_found_while_it_runs():

@@ -24,6 +24,7 @@ SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
 # In nanoseconds: one look serves all runtimes that miss the same container; a process that has not taken its
 # name yet is looked at again for a while; and all are, in case that a pid was used again meanwhile.
 _SHARED = 5_000_000
+_SHARE = 4  # looks take at most one part in this of the time: there may be thousands of processes
 _YOUNG = 1_000_000_000
 _ALL_ANEW = 10_000_000_000
 
@@ -126,13 +127,14 @@ class _Scan:
         self.wanted: set[bytes] = set()
         self.found: dict[bytes, list[str]] = {}
         self._at = self._anew = -_ALL_ANEW
+        self._took = 0
         self._young: dict[str, int] = {}  # when it was first seen
         self._named: dict[str, bytes] = {}
         self._others: set[int] = set()  # numbers take less room than texts
 
     def look(self) -> None:
         now = time.monotonic_ns()
-        if now - self._at < _SHARED:
+        if now - self._at < max(_SHARED, (_SHARE - 1) * self._took):
             return
         if now - self._anew >= _ALL_ANEW:
             self._anew = now
@@ -158,7 +160,8 @@ class _Scan:
                     self._named[pid] = comm
             elif is_old:
                 self._others.add(int(pid))
-        self._at = now
+        self._at = time.monotonic_ns()
+        self._took = self._at - now
 
     def want(self, comm: bytes) -> None:
         if comm not in self.wanted:

@@ -175,12 +175,12 @@ class Engine:
 
         hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
-        self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id})
+        self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id, "takes_new": self.filters.by_cgroup})
         self._objects.append(self._cgroups)
         if self.options.processes:
             self._follow_processes(hierarchy)  # before trackers hang on the same hooks: it is told first
         self._followed = len(self._objects)
-        share: dict[str, int] = {}
+        share = {"eunomia_cgroups": self._cgroups.maps["eunomia_cgroups"].fd}
         for source in self.sources:
             own = shared.has_filters(source.spec.maps)
             set_ = dict(self.options.settings.get(source.name, {}))
@@ -199,8 +199,6 @@ class Engine:
                 ready=self.filters.fill if own else None,
             )
             self._objects.append(live)
-            if own:
-                share.setdefault("eunomia_cgroups", live.maps["eunomia_cgroups"].fd)
             for name, reader in live.readers.items():
                 if name in live.spec.raw or (self.options.streams and name not in self.options.streams):
                     continue
@@ -209,7 +207,7 @@ class Engine:
                     stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
                 for schema in stream.schemas:
                     if own:
-                        stream.mask[id(schema)] = shared.late_mask(self.filters, self.selection)
+                        stream.mask[id(schema)] = shared.late_mask(self.selection)
                     else:
                         stream.mask[id(schema)] = shared.mask(
                             self.filters, self.selection, schema, f"{source.name}/{name}"
@@ -235,10 +233,9 @@ class Engine:
             self._registry.enrich(self._enricher)
             self._waiter.add(self._enricher.descriptor)
         if self.selection is not None:
-            handle = next((o.maps["eunomia_cgroups"] for o in self._objects if "eunomia_cgroups" in o.maps), None)
-            if handle is not None:
-                kernel = shared.CgroupSet(handle)
-                self.selection.follow(kernel.add, kernel.remove)
+            assert self._cgroups is not None
+            kernel = shared.CgroupSet(self._cgroups.maps["eunomia_cgroups"])
+            self.selection.follow(kernel.add, kernel.remove)
             self._registry.subscribe(self.selection)
         for source, live in zip(self.sources, self._objects[self._followed :], strict=True):
             make = deriver_of(source.found.tracker) if source.found is not None else None
@@ -429,7 +426,7 @@ class Engine:
         if chosen is None:
             return batch
         wanted = chosen(batch)
-        if all(wanted):
+        if wanted is None or all(wanted):
             return batch
         kept = batch[wanted]
         stream.filtered += batch.count - kept.count

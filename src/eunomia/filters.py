@@ -59,11 +59,12 @@ class Filters(NamedTuple):
             "eunomia_by_pid": bool(self.pids),
             "eunomia_by_uid": bool(self.uids),
             "eunomia_by_comm": bool(self.comms),
-            "eunomia_by_cgroup": _NOT_IN_SET if self.host_only else _IN_SET if self._by_cgroup else 0,
+            "eunomia_by_cgroup": _NOT_IN_SET if self.host_only else _IN_SET if self.by_cgroup else 0,
         }
 
     @property
-    def _by_cgroup(self) -> bool:
+    def by_cgroup(self) -> bool:
+        """Whether nothing passes but what is in the set of cgroups."""
         return any(self.selectors) or self.containers_only
 
     def fill(self, live: Loaded) -> None:
@@ -125,17 +126,27 @@ def _comm(name: str) -> bytes:
     return os.fsencode(name)[: _COMM - 1]
 
 
-Mask = Callable[[Batch], list[bool]]
+Mask = Callable[[Batch], list[bool] | None]  # which rows are wanted; None where all are
 
 
-def late_mask(filters: Filters, selection: Selection | None) -> Mask | None:
+def late_mask(selection: Selection | None) -> Mask | None:
     """Return what filters a batch whose probe has filters, None where nothing has to.
 
-    The kernel lets through what it does not yet know of: to --host-only, a container until we have told it.
+    The kernel lets through what it does not yet know of: a new cgroup, until we have told it whose that is.
     """
-    if selection is None or not filters.host_only:
-        return None
-    return lambda batch: [selection.passes(i) for i in batch.identities]
+    return None if selection is None else _chosen(selection)
+
+
+def _chosen(selection: Selection) -> Mask:
+    """Return what asks once for each of the containers that a batch's rows are of."""
+
+    def chosen(batch: Batch) -> list[bool] | None:
+        wanted = list(map(selection.passes, batch.owners))
+        if all(wanted):
+            return None
+        return wanted[:1] * batch.count if batch.owner is None else list(map(wanted.__getitem__, batch.owner))
+
+    return chosen
 
 
 def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: str) -> Mask | None:
@@ -162,10 +173,15 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
     if selection is not None:
         if not cgroup_field(schema) and not pid:
             raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
-        tests.append(lambda b: [selection.passes(i) for i in b.identities])
+        tests.append(_chosen(selection))
     if pid and not filters.traces_itself:
         own = host_pid()
         tests.append(lambda b: [p != own for p in b.raw(pid)])
     if not tests:
         return None
-    return lambda batch: [all(t) for t in zip(*(test(batch) for test in tests), strict=True)]
+
+    def together(batch: Batch) -> list[bool] | None:
+        answers = [answer for test in tests if (answer := test(batch)) is not None]
+        return list(map(all, zip(*answers, strict=True))) if answers else None
+
+    return together

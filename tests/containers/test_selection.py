@@ -27,7 +27,7 @@ def test_a_name_follows_containers_that_start_and_end(tmp_path, registry):
     )
     assert chosen.ids == {7, 9}
     registry.feed([batch("removed", (9, f"/docker/{WEB}/init.scope"), (7, f"/docker/{WEB}"))])
-    assert calls == [("+", 7), ("+", 9), ("-", 9), ("-", 7)]
+    assert calls == [("+", 7), ("-", 8), ("+", 9), ("-", 9), ("-", 7)]
 
 
 def test_a_container_joins_as_soon_as_its_name_is_known(tmp_path, registry):
@@ -38,6 +38,30 @@ def test_a_container_joins_as_soon_as_its_name_is_known(tmp_path, registry):
     write_config(tmp_path, WEB)
     registry.tick(registry.next_deadline())
     assert chosen.ids == {7}
+
+
+def test_the_kernel_is_told_to_let_go_of_what_is_not_wanted_and_of_nothing_that_may_be(tmp_path, registry):
+    """It holds each new cgroup to be wanted until then."""
+    let_go = []
+    registry.subscribe(Selection(["web"], removed=let_go.append))
+    write_config(tmp_path, DB, ID=DB, Name="/db")
+    registry.feed([batch("made", (6, "/x"), (7, f"/docker/{WEB}"), (8, f"/docker/{DB}"))])
+    assert let_go == [6, 8]
+    write_config(tmp_path, WEB, Name="/other")
+    registry.tick(registry.next_deadline())
+    assert let_go == [6, 8, 7]
+
+
+def test_rows_of_a_container_in_one_that_was_removed_still_pass(tmp_path, registry):
+    chosen = Selection(["web"])
+    registry.subscribe(chosen)
+    write_config(tmp_path, WEB)
+    write_config(tmp_path, DB, ID=DB, Name="/inner")
+    paths = (8, f"/docker/{WEB}/docker/{DB}"), (7, f"/docker/{WEB}")
+    registry.feed([batch("made", *reversed(paths))])
+    registry.feed([batch("removed", *paths)])
+    assert chosen.ids == set()
+    assert [chosen.passes(registry[i]) for i, _ in paths] == [True, True]
 
 
 def test_an_id_is_followed_before_the_name_is_known(registry):

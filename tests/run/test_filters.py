@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from eunomia.containers.selectors import Selectors
+from eunomia.filters import Filters
+from tests.containers.test_kernel import cgroup
+from tests.harness import tracked
+
 OPEN = "os.close(os.open('/etc/hostname', 0))"
 
 
@@ -202,6 +207,22 @@ def test_host_and_containers_are_told_apart_from_the_first_row_to_the_last(start
             assert entry["emitted"] == entry["filtered"] + entry["delivered"]
     assert all("container" in r for r in within.rows)
     assert "in" in said(within)
+
+
+def test_a_container_that_is_over_before_anybody_could_choose_it_is_shown(docker):
+    """Its cgroup passes in the kernel until user space, which is kept waiting here, has said whose it is."""
+    filters = Filters(selectors=Selectors(containers=("eu-early",)))
+    with tracked("process", filters=filters) as seen, seen._lock:
+        for name, image in (("eu-early", docker.image), ("eu-others", docker.image)):
+            docker.run("run", "--name", name, image, "echo", name)
+        with cgroup(f"/eunomia-{os.getpid()}"):
+            subprocess.run(["echo", "host"], check=True)
+    try:
+        assert [r["argv"] for r in seen.rows("exec", comm="echo")] == [["echo", "eu-early"]]
+        assert {r["container.name"] for r in seen.all} == {"eu-early"}
+        assert seen.ledger("exec").filtered > 0
+    finally:
+        docker.run("rm", "eu-early", "eu-others")
 
 
 def test_no_container_of_fifty_milliseconds_is_missed(start, docker):

@@ -9,6 +9,7 @@
  */
 #include <eunomia/types.h>
 #include <eunomia/stream.h>
+#include <eunomia/set.h>
 
 /* No <eunomia/probe.h>: what containers there are is not to be filtered. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -34,6 +35,7 @@ struct cgroup_event {
 };
 
 const volatile __s32 hierarchy doc("the one that is told of; 0 is v2") = 0;
+const volatile bool takes_new doc("whether events in new cgroups pass until it is known whose they are") = false;
 
 struct scratch {
 	struct cgroup_event event;
@@ -83,7 +85,11 @@ int on_made(struct cgroup_record *ctx)
 {
 	struct scratch *scratch;
 	__u32 size = build(ctx, &scratch);
+	__u64 cgroup = ctx->id;
+	__u8 yes = 1;
 
+	if (takes_new && ctx->root == hierarchy)
+		bpf_map_update_elem(&eunomia_cgroups, &cgroup, &yes, BPF_ANY);
 	if (size)
 		stream_output(made, scratch, size);
 	return 0;

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from eunomia.containers.selectors import Match, Selectors
-from eunomia.identity import Identity
+from eunomia.identity import PENDING, Identity
 
 # What the kernel does with the set of cgroup ids.
 CHOSEN = "chosen"  # selectors: the set holds the cgroups of what they match; nothing else passes
 CONTAINERS = "containers"  # --containers-only: the set holds all containers'; nothing else passes
 HOST = "host"  # --host-only: the set holds all containers'; they do not pass
+
+_GONE = 1024  # removed containers that are remembered for the sake of those in them
 
 
 class Selection:
@@ -30,7 +32,8 @@ class Selection:
     ) -> None:
         """``wanted`` are selectors, or names and ids of containers.
 
-        ``added`` and ``removed`` are called with each cgroup id that enters and leaves :attr:`ids`. Raises
+        ``added`` and ``removed`` are called with each cgroup id that enters and leaves :attr:`ids`, and ``removed``
+        with each that does not enter it: the kernel holds new ones to be in it until it is told. Raises
         :class:`ValueError` for an empty name or a mode that does not go with ``wanted``.
         """
         selectors = wanted if isinstance(wanted, Selectors) else Selectors(tuple(wanted))
@@ -41,6 +44,7 @@ class Selection:
         self.mode = mode
         self._match: Match | None = selectors.match() if mode == CHOSEN else None
         self._chosen: dict[int, str] = {}  # the id of the container that each cgroup is in
+        self._gone: dict[str, None] = {}  # ids of chosen ones whose cgroups are removed; their rows may come yet
         self._added = added
         self._removed = removed
 
@@ -60,8 +64,15 @@ class Selection:
             self._chosen[cgroup_id] = identity.container.id
             if not known:
                 self._added(cgroup_id)
-        elif self._chosen.pop(cgroup_id, None) is not None:
-            self._removed(cgroup_id)
+            return
+        if identity is not None and identity.state == PENDING and cgroup_id not in self._chosen:
+            return  # nobody can tell yet
+        was = self._chosen.pop(cgroup_id, None)
+        if was is not None and identity is None:
+            self._gone[was] = None
+            if len(self._gone) > _GONE:
+                del self._gone[next(iter(self._gone))]
+        self._removed(cgroup_id)
 
     def holds(self, identity: Identity) -> bool:
         """Whether cgroups of this identity belong in the set."""
@@ -73,4 +84,5 @@ class Selection:
 
     def passes(self, identity: Identity) -> bool:
         """Whether rows of this identity are wanted, for what the kernel could not filter."""
-        return self.holds(identity) != (self.mode == HOST)
+        holds = self.holds(identity) or not self._gone.keys().isdisjoint(identity.parents)
+        return holds != (self.mode == HOST)

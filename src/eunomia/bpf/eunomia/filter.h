@@ -8,6 +8,7 @@
 
 #include <bpf/bpf_helpers.h>
 #include <eunomia/types.h>
+#include <eunomia/set.h>
 
 const volatile __u32 eunomia_self = 0;		/* thread group never to be traced */
 const volatile bool eunomia_by_pid = false;
@@ -16,15 +17,6 @@ const volatile bool eunomia_by_comm = false;
 /* 1: only cgroups in the set, 2: only cgroups that are not */
 const volatile __u32 eunomia_by_cgroup = 0;
 
-#define EUNOMIA_SET(name_, key_, entries_) \
-	struct { \
-		__uint(type, BPF_MAP_TYPE_HASH); \
-		__uint(max_entries, entries_); \
-		__uint(map_flags, BPF_F_NO_PREALLOC); \
-		__type(key, key_); \
-		__type(value, __u8); \
-	} name_ SEC(".maps")
-
 struct eunomia_comm {
 	char text[16];
 };
@@ -32,7 +24,6 @@ struct eunomia_comm {
 EUNOMIA_SET(eunomia_pids, __u32, 1024);
 EUNOMIA_SET(eunomia_uids, __u32, 1024);
 EUNOMIA_SET(eunomia_comms, struct eunomia_comm, 1024);
-EUNOMIA_SET(eunomia_cgroups, __u64, 65536);	/* kept up to date while containers come and go */
 
 /* Whether the current task, which is in `cgroup`, is one to look at. */
 static __always_inline bool eunomia_wants(__u64 cgroup)

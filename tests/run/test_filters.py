@@ -192,9 +192,10 @@ def test_host_and_containers_are_told_apart_from_the_first_row_to_the_last(start
     try:
         docker.run("run", "-d", "--name", "eu-loop", docker.image, "sh", "-c", "while :; do /bin/true; done")
         host = [start("process", "-o", "json", "--host-only", "--duration", "700ms") for _ in range(2)]
-        inside = start("process", "-o", "json", "--containers-only", "--duration", "1500ms")
+        inside = start("process", "-o", "json", "--containers-only").attached(5)
         outside = [one.wait() for one in host]
-        within = inside.wait()
+        docker.run("run", "--rm", docker.image, "echo", "in")
+        within = inside.end()
     finally:
         os.killpg(busy.pid, 15)
         busy.wait()

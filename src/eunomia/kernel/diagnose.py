@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 from typing import TYPE_CHECKING
 
 from eunomia.kernel.errors import KernelError, NotPermitted, Unsupported, VerifierError
@@ -25,6 +26,8 @@ _MISSING = (
     (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}"),
     (r"Error loading .BTF into kernel", "this object's BTF"),
 )  # fmt: skip
+
+_SCARCE = 64  # descriptors: an object needs one for each map, program and link
 
 # Kinds of programs that whole kernels are built without, and what says so.
 _KINDS = {
@@ -71,7 +74,15 @@ def not_permitted() -> NotPermitted:
     )
 
 
-def _no_descriptors(what: str) -> KernelError:
+def _descriptors_left() -> int:
+    try:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd"))
+    except OSError:  # not even that can be opened
+        return 0
+
+
+def no_descriptors(what: str) -> KernelError:
+    """Return the error for want of descriptors."""
     return KernelError(f"{what}: too many open files: raise the limit, as with `ulimit -n 1024`")
 
 
@@ -79,8 +90,9 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
     """Return why an object could not be loaded; ``loaded`` are the programs that were to be."""
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
-    if number == errno.EMFILE:
-        return _no_descriptors(spec.name)
+    # where it cannot open what it tries the kernel with, libbpf goes on as if the kernel had no such thing
+    if number == errno.EMFILE or _descriptors_left() < _SCARCE:
+        return no_descriptors(spec.name)
     unknown = next((p for p in loaded if not p.type), None)
     if unknown is not None:
         return KernelError(
@@ -115,7 +127,7 @@ def attach_error(spec: Spec, program: Program, number: int, log: str) -> KernelE
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
     if number == errno.EMFILE:
-        return _no_descriptors(spec.name)
+        return no_descriptors(spec.name)
     word = kind(program.section)
     if number in {errno.ENOENT, errno.ESRCH} and word in {"tp", "tracepoint"}:
         return Unsupported(f"tracepoint {program.section.partition('/')[2]}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
 from eunomia.kernel.derived import DerivedReader
-from eunomia.kernel.diagnose import load_error
+from eunomia.kernel.diagnose import load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
@@ -131,6 +131,8 @@ class Loaded:
             # nothing of ours stays behind in the kernel
             lib.bpf_map__set_pin_path(handle, ffi.NULL)
             if name in share and lib.bpf_map__reuse_fd(handle, share[name]):
+                if ffi.errno == errno.EMFILE:
+                    raise no_descriptors(self.spec.name)
                 raise KernelError(f"{self.spec.name}: map {name} cannot be shared: {error().strerror}")
         self._set(set_)
 

@@ -135,6 +135,40 @@ def test_pods_show_the_services_that_select_them_as_both_change(api, follow):
     seen.until(lambda: seen.pod("a").services == ("other",))
 
 
+def selecting(n: int, **selector: str) -> ServiceObject:
+    return ServiceObject(f"uid-{n:04}", f"s{n:04}", "shop", "1", tuple(sorted(selector.items())))
+
+
+def test_of_too_many_services_the_first_are_shown_and_others_take_the_place_of_what_goes(facts):
+    facts.put(made())
+    for n in reversed(range(70)):
+        facts.put_service(selecting(n, app="web"))
+    assert facts.pods[UID].services == tuple(f"s{n:04}" for n in range(64))
+    facts.drop_service("uid-0003")
+    assert facts.pods[UID].services == tuple(f"s{n:04}" for n in range(65) if n != 3)
+
+
+def test_a_service_made_anew_is_shown_though_the_old_one_goes_after_it(facts):
+    """In a list that is compared with what was known, what is new comes first."""
+    facts.put(made())
+    facts.put_service(selecting(1, app="web"))
+    facts.put_service(selecting(1, app="web")._replace(uid="another"))
+    facts.drop_service("uid-0001")
+    assert facts.pods[UID].services == ("s0001",)
+
+
+def test_a_namespace_of_thousands_of_services_and_a_full_node_is_taken_in_at_once(facts):
+    """Each service once looked at all of them for each pod: minutes of what the rows need."""
+    for n in range(110):
+        facts.put(made(f"u{n}", labels=(("app", f"a{n}"), ("tier", "front"))))
+    began = time.thread_time()
+    for n in range(3000):
+        facts.put_service(selecting(n, app=f"a{n}"))
+    facts.put_service(selecting(9000, tier="front"))
+    assert time.thread_time() - began < 5
+    assert facts.pods["u7"].services == ("s0007", "s9000")
+
+
 # Identities
 
 
@@ -267,8 +301,9 @@ def test_pods_that_come_and_go_leave_no_memory(facts):
         facts.put_service(ServiceObject(f"s{n}", "s", f"ns{n}", "1", (("a", "b"),)))
         facts.drop(f"u{n}")
         facts.drop_service(f"s{n}")
-    assert max(map(len, (facts._pods, facts._containers, facts._owned, facts._leaving))) < 10
+    assert max(map(len, (facts._pods, facts._containers, facts._owned, facts._leaving, facts._neighbours))) < 10
     assert not facts._services
+    assert not facts._selectors
 
 
 def test_the_loop_never_waits_for_the_api(api, follow):

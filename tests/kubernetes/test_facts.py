@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from eunomia.containers.registry import Registry
 from eunomia.identity import PENDING, RESOLVED, Container, Pod
+from eunomia.kubernetes import objects
 from eunomia.kubernetes.facts import Facts
 from eunomia.kubernetes.objects import Owner, PodContainer, PodObject, ServiceObject
 from tests.containers.stage import Clock, batch
@@ -246,6 +248,45 @@ def test_a_mirror_pod_made_anew_keeps_its_containers(registry, facts):
     facts.put(made("another", containers=()))  # what was deleted is forgotten now
     assert UID not in facts.pods
     assert refreshed(registry, facts)[8].pod.uid == again
+
+
+@pytest.mark.parametrize("first", ["the liar", "the other"])
+def test_a_pod_that_says_anothers_uid_as_its_hash_is_not_taken_for_it(registry, facts, first):
+    """Annotations are whatever the pod's maker wrote: a static pod's hash must not be believed over a uid."""
+    owner = Owner("StatefulSet", "web", "s", "apps")
+    liar = made("liar", name="liar", namespace="evil", hash=UID, owner=owner._replace(uid="l"))
+    pods = [liar, made(owner=owner, containers=(status(),))]
+    registry.feed([batch("made", (7, f"/kubepods/pod{UID}/{CID}"), (8, f"/kubepods/pod{UID}/{PAUSE}"))])
+    for pod in pods if first == "the liar" else reversed(pods):
+        facts.put(pod)
+    facts.put(liar._replace(labels=(("app", "liar"),)))
+    refreshed(registry, facts)
+    assert {registry[7].pod.name, registry[8].pod.name} == {"web-1"}
+    now = time.monotonic() + 1000
+    facts._clock = lambda: now
+    facts._leaving["liar"] = 0.0  # it was deleted, long ago
+    facts.drop("never heard of")
+    assert set(facts.pods) == {UID}
+    facts.learned("s")  # all that is kept of the other is there yet
+    assert refreshed(registry, facts)[8].pod.owner_name == "web"
+
+
+def test_a_hash_is_that_of_mirror_pods_alone():
+    metadata = {"uid": UID, "annotations": {"kubernetes.io/config.hash": HASH}}
+    assert objects.pod(json.dumps({"metadata": metadata}).encode()).hash == ""
+    metadata["annotations"]["kubernetes.io/config.mirror"] = HASH
+    assert objects.pod(json.dumps({"metadata": metadata}).encode()).hash == HASH
+
+
+def test_a_pod_that_comes_back_is_not_forgotten(facts):
+    now = [0.0]
+    facts._clock = lambda: now[0]
+    facts.put(made())
+    facts.drop(UID)
+    facts.put(made(version="2"))
+    now[0] = 200.0
+    facts.put(made("another"))
+    assert set(facts.pods) == {UID, "another"}
 
 
 def test_a_label_that_changes_is_told_to_those_who_follow_identities(registry, facts):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
@@ -51,7 +50,7 @@ class Facts:
         self._services: dict[str, ServiceObject] = {}  # by uid
         # By namespace and the first label that they select by: which of many may select a pod is found by its labels.
         self._selectors: dict[str, dict[tuple[str, str], dict[str, ServiceObject]]] = {}
-        self._leaving: deque[tuple[float, str]] = deque()
+        self._leaving: dict[str, float] = {}  # when to forget the pods that were deleted, by uid, in that order
         self._news: set[str] = set()
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -108,7 +107,8 @@ class Facts:
         """Take in a pod that is new or changed."""
         with self._lock:
             self._purge()
-            before = self._pods.get(pod.uid)
+            self._leaving.pop(pod.uid, None)
+            before = self._own(pod.uid)
             owner = self.owner_of(pod.namespace, pod.owner) if pod.owner.kind else Owner()
             if owner is None:  # being asked for, perhaps once more
                 owner = Owner(before.pod.owner_kind, before.pod.owner_name) if before else Owner()
@@ -126,7 +126,7 @@ class Facts:
             self._neighbours.setdefault(pod.namespace, set()).add(pod.uid)
             changed = before is None or before.pod != facts
             self._pods[pod.uid] = kept
-            if pod.hash:
+            if pod.hash and self._own(pod.hash) is None:  # whoever makes a pod can say another's uid here
                 self._pods[pod.hash] = kept
             for container in pod.containers:
                 value = (pod.uid, container)
@@ -141,7 +141,8 @@ class Facts:
     def drop(self, uid: str) -> None:
         """Take in that a pod was deleted; it is known for :data:`LEAVING` yet."""
         with self._lock:
-            self._leaving.append((self._clock() + LEAVING, uid))
+            self._leaving.pop(uid, None)
+            self._leaving[uid] = self._clock() + LEAVING
             self._purge()
 
     def put_service(self, service: ServiceObject) -> None:
@@ -222,10 +223,17 @@ class Facts:
                 services = self._selecting(kept.namespace, kept.labels)
                 self._replace(kept, kept.pod._replace(services=services))
 
+    def _own(self, uid: str) -> _Kept | None:
+        """Return the pod whose uid this is, rather than what else a pod is found by."""
+        kept = self._pods.get(uid)
+        return kept if kept is not None and kept.pod.uid == uid else None
+
     def _purge(self) -> None:
         now = self._clock()
-        while self._leaving and self._leaving[0][0] <= now:
-            kept = self._pods.get(self._leaving.popleft()[1])
+        while self._leaving and next(iter(self._leaving.values())) <= now:
+            uid = next(iter(self._leaving))
+            del self._leaving[uid]
+            kept = self._own(uid)
             if kept is not None:
                 self._disown(kept)
                 _discard(self._neighbours, kept.namespace, kept.pod.uid)

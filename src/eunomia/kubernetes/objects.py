@@ -18,6 +18,7 @@ CONTAINERS_LIMIT = 256  # of one pod that are kept
 # kubectl's copy of the whole object: long, and it may hold what the pod's environment hides
 _NOT_KEPT = "kubectl.kubernetes.io/last-applied-configuration"
 _CONFIG_HASH = "kubernetes.io/config.hash"
+_CONFIG_MIRROR = "kubernetes.io/config.mirror"  # kubelet deletes others' pods that say so
 
 
 _T = TypeVar("_T")
@@ -210,7 +211,7 @@ def pod(data: bytes | msgspec.Raw) -> PodObject:
         _controller(meta),
         tuple(bounded(a) for a in addresses[:TEXTS_LIMIT] if a),
         bounded(status.qos_class),
-        bounded(annotations.get(_CONFIG_HASH)),
+        bounded(annotations.get(_CONFIG_HASH)) if _CONFIG_MIRROR in annotations else "",
         _containers(status),
     )
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests import needs
 from tests.kubernetes.fake import NODE, PODS
-from tests.kubernetes.test_facts import REPLICASET, owned, pod
+from tests.kubernetes.test_facts import REPLICASET, controlled, owned, pod
 
 COMMAND = [str(Path(sys.executable).with_name("eunomia")), "run", "process"]
 
@@ -124,7 +124,7 @@ def test_a_list_of_containers_waits_for_what_the_api_knows(api, kubeconfig, dock
         about = pod("web-1", owned("ReplicaSet", "web-5d4f", "r"), app="web")
         about["status"] = {"containerStatuses": [{"name": "app", "containerID": f"docker://{container_id}"}]}
         api.apply(PODS, "uid-1", **about)
-        api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+        api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
         command = [COMMAND[0], "containers", "-o", "json", "--label", "app=web", "--kubeconfig", str(kubeconfig)]
         done = subprocess.run([*command, "--node", NODE], capture_output=True, text=True, check=True, timeout=60)
     finally:

@@ -30,6 +30,10 @@ def owned(kind: str, name: str, uid: str, api: str = "apps/v1") -> dict:
     return {"kind": kind, "name": name, "uid": uid, "apiVersion": api, "controller": True}
 
 
+def controlled(uid: str, owner: dict) -> dict:
+    return {"metadata": {"uid": uid, "ownerReferences": [owner]}}
+
+
 def pod(name: str, owner: dict | None = None, **labels: str) -> dict:
     metadata = {"name": name, "namespace": "shop", "labels": labels, "ownerReferences": [owner] if owner else None}
     return {"metadata": metadata, "spec": {"nodeName": NODE}}
@@ -53,8 +57,8 @@ def owner_of(seen, uid: str) -> tuple[str, str]:
 
 
 def test_pods_show_the_deployment_and_the_cronjob_that_made_them(api, follow):
-    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
-    api.objects[JOB] = {"metadata": {"ownerReferences": [owned("CronJob", "report", "c", "batch/v1")]}}
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
+    api.objects[JOB] = controlled("j", owned("CronJob", "report", "c", "batch/v1"))
     api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
     api.apply(PODS, "b", **pod("web-2", owned("ReplicaSet", "web-5d4f", "r")))
     api.apply(PODS, "c", **pod("report-1", owned("Job", "report-277", "j", "batch/v1")))
@@ -89,14 +93,14 @@ def test_an_owner_that_is_gone_leaves_the_nearest(api, follow):
 
 def test_an_owner_that_a_servers_cache_has_not_yet_is_asked_for_anew(api, follow):
     api.cache_lacks.add(REPLICASET)
-    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
     api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
     seen = follow()
     seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
 
 
 def test_an_owner_asked_for_in_bad_times_is_learned_later(api, follow):
-    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
     api.refuse[REPLICASET] = 503
     api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
     seen = follow()
@@ -104,6 +108,61 @@ def test_an_owner_asked_for_in_bad_times_is_learned_later(api, follow):
     assert owner_of(seen, "a") == ("", "")
     api.refuse.clear()
     seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
+
+
+def test_an_owner_of_the_same_name_is_not_the_one_that_is_gone(api, follow):
+    """The ReplicaSet was deleted and another made with its name, of another Deployment; its pods linger."""
+    api.objects[REPLICASET] = controlled("new", owned("Deployment", "shop", "d"))
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "old")))
+    api.apply(PODS, "b", **pod("web-2", owned("ReplicaSet", "web-5d4f", "new")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "b") == ("Deployment", "shop"))
+    seen.until(lambda: owner_of(seen, "a") == ("ReplicaSet", "web-5d4f"))
+
+
+def test_a_pod_that_claims_anothers_owner_changes_nothing_for_that(api, follow):
+    """Whoever makes a pod writes its owner references: here with the uid of another namespace's ReplicaSet."""
+    api.objects["/apis/apps/v1/namespaces/shop/replicasets/liar"] = controlled("l", owned("Deployment", "liar", "d"))
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
+    api.apply(PODS, "a", **pod("liar-1", owned("ReplicaSet", "liar", "r")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "a") == ("ReplicaSet", "liar"))
+    api.apply(PODS, "b", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen.until(lambda: owner_of(seen, "b") == ("Deployment", "web"))
+    assert owner_of(seen, "a") == ("ReplicaSet", "liar")
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_owners_are_not_stormed_for_and_learned_however_long_it_takes(api, follow, status):
+    for n in range(50):
+        path = f"/apis/apps/v1/namespaces/shop/replicasets/web-{n}"
+        api.objects[path] = controlled(f"r{n}", owned("Deployment", f"web{n}", "d"))
+        api.refuse[path] = status
+        api.apply(PODS, f"u{n}", **pod(f"web-{n}-1", owned("ReplicaSet", f"web-{n}", f"r{n}")))
+
+    def questions() -> list:
+        return [r for r in list(api.requests) if "replicasets" in r.path]
+
+    seen = follow()
+    # Pauses of at least 40, 80, 160 ms and then 200 here, for all questions together.
+    seen.until(lambda: len(questions()) >= 9)
+    asked = questions()
+    assert asked[-1].at - asked[0].at > 1.0, [round(r.at - asked[0].at, 2) for r in asked]
+    assert [owner_of(seen, f"u{n}") for n in (0, 49)] == [("ReplicaSet", "web-0"), ("ReplicaSet", "web-49")]
+    api.refuse.clear()
+    seen.until(lambda: all(owner_of(seen, f"u{n}") == ("Deployment", f"web{n}") for n in range(50)))
+
+
+def test_owners_are_asked_for_again_when_the_server_says(api, follow):
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
+    api.refuse[REPLICASET], api.retry_after = 429, "1"
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen = follow()
+    seen.until(lambda: api.asked(REPLICASET))
+    api.refuse.clear()
+    seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
+    first, second = api.asked(REPLICASET)
+    assert second.at - first.at >= 1
 
 
 def test_names_that_would_lead_elsewhere_are_not_asked_for(api, follow):

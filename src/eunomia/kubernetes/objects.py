@@ -228,9 +228,10 @@ def service(data: bytes | msgspec.Raw) -> ServiceObject:
     )
 
 
-def owner(data: bytes | msgspec.Raw) -> Owner:
-    """Return who controls an object of any kind; raises :class:`Malformed`."""
-    return _controller(_decoded(_bare, data).metadata)
+def owner(data: bytes | msgspec.Raw) -> tuple[str, Owner]:
+    """Return the uid of an object of any kind, and who controls it; raises :class:`Malformed`."""
+    meta = _decoded(_bare, data).metadata
+    return bounded(meta.uid), _controller(meta)
 
 
 def page(data: bytes) -> Page:

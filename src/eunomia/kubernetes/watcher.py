@@ -52,7 +52,7 @@ class Watcher:
         self._pause = pause
         self._stopping = Event()
         self._facts = Facts()
-        self._owners = Owners(api, self._facts.learned, say)
+        self._owners = Owners(api, self._facts.learned, say, 4 * pause, pause_limit)
         self._facts.owner_of = self._owners.of
         self._pods = Follower(
             api, "pods", PODS, {"fieldSelector": f"spec.nodeName={node}"}, objects.pod,

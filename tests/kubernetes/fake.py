@@ -45,6 +45,7 @@ class FakeApi:
         self.refuse: dict[str, int] = {}  # path -> status of every answer
         self.refuse_watches = 0  # status of every answer to a watch
         self.refuse_pages = 0  # status of every answer to a list's later pages
+        self.ignores_limit = False  # of lists from the cache, which real servers give all at once
         self.retry_after = ""
         self.cut_at: int | None = None  # a watch of pods ends after so many bytes, once
         self.closes = False  # every watch ends as soon as it has begun
@@ -155,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             version, items = api.snapshots.get(token) or (str(api.version), list(api.collections[path].values()))
             token = token or str(len(api.requests))
             api.snapshots[token] = version, items
-        end = start + int(query.get("limit", "1000000"))
+        by_pages = "limit" in query and not (api.ignores_limit and query.get("resourceVersion") == "0")
+        end = start + int(query["limit"]) if by_pages else len(items)
         rest = f"{token}:{end}" if end < len(items) else ""
         content = {"metadata": {"resourceVersion": version, "continue": rest}, "items": items[start:end]}
         if path == PODS and api.after_page is not None and not start:

@@ -45,6 +45,35 @@ def test_a_long_list_is_read_by_pages(api, follow):
     assert pages == ["", "500", "1000"]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_long_objects_hide_no_others(api, follow, monkeypatch, at_once):
+    """Whoever may make pods makes as many as a server takes, and each as long."""
+    monkeypatch.setattr("eunomia.kubernetes.access.PAGE_LIMIT", 100_000)
+    api.ignores_limit = at_once
+    for n in range(100):
+        api.apply(PODS, f"u{n}", metadata={"name": f"p{n}", "annotations": {"a": "x" * 9000}})
+    seen = follow()
+    seen.until(lambda: len(seen.watcher.pods) == 100 and api.watching == 2)
+    sizes = [int(r.query["limit"]) for r in api.asked(watch=False)]
+    assert sizes[:3] == [500, 500, 62]
+    assert set(sizes[3:]) == {7}
+    assert "resourceVersion" not in api.asked(watch=False)[1].query, "the newest, which comes by pages"
+    assert seen.said == []
+    api.apply(PODS, "late", **pod("late"))
+    seen.until(lambda: seen.pod("late"))
+
+
+def test_an_answer_without_an_end_is_said_once(api, follow, monkeypatch):
+    monkeypatch.setattr("eunomia.kubernetes.access.PAGE_LIMIT", 5000)
+    api.apply(PODS, "a", metadata={"name": "a", "annotations": {"a": "x" * 9000}})
+    seen = follow()
+    seen.until(lambda: seen.said)
+    time.sleep(1)
+    assert len(api.asked()) <= 15
+    assert len(seen.said) == 1
+    assert "an answer of more than 5000 bytes" in seen.said[0]
+
+
 @pytest.mark.parametrize("bytes_", [0, 1, 150, 400])
 def test_a_watch_cut_in_an_event_resumes_without_a_list(api, follow, bytes_):
     seen = follow()

@@ -38,11 +38,15 @@ class Unreachable(Exception):
     """No answer, or one that broke off."""
 
 
+class TooLong(Exception):
+    """An answer of more than :data:`PAGE_LIMIT` bytes."""
+
+
 class Answer(Protocol):
     """A successful answer; close it, from any thread."""
 
-    def read(self) -> bytes:
-        """Return all of it; raises :class:`Unreachable`, also for more than :data:`PAGE_LIMIT` bytes."""
+    def read(self) -> bytes | bytearray:
+        """Return all of it; raises :class:`Unreachable`, :class:`TooLong`."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield pieces as they come; raises :class:`Unreachable` when it breaks off."""
@@ -132,7 +136,7 @@ class Access:
             return answer
         try:
             text = message_of(answer.read(_ERROR_LIMIT))
-        except Unreachable:
+        except (Unreachable, TooLong):
             text = ""
         finally:
             answer.close()
@@ -152,14 +156,15 @@ class _HttpAnswer:
     def __init__(self, response: Any) -> None:
         self._response = response
 
-    def read(self, limit: int = PAGE_LIMIT) -> bytes:
+    def read(self, limit: int = 0) -> bytearray:
+        limit = limit or PAGE_LIMIT
         data = bytearray()
         for chunk in self.chunks():
             data += chunk
             if len(data) > limit:
-                raise Unreachable(f"an answer of more than {limit} bytes")
+                raise TooLong(f"an answer of more than {limit} bytes")
         self._response.release_conn()
-        return bytes(data)
+        return data
 
     def chunks(self) -> Iterator[bytes]:
         try:

@@ -17,16 +17,17 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from eunomia.kubernetes import objects
-from eunomia.kubernetes.access import Answer, Api, Refused, Unreachable
+from eunomia.kubernetes.access import Answer, Api, Refused, TooLong, Unreachable
 
-PAGE = 500  # objects of one answer to a list
-PAGES = 200  # of one list
+PAGE = 500  # objects of one answer to a list, and fewer where these are too long
+LISTED = 100_000  # objects of one list that are looked at
 WATCH = 300  # seconds after which the server ends a watch, and up to twice that
 PATIENCE = 30.0  # seconds without a word after which a request has failed
 LINE_LIMIT = 8 << 20  # bytes; etcd takes objects of 1.5 MB
 PAUSE = 0.25  # seconds before the first of repeated tries, then twice as long each time
 PAUSE_LIMIT = 45.0
 LASTED = 10.0  # seconds after which a watch was a good one
+_SHRINK = 8  # how much smaller pages become, twice: then even the longest objects fit
 AGAIN = 600.0  # seconds after which a complaint may be said again
 
 
@@ -78,6 +79,7 @@ class Follower(Generic[_T]):
         self._pause = pause
         self._pause_limit = pause_limit
         self._limit = limit
+        self._page = PAGE
         self.tried = Event()  # the first list was read, or failed
         self._stopping = Event()
         self._answer: Answer | None = None
@@ -108,6 +110,8 @@ class Follower(Generic[_T]):
                 self._watch()
             except _Gone:
                 self._relist()
+            except TooLong as error:
+                self._list_by_less(error)
             except objects.Malformed as error:
                 self._relist()  # a watch would come to the same thing again
                 self._tell(error)
@@ -124,6 +128,15 @@ class Follower(Generic[_T]):
     def _relist(self) -> None:
         """List next: not older than what was seen, or the newest when it is the list that has failed."""
         self._least, self._version = self._version, ""
+
+    def _list_by_less(self, error: TooLong) -> None:
+        """List by smaller pages next: whoever makes objects can make them long, and must not hide all others."""
+        if self._least == "0":
+            self._least = ""  # from its cache the server gives all at once, whatever was asked for
+        elif self._page >= _SHRINK:
+            self._page //= _SHRINK
+        else:
+            self._tell(error)
 
     def _rest(self, after: float) -> None:
         pause = min(self._pause_limit, self._pause * 2 ** min(self._failures, 16))
@@ -147,15 +160,15 @@ class Follower(Generic[_T]):
 
     def _list(self) -> None:
         seen: set[str] = set()
-        query = self._query | {"limit": str(PAGE)}
+        query = self._query | {"limit": str(self._page)}
         if self._least:
             query["resourceVersion"] = self._least
             if self._least != "0":
                 query["resourceVersionMatch"] = "NotOlderThan"
         rest = version = ""
-        for _ in range(PAGES):
+        for _ in range(LISTED // self._page):
             if rest:
-                query = self._query | {"limit": str(PAGE), "continue": rest}
+                query = self._query | {"limit": str(self._page), "continue": rest}
             page = objects.page(self._get_page(query))
             version = page.version
             for item in page.items:
@@ -170,7 +183,7 @@ class Follower(Generic[_T]):
                 self._remove(uid)
         self._version, self._least = version, version
 
-    def _get_page(self, query: Mapping[str, str]) -> bytes:
+    def _get_page(self, query: Mapping[str, str]) -> bytes | bytearray:
         try:
             answer = self._api.get(self._path, query, PATIENCE)
         except Refused as error:

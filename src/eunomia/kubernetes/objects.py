@@ -228,13 +228,13 @@ def service(data: bytes | msgspec.Raw) -> ServiceObject:
     )
 
 
-def owner(data: bytes | msgspec.Raw) -> tuple[str, Owner]:
+def owner(data: bytes | bytearray | msgspec.Raw) -> tuple[str, Owner]:
     """Return the uid of an object of any kind, and who controls it; raises :class:`Malformed`."""
     meta = _decoded(_bare, data).metadata
     return bounded(meta.uid), _controller(meta)
 
 
-def page(data: bytes) -> Page:
+def page(data: bytes | bytearray) -> Page:
     """Read an answer to a list; raises :class:`Malformed`."""
     found = _decoded(_list, data)
     return Page(found.metadata.resource_version, found.metadata.rest, found.items or [])
@@ -256,13 +256,13 @@ def name(data: bytes | msgspec.Raw) -> str:
     return bounded(_decoded(_bare, data).metadata.name)
 
 
-def code(data: bytes | msgspec.Raw) -> tuple[int, str]:
+def code(data: bytes | bytearray | msgspec.Raw) -> tuple[int, str]:
     """Return the code and message of a Status, which ends a watch; raises :class:`Malformed`."""
     found = _decoded(_status, data)
     return found.code, bounded(found.message)
 
 
-def message_of(data: bytes) -> str:
+def message_of(data: bytes | bytearray) -> str:
     """Return the message of an error's body, whatever that is."""
     try:
         return code(data)[1]

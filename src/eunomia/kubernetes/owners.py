@@ -17,7 +17,7 @@ from threading import Condition
 from typing import NamedTuple
 
 from eunomia.kubernetes import objects
-from eunomia.kubernetes.access import Api, Refused, Unreachable
+from eunomia.kubernetes.access import Api, Refused, TooLong, Unreachable
 from eunomia.kubernetes.follower import PAUSE_LIMIT
 from eunomia.kubernetes.objects import Owner
 
@@ -102,7 +102,7 @@ class Owners:
         while (question := self._next()) is not None:
             try:
                 found = self._get(question)
-            except (Refused, Unreachable, objects.Malformed) as error:
+            except (Refused, Unreachable, TooLong, objects.Malformed) as error:
                 self._failed(error, question)
             else:
                 self._failures = 0

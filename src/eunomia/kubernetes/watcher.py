@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from eunomia.identity import Container, Pod
 from eunomia.kubernetes import objects
-from eunomia.kubernetes.access import Api, Refused, Unreachable
+from eunomia.kubernetes.access import Api, Refused, TooLong, Unreachable
 from eunomia.kubernetes.facts import Facts
 from eunomia.kubernetes.follower import PAUSE, PAUSE_LIMIT, Follower
 from eunomia.kubernetes.owners import Owners
@@ -144,7 +144,7 @@ class Watcher:
             finally:
                 answer.close()
             names = [objects.name(item) for item in found.items[:_NODES_NAMED]]
-        except (Refused, Unreachable, objects.Malformed):
+        except (Refused, Unreachable, TooLong, objects.Malformed):
             return ""
         more = ", ..." if found.rest or len(found.items) > _NODES_NAMED else ""
         return f" (there are {', '.join(names)}{more})" if names else ""

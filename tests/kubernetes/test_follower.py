@@ -289,3 +289,20 @@ def test_more_pods_than_any_node_has_are_left_out_and_said(api, follow, monkeypa
     seen.until(lambda: seen.said)
     assert len(seen.watcher.pods) == 10
     assert "more than 10 pods" in seen.said[0]
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_pods_that_are_over_make_room_for_those_that_run(api, follow, monkeypatch, later):
+    """A pod that kubelet has no room for fails, and stays: whoever may make pods makes thousands, on any node."""
+    monkeypatch.setattr("eunomia.kubernetes.watcher.PODS_LIMIT", 10)
+    for n in range(20):
+        api.apply(PODS, f"over{n}", **pod(f"over{n}") | {"status": {"phase": ("Failed", "Succeeded")[n % 2]}})
+    seen = follow() if later else None
+    if seen:
+        seen.until(lambda: len(seen.watcher.pods) == 10 and api.watching == 2)
+    for n in range(9):
+        api.apply(PODS, f"u{n}", **pod(f"p{n}") | {"status": {"phase": ("Pending", "Running")[n % 2]}})
+    seen = seen or follow()
+    seen.until(lambda: seen.watcher.pods.keys() >= {f"u{n}" for n in range(9)})
+    assert [uid for uid, change in seen.changes if change == "gone"] == [f"over{n}" for n in range(9)]
+    assert len([s for s in seen.said if "more than 10 pods" in s]) == 1

@@ -36,6 +36,8 @@ class _Versioned(Protocol):
     def uid(self) -> str: ...
     @property
     def version(self) -> str: ...
+    @property
+    def is_over(self) -> bool: ...
 
 
 _T = TypeVar("_T", bound=_Versioned)
@@ -67,7 +69,10 @@ class Follower(Generic[_T]):
         pause_limit: float = PAUSE_LIMIT,
         limit: int = 20_000,
     ) -> None:
-        """``pause`` is the first one and ``pause_limit`` the longest, in seconds; ``limit`` is of objects kept."""
+        """``pause`` is the first one and ``pause_limit`` the longest, in seconds.
+
+        ``limit`` is of objects kept; those that are over make room for others.
+        """
         self._api = api
         self._what = what
         self._path = path
@@ -86,6 +91,7 @@ class Follower(Generic[_T]):
         self._version = ""  # where a watch goes on; empty: list first
         self._least = "0"  # a list must not be older than this: 0 for any, empty for the newest
         self._known: dict[str, str] = {}  # uid -> version
+        self._over: dict[str, None] = {}  # the uids of those known that are over, the first first
         self._failures = 0
         self._began = 0.0  # when the last watch did, or 0
         self._said: dict[str, float] = {}
@@ -208,16 +214,26 @@ class Follower(Generic[_T]):
         known = self._known.get(found.uid)
         if known == found.version:
             return found.version
-        if known is None and len(self._known) >= self._limit:
-            if "many" not in self._said:
-                self._said["many"] = time.monotonic()
-                self._say(f"Kubernetes has more than {self._limit} {self._what}: the others will be missing")
+        if known is None and len(self._known) >= self._limit and not self._make_room(found):
             return found.version
         self._known[found.uid] = found.version
+        if found.is_over:
+            self._over[found.uid] = None
         self._put(found)
         return found.version
 
+    def _make_room(self, found: _T) -> bool:
+        """Leave out one that is over, for one that is not; return whether there was one."""
+        if "many" not in self._said:
+            self._said["many"] = time.monotonic()
+            self._say(f"Kubernetes has more than {self._limit} {self._what}: the others will be missing")
+        if found.is_over or not self._over:
+            return False
+        self._remove(next(iter(self._over)))
+        return True
+
     def _remove(self, uid: str) -> None:
+        self._over.pop(uid, None)
         if self._known.pop(uid, None) is not None:
             self._drop(uid)
 

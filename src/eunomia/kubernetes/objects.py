@@ -19,7 +19,7 @@ CONTAINERS_LIMIT = 256  # of one pod that are kept
 _NOT_KEPT = "kubectl.kubernetes.io/last-applied-configuration"
 _CONFIG_HASH = "kubernetes.io/config.hash"
 _CONFIG_MIRROR = "kubernetes.io/config.mirror"  # kubelet deletes others' pods that say so
-
+_OVER = {"Succeeded", "Failed"}
 
 _T = TypeVar("_T")
 
@@ -63,6 +63,7 @@ class PodObject(NamedTuple):
     qos: str
     hash: str
     containers: tuple[PodContainer, ...]
+    is_over: bool = False  # all of its containers have ended, for good
 
 
 class ServiceObject(NamedTuple):
@@ -73,6 +74,7 @@ class ServiceObject(NamedTuple):
     namespace: str
     version: str
     selector: Texts
+    is_over: bool = False  # never
 
 
 class Page(NamedTuple):
@@ -130,6 +132,7 @@ class _ContainerStatus(msgspec.Struct, rename="camel"):
 
 
 class _PodStatus(msgspec.Struct, rename="camel"):
+    phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     pod_ips: list[_Address] | None = msgspec.field(default=None, name="podIPs")
     qos_class: str = ""
@@ -213,6 +216,7 @@ def pod(data: bytes | msgspec.Raw) -> PodObject:
         bounded(status.qos_class),
         bounded(annotations.get(_CONFIG_HASH)) if _CONFIG_MIRROR in annotations else "",
         _containers(status),
+        status.phase in _OVER,
     )
 
 

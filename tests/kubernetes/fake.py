@@ -26,6 +26,7 @@ class Request(NamedTuple):
     at: float
     path: str
     query: dict[str, str]
+    token: str = ""
 
     @property
     def is_watch(self) -> bool:
@@ -114,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         api = self.api
         url = urlsplit(self.path)
         query = dict(parse_qsl(url.query))
-        api.requests.append(Request(time.monotonic(), url.path, query))
+        api.requests.append(Request(time.monotonic(), url.path, query, self.headers.get("Authorization", "")))
         if status := api.refuse.get(url.path, 0):
             self._refuse(status, "refused by the test")
         elif url.path in api.cache_lacks and query.get("resourceVersion") == "0":

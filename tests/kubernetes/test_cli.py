@@ -53,6 +53,62 @@ def test_a_kubeconfig_that_is_none_is_one_sentence(tmp_path, content):
     assert "\x1b" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["no-such-plugin"], "No such file or directory: 'no-such-plugin'"),
+        (["sh", "-c", "echo log in first >&2; exit 3"], "exec: process returned 3. log in first"),
+        (["echo", "no JSON"], "exec: failed to decode process output"),
+        (["echo", '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}'], "exec: missing token"),
+    ],
+)
+def test_a_credential_plugin_that_gives_none_is_one_sentence(tmp_path, command, sentence):
+    """The client logs it and goes on as nobody, whom the API refuses for another reason."""
+    needs.module("kubernetes", "eunomia[kubernetes]")
+    (tmp_path / "config").write_text(json.dumps(with_plugin("http://127.0.0.1:9", command)))
+    done = run("--kubeconfig", str(tmp_path / "config"))
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("eunomia: --kubeconfig: kubeconfig ")
+
+
+def test_a_credential_plugin_is_asked_again_when_its_token_does_not_do_any_more(api, tmp_path):
+    from eunomia.kubernetes.access import Access, Refused, Unreachable
+
+    needs.module("kubernetes", "eunomia[kubernetes]")
+    token = tmp_path / "token"
+    token.write_text("first")
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "TOKEN"}}
+    script = f"""test -s {token} && printf '%s' '{json.dumps(credential)}' | sed "s/TOKEN/$(cat {token})/" """
+    (tmp_path / "config").write_text(json.dumps(with_plugin(api.host, ["sh", "-c", script])))
+    access = Access(str(tmp_path / "config"))
+    access.get(PODS, {}, 5).close()
+    api.refuse[PODS] = 401
+    token.write_text("second")
+    with pytest.raises(Refused):
+        access.get(PODS, {}, 5)
+    api.refuse.clear()
+    access.get(PODS, {}, 5).close()
+    assert [r.token for r in api.asked()] == ["Bearer first", "Bearer first", "Bearer second"]
+    api.refuse[PODS] = 401
+    token.write_text("")
+    with pytest.raises(Unreachable, match="exec: process returned 1"):
+        access.get(PODS, {}, 5)
+
+
+def with_plugin(server: str, command: list[str]) -> dict:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": command[0], "args": command[1:]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"exec": plugin}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+
+
 def test_a_missing_client_is_one_sentence(kubeconfig):
     script = f"""
 import sys

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from eunomia.kubernetes.objects import message_of
@@ -82,15 +83,18 @@ class Access:
             raise Unusable(MISSING) from None
         made: Any = client.Configuration()
         load: Any = config
-        try:
-            if not self._kubeconfig and in_cluster():
-                load.load_incluster_config(made)
-            else:
-                path = self._kubeconfig or _default()
-                load.load_kube_config(path, self._context or None, made, persist_config=False)
-            pool = rest.RESTClientObject(made).pool_manager
-        except Exception as error:  # the client raises whatever its parsers do
-            raise Unusable(self._why(error)) from None
+        with _complaints() as complaints:
+            try:
+                if not self._kubeconfig and in_cluster():
+                    load.load_incluster_config(made)
+                else:
+                    path = self._kubeconfig or _default()
+                    load.load_kube_config(path, self._context or None, made, persist_config=False)
+                pool = rest.RESTClientObject(made).pool_manager
+            except Exception as error:  # the client raises whatever its parsers do
+                raise Unusable(self._why(error)) from None
+        if complaints:  # a credential plugin's: the client would go on as nobody
+            raise Unusable(self._why(Unusable(complaints[0])))
         if not made.verify_ssl:  # which the kubeconfig says; the library would say it with each request
             import urllib3
 
@@ -121,7 +125,9 @@ class Access:
 
         headers = {"Accept": "application/json", "User-Agent": _AGENT}
         try:
-            for setting in self._configuration.auth_settings().values():
+            with _complaints():  # of a plugin that gives no new credentials: the old ones may do yet
+                settings = self._configuration.auth_settings()
+            for setting in settings.values():
                 if setting["in"] == "header" and setting["value"]:
                     headers[setting["key"]] = setting["value"]
             url = self.server.rstrip("/") + path + ("?" + urlencode(query) if query else "")
@@ -189,6 +195,22 @@ def in_cluster() -> bool:
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(
         "/var/run/secrets/kubernetes.io/serviceaccount/token"
     )
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what the client logs as errors, which would go to stderr as it is."""
+    import logging
+
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield said
+    finally:
+        root.removeHandler(handler)
 
 
 def _default() -> str:

@@ -226,6 +226,23 @@ def test_a_node_that_does_not_exist_is_named_with_those_that_do(api, follow):
     assert "node-1, node-2" in seen.said[0]
 
 
+def test_a_node_that_does_not_exist_is_named_though_nobody_answered_at_first(api, follow):
+    api.refuse[PODS] = 503
+    seen = follow("other")
+    seen.until(lambda: len(api.asked()) >= 3)
+    assert not api.asked("/api/v1/nodes/other")
+    api.refuse.clear()
+    seen.until(lambda: [s for s in seen.said if "no node other" in s])
+    assert len(api.asked("/api/v1/nodes/other")) == 1
+
+
+def test_a_node_with_pods_is_not_asked_for(api, follow):
+    api.apply(PODS, "a", **pod())
+    seen = follow()
+    seen.until(lambda: seen.pod("a") and api.watching == 2)
+    assert not api.asked(f"/api/v1/nodes/{NODE}")
+
+
 HOSTILE = [
     b"{}\n",
     b"\n\n",

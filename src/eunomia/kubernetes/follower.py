@@ -50,8 +50,8 @@ class _Gone(Exception):
 class Follower(Generic[_T]):
     """Follows one collection in the calling thread: :meth:`run` until :meth:`stop`.
 
-    ``put`` gets each object that is new or changed, ``drop`` the uid of each that is gone, ``listed`` nothing,
-    after each list. ``say`` gets one sentence when it fails for the first time, with ``what`` in it.
+    ``put`` gets each object that is new or changed, ``drop`` the uid of each that is gone, ``listed`` how many
+    there are, after each list. ``say`` gets one sentence when it fails for the first time, with ``what`` in it.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Follower(Generic[_T]):
         put: Callable[[_T], None],
         drop: Callable[[str], None],
         say: Callable[[str], None],
+        listed: Callable[[int], None] = lambda _: None,
         pause: float = PAUSE,
         pause_limit: float = PAUSE_LIMIT,
         limit: int = 20_000,
@@ -81,6 +82,7 @@ class Follower(Generic[_T]):
         self._put = put
         self._drop = drop
         self._say = say
+        self._listed = listed
         self._pause = pause
         self._pause_limit = pause_limit
         self._limit = limit
@@ -188,6 +190,7 @@ class Follower(Generic[_T]):
             for uid in [uid for uid in self._known if uid not in seen]:
                 self._remove(uid)
         self._version, self._least = version, version
+        self._listed(len(self._known))
 
     def _get_page(self, query: Mapping[str, str]) -> bytes | bytearray:
         try:

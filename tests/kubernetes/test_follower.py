@@ -243,6 +243,24 @@ def test_a_node_with_pods_is_not_asked_for(api, follow):
     assert not api.asked(f"/api/v1/nodes/{NODE}")
 
 
+def test_watches_that_a_server_drops_together_do_not_come_back_at_once(api, follow, monkeypatch):
+    """All nodes' watches end when a server does; at once they would all be at the next one."""
+    monkeypatch.setattr("eunomia.kubernetes.follower.LASTED", 0.0)
+    seen = follow()
+    seen.watcher._pods._pause = 0.4
+    seen.until(lambda: api.watching == 2)
+    time.sleep(0.1)
+    at = time.monotonic()
+    api.hang_up()
+    seen.until(lambda: len(api.asked(watch=True)) == 2)
+    assert api.asked(watch=True)[1].at - at >= 0.2
+    seen.until(lambda: api.watching == 2)
+    api.hang_up()
+    seen.until(lambda: len(api.asked(watch=True)) == 3)
+    assert api.asked(watch=True)[2].at - at < 3, "a watch that has lasted is no failure, so pauses stay short"
+    assert seen.said == [], "nor is its end anything to say"
+
+
 HOSTILE = [
     b"{}\n",
     b"\n\n",

@@ -127,11 +127,12 @@ class Follower(Generic[_T]):
                 after = error.after if isinstance(error, Refused) else 0.0
                 self._tell(error)
             now = time.monotonic()
-            if self._began and now - self._began >= LASTED:
+            lasted = self._began and now - self._began >= LASTED
+            if lasted:
                 self._failures = 0
                 self._said = {kind: at for kind, at in self._said.items() if now - at < AGAIN}
-            else:
-                self._rest(after)
+            self._rest(after)
+            self._failures = 0 if lasted else self._failures + 1
 
     def _relist(self) -> None:
         """List next: not older than what was seen, or the newest when it is the list that has failed."""
@@ -148,7 +149,6 @@ class Follower(Generic[_T]):
 
     def _rest(self, after: float) -> None:
         pause = min(self._pause_limit, self._pause * 2 ** min(self._failures, 16))
-        self._failures += 1
         # Nodes that lost the same server together do not come back together.
         self._stopping.wait(max(after, pause * random.uniform(0.5, 1.0)))  # noqa: S311
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -235,11 +236,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def fake_api() -> Iterator[FakeApi]:
+def fake_api(tls: ssl.SSLContext | None = None) -> Iterator[FakeApi]:
     """Serve on a port of its own for a while."""
     api = FakeApi()
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
-    api.host = f"http://127.0.0.1:{server.server_address[1]}"
+    api.host = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

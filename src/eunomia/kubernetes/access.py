@@ -19,6 +19,7 @@ _ERROR_LIMIT = 1 << 16
 _CHUNK = 1 << 16
 _CONNECT = 5.0  # seconds
 _AGENT = "eunomia"
+_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105
 MISSING = "the Kubernetes client is not installed: pip install 'eunomia[kubernetes]'"
 
 
@@ -136,6 +137,8 @@ class Access:
                 "GET", url, headers=headers, preload_content=False, timeout=timeout, retries=False, redirect=False
             )
         except Exception as error:  # sockets', TLS's, the pool's, a credential plugin's
+            if isinstance(error, urllib3.exceptions.SSLError):
+                self._renew()
             raise Unreachable(_reason(error)) from None
         answer = _HttpAnswer(response)
         if response.status == 200:
@@ -151,7 +154,7 @@ class Access:
         raise Refused(response.status, text or str(response.reason or ""), _after(response.headers))
 
     def _renew(self) -> None:
-        """Read the configuration again: its credentials may have been replaced on disk."""
+        """Read the configuration again: its credentials or authorities may have been replaced on disk."""
         try:
             self._open()
         except Unusable as error:
@@ -192,9 +195,7 @@ class _HttpAnswer:
 
 def in_cluster() -> bool:
     """Whether this process runs in a pod that may speak to its API server."""
-    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(
-        "/var/run/secrets/kubernetes.io/serviceaccount/token"
-    )
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(_TOKEN)
 
 
 @contextmanager

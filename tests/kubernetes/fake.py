@@ -50,6 +50,7 @@ class FakeApi:
         self.ignores_limit = False  # of lists from the cache, which real servers give all at once
         self.retry_after = ""
         self.cut_at: int | None = None  # a watch of pods ends after so many bytes, once
+        self.hangs = False  # a watch that is asked for is not answered
         self.closes = False  # every watch ends as soon as it has begun
         self.raw: list[bytes] = []  # sent as they are by the watch that is open, or the next
         self.after_page: Any = None  # called once when the first page of a list was made
@@ -172,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         if api.refuse_watches:
             self._refuse(api.refuse_watches, "refused by the test")
             return
+        while api.hangs and not api.stopping:
+            time.sleep(0.02)
         at = int(query["resourceVersion"])
         if at < api.forgotten:
             self._refuse(410, f"too old resource version: {at}")

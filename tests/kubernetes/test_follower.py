@@ -88,6 +88,29 @@ def test_a_watch_cut_in_an_event_resumes_without_a_list(api, follow, bytes_):
     assert seen.said == []
 
 
+def test_a_server_that_accepts_and_does_not_answer_is_asked_again(api, follow, monkeypatch):
+    """A balancer may hold connections to a server that is gone: another one may be there for the next."""
+    monkeypatch.setattr("eunomia.kubernetes.follower.PATIENCE", 0.3)
+    api.hangs = True
+    seen = follow()
+    seen.until(lambda: len(api.asked(watch=True)) >= 2)
+    api.hangs = False
+    api.apply(PODS, "a", **pod())
+    seen.until(lambda: seen.pod("a"))
+    time.sleep(1)
+    assert api.watching == 2, "one that has begun may be silent for longer"
+    assert len(api.asked(watch=False)) == 1
+
+
+def test_a_watch_that_is_silent_for_longer_than_bookmarks_are_apart_is_resumed(api, follow, monkeypatch):
+    monkeypatch.setattr("eunomia.kubernetes.follower.SILENCE", 0.5)
+    seen = follow()
+    seen.until(lambda: len(api.asked(watch=True)) >= 3)
+    api.apply(PODS, "a", **pod())
+    seen.until(lambda: seen.pod("a"))
+    assert len(api.asked(watch=False)) == 1
+
+
 def test_a_bookmark_is_where_a_watch_resumes(api, follow):
     seen = follow()
     seen.until(lambda: api.watching == 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from eunomia.kubernetes.objects import message_of
@@ -60,8 +60,11 @@ class Answer(Protocol):
 class Api(Protocol):
     """What the followers ask of an API server."""
 
-    def get(self, path: str, query: Mapping[str, str], seconds: float) -> Answer:
-        """GET a path; ``seconds`` is how long it may be silent. Raises :class:`Refused`, :class:`Unreachable`."""
+    def get(self, path: str, query: Mapping[str, str], seconds: float, silent: float = 0.0) -> Answer:
+        """GET a path; ``seconds`` is how long an answer may take to begin, and to go on unless ``silent`` is given.
+
+        Raises :class:`Refused`, :class:`Unreachable`.
+        """
 
 
 class Access:
@@ -118,7 +121,7 @@ class Access:
         """The API server's address."""
         return str(self._configuration.host)
 
-    def get(self, path: str, query: Mapping[str, str], seconds: float) -> Answer:
+    def get(self, path: str, query: Mapping[str, str], seconds: float, silent: float = 0.0) -> Answer:
         """GET a path; see :class:`Api`."""
         from urllib.parse import urlencode
 
@@ -142,6 +145,8 @@ class Access:
             raise Unreachable(_reason(error)) from None
         answer = _HttpAnswer(response)
         if response.status == 200:
+            if silent:
+                answer.bear(silent)
             return answer
         try:
             text = message_of(answer.read(_ERROR_LIMIT))
@@ -181,16 +186,23 @@ class _HttpAnswer:
         except Exception as error:  # also what a closed socket of another thread makes of the client
             raise Unreachable(_reason(error)) from None
 
+    def bear(self, seconds: float) -> None:
+        """Let it be silent for so long from now on."""
+        with suppress(Exception):
+            if (sock := self._socket()) is not None:
+                sock.settimeout(seconds)
+
     def close(self) -> None:
         import socket
-        from contextlib import suppress
 
-        connection = getattr(self._response, "connection", None)
         with suppress(Exception):
-            if (sock := getattr(connection, "sock", None)) is not None:
+            if (sock := self._socket()) is not None:
                 sock.shutdown(socket.SHUT_RDWR)  # wakes whoever reads from it
         with suppress(Exception):
             self._response.close()
+
+    def _socket(self) -> Any:
+        return getattr(getattr(self._response, "connection", None), "sock", None)
 
 
 def in_cluster() -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from tests import needs
 from tests.kubernetes.fake import NODE, PODS
 from tests.kubernetes.test_facts import REPLICASET, controlled, owned, pod
 
+OURS = f"web-{os.getpid()}"  # the label of this run's pods: others may run containers here
 COMMAND = [str(Path(sys.executable).with_name("eunomia")), "run", "process"]
 
 
@@ -156,12 +158,12 @@ def test_a_dockers_container_of_a_pod_has_what_the_api_knows(api, kubeconfig, do
     """A container by its id alone, as where kubelet runs Docker."""
     container_id = docker.run("run", "-d", docker.image, "sh", "-c", "while :; do true; /bin/true; sleep 0.1; done").stdout.strip()
     try:
-        about = pod("web-1", app="web")
+        about = pod("web-1", app=OURS)
         about["status"] = {"containerStatuses": [{"name": "app", "containerID": f"docker://{container_id}", "restartCount": 4}]}
         api.apply(PODS, "uid-1", **about)
         columns = "container.id,container.name,container.restarts,pod.name,pod.uid,pod.labels,identity"
         done = subprocess.run(
-            [*COMMAND, "-o", "json", "--columns", columns, "--label", "app=web", "--kubeconfig", str(kubeconfig),
+            [*COMMAND, "-o", "json", "--columns", columns, "--label", f"app={OURS}", "--kubeconfig", str(kubeconfig),
              "--node", NODE, "--duration", "3s"],
             capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
@@ -170,18 +172,18 @@ def test_a_dockers_container_of_a_pod_has_what_the_api_knows(api, kubeconfig, do
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) > 5, "chosen by a label that only the API knows"
     assert {row["pod"]["name"] for row in rows} == {"web-1"}
-    assert rows[-1]["pod"]["labels"] == {"app": "web"}
+    assert rows[-1]["pod"]["labels"] == {"app": OURS}
     assert rows[-1]["container"]["restarts"] == 4
 
 
 def test_a_list_of_containers_waits_for_what_the_api_knows(api, kubeconfig, docker):
     container_id = docker.run("run", "-d", docker.image, "sleep", "1000").stdout.strip()
     try:
-        about = pod("web-1", owned("ReplicaSet", "web-5d4f", "r"), app="web")
+        about = pod("web-1", owned("ReplicaSet", "web-5d4f", "r"), app=OURS)
         about["status"] = {"containerStatuses": [{"name": "app", "containerID": f"docker://{container_id}"}]}
         api.apply(PODS, "uid-1", **about)
         api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
-        command = [COMMAND[0], "containers", "-o", "json", "--label", "app=web", "--kubeconfig", str(kubeconfig)]
+        command = [COMMAND[0], "containers", "-o", "json", "--label", f"app={OURS}", "--kubeconfig", str(kubeconfig)]
         done = subprocess.run([*command, "--node", NODE], capture_output=True, text=True, check=True, timeout=60)
     finally:
         docker.run("rm", "-f", container_id)

@@ -156,6 +156,24 @@ def test_after_410_a_list_is_compared_with_what_is_known(api, follow, told):
     assert seen.said == []
 
 
+def test_410_after_an_outage_is_followed_by_a_list_at_once(api, follow):
+    """The pauses have grown while nobody answered, up to 45 s for users; a server that was restarted answers 410."""
+    api.apply(PODS, "a", **pod())
+    seen = follow()
+    seen.until(lambda: api.watching == 2)
+    seen.watcher._pods._pause_limit = 60.0
+    api.refuse_watches = 503
+    api.hang_up()
+    seen.until(lambda: len(api.asked(watch=True)) >= 9)  # pauses of 1.3 s and more by now
+    assert "what is new of pods will be missing" in "".join(seen.said)
+    api.apply(SERVICES, "s")
+    api.forget()
+    api.refuse_watches = 0
+    seen.until(lambda: len(api.asked(watch=False)) == 2, 20)
+    listed = api.asked(watch=False)[1].at
+    assert listed - max(r.at for r in api.asked(watch=True) if r.at < listed) < 1
+
+
 def test_pods_deleted_while_a_list_is_read_are_not_kept(api, follow):
     for n in range(700):
         api.apply(PODS, f"u{n:03}", **pod(f"p{n}"))

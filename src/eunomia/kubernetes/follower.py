@@ -96,6 +96,7 @@ class Follower(Generic[_T]):
         self._known: dict[str, str] = {}  # uid -> version
         self._over: dict[str, None] = {}  # the uids of those known that are over, the first first
         self._failures = 0
+        self._gone = False  # 410 was answered since a watch lasted
         self._began = 0.0  # when the last watch did, or 0
         self._said: dict[str, float] = {}
 
@@ -119,6 +120,9 @@ class Follower(Generic[_T]):
                 self._watch()
             except _Gone:
                 self._relist()
+                if not self._gone:  # it answers: what failed before is over, unless this is all that it answers
+                    self._failures = 0
+                self._gone = True
             except TooLong as error:
                 self._list_by_less(error)
             except objects.Malformed as error:
@@ -131,6 +135,7 @@ class Follower(Generic[_T]):
             lasted = self._began and now - self._began >= LASTED
             if lasted:
                 self._failures = 0
+                self._gone = False
                 self._said = {kind: at for kind, at in self._said.items() if now - at < AGAIN}
             self._rest(after)
             self._failures = 0 if lasted else self._failures + 1
@@ -163,7 +168,8 @@ class Follower(Generic[_T]):
         if status == 403:
             self._say(f"the Kubernetes API does not let us read {self._what}, which will be missing: {error}")
         else:
-            self._say(f"the Kubernetes API {_complaint(error)}: {self._what} will be missing until it does better")
+            missing = f"what is new of {self._what}" if self._known else self._what
+            self._say(f"the Kubernetes API {_complaint(error)}: {missing} will be missing until it does better")
 
     # Lists
 

@@ -102,15 +102,6 @@ def test_a_server_that_accepts_and_does_not_answer_is_asked_again(api, follow, m
     assert len(api.asked(watch=False)) == 1
 
 
-def test_a_watch_that_is_silent_for_longer_than_bookmarks_are_apart_is_resumed(api, follow, monkeypatch):
-    monkeypatch.setattr("eunomia.kubernetes.follower.SILENCE", 0.5)
-    seen = follow()
-    seen.until(lambda: len(api.asked(watch=True)) >= 3)
-    api.apply(PODS, "a", **pod())
-    seen.until(lambda: seen.pod("a"))
-    assert len(api.asked(watch=False)) == 1
-
-
 def test_a_bookmark_is_where_a_watch_resumes(api, follow):
     seen = follow()
     seen.until(lambda: api.watching == 2)

@@ -23,7 +23,6 @@ PAGE = 500  # objects of one answer to a list, and fewer where these are too lon
 LISTED = 100_000  # objects of one list that are looked at
 WATCH = 300  # seconds after which the server ends a watch, and up to twice that
 PATIENCE = 30.0  # seconds without a word after which a request has failed
-SILENCE = 150.0  # the same of a watch that has begun; servers send a bookmark each minute, but promise none
 LINE_LIMIT = 8 << 20  # bytes; etcd takes objects of 1.5 MB
 PAUSE = 0.25  # seconds before the first of repeated tries, then twice as long each time
 PAUSE_LIMIT = 45.0
@@ -258,7 +257,7 @@ class Follower(Generic[_T]):
             "timeoutSeconds": str(seconds),
         }
         try:
-            answer = self._api.get(self._path, query, PATIENCE, SILENCE)
+            answer = self._api.get(self._path, query, PATIENCE, seconds + PATIENCE)
         except Refused as error:
             if error.status == 410:
                 raise _Gone from None

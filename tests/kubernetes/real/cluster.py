@@ -226,6 +226,7 @@ def cluster() -> Iterator[Cluster]:
         }
         kube.reader = kube.account("reader", "reader")
         kube.cgroup_root = cleanup.enter_context(_cgroup_root(f"{containerd.directory.name}-k8s"))
+        containerd._used.add(kube.cgroup_root)  # removed once more when the last container has ended
         minor = _minor(at["kube-apiserver"])
         kube.is_old = minor < 21
         kube.commands = _commands(kube, at, configs, old=minor < 24)
@@ -252,7 +253,9 @@ def _end_pods(kube: Cluster) -> None:
     with suppress(Exception):
         for file in kube.manifests.iterdir():
             file.unlink()
-        for kind in ("apps/v1/{}/deployments", "apps/v1/{}/statefulsets", "apps/v1/{}/daemonsets", "batch/v1/{}/jobs"):
+        cron = "batch/v1beta1/{}/cronjobs" if kube.is_old else "batch/v1/{}/cronjobs"  # first, for they make jobs
+        apps = [f"apps/v1/{{}}/{kind}" for kind in ("deployments", "statefulsets", "daemonsets")]
+        for kind in (cron, *apps, "batch/v1/{}/jobs"):
             kube.request("DELETE", f"/apis/{kind.format('namespaces/shop')}?propagationPolicy=Background")
         kube.request("DELETE", "/api/v1/namespaces/shop/pods?gracePeriodSeconds=0")
         kube._until(lambda: not kube.containerd.ctr("c", "ls", "-q", namespace="k8s.io").stdout.split(), 15, "the end")

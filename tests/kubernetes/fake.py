@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ class Request(NamedTuple):
     at: float
     path: str
     query: dict[str, str]
+    token: str = ""
 
     @property
     def is_watch(self) -> bool:
@@ -45,8 +47,10 @@ class FakeApi:
         self.refuse: dict[str, int] = {}  # path -> status of every answer
         self.refuse_watches = 0  # status of every answer to a watch
         self.refuse_pages = 0  # status of every answer to a list's later pages
+        self.ignores_limit = False  # of lists from the cache, which real servers give all at once
         self.retry_after = ""
         self.cut_at: int | None = None  # a watch of pods ends after so many bytes, once
+        self.hangs = False  # a watch that is asked for is not answered
         self.closes = False  # every watch ends as soon as it has begun
         self.raw: list[bytes] = []  # sent as they are by the watch that is open, or the next
         self.after_page: Any = None  # called once when the first page of a list was made
@@ -113,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         api = self.api
         url = urlsplit(self.path)
         query = dict(parse_qsl(url.query))
-        api.requests.append(Request(time.monotonic(), url.path, query))
+        api.requests.append(Request(time.monotonic(), url.path, query, self.headers.get("Authorization", "")))
         if status := api.refuse.get(url.path, 0):
             self._refuse(status, "refused by the test")
         elif url.path in api.cache_lacks and query.get("resourceVersion") == "0":
@@ -155,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             version, items = api.snapshots.get(token) or (str(api.version), list(api.collections[path].values()))
             token = token or str(len(api.requests))
             api.snapshots[token] = version, items
-        end = start + int(query.get("limit", "1000000"))
+        by_pages = "limit" in query and not (api.ignores_limit and query.get("resourceVersion") == "0")
+        end = start + int(query["limit"]) if by_pages else len(items)
         rest = f"{token}:{end}" if end < len(items) else ""
         content = {"metadata": {"resourceVersion": version, "continue": rest}, "items": items[start:end]}
         if path == PODS and api.after_page is not None and not start:
@@ -168,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
         if api.refuse_watches:
             self._refuse(api.refuse_watches, "refused by the test")
             return
+        while api.hangs and not api.stopping:
+            time.sleep(0.02)
         at = int(query["resourceVersion"])
         if at < api.forgotten:
             self._refuse(410, f"too old resource version: {at}")
@@ -232,11 +239,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def fake_api() -> Iterator[FakeApi]:
+def fake_api(tls: ssl.SSLContext | None = None) -> Iterator[FakeApi]:
     """Serve on a port of its own for a while."""
     api = FakeApi()
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
-    api.host = f"http://127.0.0.1:{server.server_address[1]}"
+    api.host = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ import pytest
 
 from tests import needs
 from tests.kubernetes.fake import NODE, PODS
-from tests.kubernetes.test_facts import REPLICASET, owned, pod
+from tests.kubernetes.test_facts import REPLICASET, controlled, owned, pod
 
+OURS = f"web-{os.getpid()}"  # the label of this run's pods: others may run containers here
 COMMAND = [str(Path(sys.executable).with_name("eunomia")), "run", "process"]
 
 
@@ -51,6 +53,62 @@ def test_a_kubeconfig_that_is_none_is_one_sentence(tmp_path, content):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["no-such-plugin"], "No such file or directory: 'no-such-plugin'"),
+        (["sh", "-c", "echo log in first >&2; exit 3"], "exec: process returned 3. log in first"),
+        (["echo", "no JSON"], "exec: failed to decode process output"),
+        (["echo", '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}'], "exec: missing token"),
+    ],
+)
+def test_a_credential_plugin_that_gives_none_is_one_sentence(tmp_path, command, sentence):
+    """The client logs it and goes on as nobody, whom the API refuses for another reason."""
+    needs.module("kubernetes", "eunomia[kubernetes]")
+    (tmp_path / "config").write_text(json.dumps(with_plugin("http://127.0.0.1:9", command)))
+    done = run("--kubeconfig", str(tmp_path / "config"))
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("eunomia: --kubeconfig: kubeconfig ")
+
+
+def test_a_credential_plugin_is_asked_again_when_its_token_does_not_do_any_more(api, tmp_path):
+    from eunomia.kubernetes.access import Access, Refused, Unreachable
+
+    needs.module("kubernetes", "eunomia[kubernetes]")
+    token = tmp_path / "token"
+    token.write_text("first")
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "TOKEN"}}
+    script = f"""test -s {token} && printf '%s' '{json.dumps(credential)}' | sed "s/TOKEN/$(cat {token})/" """
+    (tmp_path / "config").write_text(json.dumps(with_plugin(api.host, ["sh", "-c", script])))
+    access = Access(str(tmp_path / "config"))
+    access.get(PODS, {}, 5).close()
+    api.refuse[PODS] = 401
+    token.write_text("second")
+    with pytest.raises(Refused):
+        access.get(PODS, {}, 5)
+    api.refuse.clear()
+    access.get(PODS, {}, 5).close()
+    assert [r.token for r in api.asked()] == ["Bearer first", "Bearer first", "Bearer second"]
+    api.refuse[PODS] = 401
+    token.write_text("")
+    with pytest.raises(Unreachable, match="exec: process returned 1"):
+        access.get(PODS, {}, 5)
+
+
+def with_plugin(server: str, command: list[str]) -> dict:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": command[0], "args": command[1:]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"exec": plugin}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
 
 
 def test_a_missing_client_is_one_sentence(kubeconfig):
@@ -100,12 +158,12 @@ def test_a_dockers_container_of_a_pod_has_what_the_api_knows(api, kubeconfig, do
     """A container by its id alone, as where kubelet runs Docker."""
     container_id = docker.run("run", "-d", docker.image, "sh", "-c", "while :; do true; /bin/true; sleep 0.1; done").stdout.strip()
     try:
-        about = pod("web-1", app="web")
+        about = pod("web-1", app=OURS)
         about["status"] = {"containerStatuses": [{"name": "app", "containerID": f"docker://{container_id}", "restartCount": 4}]}
         api.apply(PODS, "uid-1", **about)
         columns = "container.id,container.name,container.restarts,pod.name,pod.uid,pod.labels,identity"
         done = subprocess.run(
-            [*COMMAND, "-o", "json", "--columns", columns, "--label", "app=web", "--kubeconfig", str(kubeconfig),
+            [*COMMAND, "-o", "json", "--columns", columns, "--label", f"app={OURS}", "--kubeconfig", str(kubeconfig),
              "--node", NODE, "--duration", "3s"],
             capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
@@ -114,18 +172,18 @@ def test_a_dockers_container_of_a_pod_has_what_the_api_knows(api, kubeconfig, do
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) > 5, "chosen by a label that only the API knows"
     assert {row["pod"]["name"] for row in rows} == {"web-1"}
-    assert rows[-1]["pod"]["labels"] == {"app": "web"}
+    assert rows[-1]["pod"]["labels"] == {"app": OURS}
     assert rows[-1]["container"]["restarts"] == 4
 
 
 def test_a_list_of_containers_waits_for_what_the_api_knows(api, kubeconfig, docker):
     container_id = docker.run("run", "-d", docker.image, "sleep", "1000").stdout.strip()
     try:
-        about = pod("web-1", owned("ReplicaSet", "web-5d4f", "r"), app="web")
+        about = pod("web-1", owned("ReplicaSet", "web-5d4f", "r"), app=OURS)
         about["status"] = {"containerStatuses": [{"name": "app", "containerID": f"docker://{container_id}"}]}
         api.apply(PODS, "uid-1", **about)
-        api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
-        command = [COMMAND[0], "containers", "-o", "json", "--label", "app=web", "--kubeconfig", str(kubeconfig)]
+        api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
+        command = [COMMAND[0], "containers", "-o", "json", "--label", f"app={OURS}", "--kubeconfig", str(kubeconfig)]
         done = subprocess.run([*command, "--node", NODE], capture_output=True, text=True, check=True, timeout=60)
     finally:
         docker.run("rm", "-f", container_id)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from eunomia.containers.registry import Registry
 from eunomia.identity import PENDING, RESOLVED, Container, Pod
+from eunomia.kubernetes import objects
 from eunomia.kubernetes.facts import Facts
 from eunomia.kubernetes.objects import Owner, PodContainer, PodObject, ServiceObject
 from tests.containers.stage import Clock, batch
@@ -26,6 +28,10 @@ JOB = "/apis/batch/v1/namespaces/shop/jobs/report-277"
 
 def owned(kind: str, name: str, uid: str, api: str = "apps/v1") -> dict:
     return {"kind": kind, "name": name, "uid": uid, "apiVersion": api, "controller": True}
+
+
+def controlled(uid: str, owner: dict) -> dict:
+    return {"metadata": {"uid": uid, "ownerReferences": [owner]}}
 
 
 def pod(name: str, owner: dict | None = None, **labels: str) -> dict:
@@ -51,8 +57,8 @@ def owner_of(seen, uid: str) -> tuple[str, str]:
 
 
 def test_pods_show_the_deployment_and_the_cronjob_that_made_them(api, follow):
-    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
-    api.objects[JOB] = {"metadata": {"ownerReferences": [owned("CronJob", "report", "c", "batch/v1")]}}
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
+    api.objects[JOB] = controlled("j", owned("CronJob", "report", "c", "batch/v1"))
     api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
     api.apply(PODS, "b", **pod("web-2", owned("ReplicaSet", "web-5d4f", "r")))
     api.apply(PODS, "c", **pod("report-1", owned("Job", "report-277", "j", "batch/v1")))
@@ -87,14 +93,14 @@ def test_an_owner_that_is_gone_leaves_the_nearest(api, follow):
 
 def test_an_owner_that_a_servers_cache_has_not_yet_is_asked_for_anew(api, follow):
     api.cache_lacks.add(REPLICASET)
-    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
     api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
     seen = follow()
     seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
 
 
 def test_an_owner_asked_for_in_bad_times_is_learned_later(api, follow):
-    api.objects[REPLICASET] = {"metadata": {"ownerReferences": [owned("Deployment", "web", "d")]}}
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
     api.refuse[REPLICASET] = 503
     api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
     seen = follow()
@@ -102,6 +108,61 @@ def test_an_owner_asked_for_in_bad_times_is_learned_later(api, follow):
     assert owner_of(seen, "a") == ("", "")
     api.refuse.clear()
     seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
+
+
+def test_an_owner_of_the_same_name_is_not_the_one_that_is_gone(api, follow):
+    """The ReplicaSet was deleted and another made with its name, of another Deployment; its pods linger."""
+    api.objects[REPLICASET] = controlled("new", owned("Deployment", "shop", "d"))
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "old")))
+    api.apply(PODS, "b", **pod("web-2", owned("ReplicaSet", "web-5d4f", "new")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "b") == ("Deployment", "shop"))
+    seen.until(lambda: owner_of(seen, "a") == ("ReplicaSet", "web-5d4f"))
+
+
+def test_a_pod_that_claims_anothers_owner_changes_nothing_for_that(api, follow):
+    """Whoever makes a pod writes its owner references: here with the uid of another namespace's ReplicaSet."""
+    api.objects["/apis/apps/v1/namespaces/shop/replicasets/liar"] = controlled("l", owned("Deployment", "liar", "d"))
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
+    api.apply(PODS, "a", **pod("liar-1", owned("ReplicaSet", "liar", "r")))
+    seen = follow()
+    seen.until(lambda: owner_of(seen, "a") == ("ReplicaSet", "liar"))
+    api.apply(PODS, "b", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen.until(lambda: owner_of(seen, "b") == ("Deployment", "web"))
+    assert owner_of(seen, "a") == ("ReplicaSet", "liar")
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_owners_are_not_stormed_for_and_learned_however_long_it_takes(api, follow, status):
+    for n in range(50):
+        path = f"/apis/apps/v1/namespaces/shop/replicasets/web-{n}"
+        api.objects[path] = controlled(f"r{n}", owned("Deployment", f"web{n}", "d"))
+        api.refuse[path] = status
+        api.apply(PODS, f"u{n}", **pod(f"web-{n}-1", owned("ReplicaSet", f"web-{n}", f"r{n}")))
+
+    def questions() -> list:
+        return [r for r in list(api.requests) if "replicasets" in r.path]
+
+    seen = follow()
+    # Pauses of at least 40, 80, 160 ms and then 200 here, for all questions together.
+    seen.until(lambda: len(questions()) >= 9)
+    asked = questions()
+    assert asked[-1].at - asked[0].at > 1.0, [round(r.at - asked[0].at, 2) for r in asked]
+    assert [owner_of(seen, f"u{n}") for n in (0, 49)] == [("ReplicaSet", "web-0"), ("ReplicaSet", "web-49")]
+    api.refuse.clear()
+    seen.until(lambda: all(owner_of(seen, f"u{n}") == ("Deployment", f"web{n}") for n in range(50)))
+
+
+def test_owners_are_asked_for_again_when_the_server_says(api, follow):
+    api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
+    api.refuse[REPLICASET], api.retry_after = 429, "1"
+    api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
+    seen = follow()
+    seen.until(lambda: api.asked(REPLICASET))
+    api.refuse.clear()
+    seen.until(lambda: owner_of(seen, "a") == ("Deployment", "web"))
+    first, second = api.asked(REPLICASET)
+    assert second.at - first.at >= 1
 
 
 def test_names_that_would_lead_elsewhere_are_not_asked_for(api, follow):
@@ -133,6 +194,40 @@ def test_pods_show_the_services_that_select_them_as_both_change(api, follow):
     seen.until(lambda: seen.pod("a").services == ("other", "web"))
     api.delete(SERVICES, "s1")
     seen.until(lambda: seen.pod("a").services == ("other",))
+
+
+def selecting(n: int, **selector: str) -> ServiceObject:
+    return ServiceObject(f"uid-{n:04}", f"s{n:04}", "shop", "1", tuple(sorted(selector.items())))
+
+
+def test_of_too_many_services_the_first_are_shown_and_others_take_the_place_of_what_goes(facts):
+    facts.put(made())
+    for n in reversed(range(70)):
+        facts.put_service(selecting(n, app="web"))
+    assert facts.pods[UID].services == tuple(f"s{n:04}" for n in range(64))
+    facts.drop_service("uid-0003")
+    assert facts.pods[UID].services == tuple(f"s{n:04}" for n in range(65) if n != 3)
+
+
+def test_a_service_made_anew_is_shown_though_the_old_one_goes_after_it(facts):
+    """In a list that is compared with what was known, what is new comes first."""
+    facts.put(made())
+    facts.put_service(selecting(1, app="web"))
+    facts.put_service(selecting(1, app="web")._replace(uid="another"))
+    facts.drop_service("uid-0001")
+    assert facts.pods[UID].services == ("s0001",)
+
+
+def test_a_namespace_of_thousands_of_services_and_a_full_node_is_taken_in_at_once(facts):
+    """Each service once looked at all of them for each pod: minutes of what the rows need."""
+    for n in range(110):
+        facts.put(made(f"u{n}", labels=(("app", f"a{n}"), ("tier", "front"))))
+    began = time.thread_time()
+    for n in range(3000):
+        facts.put_service(selecting(n, app=f"a{n}"))
+    facts.put_service(selecting(9000, tier="front"))
+    assert time.thread_time() - began < 5
+    assert facts.pods["u7"].services == ("s0007", "s9000")
 
 
 # Identities
@@ -214,6 +309,45 @@ def test_a_mirror_pod_made_anew_keeps_its_containers(registry, facts):
     assert refreshed(registry, facts)[8].pod.uid == again
 
 
+@pytest.mark.parametrize("first", ["the liar", "the other"])
+def test_a_pod_that_says_anothers_uid_as_its_hash_is_not_taken_for_it(registry, facts, first):
+    """Annotations are whatever the pod's maker wrote: a static pod's hash must not be believed over a uid."""
+    owner = Owner("StatefulSet", "web", "s", "apps")
+    liar = made("liar", name="liar", namespace="evil", hash=UID, owner=owner._replace(uid="l"))
+    pods = [liar, made(owner=owner, containers=(status(),))]
+    registry.feed([batch("made", (7, f"/kubepods/pod{UID}/{CID}"), (8, f"/kubepods/pod{UID}/{PAUSE}"))])
+    for pod in pods if first == "the liar" else reversed(pods):
+        facts.put(pod)
+    facts.put(liar._replace(labels=(("app", "liar"),)))
+    refreshed(registry, facts)
+    assert {registry[7].pod.name, registry[8].pod.name} == {"web-1"}
+    now = time.monotonic() + 1000
+    facts._clock = lambda: now
+    facts._leaving["liar"] = 0.0  # it was deleted, long ago
+    facts.drop("never heard of")
+    assert set(facts.pods) == {UID}
+    facts.learned("s")  # all that is kept of the other is there yet
+    assert refreshed(registry, facts)[8].pod.owner_name == "web"
+
+
+def test_a_hash_is_that_of_mirror_pods_alone():
+    metadata = {"uid": UID, "annotations": {"kubernetes.io/config.hash": HASH}}
+    assert objects.pod(json.dumps({"metadata": metadata}).encode()).hash == ""
+    metadata["annotations"]["kubernetes.io/config.mirror"] = HASH
+    assert objects.pod(json.dumps({"metadata": metadata}).encode()).hash == HASH
+
+
+def test_a_pod_that_comes_back_is_not_forgotten(facts):
+    now = [0.0]
+    facts._clock = lambda: now[0]
+    facts.put(made())
+    facts.drop(UID)
+    facts.put(made(version="2"))
+    now[0] = 200.0
+    facts.put(made("another"))
+    assert set(facts.pods) == {UID, "another"}
+
+
 def test_a_label_that_changes_is_told_to_those_who_follow_identities(registry, facts):
     told = []
     registry.feed([batch("made", (7, f"/kubepods/pod{UID}/{CID}"))])
@@ -267,8 +401,9 @@ def test_pods_that_come_and_go_leave_no_memory(facts):
         facts.put_service(ServiceObject(f"s{n}", "s", f"ns{n}", "1", (("a", "b"),)))
         facts.drop(f"u{n}")
         facts.drop_service(f"s{n}")
-    assert max(map(len, (facts._pods, facts._containers, facts._owned, facts._leaving))) < 10
+    assert max(map(len, (facts._pods, facts._containers, facts._owned, facts._leaving, facts._neighbours))) < 10
     assert not facts._services
+    assert not facts._selectors
 
 
 def test_the_loop_never_waits_for_the_api(api, follow):

@@ -45,6 +45,35 @@ def test_a_long_list_is_read_by_pages(api, follow):
     assert pages == ["", "500", "1000"]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_long_objects_hide_no_others(api, follow, monkeypatch, at_once):
+    """Whoever may make pods makes as many as a server takes, and each as long."""
+    monkeypatch.setattr("eunomia.kubernetes.access.PAGE_LIMIT", 100_000)
+    api.ignores_limit = at_once
+    for n in range(100):
+        api.apply(PODS, f"u{n}", metadata={"name": f"p{n}", "annotations": {"a": "x" * 9000}})
+    seen = follow()
+    seen.until(lambda: len(seen.watcher.pods) == 100 and api.watching == 2)
+    sizes = [int(r.query["limit"]) for r in api.asked(watch=False)]
+    assert sizes[:3] == [500, 500, 62]
+    assert set(sizes[3:]) == {7}
+    assert "resourceVersion" not in api.asked(watch=False)[1].query, "the newest, which comes by pages"
+    assert seen.said == []
+    api.apply(PODS, "late", **pod("late"))
+    seen.until(lambda: seen.pod("late"))
+
+
+def test_an_answer_without_an_end_is_said_once(api, follow, monkeypatch):
+    monkeypatch.setattr("eunomia.kubernetes.access.PAGE_LIMIT", 5000)
+    api.apply(PODS, "a", metadata={"name": "a", "annotations": {"a": "x" * 9000}})
+    seen = follow()
+    seen.until(lambda: seen.said)
+    time.sleep(1)
+    assert len(api.asked()) <= 15
+    assert len(seen.said) == 1
+    assert "an answer of more than 5000 bytes" in seen.said[0]
+
+
 @pytest.mark.parametrize("bytes_", [0, 1, 150, 400])
 def test_a_watch_cut_in_an_event_resumes_without_a_list(api, follow, bytes_):
     seen = follow()
@@ -57,6 +86,20 @@ def test_a_watch_cut_in_an_event_resumes_without_a_list(api, follow, bytes_):
     assert len(api.asked(watch=True)) == 2
     assert sorted(seen.changes) == [(f"u{n}", str(101 + n)) for n in range(5)], "each once"
     assert seen.said == []
+
+
+def test_a_server_that_accepts_and_does_not_answer_is_asked_again(api, follow, monkeypatch):
+    """A balancer may hold connections to a server that is gone: another one may be there for the next."""
+    monkeypatch.setattr("eunomia.kubernetes.follower.PATIENCE", 0.3)
+    api.hangs = True
+    seen = follow()
+    seen.until(lambda: len(api.asked(watch=True)) >= 2)
+    api.hangs = False
+    api.apply(PODS, "a", **pod())
+    seen.until(lambda: seen.pod("a"))
+    time.sleep(1)
+    assert api.watching == 2, "one that has begun may be silent for longer"
+    assert len(api.asked(watch=False)) == 1
 
 
 def test_a_bookmark_is_where_a_watch_resumes(api, follow):
@@ -102,6 +145,24 @@ def test_after_410_a_list_is_compared_with_what_is_known(api, follow, told):
     assert int(again["resourceVersion"]) >= 103, "not older than what was seen"
     assert again["resourceVersionMatch"] == "NotOlderThan"
     assert seen.said == []
+
+
+def test_410_after_an_outage_is_followed_by_a_list_at_once(api, follow):
+    """The pauses have grown while nobody answered, up to 45 s for users; a server that was restarted answers 410."""
+    api.apply(PODS, "a", **pod())
+    seen = follow()
+    seen.until(lambda: api.watching == 2)
+    seen.watcher._pods._pause_limit = 60.0
+    api.refuse_watches = 503
+    api.hang_up()
+    seen.until(lambda: len(api.asked(watch=True)) >= 9)  # pauses of 1.3 s and more by now
+    assert "what is new of pods will be missing" in "".join(seen.said)
+    api.apply(SERVICES, "s")
+    api.forget()
+    api.refuse_watches = 0
+    seen.until(lambda: len(api.asked(watch=False)) == 2, 20)
+    listed = api.asked(watch=False)[1].at
+    assert listed - max(r.at for r in api.asked(watch=True) if r.at < listed) < 1
 
 
 def test_pods_deleted_while_a_list_is_read_are_not_kept(api, follow):
@@ -197,6 +258,41 @@ def test_a_node_that_does_not_exist_is_named_with_those_that_do(api, follow):
     assert "node-1, node-2" in seen.said[0]
 
 
+def test_a_node_that_does_not_exist_is_named_though_nobody_answered_at_first(api, follow):
+    api.refuse[PODS] = 503
+    seen = follow("other")
+    seen.until(lambda: len(api.asked()) >= 3)
+    assert not api.asked("/api/v1/nodes/other")
+    api.refuse.clear()
+    seen.until(lambda: [s for s in seen.said if "no node other" in s])
+    assert len(api.asked("/api/v1/nodes/other")) == 1
+
+
+def test_a_node_with_pods_is_not_asked_for(api, follow):
+    api.apply(PODS, "a", **pod())
+    seen = follow()
+    seen.until(lambda: seen.pod("a") and api.watching == 2)
+    assert not api.asked(f"/api/v1/nodes/{NODE}")
+
+
+def test_watches_that_a_server_drops_together_do_not_come_back_at_once(api, follow, monkeypatch):
+    """All nodes' watches end when a server does; at once they would all be at the next one."""
+    monkeypatch.setattr("eunomia.kubernetes.follower.LASTED", 0.0)
+    seen = follow()
+    seen.watcher._pods._pause = 0.4
+    seen.until(lambda: api.watching == 2)
+    time.sleep(0.1)
+    at = time.monotonic()
+    api.hang_up()
+    seen.until(lambda: len(api.asked(watch=True)) == 2)
+    assert api.asked(watch=True)[1].at - at >= 0.2
+    seen.until(lambda: api.watching == 2)
+    api.hang_up()
+    seen.until(lambda: len(api.asked(watch=True)) == 3)
+    assert api.asked(watch=True)[2].at - at < 3, "a watch that has lasted is no failure, so pauses stay short"
+    assert seen.said == [], "nor is its end anything to say"
+
+
 HOSTILE = [
     b"{}\n",
     b"\n\n",
@@ -260,3 +356,20 @@ def test_more_pods_than_any_node_has_are_left_out_and_said(api, follow, monkeypa
     seen.until(lambda: seen.said)
     assert len(seen.watcher.pods) == 10
     assert "more than 10 pods" in seen.said[0]
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_pods_that_are_over_make_room_for_those_that_run(api, follow, monkeypatch, later):
+    """A pod that kubelet has no room for fails, and stays: whoever may make pods makes thousands, on any node."""
+    monkeypatch.setattr("eunomia.kubernetes.watcher.PODS_LIMIT", 10)
+    for n in range(20):
+        api.apply(PODS, f"over{n}", **pod(f"over{n}") | {"status": {"phase": ("Failed", "Succeeded")[n % 2]}})
+    seen = follow() if later else None
+    if seen:
+        seen.until(lambda: len(seen.watcher.pods) == 10 and api.watching == 2)
+    for n in range(9):
+        api.apply(PODS, f"u{n}", **pod(f"p{n}") | {"status": {"phase": ("Pending", "Running")[n % 2]}})
+    seen = seen or follow()
+    seen.until(lambda: seen.watcher.pods.keys() >= {f"u{n}" for n in range(9)})
+    assert [uid for uid, change in seen.changes if change == "gone"] == [f"over{n}" for n in range(9)]
+    assert len([s for s in seen.said if "more than 10 pods" in s]) == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from eunomia.kubernetes.objects import message_of
@@ -18,6 +19,7 @@ _ERROR_LIMIT = 1 << 16
 _CHUNK = 1 << 16
 _CONNECT = 5.0  # seconds
 _AGENT = "eunomia"
+_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105
 MISSING = "the Kubernetes client is not installed: pip install 'eunomia[kubernetes]'"
 
 
@@ -38,11 +40,15 @@ class Unreachable(Exception):
     """No answer, or one that broke off."""
 
 
+class TooLong(Exception):
+    """An answer of more than :data:`PAGE_LIMIT` bytes."""
+
+
 class Answer(Protocol):
     """A successful answer; close it, from any thread."""
 
-    def read(self) -> bytes:
-        """Return all of it; raises :class:`Unreachable`, also for more than :data:`PAGE_LIMIT` bytes."""
+    def read(self) -> bytes | bytearray:
+        """Return all of it; raises :class:`Unreachable`, :class:`TooLong`."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield pieces as they come; raises :class:`Unreachable` when it breaks off."""
@@ -54,8 +60,11 @@ class Answer(Protocol):
 class Api(Protocol):
     """What the followers ask of an API server."""
 
-    def get(self, path: str, query: Mapping[str, str], seconds: float) -> Answer:
-        """GET a path; ``seconds`` is how long it may be silent. Raises :class:`Refused`, :class:`Unreachable`."""
+    def get(self, path: str, query: Mapping[str, str], seconds: float, silent: float = 0.0) -> Answer:
+        """GET a path; ``seconds`` is how long an answer may take to begin, and to go on unless ``silent`` is given.
+
+        Raises :class:`Refused`, :class:`Unreachable`.
+        """
 
 
 class Access:
@@ -78,15 +87,18 @@ class Access:
             raise Unusable(MISSING) from None
         made: Any = client.Configuration()
         load: Any = config
-        try:
-            if not self._kubeconfig and in_cluster():
-                load.load_incluster_config(made)
-            else:
-                path = self._kubeconfig or _default()
-                load.load_kube_config(path, self._context or None, made, persist_config=False)
-            pool = rest.RESTClientObject(made).pool_manager
-        except Exception as error:  # the client raises whatever its parsers do
-            raise Unusable(self._why(error)) from None
+        with _complaints() as complaints:
+            try:
+                if not self._kubeconfig and in_cluster():
+                    load.load_incluster_config(made)
+                else:
+                    path = self._kubeconfig or _default()
+                    load.load_kube_config(path, self._context or None, made, persist_config=False)
+                pool = rest.RESTClientObject(made).pool_manager
+            except Exception as error:  # the client raises whatever its parsers do
+                raise Unusable(self._why(error)) from None
+        if complaints:  # a credential plugin's: the client would go on as nobody
+            raise Unusable(self._why(Unusable(complaints[0])))
         if not made.verify_ssl:  # which the kubeconfig says; the library would say it with each request
             import urllib3
 
@@ -109,7 +121,7 @@ class Access:
         """The API server's address."""
         return str(self._configuration.host)
 
-    def get(self, path: str, query: Mapping[str, str], seconds: float) -> Answer:
+    def get(self, path: str, query: Mapping[str, str], seconds: float, silent: float = 0.0) -> Answer:
         """GET a path; see :class:`Api`."""
         from urllib.parse import urlencode
 
@@ -117,7 +129,9 @@ class Access:
 
         headers = {"Accept": "application/json", "User-Agent": _AGENT}
         try:
-            for setting in self._configuration.auth_settings().values():
+            with _complaints():  # of a plugin that gives no new credentials: the old ones may do yet
+                settings = self._configuration.auth_settings()
+            for setting in settings.values():
                 if setting["in"] == "header" and setting["value"]:
                     headers[setting["key"]] = setting["value"]
             url = self.server.rstrip("/") + path + ("?" + urlencode(query) if query else "")
@@ -126,13 +140,17 @@ class Access:
                 "GET", url, headers=headers, preload_content=False, timeout=timeout, retries=False, redirect=False
             )
         except Exception as error:  # sockets', TLS's, the pool's, a credential plugin's
+            if isinstance(error, urllib3.exceptions.SSLError):
+                self._renew()
             raise Unreachable(_reason(error)) from None
         answer = _HttpAnswer(response)
         if response.status == 200:
+            if silent:
+                answer.bear(silent)
             return answer
         try:
             text = message_of(answer.read(_ERROR_LIMIT))
-        except Unreachable:
+        except (Unreachable, TooLong):
             text = ""
         finally:
             answer.close()
@@ -141,7 +159,7 @@ class Access:
         raise Refused(response.status, text or str(response.reason or ""), _after(response.headers))
 
     def _renew(self) -> None:
-        """Read the configuration again: its credentials may have been replaced on disk."""
+        """Read the configuration again: its credentials or authorities may have been replaced on disk."""
         try:
             self._open()
         except Unusable as error:
@@ -152,14 +170,15 @@ class _HttpAnswer:
     def __init__(self, response: Any) -> None:
         self._response = response
 
-    def read(self, limit: int = PAGE_LIMIT) -> bytes:
+    def read(self, limit: int = 0) -> bytearray:
+        limit = limit or PAGE_LIMIT
         data = bytearray()
         for chunk in self.chunks():
             data += chunk
             if len(data) > limit:
-                raise Unreachable(f"an answer of more than {limit} bytes")
+                raise TooLong(f"an answer of more than {limit} bytes")
         self._response.release_conn()
-        return bytes(data)
+        return data
 
     def chunks(self) -> Iterator[bytes]:
         try:
@@ -167,23 +186,44 @@ class _HttpAnswer:
         except Exception as error:  # also what a closed socket of another thread makes of the client
             raise Unreachable(_reason(error)) from None
 
+    def bear(self, seconds: float) -> None:
+        """Let it be silent for so long from now on."""
+        with suppress(Exception):
+            if (sock := self._socket()) is not None:
+                sock.settimeout(seconds)
+
     def close(self) -> None:
         import socket
-        from contextlib import suppress
 
-        connection = getattr(self._response, "connection", None)
         with suppress(Exception):
-            if (sock := getattr(connection, "sock", None)) is not None:
+            if (sock := self._socket()) is not None:
                 sock.shutdown(socket.SHUT_RDWR)  # wakes whoever reads from it
         with suppress(Exception):
             self._response.close()
 
+    def _socket(self) -> Any:
+        return getattr(getattr(self._response, "connection", None), "sock", None)
+
 
 def in_cluster() -> bool:
     """Whether this process runs in a pod that may speak to its API server."""
-    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(
-        "/var/run/secrets/kubernetes.io/serviceaccount/token"
-    )
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(_TOKEN)
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what the client logs as errors, which would go to stderr as it is."""
+    import logging
+
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield said
+    finally:
+        root.removeHandler(handler)
 
 
 def _default() -> str:

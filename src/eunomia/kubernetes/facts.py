@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
-from eunomia.identity import Container, Pod, Texts
+from eunomia.identity import Container, Pod
 from eunomia.kubernetes.objects import Owner, PodContainer, PodObject, ServiceObject
 
 LEAVING = 60.0  # seconds for which a deleted pod is remembered: its containers end after it
@@ -28,7 +27,7 @@ class _Kept(NamedTuple):
 
     pod: Pod
     namespace: str
-    labels: Texts
+    labels: frozenset[tuple[str, str]]
     owner: Owner
     names: tuple[str, ...]  # its uids and its containers' ids: what it may be found by
 
@@ -47,9 +46,11 @@ class Facts:
         self._pods: dict[str, _Kept] = {}  # by uid, of static pods by that on the node too
         self._containers: dict[str, tuple[str, PodContainer]] = {}  # by container id: the pod's uid
         self._owned: dict[str, set[str]] = {}  # by the direct owner's uid
-        self._services: dict[str, dict[str, ServiceObject]] = {}  # by namespace and uid
-        self._service_namespaces: dict[str, str] = {}
-        self._leaving: deque[tuple[float, str]] = deque()
+        self._neighbours: dict[str, set[str]] = {}  # by namespace: the uids of its pods
+        self._services: dict[str, ServiceObject] = {}  # by uid
+        # By namespace and the first label that they select by: which of many may select a pod is found by its labels.
+        self._selectors: dict[str, dict[tuple[str, str], dict[str, ServiceObject]]] = {}
+        self._leaving: dict[str, float] = {}  # when to forget the pods that were deleted, by uid, in that order
         self._news: set[str] = set()
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -106,23 +107,26 @@ class Facts:
         """Take in a pod that is new or changed."""
         with self._lock:
             self._purge()
-            before = self._pods.get(pod.uid)
+            self._leaving.pop(pod.uid, None)
+            before = self._own(pod.uid)
             owner = self.owner_of(pod.namespace, pod.owner) if pod.owner.kind else Owner()
             if owner is None:  # being asked for, perhaps once more
                 owner = Owner(before.pod.owner_kind, before.pod.owner_name) if before else Owner()
+            labels = frozenset(pod.labels)
             facts = Pod(
                 pod.name, pod.namespace, pod.uid, pod.labels, pod.annotations, "", pod.addresses, pod.node,
-                owner.kind, owner.name, self._selecting(pod.namespace, pod.labels), pod.qos,
+                owner.kind, owner.name, self._selecting(pod.namespace, labels), pod.qos,
             )  # fmt: skip
             names = tuple(dict.fromkeys(n for n in (pod.uid, pod.hash, *(c.id for c in pod.containers)) if n))
-            kept = _Kept(facts, pod.namespace, pod.labels, pod.owner, names)
+            kept = _Kept(facts, pod.namespace, labels, pod.owner, names)
             if before is not None and before.owner.uid != pod.owner.uid:
                 self._disown(before)
             if pod.owner.uid:
                 self._owned.setdefault(pod.owner.uid, set()).add(pod.uid)
+            self._neighbours.setdefault(pod.namespace, set()).add(pod.uid)
             changed = before is None or before.pod != facts
             self._pods[pod.uid] = kept
-            if pod.hash:
+            if pod.hash and self._own(pod.hash) is None:  # whoever makes a pod can say another's uid here
                 self._pods[pod.hash] = kept
             for container in pod.containers:
                 value = (pod.uid, container)
@@ -137,27 +141,30 @@ class Facts:
     def drop(self, uid: str) -> None:
         """Take in that a pod was deleted; it is known for :data:`LEAVING` yet."""
         with self._lock:
-            self._leaving.append((self._clock() + LEAVING, uid))
+            self._leaving.pop(uid, None)
+            self._leaving[uid] = self._clock() + LEAVING
             self._purge()
 
     def put_service(self, service: ServiceObject) -> None:
         """Take in a service that is new or changed."""
         with self._lock:
-            before = self._services.get(service.namespace, {}).get(service.uid)
+            before = self._services.get(service.uid)
+            if before is not None:
+                if before._replace(version=service.version) == service:
+                    return
+                self._forget_service(before)
             if service.selector:  # one without selects nothing
-                self._services.setdefault(service.namespace, {})[service.uid] = service
-                self._service_namespaces[service.uid] = service.namespace
-            elif before is not None:
-                self._forget_service(service.uid)
-            if before is None or before.selector != service.selector:
-                self._select_again(service.namespace)
+                self._services[service.uid] = service
+                first = self._selectors.setdefault(service.namespace, {}).setdefault(service.selector[0], {})
+                first[service.uid] = service
+                self._select(service)
 
     def drop_service(self, uid: str) -> None:
         """Take in that a service was deleted."""
         with self._lock:
-            namespace = self._forget_service(uid)
-            if namespace:
-                self._select_again(namespace)
+            service = self._services.get(uid)
+            if service is not None:
+                self._forget_service(service)
 
     def learned(self, owner_uid: str) -> None:
         """Take in that ``owner_of`` has more to say of pods with this direct owner."""
@@ -184,29 +191,52 @@ class Facts:
                 self._pods[name] = after
         self._tell(kept.names)
 
-    def _selecting(self, namespace: str, labels: Texts) -> tuple[str, ...]:
-        has = set(labels)
-        found = [s.name for s in self._services.get(namespace, {}).values() if has.issuperset(s.selector)]
+    def _selecting(self, namespace: str, labels: frozenset[tuple[str, str]]) -> tuple[str, ...]:
+        of_namespace = self._selectors.get(namespace, {})
+        found = {
+            s.name for label in labels for s in of_namespace.get(label, {}).values() if labels.issuperset(s.selector)
+        }
         return tuple(sorted(found)[:SERVICES_SHOWN])
 
-    def _select_again(self, namespace: str) -> None:
-        for kept in {id(k): k for k in self._pods.values() if k.namespace == namespace}.values():
-            self._replace(kept, kept.pod._replace(services=self._selecting(namespace, kept.labels)))
+    def _selected(self, service: ServiceObject) -> list[_Kept]:
+        """Return the pods that a service selects."""
+        pods = (self._pods[uid] for uid in self._neighbours.get(service.namespace, ()))
+        return [kept for kept in pods if kept.labels.issuperset(service.selector)]
 
-    def _forget_service(self, uid: str) -> str:
-        namespace = self._service_namespaces.pop(uid, "")
-        of_namespace = self._services.get(namespace, {})
-        of_namespace.pop(uid, None)
+    def _select(self, service: ServiceObject) -> None:
+        """Show a new service on its pods, without a look at the others: there may be thousands."""
+        for kept in self._selected(service):
+            names = {*kept.pod.services, service.name}
+            self._replace(kept, kept.pod._replace(services=tuple(sorted(names)[:SERVICES_SHOWN])))
+
+    def _forget_service(self, service: ServiceObject) -> None:
+        del self._services[service.uid]
+        of_namespace = self._selectors[service.namespace]
+        first = of_namespace[service.selector[0]]
+        del first[service.uid]
+        if not first:
+            del of_namespace[service.selector[0]]
         if not of_namespace:
-            self._services.pop(namespace, None)
-        return namespace
+            del self._selectors[service.namespace]
+        for kept in self._selected(service):
+            if service.name in kept.pod.services:  # else it is one of those that are too many to show
+                services = self._selecting(kept.namespace, kept.labels)
+                self._replace(kept, kept.pod._replace(services=services))
+
+    def _own(self, uid: str) -> _Kept | None:
+        """Return the pod whose uid this is, rather than what else a pod is found by."""
+        kept = self._pods.get(uid)
+        return kept if kept is not None and kept.pod.uid == uid else None
 
     def _purge(self) -> None:
         now = self._clock()
-        while self._leaving and self._leaving[0][0] <= now:
-            kept = self._pods.get(self._leaving.popleft()[1])
+        while self._leaving and next(iter(self._leaving.values())) <= now:
+            uid = next(iter(self._leaving))
+            del self._leaving[uid]
+            kept = self._own(uid)
             if kept is not None:
                 self._disown(kept)
+                _discard(self._neighbours, kept.namespace, kept.pod.uid)
                 for name in kept.names:
                     self._forget_name(name, kept.pod.uid)
 
@@ -218,8 +248,12 @@ class Facts:
             del self._containers[name]
 
     def _disown(self, kept: _Kept) -> None:
-        owned = self._owned.get(kept.owner.uid)
-        if owned is not None:
-            owned.discard(kept.pod.uid)
-            if not owned:
-                del self._owned[kept.owner.uid]
+        _discard(self._owned, kept.owner.uid, kept.pod.uid)
+
+
+def _discard(sets: dict[str, set[str]], key: str, value: str) -> None:
+    """Take a value out of one of several sets, and the set out with the last."""
+    if key in sets:
+        sets[key].discard(value)
+        if not sets[key]:
+            del sets[key]

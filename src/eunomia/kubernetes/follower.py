@@ -17,16 +17,17 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from eunomia.kubernetes import objects
-from eunomia.kubernetes.access import Answer, Api, Refused, Unreachable
+from eunomia.kubernetes.access import Answer, Api, Refused, TooLong, Unreachable
 
-PAGE = 500  # objects of one answer to a list
-PAGES = 200  # of one list
+PAGE = 500  # objects of one answer to a list, and fewer where these are too long
+LISTED = 100_000  # objects of one list that are looked at
 WATCH = 300  # seconds after which the server ends a watch, and up to twice that
 PATIENCE = 30.0  # seconds without a word after which a request has failed
 LINE_LIMIT = 8 << 20  # bytes; etcd takes objects of 1.5 MB
 PAUSE = 0.25  # seconds before the first of repeated tries, then twice as long each time
 PAUSE_LIMIT = 45.0
 LASTED = 10.0  # seconds after which a watch was a good one
+_SHRINK = 8  # how much smaller pages become, twice: then even the longest objects fit
 AGAIN = 600.0  # seconds after which a complaint may be said again
 
 
@@ -35,6 +36,8 @@ class _Versioned(Protocol):
     def uid(self) -> str: ...
     @property
     def version(self) -> str: ...
+    @property
+    def is_over(self) -> bool: ...
 
 
 _T = TypeVar("_T", bound=_Versioned)
@@ -47,8 +50,8 @@ class _Gone(Exception):
 class Follower(Generic[_T]):
     """Follows one collection in the calling thread: :meth:`run` until :meth:`stop`.
 
-    ``put`` gets each object that is new or changed, ``drop`` the uid of each that is gone, ``listed`` nothing,
-    after each list. ``say`` gets one sentence when it fails for the first time, with ``what`` in it.
+    ``put`` gets each object that is new or changed, ``drop`` the uid of each that is gone, ``listed`` how many
+    there are, after each list. ``say`` gets one sentence when it fails for the first time, with ``what`` in it.
     """
 
     def __init__(
@@ -62,11 +65,15 @@ class Follower(Generic[_T]):
         put: Callable[[_T], None],
         drop: Callable[[str], None],
         say: Callable[[str], None],
+        listed: Callable[[int], None] = lambda _: None,
         pause: float = PAUSE,
         pause_limit: float = PAUSE_LIMIT,
         limit: int = 20_000,
     ) -> None:
-        """``pause`` is the first one and ``pause_limit`` the longest, in seconds; ``limit`` is of objects kept."""
+        """``pause`` is the first one and ``pause_limit`` the longest, in seconds.
+
+        ``limit`` is of objects kept; those that are over make room for others.
+        """
         self._api = api
         self._what = what
         self._path = path
@@ -75,16 +82,20 @@ class Follower(Generic[_T]):
         self._put = put
         self._drop = drop
         self._say = say
+        self._listed = listed
         self._pause = pause
         self._pause_limit = pause_limit
         self._limit = limit
+        self._page = PAGE
         self.tried = Event()  # the first list was read, or failed
         self._stopping = Event()
         self._answer: Answer | None = None
         self._version = ""  # where a watch goes on; empty: list first
         self._least = "0"  # a list must not be older than this: 0 for any, empty for the newest
         self._known: dict[str, str] = {}  # uid -> version
+        self._over: dict[str, None] = {}  # the uids of those known that are over, the first first
         self._failures = 0
+        self._gone = False  # 410 was answered since a watch lasted
         self._began = 0.0  # when the last watch did, or 0
         self._said: dict[str, float] = {}
 
@@ -108,6 +119,11 @@ class Follower(Generic[_T]):
                 self._watch()
             except _Gone:
                 self._relist()
+                if not self._gone:  # it answers: what failed before is over, unless this is all that it answers
+                    self._failures = 0
+                self._gone = True
+            except TooLong as error:
+                self._list_by_less(error)
             except objects.Malformed as error:
                 self._relist()  # a watch would come to the same thing again
                 self._tell(error)
@@ -115,19 +131,29 @@ class Follower(Generic[_T]):
                 after = error.after if isinstance(error, Refused) else 0.0
                 self._tell(error)
             now = time.monotonic()
-            if self._began and now - self._began >= LASTED:
+            lasted = self._began and now - self._began >= LASTED
+            if lasted:
                 self._failures = 0
+                self._gone = False
                 self._said = {kind: at for kind, at in self._said.items() if now - at < AGAIN}
-            else:
-                self._rest(after)
+            self._rest(after)
+            self._failures = 0 if lasted else self._failures + 1
 
     def _relist(self) -> None:
         """List next: not older than what was seen, or the newest when it is the list that has failed."""
         self._least, self._version = self._version, ""
 
+    def _list_by_less(self, error: TooLong) -> None:
+        """List by smaller pages next: whoever makes objects can make them long, and must not hide all others."""
+        if self._least == "0":
+            self._least = ""  # from its cache the server gives all at once, whatever was asked for
+        elif self._page >= _SHRINK:
+            self._page //= _SHRINK
+        else:
+            self._tell(error)
+
     def _rest(self, after: float) -> None:
         pause = min(self._pause_limit, self._pause * 2 ** min(self._failures, 16))
-        self._failures += 1
         # Nodes that lost the same server together do not come back together.
         self._stopping.wait(max(after, pause * random.uniform(0.5, 1.0)))  # noqa: S311
 
@@ -141,21 +167,22 @@ class Follower(Generic[_T]):
         if status == 403:
             self._say(f"the Kubernetes API does not let us read {self._what}, which will be missing: {error}")
         else:
-            self._say(f"the Kubernetes API {_complaint(error)}: {self._what} will be missing until it does better")
+            missing = f"what is new of {self._what}" if self._known else self._what
+            self._say(f"the Kubernetes API {_complaint(error)}: {missing} will be missing until it does better")
 
     # Lists
 
     def _list(self) -> None:
         seen: set[str] = set()
-        query = self._query | {"limit": str(PAGE)}
+        query = self._query | {"limit": str(self._page)}
         if self._least:
             query["resourceVersion"] = self._least
             if self._least != "0":
                 query["resourceVersionMatch"] = "NotOlderThan"
         rest = version = ""
-        for _ in range(PAGES):
+        for _ in range(LISTED // self._page):
             if rest:
-                query = self._query | {"limit": str(PAGE), "continue": rest}
+                query = self._query | {"limit": str(self._page), "continue": rest}
             page = objects.page(self._get_page(query))
             version = page.version
             for item in page.items:
@@ -169,8 +196,9 @@ class Follower(Generic[_T]):
             for uid in [uid for uid in self._known if uid not in seen]:
                 self._remove(uid)
         self._version, self._least = version, version
+        self._listed(len(self._known))
 
-    def _get_page(self, query: Mapping[str, str]) -> bytes:
+    def _get_page(self, query: Mapping[str, str]) -> bytes | bytearray:
         try:
             answer = self._api.get(self._path, query, PATIENCE)
         except Refused as error:
@@ -195,16 +223,26 @@ class Follower(Generic[_T]):
         known = self._known.get(found.uid)
         if known == found.version:
             return found.version
-        if known is None and len(self._known) >= self._limit:
-            if "many" not in self._said:
-                self._said["many"] = time.monotonic()
-                self._say(f"Kubernetes has more than {self._limit} {self._what}: the others will be missing")
+        if known is None and len(self._known) >= self._limit and not self._make_room(found):
             return found.version
         self._known[found.uid] = found.version
+        if found.is_over:
+            self._over[found.uid] = None
         self._put(found)
         return found.version
 
+    def _make_room(self, found: _T) -> bool:
+        """Leave out one that is over, for one that is not; return whether there was one."""
+        if "many" not in self._said:
+            self._said["many"] = time.monotonic()
+            self._say(f"Kubernetes has more than {self._limit} {self._what}: the others will be missing")
+        if found.is_over or not self._over:
+            return False
+        self._remove(next(iter(self._over)))
+        return True
+
     def _remove(self, uid: str) -> None:
+        self._over.pop(uid, None)
         if self._known.pop(uid, None) is not None:
             self._drop(uid)
 
@@ -219,7 +257,7 @@ class Follower(Generic[_T]):
             "timeoutSeconds": str(seconds),
         }
         try:
-            answer = self._api.get(self._path, query, seconds + PATIENCE)
+            answer = self._api.get(self._path, query, PATIENCE, seconds + PATIENCE)
         except Refused as error:
             if error.status == 410:
                 raise _Gone from None

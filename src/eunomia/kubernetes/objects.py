@@ -18,7 +18,8 @@ CONTAINERS_LIMIT = 256  # of one pod that are kept
 # kubectl's copy of the whole object: long, and it may hold what the pod's environment hides
 _NOT_KEPT = "kubectl.kubernetes.io/last-applied-configuration"
 _CONFIG_HASH = "kubernetes.io/config.hash"
-
+_CONFIG_MIRROR = "kubernetes.io/config.mirror"  # kubelet deletes others' pods that say so
+_OVER = {"Succeeded", "Failed"}
 
 _T = TypeVar("_T")
 
@@ -62,6 +63,7 @@ class PodObject(NamedTuple):
     qos: str
     hash: str
     containers: tuple[PodContainer, ...]
+    is_over: bool = False  # all of its containers have ended, for good
 
 
 class ServiceObject(NamedTuple):
@@ -72,6 +74,7 @@ class ServiceObject(NamedTuple):
     namespace: str
     version: str
     selector: Texts
+    is_over: bool = False  # never
 
 
 class Page(NamedTuple):
@@ -129,6 +132,7 @@ class _ContainerStatus(msgspec.Struct, rename="camel"):
 
 
 class _PodStatus(msgspec.Struct, rename="camel"):
+    phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     pod_ips: list[_Address] | None = msgspec.field(default=None, name="podIPs")
     qos_class: str = ""
@@ -210,8 +214,9 @@ def pod(data: bytes | msgspec.Raw) -> PodObject:
         _controller(meta),
         tuple(bounded(a) for a in addresses[:TEXTS_LIMIT] if a),
         bounded(status.qos_class),
-        bounded(annotations.get(_CONFIG_HASH)),
+        bounded(annotations.get(_CONFIG_HASH)) if _CONFIG_MIRROR in annotations else "",
         _containers(status),
+        status.phase in _OVER,
     )
 
 
@@ -227,12 +232,13 @@ def service(data: bytes | msgspec.Raw) -> ServiceObject:
     )
 
 
-def owner(data: bytes | msgspec.Raw) -> Owner:
-    """Return who controls an object of any kind; raises :class:`Malformed`."""
-    return _controller(_decoded(_bare, data).metadata)
+def owner(data: bytes | bytearray | msgspec.Raw) -> tuple[str, Owner]:
+    """Return the uid of an object of any kind, and who controls it; raises :class:`Malformed`."""
+    meta = _decoded(_bare, data).metadata
+    return bounded(meta.uid), _controller(meta)
 
 
-def page(data: bytes) -> Page:
+def page(data: bytes | bytearray) -> Page:
     """Read an answer to a list; raises :class:`Malformed`."""
     found = _decoded(_list, data)
     return Page(found.metadata.resource_version, found.metadata.rest, found.items or [])
@@ -254,13 +260,13 @@ def name(data: bytes | msgspec.Raw) -> str:
     return bounded(_decoded(_bare, data).metadata.name)
 
 
-def code(data: bytes | msgspec.Raw) -> tuple[int, str]:
+def code(data: bytes | bytearray | msgspec.Raw) -> tuple[int, str]:
     """Return the code and message of a Status, which ends a watch; raises :class:`Malformed`."""
     found = _decoded(_status, data)
     return found.code, bounded(found.message)
 
 
-def message_of(data: bytes) -> str:
+def message_of(data: bytes | bytearray) -> str:
     """Return the message of an error's body, whatever that is."""
     try:
         return code(data)[1]

@@ -2,18 +2,23 @@
 """Who made a pod's maker: the Deployment of a ReplicaSet, the CronJob of a Job; asked by name, once each.
 
 Watching all ReplicaSets and Jobs would cost the cluster for what one node needs of them.
+
+A pod's maker is what the pod's own maker wrote there: an answer is that of one namespace, kind, name and uid,
+and what has the name now must have the uid as well.
 """
 
 from __future__ import annotations
 
+import random
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from heapq import heappop, heappush
 from threading import Condition
+from typing import NamedTuple
 
 from eunomia.kubernetes import objects
-from eunomia.kubernetes.access import Api, Refused, Unreachable
+from eunomia.kubernetes.access import Api, Refused, TooLong, Unreachable
+from eunomia.kubernetes.follower import PAUSE_LIMIT
 from eunomia.kubernetes.objects import Owner
 
 # What makes pods for others: group and kind -> the path to one.
@@ -22,26 +27,41 @@ _BETWEEN = {
     ("batch", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
 }
 KEPT = 4096  # answers that are remembered, and questions that wait
-TRIES = 6  # while the server cannot be reached; the pause doubles from one to the next
+TRIES = 6  # failures in a row after which the nearest owners are shown, until the server does better
 FORBIDDEN = 600.0  # seconds for which a kind that may not be read is not asked for
 _SECONDS = 10.0  # of silence after which a question has failed
+
+
+class _Question(NamedTuple):
+    namespace: str
+    direct: Owner
 
 
 class Owners:
     """Answers from what it knows, and learns the rest in the thread that calls :meth:`run`."""
 
     def __init__(
-        self, api: Api, learned: Callable[[str], None], say: Callable[[str], None], pause: float = 1.0
+        self,
+        api: Api,
+        learned: Callable[[str], None],
+        say: Callable[[str], None],
+        pause: float = 1.0,
+        pause_limit: float = PAUSE_LIMIT,
     ) -> None:
-        """``learned`` gets the uid of a pod's direct owner when there is more to say of it than before."""
+        """``learned`` gets the uid of a pod's direct owner when there is more to say of it than before.
+
+        ``pause`` is the first one after a failure, and ``pause_limit`` the longest, in seconds.
+        """
         self._api = api
         self._learned = learned
         self._say = say
         self._pause = pause
-        self._known: OrderedDict[str, Owner] = OrderedDict()
-        self._asked: set[str] = set()
-        self._questions: list[tuple[float, int, int, str, Owner]] = []  # a heap: when, order, tries, namespace
-        self._order = 0
+        self._pause_limit = pause_limit
+        self._known: OrderedDict[_Question, Owner] = OrderedDict()
+        self._asked: dict[_Question, int] = {}  # -> how often it has failed
+        self._questions: deque[_Question] = deque()
+        self._failures = 0  # in a row, of whatever question
+        self._rests_until = 0.0
         self._forbidden: dict[str, float] = {}  # kind -> until when
         self._changed = Condition()
         self._stopping = False
@@ -50,19 +70,21 @@ class Owners:
         """Return the owner to show for a direct one; ``None`` while it is asked for. Waits for nothing."""
         if (direct.group, direct.kind) not in _BETWEEN or not direct.uid or _unsafe(namespace, direct.name):
             return direct
+        question = _Question(namespace, direct)
         with self._changed:
-            known = self._known.get(direct.uid)
+            known = self._known.get(question)
             if known is not None:
-                self._known.move_to_end(direct.uid)
+                self._known.move_to_end(question)
                 return known
             if self._forbidden.get(direct.kind, 0.0) > time.monotonic():
                 return direct
-            if direct.uid not in self._asked:
+            if question not in self._asked:
                 if len(self._asked) >= KEPT:
                     return direct
-                self._asked.add(direct.uid)
-                self._ask(0.0, 0, namespace, direct)
-        return None
+                self._asked[question] = 0
+                self._questions.append(question)
+                self._changed.notify()
+            return direct if self._failures >= TRIES else None
 
     @property
     def waits(self) -> bool:
@@ -78,29 +100,25 @@ class Owners:
     def run(self) -> None:
         """Ask for what is wanted until stopped."""
         while (question := self._next()) is not None:
-            tries, namespace, direct = question
             try:
-                found = self._get(namespace, direct)
-            except (Refused, Unreachable, objects.Malformed) as error:
-                self._failed(error, tries, namespace, direct)
+                found = self._get(question)
+            except (Refused, Unreachable, TooLong, objects.Malformed) as error:
+                self._failed(error, question)
             else:
-                self._remember(direct, found if found.kind else direct)
+                self._failures = 0
+                self._remember(question, found)
 
-    def _ask(self, pause: float, tries: int, namespace: str, direct: Owner) -> None:
-        self._order += 1
-        heappush(self._questions, (time.monotonic() + pause, self._order, tries, namespace, direct))
-        self._changed.notify()
-
-    def _next(self) -> tuple[int, str, Owner] | None:
+    def _next(self) -> _Question | None:
         with self._changed:
             while not self._stopping:
-                now = time.monotonic()
-                if self._questions and self._questions[0][0] <= now:
-                    return heappop(self._questions)[2:]
-                self._changed.wait(self._questions[0][0] - now if self._questions else None)
+                rest = self._rests_until - time.monotonic()
+                if self._questions and rest <= 0:
+                    return self._questions.popleft()
+                self._changed.wait(rest if self._questions else None)
         return None
 
-    def _get(self, namespace: str, direct: Owner) -> Owner:
+    def _get(self, question: _Question) -> Owner:
+        namespace, direct = question
         path = _BETWEEN[direct.group, direct.kind].format(namespace, direct.name)
         try:
             answer = self._api.get(path, {"resourceVersion": "0"}, _SECONDS)
@@ -109,42 +127,63 @@ class Owners:
                 raise
             answer = self._api.get(path, {}, _SECONDS)  # the server's cache may be behind
         try:
-            return objects.owner(answer.read())
+            uid, found = objects.owner(answer.read())
         finally:
             answer.close()
+        return found if found.kind and uid == direct.uid else direct
 
-    def _failed(self, error: Exception, tries: int, namespace: str, direct: Owner) -> None:
+    def _failed(self, error: Exception, question: _Question) -> None:
         status = error.status if isinstance(error, Refused) else 0
-        passing = isinstance(error, Unreachable) or status in {401, 429} or status >= 500
-        if passing and tries < TRIES:
-            with self._changed:
-                self._ask(self._pause * 2**tries, tries + 1, namespace, direct)
-            return
-        if status != 403:
-            self._remember(direct, direct)  # 404: deleted meanwhile, so nobody can tell any more
-            return
+        if isinstance(error, Unreachable) or status in {401, 429} or status >= 500:
+            self._ask_again(error, question)
+        elif status == 403:
+            self._leave(error, question.direct.kind)
+        else:
+            self._remember(question, question.direct)  # 404: deleted meanwhile, so nobody can tell any more
+
+    def _ask_again(self, error: Exception, question: _Question) -> None:
+        """Ask nothing for a while, for what failed is the server; only 500 may be this question's own."""
         with self._changed:
-            fresh = direct.kind not in self._forbidden
-            self._forbidden[direct.kind] = time.monotonic() + FORBIDDEN
-            same = [q[4] for q in self._questions if q[4].kind == direct.kind]
-            self._questions = [q for q in self._questions if q[4].kind != direct.kind]
-            self._questions.sort()
-            self._asked -= {one.uid for one in (direct, *same)}
+            self._asked[question] += 1
+            if isinstance(error, Refused) and error.status == 500 and self._asked[question] >= TRIES:
+                hopeless = True
+            else:
+                hopeless = False
+                self._questions.append(question)
+            pause = min(self._pause_limit, self._pause * 2 ** min(self._failures, 16))
+            after = error.after if isinstance(error, Refused) else 0.0
+            self._rests_until = time.monotonic() + max(after, pause * random.uniform(0.5, 1.0))  # noqa: S311
+            self._failures += 1
+            nearest = tuple(self._asked) if self._failures == TRIES else ()
+        if hopeless:
+            self._remember(question, question.direct)
+        for one in nearest:
+            self._learned(one.direct.uid)
+
+    def _leave(self, error: Exception, kind: str) -> None:
+        """Show the nearest owners, for those of this kind may not be read."""
+        with self._changed:
+            fresh = kind not in self._forbidden
+            self._forbidden[kind] = time.monotonic() + FORBIDDEN
+            left = [one for one in self._asked if one.direct.kind == kind]
+            for one in left:
+                del self._asked[one]
+            self._questions = deque(one for one in self._questions if one.direct.kind != kind)
         if fresh:
             self._say(
-                f"the Kubernetes API does not let us read {direct.kind}s: pods show these as their owners, "
+                f"the Kubernetes API does not let us read {kind}s: pods show these as their owners, "
                 f"and not what owns them ({error})"
             )
-        for one in (direct, *same):
-            self._learned(one.uid)
+        for one in left:
+            self._learned(one.direct.uid)
 
-    def _remember(self, direct: Owner, found: Owner) -> None:
+    def _remember(self, question: _Question, found: Owner) -> None:
         with self._changed:
-            self._asked.discard(direct.uid)
-            self._known[direct.uid] = found
+            self._asked.pop(question, None)
+            self._known[question] = found
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
-        self._learned(direct.uid)
+        self._learned(question.direct.uid)
 
 
 def _unsafe(*names: str) -> bool:

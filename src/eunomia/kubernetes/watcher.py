@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from eunomia.identity import Container, Pod
 from eunomia.kubernetes import objects
-from eunomia.kubernetes.access import Api, Refused, Unreachable
+from eunomia.kubernetes.access import Api, Refused, TooLong, Unreachable
 from eunomia.kubernetes.facts import Facts
 from eunomia.kubernetes.follower import PAUSE, PAUSE_LIMIT, Follower
 from eunomia.kubernetes.owners import Owners
@@ -52,11 +52,11 @@ class Watcher:
         self._pause = pause
         self._stopping = Event()
         self._facts = Facts()
-        self._owners = Owners(api, self._facts.learned, say)
+        self._owners = Owners(api, self._facts.learned, say, 4 * pause, pause_limit)
         self._facts.owner_of = self._owners.of
         self._pods = Follower(
             api, "pods", PODS, {"fieldSelector": f"spec.nodeName={node}"}, objects.pod,
-            put=self._facts.put, drop=self._facts.drop, say=say,
+            put=self._facts.put, drop=self._facts.drop, say=say, listed=self._check_node,
             pause=pause, pause_limit=pause_limit, limit=PODS_LIMIT,
         )  # fmt: skip
         self._services = Follower(
@@ -64,6 +64,7 @@ class Watcher:
             put=self._facts.put_service, drop=self._facts.drop_service, say=say,
             pause=pause, pause_limit=pause_limit, limit=SERVICES_LIMIT,
         )  # fmt: skip
+        self._node_is_checked = False
         self._threads: list[Thread] = []
 
     @property
@@ -78,7 +79,7 @@ class Watcher:
 
     def start(self) -> None:
         """Begin; returns at once."""
-        for run in (self._follow_pods, self._services.run, self._owners.run):
+        for run in (self._pods.run, self._services.run, self._owners.run):
             thread = Thread(target=self._guard, args=(run,), name="kubernetes", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -116,19 +117,18 @@ class Watcher:
             if not self._stopping.is_set():
                 self._say(f"Kubernetes is not followed any more: {type(error).__name__}: {error}")
 
-    def _follow_pods(self) -> None:
-        self._check_node()
-        self._pods.run()
-
-    def _check_node(self) -> None:
-        """Say so when the node does not exist; whatever else is wrong, the list of pods will say."""
+    def _check_node(self, pods: int) -> None:
+        """Say so when a node without pods does not exist; whatever else is wrong, the list of pods has said."""
+        if self._node_is_checked or pods:
+            return
+        self._node_is_checked = True
         if unlike_a_name(self._node):
             self._say(f"{self._node!r} cannot be a node's name: give it with --node, or in $NODE_NAME")
             return
         try:
             self._api.get(f"{NODES}/{self._node}", {"resourceVersion": "0"}, 10.0).close()
         except Unreachable:
-            return
+            self._node_is_checked = False  # with the next list again
         except Refused as error:
             if error.status == 404:
                 self._say(
@@ -144,7 +144,7 @@ class Watcher:
             finally:
                 answer.close()
             names = [objects.name(item) for item in found.items[:_NODES_NAMED]]
-        except (Refused, Unreachable, objects.Malformed):
+        except (Refused, Unreachable, TooLong, objects.Malformed):
             return ""
         more = ", ..." if found.rest or len(found.items) > _NODES_NAMED else ""
         return f" (there are {', '.join(names)}{more})" if names else ""

@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -61,7 +62,9 @@ class Cluster:
         self.reader = root  # a kubeconfig of an account that may do nothing until it is allowed to
         self.cgroup_root = ""
         self.is_old = False  # no CronJob in batch/v1
-        self.pids: dict[str, int] = {}
+        self.commands: dict[str, list[str]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.etcd = ""
         self._tokens: list[str] = []
         self._context = ssl._create_unverified_context()  # noqa: S323
 
@@ -104,10 +107,44 @@ class Cluster:
 
     def apply(self, path: str, body: dict[str, Any]) -> None:
         """Make an object; asked again while its namespace has no service account yet."""
-        self._until(lambda: self.request("POST", path, body) or True, 20, f"{path} {body['metadata']['name']}")
+        self._until(lambda: self.request("POST", path, body) or True, 20, f"{path} {body['metadata'].get('name')}")
 
     def pid_of(self, program: str) -> int:
-        return self.pids[program]
+        return self.processes[program].pid
+
+    def start(self, program: str) -> None:
+        with (self.root / f"{program}.log").open("ab") as log:
+            self.processes[program] = subprocess.Popen(
+                self.commands[program], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=_end_with_parent,
+            )  # fmt: skip
+
+    def end(self, program: str) -> None:
+        process = self.processes[program]
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def wait_for_server(self) -> None:
+        self._until(lambda: self.request("GET", "/readyz") == b"ok", 60, "kube-apiserver")
+
+    def replace_server(self) -> None:
+        """Kill the API server, have etcd forget what was before, and start another."""
+        self.apply("/api/v1/namespaces/default/configmaps", {"metadata": {"generateName": "newer-"}})
+        server = self.processes["kube-apiserver"]
+        server.kill()
+        server.wait()
+        revision = self._etcd("maintenance/status", {})["header"]["revision"]
+        self._etcd("kv/compaction", {"revision": revision})
+        self.start("kube-apiserver")
+        self.wait_for_server()
+
+    def _etcd(self, method: str, body: dict[str, Any]) -> Any:
+        with urlopen(f"{self.etcd}/v3/{method}", json.dumps(body).encode(), timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
 
     def pods(self, namespace: str = "shop") -> list[dict[str, Any]]:
         return self.request("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
@@ -132,22 +169,12 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(kube: Cluster, name: str, command: list[str]) -> Iterator[None]:
-    with (kube.root / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True, preexec_fn=_end_with_parent,
-        )  # fmt: skip
-    kube.pids[name] = process.pid
+def _running(kube: Cluster, name: str) -> Iterator[None]:
+    kube.start(name)
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        kube.end(name)
 
 
 def _minor(apiserver: str) -> int:
@@ -199,14 +226,15 @@ def cluster() -> Iterator[Cluster]:
         }
         kube.reader = kube.account("reader", "reader")
         kube.cgroup_root = cleanup.enter_context(_cgroup_root(f"{containerd.directory.name}-k8s"))
+        containerd._used.add(kube.cgroup_root)  # removed once more when the last container has ended
         minor = _minor(at["kube-apiserver"])
         kube.is_old = minor < 21
-        commands = _commands(kube, at, configs, old=minor < 24)
+        kube.commands = _commands(kube, at, configs, old=minor < 24)
         for name in ("etcd", "kube-apiserver"):
-            cleanup.enter_context(_running(kube, name, commands[name]))
-        kube._until(lambda: kube.request("GET", "/readyz") == b"ok", 60, "kube-apiserver")
+            cleanup.enter_context(_running(kube, name))
+        kube.wait_for_server()
         for name in ("kube-controller-manager", "kube-scheduler", "kubelet"):
-            cleanup.enter_context(_running(kube, name, commands[name]))
+            cleanup.enter_context(_running(kube, name))
         kube._until(lambda: _ready(kube), _READY_WITHIN, "the node")
         try:
             yield kube
@@ -225,7 +253,9 @@ def _end_pods(kube: Cluster) -> None:
     with suppress(Exception):
         for file in kube.manifests.iterdir():
             file.unlink()
-        for kind in ("apps/v1/{}/deployments", "apps/v1/{}/statefulsets", "apps/v1/{}/daemonsets", "batch/v1/{}/jobs"):
+        cron = "batch/v1beta1/{}/cronjobs" if kube.is_old else "batch/v1/{}/cronjobs"  # first, for they make jobs
+        apps = [f"apps/v1/{{}}/{kind}" for kind in ("deployments", "statefulsets", "daemonsets")]
+        for kind in (cron, *apps, "batch/v1/{}/jobs"):
             kube.request("DELETE", f"/apis/{kind.format('namespaces/shop')}?propagationPolicy=Background")
         kube.request("DELETE", "/api/v1/namespaces/shop/pods?gracePeriodSeconds=0")
         kube._until(lambda: not kube.containerd.ctr("c", "ls", "-q", namespace="k8s.io").stdout.split(), 15, "the end")
@@ -236,6 +266,7 @@ def _commands(kube: Cluster, at: dict[str, str], configs: dict[str, Path], old: 
     key = root / "sa.key"
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], capture_output=True, check=True)
     client, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+    kube.etcd = client
     etcd = [at["etcd"], "--name=e", f"--data-dir={root}/etcd", f"--initial-cluster=e={peer}", "--unsafe-no-fsync"]
     etcd += [f"--{word}-client-urls={client}" for word in ("listen", "advertise")]
     etcd += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]

@@ -193,6 +193,59 @@ def test_a_reader_of_pods_alone_sees_the_nearest_owner_and_is_told(shop):
     assert len(lines) <= 3, said
 
 
+def test_in_a_pod_its_service_account_is_used(shop, tmp_path):
+    """With what kubelet mounts into a pod, where it mounts it, and nothing else; the server's name is checked."""
+    accounts = "/api/v1/namespaces/shop/serviceaccounts"
+    shop.apply(accounts, {"metadata": {"name": "monitor"}})
+    shop.apply(
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        {
+            "metadata": {"name": "monitor"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": "monitor", "namespace": "shop"}],
+        },
+    )
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+    token = shop.request("POST", f"{accounts}/monitor/token", request)["status"]["token"]
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "ca.crt").write_bytes((shop.root / "certs/apiserver.crt").read_bytes())
+    at = "/run/secrets/kubernetes.io/serviceaccount"
+    script = f'mount -t tmpfs none /run && mkdir -p {at} && mount --bind {tmp_path} {at} && exec "$@"'
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh"]
+    command += [str(Path(sys.executable).with_name("eunomia")), "run", "process", "-o", "json", "--columns", COLUMNS]
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": "/nonexistent", "NODE_NAME": NODE,
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(shop.port),
+    }  # fmt: skip
+    done = subprocess.run(
+        [*command, "--kubernetes", "--label", "app=web", "--duration", "4s"],
+        capture_output=True, text=True, check=False, timeout=60, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    pod = of([json.loads(line) for line in done.stdout.splitlines()], "web")[-1]["pod"]
+    assert (pod["owner_kind"], pod["owner_name"]) == ("Deployment", "web")
+    assert pod["services"] == ["everything", "web"]
+
+
+def test_a_pod_that_says_anothers_uid_is_not_taken_for_it(shop):
+    """The annotation by which static pods are found is anybody's to write."""
+    [victim] = [p for p in shop.pods() if p["metadata"]["labels"]["app"] == "db"]
+    liar = template(shop.containerd.image, "liar")
+    liar["metadata"] |= {"name": "liar", "annotations": {"kubernetes.io/config.hash": victim["metadata"]["uid"]}}
+    shop.apply("/api/v1/namespaces/shop/pods", liar)
+    try:
+        shop._until(lambda: "liar" in running(shop), 60, "the liar")
+        rows, _ = run(shop.kubeconfig, "--label", "tier=test")
+        ids = shop.containerd.ctr("container", "ls", "-q", 'labels."io.kubernetes.container.name"==db', namespace="k8s.io")
+        of_victim = [r for r in rows if r["container"]["id"] in ids.stdout.split()]
+        assert of_victim
+        assert {r["pod"]["name"] for r in of_victim} == {victim["metadata"]["name"]}
+        assert of(rows, "liar")[-1]["pod"]["name"] == "liar"
+    finally:
+        shop.request("DELETE", "/api/v1/namespaces/shop/pods/liar?gracePeriodSeconds=0")
+
+
 def test_a_node_that_is_none_is_said(shop):
     _, said = run(shop.kubeconfig, "--node", "elsewhere", seconds=2)
     assert "no node elsewhere" in said
@@ -217,3 +270,33 @@ def test_the_api_going_away_stops_no_row(shop):
     assert process.wait(10) == 0
     assert len(rows) == 60
     assert rows[-1]["pod"]["owner_name"] == "db"
+
+
+def test_a_server_killed_and_back_without_its_history_leaves_no_gap(shop):
+    """What changed while nobody watched is there afterwards, though the watches cannot go on (410)."""
+    command = [str(Path(sys.executable).with_name("eunomia")), "run", "process", "-o", "json", "--columns", COLUMNS]
+    command += ["--label", "app=db", "--kubeconfig", str(shop.kubeconfig), "--node", NODE, "--duration", "120s"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    rows: list[dict[str, Any]] = []
+
+    def row() -> dict[str, Any]:
+        rows.append(json.loads(process.stdout.readline()))
+        return rows[-1]
+
+    try:
+        while row()["pod"]["owner_name"] != "db":
+            pass
+        shop.replace_server()
+        db = shop.request("GET", "/api/v1/namespaces/shop/pods/db-0")
+        db["metadata"]["labels"]["since"] = "then"
+        shop.request("PUT", "/api/v1/namespaces/shop/pods/db-0", db)
+        shop.apply("/api/v1/namespaces/shop/services", service("after", None, since="then"))
+        while row()["pod"]["services"] != ["after", "everything"]:
+            pass
+    finally:
+        process.terminate()
+        _, said = process.communicate()
+    assert rows[-1]["pod"]["labels"]["since"] == "then"
+    assert {r["pod"]["owner_name"] for r in rows[-5:]} == {"db"}
+    assert len([x for x in said.splitlines() if not x.startswith("{")]) <= 2, said

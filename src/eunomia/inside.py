@@ -71,7 +71,9 @@ def read(descriptor: int, limit: int) -> tuple[bytes, int]:
     """
     try:
         about = os.fstat(descriptor)
-        data = os.read(descriptor, min(about.st_size, limit) + 1)
+        if about.st_size > limit:  # of which nothing would be believed: not read again and again either
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        data = os.read(descriptor, about.st_size + 1)
         while len(data) <= limit and (more := os.read(descriptor, limit + 1 - len(data))):
             data += more
         if len(data) > limit:

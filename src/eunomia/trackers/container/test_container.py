@@ -161,9 +161,12 @@ def test_one_that_cannot_start_has_not_started(docker: Docker, removed: list[str
 
 def test_one_that_ran_before_ends_with_its_code(docker: Docker, removed: list[str]):
     removed += ["early"]
-    docker.run("run", "-d", "--name", "early", docker.image, "sh", "-c", "trap 'exit 5' TERM; sleep 1000 & wait")
+    script = "trap 'exit 5' TERM; echo trapped; sleep 1000 & wait"
+    docker.run("run", "-d", "--name", "early", docker.image, "sh", "-c", script)
     began = time.monotonic()
-    time.sleep(0.2 * needs.PATIENCE)
+    time.sleep(0.2)
+    while "trapped" not in docker.run("logs", "early").stdout:
+        assert time.monotonic() - began < 10 * needs.PATIENCE, "a first process without a trap ignores the signal"
     with tracked("container") as seen:
         docker.run("kill", "-s", "TERM", "early")
         seen.until(lambda s: "exited" in events(s, "early"))

@@ -15,7 +15,7 @@ set -u -o pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 store=${EUNOMIA_KERNELS:-${XDG_CACHE_HOME:-$HOME/.cache}/eunomia-kernels}
-limit=${EUNOMIA_KERNEL_SECONDS:-1800}
+limit=${EUNOMIA_KERNEL_SECONDS:-3600}
 DIED=125
 # what the guest needs before it sees this machine's files
 MODULES="virtio_pci virtio_console virtiofs overlay"

@@ -84,8 +84,8 @@ def eunomia():
         environment = {k: v for k, v in os.environ.items() if k != "EUNOMIA_DEBUG"} | (environment or {})
         return Done(
             subprocess.run(
-                [EUNOMIA, *map(str, words)], cwd=cwd, env=environment, text=True, timeout=60, check=False,
-                **({"capture_output": True} | options), **who,
+                [EUNOMIA, *map(str, words)], cwd=cwd, env=environment, text=True, check=False,
+                timeout=60 * needs.PATIENCE, **({"capture_output": True} | options), **who,
             )
         )  # fmt: skip
 

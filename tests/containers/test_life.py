@@ -11,11 +11,11 @@ from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import DEADLINE, Registry
 from eunomia.containers.runtimes.docker import Docker
 from eunomia.trackers.container import life
-from eunomia.trackers.container.life import DOUBT, HOLD, Life
+from eunomia.trackers.container.life import DOUBT, HOLD, KILL, Life
 from tests.containers.stage import INNER, WEB, Clock, batch, write_config
 from tests.harness import schema_of
 
-EXECUTED, ENDED, OUT_OF_MEMORY, FROZEN, THAWED, COMMANDED = range(1, 7)
+EXECUTED, ENDED, OUT_OF_MEMORY, FROZEN, THAWED, COMMANDED, KILLED = range(1, 8)
 PATH = f"/docker/{WEB}"
 
 SIGN = Schema(
@@ -121,9 +121,51 @@ def test_version_2_tells_of_pauses_once_each(stand, tmp_path):
     write_config(tmp_path, WEB)
     made(stand, PATH, f"{PATH}/sub")
     stand.rows({"sign": EXECUTED, "cgroup_id": 7, "pid": 41})
-    assert stand.events({"sign": FROZEN, "cgroup_id": 8}, {"sign": FROZEN, "cgroup_id": 7}) == ["paused"]
+    assert stand.events({"sign": FROZEN, "cgroup_id": 8}, {"sign": FROZEN, "cgroup_id": 7}) == []
+    due = stand.life.next_deadline()
+    assert due is not None
+    assert due - stand.clock() <= KILL
+    stand.clock.wait(KILL / 1e9)
+    assert stand.events() == ["paused"]
     assert stand.events({"sign": FROZEN, "cgroup_id": 7}) == []
     assert stand.events({"sign": THAWED, "cgroup_id": 7}, {"sign": THAWED, "cgroup_id": 8}) == ["unpaused"]
+
+
+def test_a_short_pause_is_told_with_its_end(stand, tmp_path):
+    stand.start()
+    write_config(tmp_path, WEB)
+    made(stand, PATH)
+    stand.rows({"sign": EXECUTED, "cgroup_id": 7, "pid": 41})
+    assert stand.events({"sign": FROZEN, "cgroup_id": 7}) == []
+    assert stand.events({"sign": THAWED, "cgroup_id": 7}) == ["paused", "unpaused"]
+
+
+def test_what_is_frozen_to_be_killed_was_not_paused(stand, tmp_path):
+    """runc does so with all processes of a container, and they end one after the other."""
+    stand.start()
+    write_config(tmp_path, WEB)
+    made(stand, PATH)
+    stand.rows({"sign": EXECUTED, "cgroup_id": 7, "pid": 41})
+    for _ in range(2):
+        assert stand.events({"sign": FROZEN, "cgroup_id": 7}) == []
+        assert stand.events({"sign": KILLED, "cgroup_id": 7}) == []
+    assert stand.life.next_deadline() is None
+    stand.clock.wait(KILL / 1e9)
+    assert stand.events({"sign": ENDED, "cgroup_id": 7, "pid": 41, "signal": 9}) == ["exited"]
+
+
+def test_what_is_killed_when_it_is_paused_was_not_unpaused(stand, tmp_path):
+    stand.start()
+    write_config(tmp_path, WEB)
+    made(stand, PATH)
+    stand.rows({"sign": EXECUTED, "cgroup_id": 7, "pid": 41})
+    stand.rows({"sign": FROZEN, "cgroup_id": 7})
+    stand.clock.wait(KILL / 1e9)
+    assert stand.events() == ["paused"]
+    # another process of it is killed, and it is what it was
+    assert stand.events({"sign": KILLED, "cgroup_id": 7}, {"sign": FROZEN, "cgroup_id": 7}) == []
+    signs = ({"sign": KILLED, "cgroup_id": 7}, {"sign": ENDED, "cgroup_id": 7, "pid": 41, "signal": 9})
+    assert stand.events(*signs) == ["exited"]
 
 
 def test_the_end_of_a_cgroup_waits_for_that_of_its_program(stand, tmp_path):

@@ -81,7 +81,7 @@ def test_the_iterator_and_the_tracepoints_agree_with_proc(variant: str):
         known = {p.pid for p in table}
         there = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         late = subprocess.Popen(["sleep", "61"])
-        time.sleep(0.1)  # Popen returns in the middle of the exec
+        time.sleep(0.1 * needs.PATIENCE)  # Popen returns in the middle of the exec
         table.feed(live.readers["life"].drain())
         for child in (sleeper, late):
             found = table.at(child.pid)
@@ -140,7 +140,8 @@ def test_a_terminal_and_the_session_s_leader_are_told():
 
 
 def test_in_a_container_ancestors_have_their_command_lines_and_users_their_names(docker: Docker):
-    script = "echo 'gardener:x:4711:4711::/:/bin/sh' >> /etc/passwd; sleep 1.2; su gardener -c 'sleep 0.2; /bin/true rose'; :"
+    inner = f"sleep {0.2 * needs.PATIENCE}; /bin/true rose"
+    script = f"echo 'gardener:x:4711:4711::/:/bin/sh' >> /etc/passwd; sleep 1.2; su gardener -c '{inner}'; :"
     with tracked("process", added=COLUMNS) as seen:
         docker.run("run", "--rm", "--name", "garden", docker.image, "sh", "-c", script)
     row = seen.row("exec", argv=["/bin/true", "rose"], **{"container.name": "garden"})
@@ -173,7 +174,7 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
         forker.wait()
         subprocess.run(["sh", "-c", f"i=0; while [ $i -lt {count} ]; do /bin/true $i; i=$((i+1)); done"], check=True)
         seen.until(lambda s: len(s.rows("exit", comm="true")) >= count)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * needs.PATIENCE
         while table.remembered > count / 10 and time.monotonic() < deadline:
             time.sleep(0.1)
         after, remembered = len(table), table.remembered
@@ -198,7 +199,7 @@ def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
         for _ in range(50):
             subprocess.run(["/bin/true"], check=True)
         late = subprocess.Popen(["sleep", "60"])
-        time.sleep(0.1)
+        time.sleep(0.1 * needs.PATIENCE)
         table.feed(live.readers["life"].drain())
         assert live.count("life").lost > 0
         assert table.at(late.pid) is None, "who is not known is not guessed"

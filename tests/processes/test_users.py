@@ -64,7 +64,7 @@ def test_lines_that_are_none_are_left_out_and_the_first_of_an_id_counts():
 def test_whatever_a_file_holds_it_is_read_to_its_end(data):
     began = time.monotonic()
     assert 7 not in parse(data)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * needs.PATIENCE
 
 
 def test_names_that_are_no_text_are_kept_as_what_sinks_escape():
@@ -128,7 +128,7 @@ def test_a_file_that_is_none_names_nobody(tmp_path: Path, kind: str):
                 os.mknod(passwd, 0o20644, os.makedev(1, 5))
         began = time.monotonic()
         assert Users().name(of(pid)) == ""
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 1 * needs.PATIENCE
 
 
 def test_an_absolute_link_stays_inside(tmp_path: Path):

@@ -27,6 +27,7 @@ IMAGE = "registry.example/team/bb:1.2"
 PAUSE = "localhost/pause:1"
 READY_WITHIN = 30  # seconds
 _GONE_WITHIN = 10
+_ANSWERS_WITHIN = 60
 
 # restrict_oom_score_adj: where CAP_SYS_RESOURCE is missing no oom_score_adj can be lowered.
 _CONFIG = """
@@ -82,7 +83,7 @@ class Containerd:
     def cri(self) -> Cri:
         """What the kubelet talks to."""
         if self._cri is None:
-            self._cri = Cri(self.socket, f"/{self.directory.name}")
+            self._cri = Cri(self.socket, f"/{self.directory.name}", _ANSWERS_WITHIN * needs.PATIENCE)
         return self._cri
 
     def ctr(
@@ -91,8 +92,8 @@ class Containerd:
         """Run ctr as in ``ctr("task", "ls")``; a failure fails the test unless ``check=False``."""
         command = ["ctr", "-a", str(self.socket), "-n", namespace or self.namespace, *arguments]
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
-            stdin=subprocess.DEVNULL,
+            command, capture_output=True, text=True, errors="replace", check=False,
+            timeout=timeout * needs.PATIENCE, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
@@ -210,7 +211,7 @@ def _daemon(directory: Path, config: Path, used: set[str]) -> Iterator[Container
         )  # fmt: skip
     containerd = Containerd(directory, process.pid, used)
     try:
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + READY_WITHIN * needs.PATIENCE
         while containerd.ctr("version", check=False).returncode:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"containerd did not start: {log.read_text(errors='replace')[-2000:]}")
@@ -219,7 +220,7 @@ def _daemon(directory: Path, config: Path, used: set[str]) -> Iterator[Container
         yield containerd
     finally:
         containerd.clean()
-        deadline = time.monotonic() + _GONE_WITHIN
+        deadline = time.monotonic() + _GONE_WITHIN * needs.PATIENCE
         while _shims(directory) and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in _shims(directory):
@@ -227,7 +228,7 @@ def _daemon(directory: Path, config: Path, used: set[str]) -> Iterator[Container
                 os.kill(pid, signal.SIGKILL)
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(15 * needs.PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

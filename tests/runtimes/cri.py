@@ -36,13 +36,17 @@ class PodOfOurs(NamedTuple):
 class Cri:
     """A client of a runtime's socket, in a child: gRPC's threads never end, and tests change namespaces."""
 
-    def __init__(self, socket: Path, top: str = "") -> None:
-        """``top`` is a cgroup of our own for all pods: a kubelet on this machine ends what it finds in its own."""
+    def __init__(self, socket: Path, top: str = "", within: float = 60) -> None:
+        """``top`` is a cgroup of our own for all pods: a kubelet on this machine ends what it finds in its own.
+
+        ``within`` is how many seconds an answer may take.
+        """
         pytest.importorskip("grpc", reason="needs grpcio: make build installs it")
         self._top = top
         self._child = subprocess.Popen(
-            [sys.executable, __file__, str(socket)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, __file__, str(socket), str(within)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def close(self) -> None:
         """End the child."""
@@ -178,7 +182,7 @@ def decoded(data: bytes) -> dict[int, list[Any]]:
     return fields
 
 
-def _serve(socket: str) -> None:
+def _serve(socket: str, within: float) -> None:
     """Answer lines of a method and its request in hex digits, until there are no more."""
     import grpc
 
@@ -187,11 +191,12 @@ def _serve(socket: str) -> None:
     for line in sys.stdin:
         method, _, request = line.partition(" ")
         try:
-            answer = channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")(bytes.fromhex(request), timeout=60)
+            call = channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")
+            answer = call(bytes.fromhex(request), timeout=within)
             print("ok", answer.hex(), flush=True)
         except grpc.RpcError as error:
             print("failed", " ".join(str(error.details()).split()), flush=True)
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], float(sys.argv[2]))

@@ -78,8 +78,9 @@ class Podman:
         if self.account:
             who = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": [], "cwd": "/"}
         done = subprocess.run(
-            command, env=self.environment, input=stdin, capture_output=True, timeout=timeout, check=False, **who
-        )
+            command, env=self.environment, input=stdin, capture_output=True, timeout=timeout * needs.PATIENCE,
+            check=False, **who,
+        )  # fmt: skip
         out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         if check and done.returncode:
             raise AssertionError(f"podman {' '.join(arguments)}: {err.strip()}")

@@ -49,6 +49,7 @@ enum sign {
 	FROZEN,
 	THAWED,
 	COMMANDED,	/* runc or crun has ended: it may have paused a container, of which v1 does not tell */
+	KILLED,		/* a process of a cgroup that was frozen, which leaves that state only to end */
 };
 
 struct sign_event {
@@ -242,13 +243,17 @@ int unmade(struct cgroup_record *ctx)
 SEC("tp/cgroup/cgroup_notify_frozen")
 int frozen(struct cgroup_record *ctx)
 {
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct sign_event event = {};
 
 	if (ctx->root != eunomia_hierarchy)
 		return 0;
 	event.time = bpf_ktime_get_ns();
 	event.cgroup_id = ctx->id;
-	event.sign = ctx->state ? FROZEN : THAWED;
+	if (ctx->state)
+		event.sign = FROZEN;
+	else	/* whoever thaws lives on */
+		event.sign = BPF_CORE_READ(task, signal, flags) & GROUP_EXIT ? KILLED : THAWED;
 	raw_output(sign, &event, sizeof(event));
 	return 0;
 }

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 HOLD = 1_000_000_000  # ns that rows wait for a name
 GLANCE_SHARE = 20  # looks at who is paused, where the kernel does not tell, take at most one part in this of the time
+KILL = 200_000_000  # ns that a pause waits: runc freezes what it kills whole, and that is none
 DOUBT = 5_000_000_000  # ns that they wait to learn whether it is a container at all
 
 # enum life and enum sign of container.bpf.c
 _CREATED, _STARTED, _RENAMED, _PAUSED, _UNPAUSED, _OOM_KILLED, _EXITED, _REMOVED = range(1, 9)
-_EXECUTED, _ENDED, _OUT_OF_MEMORY, _FROZEN, _THAWED, _COMMANDED = range(1, 7)
+_EXECUTED, _ENDED, _OUT_OF_MEMORY, _FROZEN, _THAWED, _COMMANDED, _KILLED = range(1, 8)
 
 # What a container's state is once it happened.
 _STATES = {
@@ -111,7 +112,7 @@ class Life:
 
     def next_deadline(self) -> int | None:
         """Return when rows are due that wait for a name, or news that wait for the kernel's word."""
-        due = [life.since + _patience(life.case.identity) for life in self._waiting.values()]
+        due = [_due(life) for life in self._waiting.values()]
         due += [one.time for one in self._later]
         return min(due if self._glance is None else [*due, self._glance], default=None)
 
@@ -198,7 +199,10 @@ class Life:
         elif sign.sign == _OUT_OF_MEMORY:
             self._add(life, sign.time, _OOM_KILLED, pid=sign.pid)
         elif life.cgroup_id == sign.cgroup_id:
-            self._pause(life, sign.time, sign.sign == _FROZEN)
+            if sign.sign == _KILLED:
+                self._take_back_pause(life)
+            else:
+                self._pause(life, sign.time, sign.sign == _FROZEN)
 
     # What happened
 
@@ -217,6 +221,14 @@ class Life:
         if life.stage == RUNNING and life.paused != paused:
             life.paused = paused
             self._add(life, then, _PAUSED if paused else _UNPAUSED, pid=life.pid)
+
+    def _take_back_pause(self, life: _Life) -> None:
+        """Leave a pause out that was not told yet; one that was told lasts until the end."""
+        if life.rows and life.rows[-1]["event"] == _PAUSED:
+            life.paused = False
+            life.rows.pop()
+            if not life.rows:
+                del self._waiting[life.case]
 
     def _exit(self, life: _Life, then: int, code: int, signal: int, lasted: int) -> None:
         life.stage, life.paused = EXITED, False
@@ -243,8 +255,7 @@ class Life:
     def _ripe(self, life: _Life, now: int, last: bool) -> list[tuple[dict[str, Any], Identity]]:
         """Return a container's rows once it has a name, or none will come."""
         identity = life.case.identity
-        waits = identity is None or identity.state == PENDING
-        if waits and not last and now < life.since + _patience(identity):
+        if not last and now < _due(life):
             return []
         del self._waiting[life.case]
         rows = list(life.rows)
@@ -266,11 +277,13 @@ def _signs(batch: Batch) -> list[_Sign]:
     return list(map(_Sign, *(batch.raw(name) for name in _Sign._fields)))
 
 
-def _patience(identity: Identity | None) -> int:
-    """Return how long rows wait, in ns."""
+def _due(life: _Life) -> int:
+    """Return when the rows of a container that wait are told, in monotonic ns; 0 for at once."""
+    identity, newest = life.case.identity, life.rows[-1]
+    sure = newest["time"] + KILL if newest["event"] == _PAUSED else 0
     if identity is None:
-        return DOUBT
-    return HOLD if identity.state == PENDING else 0
+        return max(sure, life.since + DOUBT)
+    return max(sure, life.since + HOLD) if identity.state == PENDING else sure
 
 
 def _as_of(row: Mapping[str, Any], identity: Identity) -> Identity:

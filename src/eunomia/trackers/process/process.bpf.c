@@ -239,7 +239,8 @@ static __always_inline int on_exit(struct task_struct *task)
 	/* threads that end at the same time all find that none lives: the first of them tells */
 	key.start = BPF_CORE_READ(leader, start_time);
 	key.pid = bpf_get_current_pid_tgid() >> 32;
-	if (bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST) == -EEXIST)
+	/* before 6.4 the verifier calls a function that returns int, whose sign does not reach the upper half */
+	if ((int)bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST) == -EEXIST)
 		return 0;
 	task_fields(&event, cgroup);
 	parent_fields(&event, task);

@@ -172,7 +172,7 @@ def test_the_exit_code_of_threads_is_what_wait_says(variant: str, word: str, act
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_threads_that_end_together_are_one_exit(variant: str, acts: str):
     with tracked("process", variant=variant) as seen:
-        children = [subprocess.Popen([acts, "threads-end-together"]) for _ in range(20)]
+        children = [subprocess.Popen([acts, "threads-end-together"]) for _ in range(60)]
         for child in children:
             child.wait()
     for child in children:

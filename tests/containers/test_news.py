@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
+from eunomia.containers.case import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE
 from eunomia.containers.daemons import DataRoot
-from eunomia.containers.registry import CHANGED, ERASED, GRACE, MADE, RECORDED, REMOVED, THERE, Registry
+from eunomia.containers.registry import GRACE, Registry
 from eunomia.containers.runtime import Found, Keeper
 from eunomia.containers.runtimes.docker import Docker
 from eunomia.identity import PENDING, Container

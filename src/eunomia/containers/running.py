@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import time
 
-from eunomia.containers.registry import Case, Registry
+from eunomia.containers.case import Case
+from eunomia.containers.registry import Registry
 from eunomia.identity import PAUSED, PENDING, RUNNING, Identity
 
 PATIENCE = 1_000_000_000  # ns that runtimes have to name what runs

@@ -13,7 +13,8 @@ from eunomia.batch import Batch
 from eunomia.identity import CREATED, EXITED, PAUSED, PENDING, RUNNING, Identity
 
 if TYPE_CHECKING:
-    from eunomia.containers.registry import Case, News, Registry
+    from eunomia.containers.case import Case, News
+    from eunomia.containers.registry import Registry
     from eunomia.kernel.loaded import Loaded
 
 HOLD = 1_000_000_000  # ns that rows wait for a name

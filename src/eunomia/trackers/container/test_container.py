@@ -144,6 +144,7 @@ def test_one_that_is_stopped_and_started_again_is_not_created_again(docker: Dock
 def test_one_that_is_never_started_is_created_and_removed(docker: Docker):
     with tracked("container") as seen:
         docker.run("create", "--name", "idle", docker.image, "true")
+        seen.until(lambda s: events(s, "idle"))  # what is gone within a fifth of a second may not be told of
         docker.run("rm", "idle")
         seen.until(lambda s: "removed" in events(s, "idle"))
     assert events(seen, "idle") == ["created", "removed"]

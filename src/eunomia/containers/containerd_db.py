@@ -14,7 +14,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from eunomia.containers import bolt
-from eunomia.containers.daemons import DataRoot, object_of
+from eunomia.containers.daemons import DataRoot
+from eunomia.containers.lenient import object_of
 from eunomia.containers.runtime import TEXT_LIMIT, TEXTS_LIMIT, bounded, words
 
 FILE = "io.containerd.metadata.v1.bolt/meta.db"

@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from eunomia.containers.paths import is_below, is_id
 from eunomia.containers.tree import path_of
 from eunomia.inside import open_file, open_own, read
@@ -212,17 +210,6 @@ def option(arguments: Sequence[str], *names: str) -> str:
 def trusted_first(roots: Iterator[DataRoot]) -> list[DataRoot]:
     """Return each once: those that may speak for everything, then those that outlive their daemon."""
     return sorted(dict.fromkeys(roots), key=lambda r: (r.below != "/", r.base != "/", r.pid))
-
-
-def object_of(data: bytes) -> dict[str, object]:
-    """Return the JSON object that a hostile file holds; empty for anything else."""
-    for attempt in (data, data.decode("utf-8", "replace").encode()):
-        try:
-            found = msgspec.json.decode(attempt)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-            continue
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def birth(pid: int) -> bytes:

@@ -8,10 +8,11 @@ they make the cgroup, so it is there before the container's first program runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
+from eunomia.containers.lenient import decoded
 from eunomia.containers.runtime import TEXTS_LIMIT, bounded, texts, words
 from eunomia.identity import Container, Mount, Texts
 
@@ -89,9 +90,6 @@ class _Hooks(msgspec.Struct):
     createRuntime: Any = None  # noqa: N815
 
 
-_S = TypeVar("_S", bound=msgspec.Struct)
-
-
 def bundle(data: bytes) -> Bundle | None:
     """Return what ``config.json`` tells; ``None`` for what is no JSON object. Never raises.
 
@@ -102,13 +100,13 @@ def bundle(data: bytes) -> Bundle | None:
         data.decode()
     except UnicodeError:
         data = data.decode("utf-8", "replace").encode()
-    config = _decoded(data, _Config)
+    config = decoded(data, _Config)
     if config is None:
         return None
-    process = _decoded(config.process, _Process) or _Process()
-    linux = _decoded(config.linux, _Linux) or _Linux()
-    hooks = _decoded(config.hooks, _Hooks) or _Hooks()
-    annotations = _any(config.annotations)
+    process = decoded(config.process, _Process) or _Process()
+    linux = decoded(config.linux, _Linux) or _Linux()
+    hooks = decoded(config.hooks, _Hooks) or _Hooks()
+    annotations = decoded(config.annotations, object)
     namespaces = _namespaces(linux.namespaces)
     apparmor = _apparmor(bounded(process.apparmorProfile))
     seccomp = "filter" if bytes(linux.seccomp) not in {b"", b"null"} else "unconfined"
@@ -120,30 +118,12 @@ def bundle(data: bytes) -> Bundle | None:
         capabilities,
         apparmor,
         seccomp,
-        tuple(_mounts(_any(config.mounts))),
+        tuple(_mounts(decoded(config.mounts, object))),
         _network(namespaces, hooks),
         _privileged(capabilities, linux, namespaces, (apparmor, seccomp) == ("unconfined", "unconfined")),
         "user" in namespaces,
         bounded(linux.cgroupsPath),
     )
-
-
-def _decoded(data: bytes | msgspec.Raw, kind: type[_S]) -> _S | None:
-    if not data:
-        return None
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-        return None
-
-
-def _any(data: msgspec.Raw) -> object:
-    if not data:
-        return None
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-        return None
 
 
 def _user(value: object) -> str:

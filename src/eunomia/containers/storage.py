@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eunomia.containers.daemons import DataRoot, host_bases
+from eunomia.containers.lenient import decoded
 from eunomia.containers.runtime import bounded
 from eunomia.inside import open_file, read
 
@@ -63,7 +64,7 @@ class Store(NamedTuple):
             ):
                 for entry in self._list(path, list[_Container]) if path else ():
                     if entry.id == container_id:
-                        about = _decoded(bounded(entry.metadata).encode(), _Metadata) or _Metadata()
+                        about = decoded(bounded(entry.metadata).encode(), _Metadata) or _Metadata()
                         names = entry.names if isinstance(entry.names, list) else []
                         name = bounded(names[0]) if names else bounded(about.name)
                         return name, bounded(about.image_name)
@@ -80,7 +81,7 @@ class Store(NamedTuple):
             data, _ = read(self.open(path), LIST_LIMIT)
         except (OSError, ValueError):
             return []
-        return _decoded(data, kind) or []
+        return decoded(data, kind) or []
 
 
 class Images:
@@ -198,12 +199,3 @@ def _settings(base: str, paths: tuple[str, ...], uid: int = 0) -> dict[str, obje
             return {}
         return settings if isinstance(settings, dict) else {}
     return {}
-
-
-def _decoded(data: bytes, kind: Any) -> Any:
-    for attempt in (data, data.decode("utf-8", "replace").encode()):
-        try:
-            return msgspec.json.decode(attempt, type=kind)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-            continue
-    return None

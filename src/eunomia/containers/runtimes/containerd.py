@@ -22,11 +22,11 @@ from eunomia.containers.daemons import (
     birth,
     daemon_of,
     host_bases,
-    object_of,
     option,
     pids,
     trusted_first,
 )  # fmt: skip
+from eunomia.containers.lenient import object_of
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.identity import CREATED, RUNNING, Container, Pod

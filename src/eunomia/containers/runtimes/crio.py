@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from eunomia.containers import kubepods, oci
 from eunomia.containers.conmon import Stores
-from eunomia.containers.daemons import CONFIG_LIMIT, DataRoot, host_bases, object_of
+from eunomia.containers.daemons import CONFIG_LIMIT, DataRoot, host_bases
+from eunomia.containers.lenient import object_of
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts
 from eunomia.containers.storage import Images, Store, roots_stores

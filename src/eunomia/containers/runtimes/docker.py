@@ -16,11 +16,11 @@ from eunomia.containers.daemons import (
     SEARCH_PAUSE,
     DataRoot,
     host_bases,
-    object_of,
     option,
     running,
     trusted_first,
 )  # fmt: skip
+from eunomia.containers.lenient import object_of
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.containers.when import nanoseconds

@@ -16,6 +16,7 @@ import msgspec
 
 from eunomia.containers import oci
 from eunomia.containers.conmon import Stores
+from eunomia.containers.lenient import decoded
 from eunomia.containers.paths import is_id
 from eunomia.containers.podman_db import Database, Record
 from eunomia.containers.runtime import Found, bounded, texts, words
@@ -132,7 +133,7 @@ class Podman:
         return None
 
     def _found(self, container_id: str, store: Store, record: Record) -> Found:
-        config, state = _decoded(record.config, _Config), _decoded(record.state, _State)
+        config, state = decoded(record.config, _Config) or _Config(), decoded(record.state, _State) or _State()
         asked = oci.bundle(bytes(config.spec))
         # The bundle has what Podman added to what was asked for; what was asked for has less to wade through.
         bundle = oci.bundle(store.bundle(container_id) or b"") or asked
@@ -166,7 +167,8 @@ class Podman:
         record = self._database(store).pod(pod_id)
         if record is None:
             return None
-        config, state = _decoded(record.config, _PodConfig), _decoded(record.state, _PodState)
+        config = decoded(record.config, _PodConfig) or _PodConfig()
+        state = decoded(record.state, _PodState) or _PodState()
         infra = bounded(state.InfraContainerID) or (container.id if container.sandbox else "")
         name = bounded(config.name)
         return Pod(name, "", pod_id, labels=texts(config.labels), sandbox=infra) if name else None
@@ -209,15 +211,6 @@ class _PodConfig(msgspec.Struct):
 
 class _PodState(msgspec.Struct):
     InfraContainerID: Any = None
-
-
-def _decoded(data: bytes, kind: Any) -> Any:
-    for attempt in (data, data.decode("utf-8", "replace").encode()):
-        try:
-            return msgspec.json.decode(attempt, type=kind)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
-            continue
-    return kind()
 
 
 def _volumes(value: object) -> Iterator[Mount]:

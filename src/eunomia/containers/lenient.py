@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""JSON of files that may hold anything: what can be read of it, and never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+
+def decoded(data: bytes | msgspec.Raw, kind: type[_T]) -> _T | None:
+    """Return what JSON says, as ``kind``; None for anything else. Bytes that are not UTF-8 are replaced."""
+    for attempt in _readings(data) if data else ():
+        try:
+            return msgspec.json.decode(attempt, type=kind)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):
+            continue
+    return None
+
+
+def _readings(data: bytes | msgspec.Raw) -> Iterator[bytes | msgspec.Raw]:
+    yield data
+    yield bytes(data).decode("utf-8", "replace").encode()
+
+
+def object_of(data: bytes) -> dict[str, object]:
+    """Return the JSON object that a file holds; empty for anything else."""
+    return decoded(data, dict[str, object]) or {}

@@ -117,6 +117,8 @@ static long path_step(__u32 index, struct text **ctx)
 		return 0;
 	}
 	dentry_read(&view, dentry);
+	if (!view.parent)
+		return 1;	/* it could not be read: "..." says that there was more */
 	/* no file system shows it: a memfd, a pipe; its name is all there is */
 	pseudo = view.parent == dentry;
 	len = view.len;

@@ -269,7 +269,7 @@ def pretend():
     started = []
 
     def start(*arguments, **options):
-        process = subprocess.Popen([sys.executable, "-c", _PRETENDER, *arguments], stdout=subprocess.PIPE, **options)
+        process = subprocess.Popen(["/usr/bin/python3", "-c", _PRETENDER, *arguments], stdout=subprocess.PIPE, **options)
         started.append(process)
         process.stdout.readline()
         return process

@@ -62,8 +62,10 @@ def failed(error: Exception) -> int:
 def _of_system(error: OSError) -> str:
     import errno
 
+    from eunomia.kernel.errors import TOO_MANY_FILES
+
     if error.errno == errno.EMFILE:  # whatever it was that was not opened
-        return "too many open files: raise the limit, as with `ulimit -n 1024`"
+        return TOO_MANY_FILES
     reason = error.strerror or str(error) or type(error).__name__
     if isinstance(error.filename, str | bytes):
         return f"{os.fsdecode(error.filename)}: {reason}"

@@ -88,10 +88,11 @@ int on_made(struct cgroup_record *ctx)
 	__u64 cgroup = ctx->id;
 	__u8 yes = 1;
 
-	if (takes_new && ctx->root == hierarchy)
+	if (!size)
+		return 0;
+	if (takes_new)
 		bpf_map_update_elem(&eunomia_cgroups, &cgroup, &yes, BPF_ANY);
-	if (size)
-		stream_output(made, scratch, size);
+	stream_output(made, scratch, size);
 	return 0;
 }
 

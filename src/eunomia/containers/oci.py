@@ -96,10 +96,6 @@ def bundle(data: bytes) -> Bundle | None:
     ``seccomp`` is ``unconfined`` without a filter and ``filter`` with one, whose name the bundle does not know.
     ``network`` is ``host``, ``none`` where nobody makes interfaces, and empty where the bundle does not tell.
     """
-    try:
-        data.decode()
-    except UnicodeError:
-        data = data.decode("utf-8", "replace").encode()
     config = decoded(data, _Config)
     if config is None:
         return None

@@ -20,22 +20,18 @@ def running(registry: Registry, patience: int = PATIENCE) -> list[Identity]:
     ``pid``, ``state`` and ``started`` are filled in where the runtime does not say.
     """
     end = time.monotonic_ns() + patience
-    while any(map(_is_pending, there := _there(registry))) and (now := time.monotonic_ns()) < end:
+    while any(_is_pending(registry, case) for case in registry.cases()) and (now := time.monotonic_ns()) < end:
         registry.tick(now)
         time.sleep(_PAUSE)
-    found = [_completed(registry, case) for case in there]
+    found = [_completed(registry, case) for case in registry.cases() if registry.is_populated(case)]
     return sorted(
         (i for i in found if i.container is not None),
         key=lambda i: (i.container.name or "\uffff", i.container.id) if i.container else ("", ""),
     )
 
 
-def _there(registry: Registry) -> list[Case]:
-    return [case for case in registry.cases() if registry.is_populated(case)]
-
-
-def _is_pending(case: Case) -> bool:
-    return case.identity is not None and case.identity.state == PENDING
+def _is_pending(registry: Registry, case: Case) -> bool:
+    return case.identity is not None and case.identity.state == PENDING and registry.is_populated(case)
 
 
 def _completed(registry: Registry, case: Case) -> Identity:

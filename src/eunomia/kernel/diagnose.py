@@ -9,7 +9,7 @@ import re
 import resource
 from typing import TYPE_CHECKING
 
-from eunomia.kernel.errors import KernelError, NotPermitted, Unsupported, VerifierError
+from eunomia.kernel.errors import TOO_MANY_FILES, KernelError, NotPermitted, Unsupported, VerifierError
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Program, Spec
@@ -83,7 +83,7 @@ def _descriptors_left() -> int:
 
 def no_descriptors(what: str) -> KernelError:
     """Return the error for want of descriptors."""
-    return KernelError(f"{what}: too many open files: raise the limit, as with `ulimit -n 1024`")
+    return KernelError(f"{what}: {TOO_MANY_FILES}")
 
 
 def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> KernelError:

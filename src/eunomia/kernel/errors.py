@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+TOO_MANY_FILES = "too many open files: raise the limit, as with `ulimit -n 1024`"
+
 
 class BadObject(ValueError):
     """The file is not a BPF object that could run on any machine like this one."""

@@ -145,10 +145,8 @@ class Owners:
         """Ask nothing for a while, for what failed is the server; only 500 may be this question's own."""
         with self._changed:
             self._asked[question] += 1
-            if isinstance(error, Refused) and error.status == 500 and self._asked[question] >= TRIES:
-                hopeless = True
-            else:
-                hopeless = False
+            hopeless = isinstance(error, Refused) and error.status == 500 and self._asked[question] >= TRIES
+            if not hopeless:
                 self._questions.append(question)
             pause = min(self._pause_limit, self._pause * 2 ** min(self._failures, 16))
             after = error.after if isinstance(error, Refused) else 0.0

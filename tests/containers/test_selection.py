@@ -64,6 +64,19 @@ def test_rows_of_a_container_in_one_that_was_removed_still_pass(tmp_path, regist
     assert [chosen.passes(registry[i]) for i, _ in paths] == [True, True]
 
 
+def test_rows_of_a_container_in_one_that_came_back_under_another_name_do_not_pass(tmp_path, registry):
+    chosen = Selection(["web"])
+    registry.subscribe(chosen)
+    write_config(tmp_path, WEB)
+    write_config(tmp_path, DB, ID=DB, Name="/inner")
+    outer, inner = (7, f"/docker/{WEB}"), (8, f"/docker/{WEB}/docker/{DB}")
+    registry.feed([batch("made", outer)])
+    registry.feed([batch("removed", outer)])
+    write_config(tmp_path, WEB, Name="/other")
+    registry.feed([batch("made", (17, outer[1]), inner)])
+    assert not chosen.passes(registry[8])
+
+
 def test_an_id_is_followed_before_the_name_is_known(registry):
     chosen = Selection([WEB[:12]])
     registry.subscribe(chosen)

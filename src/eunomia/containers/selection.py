@@ -59,6 +59,8 @@ class Selection:
 
     def __call__(self, cgroup_id: int, identity: Identity | None, path: str) -> None:
         """Take what the registry tells its subscribers."""
+        if identity is not None and identity.container is not None:
+            self._gone.pop(identity.container.id, None)  # it is there, and may be called otherwise
         if identity is not None and identity.container is not None and self.holds(identity):
             known = cgroup_id in self._chosen
             self._chosen[cgroup_id] = identity.container.id

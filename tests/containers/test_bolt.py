@@ -13,7 +13,7 @@ import pytest
 from eunomia.containers import bolt
 from eunomia.containers.bolt import Bolt, Broken, Bucket
 from tests import needs
-from tests.containers.bolt_file import Tree, Writer, branch, leaf
+from tests.containers.bolt_file import Tree, Writer, branch, fnv, leaf
 
 SMALL: Tree = {
     b"v1": {
@@ -205,6 +205,17 @@ def test_mutated_and_truncated_files_are_read_or_broken_and_nothing_else(tmp_pat
             broken += 1
     assert broken > 100
     assert fine > 100
+
+
+@pytest.mark.parametrize("pages", [1 << 20, 1 << 51, (1 << 64) - 1])
+@pytest.mark.parametrize("root", [1 << 19, 1 << 50, 1 << 62, (1 << 64) - 2])
+def test_a_meta_page_with_a_right_sum_and_numbers_beyond_the_file_is_broken(tmp_path: Path, root: int, pages: int):
+    writer = Writer()
+    data = bytearray(writer.file({}))
+    body = struct.pack("=IIIIQQQQQ", 0xED0CDAED, 2, 4096, 0, root, 0, 2, pages, 9)
+    data[4096 + 16 : 4096 + 80] = body + struct.pack("=Q", fnv(body))
+    with Bolt(written(tmp_path / "db", data)) as db, pytest.raises(Broken, match="no page"):
+        db.bucket(b"v1")
 
 
 def test_a_fifo_a_directory_and_nothing_raise_what_the_kernel_says(tmp_path: Path):

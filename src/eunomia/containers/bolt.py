@@ -56,7 +56,7 @@ class _Meta(NamedTuple):
     transaction: int
     page_size: int
     root: int  # the first page of the outermost bucket
-    pages: int  # no page has this number or a higher one
+    pages: int  # no page has this number or a higher one; as many as the file really has, at most
 
 
 class _Page:
@@ -287,12 +287,14 @@ def _meta(descriptor: int, at: int) -> _Meta | None:
     data = os.pread(descriptor, _META.size, at + _HEADER.size)
     if len(data) < _META.size:
         return None
+    length = os.fstat(descriptor).st_size
     magic, version, page_size, _, root, _, _, pages, transaction, checksum = _META.unpack(data)
     if (magic, version) != (_MAGIC, _VERSION) or checksum != _fnv(data[:-8]):
         return None
     if page_size not in _PAGE_SIZES or at not in {0, page_size}:
         return None
-    return _Meta(transaction, page_size, root, pages)
+    # the sum may be right and the number not: pread(2) takes no place of 63 bits and more
+    return _Meta(transaction, page_size, root, min(pages, length // page_size))
 
 
 def _fnv(data: bytes) -> int:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eunomia import filters as shared
 from eunomia.batch import Batch, Schema
+from eunomia.faults import Faults
 from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import Waiter
-from eunomia.ledger import Entry
+from eunomia.ledger import Entry, Remark
 from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _DRAINS = 32  # of one stream in one step
 _IDLE = 1000  # the longest sleep: probes end it
 _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
+
+_ENRICHER = "following Kubernetes"  # in sentences about its faults
+_NO_NAMES: Set[str] = frozenset()
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
 _LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
@@ -73,9 +77,10 @@ class _Stream:
 class _Derived:
     """A tracker whose rows are made here: its raw rings, what makes the rows, and where they go."""
 
-    __slots__ = ("deriver", "rings", "streams")
+    __slots__ = ("deriver", "name", "rings", "streams")
 
-    def __init__(self, deriver: Deriver, live: Loaded, streams: Mapping[str, _Stream]) -> None:
+    def __init__(self, name: str, deriver: Deriver, live: Loaded, streams: Mapping[str, _Stream]) -> None:
+        self.name = f"tracker {name}"
         self.deriver = deriver
         self.rings = {name: live.readers[name] for name in live.spec.raw}
         self.streams = streams
@@ -129,8 +134,13 @@ class Engine:
         filters: Filters,
         options: Options | None = None,
         enricher: Follows | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash."""
+        """Take what is to run; nothing is loaded yet. Raises :class:`ValueError` for wishes that clash.
+
+        ``faults`` counts what fails while others' files are read, and may tell of it.
+        """
+        self.faults = Faults() if faults is None else faults
         self.sources = sources
         self.filters = filters
         self.options = options or Options()
@@ -227,7 +237,7 @@ class Engine:
         from eunomia.containers.registry import Registry
 
         assert self._waiter is not None
-        self._registry = Registry()
+        self._registry = Registry(faults=self.faults)
         self._waiter.add(self._registry.notices.fd)
         if self._enricher is not None:
             self._registry.enrich(self._enricher)
@@ -242,11 +252,11 @@ class Engine:
             if make is not None:
                 self._registry.listen()
                 streams = {s.key[1]: s for s in self.streams if s.live is live}
-                self._derived.append(_Derived(make(self._registry, live), live, streams))
+                self._derived.append(_Derived(source.name, make(self._registry, live), live, streams))
         self._registry.start()
         news = self._registry.news() if self._derived else []
         for derived in self._derived:
-            derived.deriver.start(news)
+            self.faults.call(derived.name, None, derived.deriver.start, news)
 
     def _follow_processes(self, hierarchy: Hierarchy) -> None:
         from eunomia.processes import OBJECT
@@ -258,7 +268,7 @@ class Engine:
             Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants()
         )
         self._objects.append(self._lives)
-        self._processes = ProcessTable(Users())
+        self._processes = ProcessTable(Users(self.faults))
         self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))
 
     def infos(self) -> list[StreamInfo]:
@@ -333,7 +343,8 @@ class Engine:
         assert self._registry is not None
         news, made = self._registry.news(), []
         for derived, records in zip(self._derived, raw, strict=True):
-            for batch in derived.deriver.rows(records, news, until, last):
+            nothing: list[Batch] = []
+            for batch in self.faults.call(derived.name, nothing, derived.deriver.rows, records, news, until, last):
                 stream = derived.streams.get(batch.stream)
                 if stream is not None:
                     stream.reader.drained += batch.count
@@ -367,7 +378,7 @@ class Engine:
             registry.tick(now)
         else:
             registry.look(now)
-        if self._enricher is not None and (names := self._enricher.news()):
+        if self._enricher is not None and (names := self.faults.call(_ENRICHER, _NO_NAMES, self._enricher.news)):
             registry.refresh(names)
 
     def _feed_processes(self) -> bool:
@@ -500,7 +511,7 @@ class Engine:
             return
         now = time.monotonic_ns()
         due = [self._registry.next_deadline()] if self._registry is not None else []
-        due += [derived.deriver.next_deadline() for derived in self._derived]
+        due += [self.faults.call(d.name, None, d.deriver.next_deadline) for d in self._derived]
         deadlines += [t for t in due if t is not None]
         left = min([(t - now) // 10**6 + 1 for t in deadlines] + [_IDLE])
         if self._writer is not None and self._writer.waiting:
@@ -536,6 +547,13 @@ class Engine:
                 Entry("/".join(stream.key), count.emitted, count.lost, stream.filtered, delivered, dropped)
             )
         return entries
+
+    def remarks(self) -> list[Remark]:
+        """Return what else is to be said of the run at its end."""
+        return [
+            Remark(f"{reader} failed", f"{count} times by {kind}", {"failures": count})
+            for (reader, kind), count in sorted(self.faults.counts.items())
+        ]
 
     def close(self) -> None:
         """Detach and free everything."""

@@ -52,3 +52,21 @@ class Entry(NamedTuple):
         if self.dropped:
             fields["dropped_reasons"] = dict(self.dropped)
         return msgspec.json.encode(fields).decode()
+
+
+class Remark(NamedTuple):
+    """What is to be said of a run beside its streams' accounts: ``subject`` did ``text``, in ``counts``."""
+
+    subject: str
+    text: str
+    counts: Mapping[str, int]
+
+    def line(self) -> str:
+        """Return it for people."""
+        return f"{self.subject}: {self.text}"
+
+    def json(self) -> str:
+        """Return it as one JSON object."""
+        import msgspec
+
+        return msgspec.json.encode({"remark": self.subject, "text": self.text, **self.counts}).decode()

@@ -5,7 +5,7 @@ import pytest
 
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
-from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container
+from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
 from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
 
 NS = 1_000_000_000
@@ -74,12 +74,52 @@ def test_a_container_that_docker_does_not_know_is_pending_and_then_unknown_but_n
     assert registry.next_deadline() is None
 
 
-def test_a_bare_id_that_no_runtime_knows_is_the_hosts(registry, clock):
-    registry.feed([batch("made", (7, f"/foo/{WEB}"))])
-    assert registry[7] == ON_HOST
+POD = "kubepods/burstable/pod0125bb86-8ca9-4141-95e3-ee78da97ada1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/{POD}/{WEB}",
+        f"/kubepods.slice/kubepods-pod{'0' * 32}.slice/{WEB}",
+        f"/system.slice/kubepods-burstable-pod{'0' * 32}.slice:cri-containerd:{WEB}",
+        f"/foo/{WEB}",
+        f"/{WEB}",
+        f"/system.slice/docker-{WEB}.scope",
+        f"/system.slice/runc-{WEB}.scope",
+        f"/foo.slice/other-{WEB}.scope",
+    ],
+)
+def test_what_may_be_a_container_that_no_runtime_knows_is_pending_and_then_unknown_and_never_the_hosts(
+    registry, clock, path
+):
+    registry.feed([batch("made", (7, path), (8, f"{path}/inner"))])
+    assert [registry[i].state for i in (7, 8)] == [PENDING, PENDING]
     tick_until(registry, clock, 10)
-    assert registry[7] == ON_HOST
+    assert [registry[i].state for i in (7, 8)] == [UNKNOWN, UNKNOWN]
+    assert registry[7].container.id == WEB
     assert registry.next_deadline() is None
+
+
+def test_the_pod_of_a_container_that_no_runtime_knows_is_told_by_its_path(registry, clock):
+    registry.feed([batch("made", (7, f"/{POD}/{WEB}"))])
+    uid = "0125bb86-8ca9-4141-95e3-ee78da97ada1"
+    assert registry[7].pod == Pod("", "", uid, qos="Burstable")
+    tick_until(registry, clock, 10)
+    assert (registry[7].state, registry[7].pod.uid) == (UNKNOWN, uid)
+
+
+def test_a_pods_container_in_another_container_is_its_own_also_when_nobody_knows_it(tmp_path, registry, clock):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}/kubelet/{POD}/{INNER}"))])
+    tick_until(registry, clock, 10)
+    assert (registry[7].state, registry[7].container.id, registry[7].parents) == (UNKNOWN, INNER, (WEB,))
+
+
+@pytest.mark.parametrize("name", ["libpod-conmon-", "crio-conmon-", "x"])
+def test_a_cgroup_that_is_named_after_a_container_and_is_none_is_the_hosts(registry, name):
+    registry.feed([batch("made", (7, f"/machine.slice/{name}{WEB}"), (8, f"/machine.slice/{name}{WEB}.scope"))])
+    assert registry[7] == registry[8] == ON_HOST
 
 
 def test_a_bare_id_below_a_custom_parent_is_a_container_where_docker_knows_it(tmp_path, registry):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eunomia.cli import cluster, selectors
-from eunomia.cli.errors import UsageError, say
+from eunomia.cli.errors import UsageError, say, say_fault
 from eunomia.cli.words import number, seconds, words
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def go(args: argparse.Namespace) -> int:
     if args.watch:
         return _watch(args, columns)
     from eunomia.containers.registry import Registry
+    from eunomia.faults import Faults
 
-    registry = Registry()
+    registry = Registry(faults=Faults(say_fault))
     api = cluster.watcher(args)
     if api is not None:
         registry.enrich(api)
@@ -100,6 +101,7 @@ def _chosen(registry: Registry, args: argparse.Namespace) -> list[Identity]:
 def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
     from eunomia.cli.run import check_output, say_ledger
     from eunomia.engine import Engine
+    from eunomia.faults import Faults
     from eunomia.filters import Filters
     from eunomia.joined import is_joined
     from eunomia.sinks import open_sink
@@ -113,7 +115,7 @@ def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
     limit = number(args.count, "--count", 1) if args.count else None
     filters = Filters(selectors=selectors.given(args))
     api = cluster.watcher(args)
-    with Engine([open_source("container")], filters, enricher=api) as engine:
+    with Engine([open_source("container")], filters, enricher=api, faults=Faults(say_fault)) as engine:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
                 signal.signal(name, engine.stop)

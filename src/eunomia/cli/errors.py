@@ -19,6 +19,15 @@ def say(message: str) -> None:
     sys.stderr.write(f"eunomia: {escape(message)}\n")
 
 
+def say_fault(sentence: str, error: Exception) -> None:
+    """Write what failed while the run goes on; with EUNOMIA_DEBUG=1 where, too."""
+    if os.environ.get("EUNOMIA_DEBUG", "0") not in {"", "0"}:
+        import traceback
+
+        traceback.print_exception(error)
+    say(sentence)
+
+
 def no_such_command(word: str, commands: Sequence[str]) -> UsageError:
     """Return the error for a first word that is no command."""
     import difflib

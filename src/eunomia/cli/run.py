@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.cli import cluster, selectors
-from eunomia.cli.errors import UsageError
+from eunomia.cli.errors import UsageError, say_fault
 from eunomia.cli.words import byte_size, number, pairs, seconds, words
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
     from eunomia.filters import Filters
+    from eunomia.ledger import Entry, Remark
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
 
@@ -131,6 +132,7 @@ def _engine(
     sources: list[Source], filters: Filters, args: argparse.Namespace, options: Mapping[str, Any]
 ) -> Engine:
     from eunomia.engine import Engine, Options
+    from eunomia.faults import Faults
 
     settings = _by_source(sources, args.set)
     targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
@@ -140,6 +142,7 @@ def _engine(
             filters,
             Options(settings, targets, processes=_needs_processes(args), **options),
             cluster.watcher(args),
+            Faults(say_fault),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -264,6 +267,7 @@ def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str
 
 
 def say_ledger(engine: Engine, kind: str) -> None:
-    """Write each stream's account to stderr."""
-    for entry in engine.ledger():
+    """Write each stream's account to stderr, and what else is to be said of the run."""
+    said: list[Entry | Remark] = [*engine.ledger(), *engine.remarks()]
+    for entry in said:
         sys.stderr.write((entry.json() if kind == "json" else f"eunomia: {entry.line()}") + "\n")

@@ -71,14 +71,17 @@ def add(subparsers: Subparsers) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Print the tree; return 0, or 1 where containers were asked for and nothing runs in any."""
+    from eunomia.cli.errors import say_fault
     from eunomia.containers.registry import Registry
     from eunomia.containers.selection import Selection
+    from eunomia.faults import Faults
     from eunomia.processes.users import Users
 
     wanted = selectors.given(args)
     selection = Selection(wanted) if any(wanted) else None
-    table = snapshot(Users())
-    registry = Registry()
+    faults = Faults(say_fault)
+    table = snapshot(Users(faults))
+    registry = Registry(faults=faults)
     if selection is not None:
         registry.subscribe(selection)
     registry.start()

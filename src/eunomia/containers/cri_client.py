@@ -65,9 +65,15 @@ class Asker:
         self._thread: Thread | None = None
         self._services: dict[str, Service] = {}
         self._useless = False
+        self._errors: deque[Exception] = deque(maxlen=KEPT)
 
     def answer(self, container_id: str, sockets: Sequence[str]) -> Found | None:
-        """Return what is known of a container, at once; ask for it where that is nothing, or old."""
+        """Return what is known of a container, at once; ask for it where that is nothing, or old.
+
+        Raises what nobody foresaw in the thread.
+        """
+        if self._errors:
+            raise self._errors.popleft()
         if self._useless:
             return None
         now = self._clock()
@@ -102,7 +108,10 @@ class Asker:
                 container_id, sockets = self._wanted.popleft()
             found = None
             for socket in sockets:
-                found = self._ask(dial, socket, container_id)
+                try:
+                    found = self._ask(dial, socket, container_id)
+                except Exception as error:  # to be told where it can be
+                    self._errors.append(error)
                 if found is not None:
                     break
             with self._changed:

@@ -14,8 +14,8 @@ _DIGITS = "0123456789abcdef"
 class Candidate(NamedTuple):
     """A cgroup that may be a container's own.
 
-    ``runtime`` is empty where only the shape of the name suggests it: such a name counts as a container
-    once a runtime knows it, and as nothing otherwise.
+    ``runtime`` is empty where only the shape of the name suggests it: such a name counts as a container, for
+    runtimes forget those that are over sooner than we may ask; inside a container it does once a runtime knows it.
     """
 
     id: str
@@ -26,6 +26,18 @@ class Candidate(NamedTuple):
 def is_id(name: str) -> bool:
     """Whether a name has the shape of a full container id (64 hex digits)."""
     return len(name) == 64 and not name.strip(_DIGITS)
+
+
+def id_in(name: str) -> str:
+    """Return the container id at the end of a cgroup's name, as in ``ID``, ``docker-ID.scope``, ``POD:RUNTIME:ID``.
+
+    Empty where there is none, and for conmon's own cgroup, which is named after the container that it looks after.
+    """
+    name = name.removesuffix(".scope")
+    container_id, before = name[-64:], name[:-64]
+    if not is_id(container_id) or (before and before[-1] not in "-:"):
+        return ""
+    return "" if before.endswith("conmon-") else container_id
 
 
 def candidates(path: str, runtimes: Iterable[Runtime]) -> tuple[Candidate, ...]:
@@ -41,8 +53,8 @@ def candidates(path: str, runtimes: Iterable[Runtime]) -> tuple[Candidate, ...]:
                 found.append(Candidate(claimed, path[: at - 1], runtime.name))
                 break
         else:
-            if is_id(name):
-                found.append(Candidate(name, path[: at - 1], ""))
+            if container_id := id_in(name):
+                found.append(Candidate(container_id, path[: at - 1], ""))
         parent = name
     return tuple(found)
 

@@ -17,10 +17,12 @@ from eunomia.batch import Batch
 from eunomia.containers import freezer, tree
 from eunomia.containers import runtimes as known_runtimes
 from eunomia.containers.case import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE, Case, News
-from eunomia.containers.kubepods import pod_uid
+from eunomia.containers.guarded import guarded
+from eunomia.containers.kubepods import pod_uid, qos
 from eunomia.containers.notices import Notices
 from eunomia.containers.paths import Candidate, candidates, is_below
 from eunomia.containers.runtime import Found, Keeper, Runtime
+from eunomia.faults import Faults
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod
 
@@ -37,6 +39,8 @@ ASKED_AT_ONCE = 256  # containers asked for in one tick
 ROOM = 8192  # cgroups remembered before it is checked which of them still exist
 
 RECORDS = 8192  # containers that don't run and are remembered
+
+ENRICHER = "following Kubernetes"  # in sentences about its faults
 
 Subscriber = Callable[[int, Identity | None, str], None]
 
@@ -74,13 +78,16 @@ class Registry(dict[int, Identity]):
         mount: str | None = None,
         hierarchy: Hierarchy | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
+        faults: Faults | None = None,
     ) -> None:
         """Start empty; ids are ``hierarchy``'s, :func:`tree.current` unless given, or v2's at ``mount``.
 
-        ``clock`` gives monotonic nanoseconds.
+        ``clock`` gives monotonic nanoseconds. ``faults`` counts errors of runtimes and of the enricher.
         """
         super().__init__()
-        self.runtimes: Sequence[Runtime] = known_runtimes.every() if runtimes is None else runtimes
+        self.faults = Faults() if faults is None else faults
+        every = known_runtimes.every() if runtimes is None else runtimes
+        self.runtimes: Sequence[Runtime] = [guarded(runtime, self.faults) for runtime in every]
         if hierarchy is None:
             hierarchy = tree.current() if mount is None else Hierarchy(mount)
         self._hierarchy = hierarchy
@@ -478,14 +485,17 @@ class Registry(dict[int, Identity]):
         container = Container(candidate.id, runtime=candidate.runtime) if found is None else found.container
         pod = None if found is None else found.pod
         if self._enricher is not None:
-            container, pod = self._enricher.enrich(container, pod, case.uid)
+            known = container, pod
+            container, pod = self.faults.call(ENRICHER, known, self._enricher.enrich, container, pod, case.uid)
         if container.name:
             case.identity = Identity(RESOLVED, container, pod, case.parents)
         elif before is not None and before.state == RESOLVED:
             return
-        elif found is None and not candidate.runtime and pod is None:
+        elif found is None and not candidate.runtime and pod is None and not _may_be_alone(case):
             case.identity = None
         else:
+            if pod is None and case.uid:
+                pod = Pod("", "", case.uid, qos=qos(candidate.path))  # as far as the path tells
             state = UNKNOWN if now - case.since >= DEADLINE else PENDING
             case.identity = Identity(state, container, pod, case.parents)
         if case.identity == before:
@@ -513,3 +523,12 @@ class Registry(dict[int, Identity]):
                     return found
                 nameless = nameless or found
         return nameless
+
+
+def _may_be_alone(case: Case) -> bool:
+    """Whether a name that only looks like a container's may be one's although no runtime knows it (any more).
+
+    Directly in a pod it is one. Elsewhere in a container it may be a cgroup of that container's own.
+    """
+    around = next((c for c in reversed(case.around) if c.identity is not None), None)
+    return around is None or (bool(case.uid) and case.uid != around.uid)

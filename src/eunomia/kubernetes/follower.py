@@ -78,7 +78,7 @@ class Follower(Generic[_T]):
         self._what = what
         self._path = path
         self._query = dict(query)
-        self._read = read
+        self._read = _strict(read)
         self._put = put
         self._drop = drop
         self._say = say
@@ -292,6 +292,20 @@ class Follower(Generic[_T]):
             return
         if version:
             self._version = version
+
+
+def _strict(read: Callable[[msgspec.Raw], _T]) -> Callable[[msgspec.Raw], _T]:
+    """Return what raises :class:`objects.Malformed` for whatever an object brings about: others come after it."""
+
+    def strict(item: msgspec.Raw) -> _T:
+        try:
+            return read(item)
+        except objects.Malformed:
+            raise
+        except Exception as error:
+            raise objects.Malformed(f"{type(error).__name__}: {error}") from error
+
+    return strict
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

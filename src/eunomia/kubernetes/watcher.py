@@ -27,6 +27,7 @@ SERVICES_LIMIT = 20_000
 _JOIN = 0.5  # seconds for all threads to end
 _NODES_NAMED = 5
 _PAUSE = 0.01  # seconds
+_FAULTS = 8  # kinds of errors that nobody foresaw which are said
 
 
 class Watcher:
@@ -49,7 +50,7 @@ class Watcher:
         self._api = api
         self._node = node
         self._say = say
-        self._pause = pause
+        self._pause_limit = pause_limit
         self._stopping = Event()
         self._facts = Facts()
         self._owners = Owners(api, self._facts.learned, say, 4 * pause, pause_limit)
@@ -111,11 +112,17 @@ class Watcher:
         return self._facts.news()
 
     def _guard(self, run: Callable[[], None]) -> None:
-        try:
-            run()
-        except Exception as error:  # the rows must go on
-            if not self._stopping.is_set():
-                self._say(f"Kubernetes is not followed any more: {type(error).__name__}: {error}")
+        """Run until stopped; whatever an answer brings about, the rows go on, and so does this, after a pause."""
+        said: set[str] = set()
+        while not self._stopping.is_set():
+            try:
+                run()
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                if len(said) < _FAULTS and what not in said and not self._stopping.is_set():
+                    said.add(what)
+                    self._say(f"following Kubernetes failed and is begun anew: {what}")
+                self._stopping.wait(self._pause_limit)
 
     def _check_node(self, pods: int) -> None:
         """Say so when a node without pods does not exist; whatever else is wrong, the list of pods has said."""

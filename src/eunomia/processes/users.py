@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from eunomia.actor import Process, Room
+from eunomia.faults import Faults
 from eunomia.inside import open_file, read
 from eunomia.meaning import decode
 
@@ -26,6 +28,8 @@ WATCH = 5_000_000_000  # ns that each is watched
 _HOST_USER_NS = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 _MAP_LIMIT = 65536  # bytes; the kernel allows 340 lines
 _MAPS = 4096  # user namespaces that are remembered
+
+_READER = "the reader of users' names"
 
 Span = tuple[int, int, int]  # the first id inside, the first outside, how many
 
@@ -44,8 +48,9 @@ class _File:
 class Users:
     """The names of users, by where a process lives."""
 
-    def __init__(self) -> None:
-        """Start without any."""
+    def __init__(self, faults: Faults | None = None) -> None:
+        """Start without any; ``faults`` counts errors that nobody foresaw, of whom no name comes then."""
+        self._faults = Faults() if faults is None else faults
         self._files: dict[tuple[int, int], _File] = {}  # by mount namespace and root; root 0: entered, not yet seen
         self._watched: dict[int, tuple[int, int]] = {}  # by mount namespace: the process, and until when
         self._namespaces: dict[int, None] = {}  # those of mounts that were heard of lately
@@ -54,7 +59,19 @@ class Users:
 
     def name(self, process: Process) -> str:
         """Return what a process's user is called where it lives; empty where nothing says."""
-        self.learn(process)
+        return self._faults.call(_READER, "", self._name, process)
+
+    def learn(self, process: Process) -> None:
+        """Read what there is to know of where a process lives, if it is new or was not looked at lately."""
+        self._faults.call(_READER, None, self._learn, process)
+
+    def look(self, now: int) -> None:
+        """Read for those that have entered a root since they were last looked at."""
+        if self._watched:
+            self._faults.call(_READER, None, self._look, now)
+
+    def _name(self, process: Process) -> str:
+        self._learn(process)
         room = process.room
         file = self._files.get((room.mnt_ns, room.root)) or self._files.get((room.mnt_ns, 0))
         if file is None:
@@ -62,8 +79,7 @@ class Users:
         uid = inside(process.uid, self._maps.get(room.user_ns))
         return file.names.get(uid, "") if uid is not None else ""
 
-    def learn(self, process: Process) -> None:
-        """Read what there is to know of where a process lives, if it is new or was not looked at lately."""
+    def _learn(self, process: Process) -> None:
         room = process.room
         if room.user_ns not in self._maps:
             self._read_map(process.pid, room.user_ns)
@@ -77,16 +93,17 @@ class Users:
             if room.mnt_ns and len(self._watched) < WATCHED:
                 self._watched[room.mnt_ns] = process.pid, process.since + WATCH
 
-    def look(self, now: int) -> None:
-        """Read for those that have entered a root since they were last looked at."""
+    def _look(self, now: int) -> None:
         for mnt_ns, (pid, until) in list(self._watched.items()):
             try:
                 if os.path.samestat(os.stat(f"/proc/{pid}/root/"), os.stat("/")) and now < until:
                     continue
-                self._read_file(pid, Room(0, mnt_ns, 0), None, now)
             except OSError:  # it has ended
-                pass
+                del self._watched[mnt_ns]
+                continue
             del self._watched[mnt_ns]
+            with suppress(OSError):  # so has it by now
+                self._read_file(pid, Room(0, mnt_ns, 0), None, now)
 
     def _read_file(self, pid: int, room: Room, known: _File | None, now: int) -> None:
         base = f"/proc/{pid}/root"

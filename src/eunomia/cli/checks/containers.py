@@ -14,6 +14,7 @@ from eunomia.containers.registry import Registry
 from eunomia.containers.running import running
 from eunomia.containers.runtimes.containerd import Containerd
 from eunomia.containers.runtimes.docker import Docker
+from eunomia.faults import Faults
 from eunomia.identity import RESOLVED
 from eunomia.kernel.own_pid import FIRST_NAMESPACE
 
@@ -28,12 +29,14 @@ def findings() -> Iterator[Finding]:
     yield _cgroups()
     yield _pid_namespace()
     yield _cgroup_namespace()
+    faults = Faults()
     docker = Docker()
-    docker.search()
+    faults.call("the search for Docker", None, docker.search)
     daemons = [root for root in docker.roots if _is_used(root) is not False]
     yield _docker(daemons)
-    yield _containerd()
-    yield from _containers()
+    yield _containerd(faults)
+    yield from _containers(faults)
+    yield from _faults(faults)
 
 
 def _cgroups() -> Finding:
@@ -110,9 +113,9 @@ def _docker(roots: list[DataRoot]) -> Finding:
     return Finding("Docker", OK, f"data at {shown}")
 
 
-def _containerd() -> Finding:
+def _containerd(faults: Faults) -> Finding:
     runtime = Containerd()
-    runtime.search()
+    faults.call("the search for containerd", None, runtime.search)
     if not runtime.states:
         return Finding("containerd", OK, "none found")
     shown = dict.fromkeys(s.path + (f" (process {s.pid})" if s.pid else "") for s in runtime.states)
@@ -122,8 +125,16 @@ def _containerd() -> Finding:
     return Finding("containerd", OK, found)
 
 
-def _containers() -> Iterator[Finding]:
-    registry = Registry()
+def _faults(faults: Faults) -> Iterator[Finding]:
+    for (reader, kind), count in sorted(faults.counts.items()):
+        yield Finding(
+            "readers", WARN, f"{reader} failed {count} times ({kind}): what it would have told is missing",
+            "please report it, with what EUNOMIA_DEBUG=1 eunomia containers shows",
+        )  # fmt: skip
+
+
+def _containers(faults: Faults) -> Iterator[Finding]:
+    registry = Registry(faults=faults)
     registry.start()
     registry.notices.watch("doctor", ["/proc"])  # where nothing runs that would be watched
     yield _notices(bool(registry.notices.unwatched))

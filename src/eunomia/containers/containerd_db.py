@@ -22,6 +22,7 @@ FILE = "io.containerd.metadata.v1.bolt/meta.db"
 BLOBS = "io.containerd.content.v1.content/blobs"
 MANIFEST_LIMIT = 1 << 20  # bytes
 EXTENSION_LIMIT = 1 << 20
+SPEC_LIMIT = 4 << 20
 
 _CONTAINERS = 16384  # of a namespace that are looked at for changes
 _IMAGES = 1024  # of which the digest of the configuration is remembered
@@ -33,7 +34,7 @@ _YEAR_ONE = 62_135_596_800  # seconds from there, where Go begins, to the epoch
 class Record(NamedTuple):
     """A container as containerd has it; ``config`` is what CRI was asked for, empty for others.
 
-    ``created`` and ``updated`` are nanoseconds since the epoch, 0 where it is not told.
+    ``spec`` is what its bundle's ``config.json`` has, or had: a record outlives its bundle. ``created`` and ``updated`` are nanoseconds since the epoch, 0 where it is not told.
     """
 
     image: str = ""
@@ -43,6 +44,7 @@ class Record(NamedTuple):
     config: Mapping[str, object] = {}
     image_id: str = ""
     addresses: tuple[str, ...] = ()
+    spec: bytes = b""
 
 
 class Told(NamedTuple):
@@ -169,6 +171,7 @@ def _record(bucket: bolt.Bucket | None) -> Record:
         if packed is not None and len(packed) <= EXTENSION_LIMIT:
             inside = object_of(_any(packed)).get("Metadata")
             metadata = inside if isinstance(inside, dict) else metadata
+    spec = bucket.get(b"spec") or b""
     config, more = metadata.get("Config"), words(metadata.get("AdditionalIPs"), _ADDRESSES)
     addresses = (bounded(metadata.get("IP")), *more)
     return Record(
@@ -179,6 +182,7 @@ def _record(bucket: bolt.Bucket | None) -> Record:
         config if isinstance(config, dict) else {},
         bounded(metadata.get("ImageRef")),
         tuple(filter(None, addresses)),
+        _any(spec) if len(spec) <= SPEC_LIMIT else b"",
     )
 
 

@@ -3,6 +3,8 @@
 
 A container's bundle, ``<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json``, is written before
 its cgroup is made; its image, labels and its pod's are in containerd's database (:mod:`..containerd_db`) by then.
+The bundle is removed when the container has ended, the record when somebody removes the container: it is read
+where the bundle is gone.
 State directories are those of every running containerd, those in which shims work (a shim outlives its daemon),
 and the usual ones. Docker's containers, in the namespace ``moby``, are left to Docker.
 """
@@ -29,7 +31,7 @@ from eunomia.containers.daemons import (
 from eunomia.containers.lenient import object_of
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts, words
-from eunomia.identity import CREATED, RUNNING, Container, Pod
+from eunomia.identity import CREATED, EXITED, RUNNING, Container, Pod
 
 SEARCH_PAUSE = 20_000_000  # ns between two looks for state directories; one costs about a millisecond
 TASKS = "io.containerd.runtime.v2.task"
@@ -39,6 +41,10 @@ DEFAULT_STATE = "/run/containerd"
 # Of daemons that may not run now: the usual one, k3s', MicroK8s'.
 STATES = (DEFAULT_STATE, "/run/k3s/containerd", "/var/snap/microk8s/common/run/containerd")
 DEFAULT_ROOT = "/var/lib/containerd"
+ROOTS = {
+    "/run/k3s/containerd": "/var/lib/rancher/k3s/agent/containerd",
+    "/var/snap/microk8s/common/run/containerd": "/var/snap/microk8s/common/var/lib/containerd",
+}
 DOCKERS = ("moby", "plugins.moby")
 KUBERNETES = "k8s.io"
 
@@ -80,7 +86,8 @@ class Containerd:
         self._search = states is None
         self._searched: int | None = None
         self._states = list(states or ())
-        self._by_process: dict[tuple[str, bytes], tuple[str, DataRoot] | None] = {}
+        self._by_process: dict[tuple[str, bytes], tuple[str, DataRoot, str] | None] = {}
+        self._roots: dict[DataRoot, str] = {}  # by state directory
         self._namespaces: dict[DataRoot, tuple[int, list[str]]] = {}
         self._databases: dict[DataRoot, Database] = {}
         self._stamps: dict[tuple[str, str], int] = {}  # when containerd changed what was told
@@ -101,7 +108,7 @@ class Containerd:
             return ""
         if self._has_bundle(parent, name) or (self._look_again() and self._has_bundle(parent, name)):
             return name
-        return ""
+        return name if self._has_record(parent, name) else ""
 
     def lookup(self, container_id: str, path: str) -> Found | None:
         """Return what bundle and database tell; see :class:`Runtime`."""
@@ -164,17 +171,19 @@ class Containerd:
             yield DataRoot(base, _configured(Daemon(base), DEFAULT_CONFIG) or DEFAULT_STATE)
         seen = set()
         known, self._by_process = self._by_process, {}
-        for comm, state_of in ((b"containerd", _daemons_state), (b"containerd-shim", _shims_state)):
+        for comm, places_of in ((b"containerd", _daemons_places), (b"containerd-shim", _shims_places)):
             for pid in pids(comm):
                 process = (pid, birth(int(pid)))
                 if process not in known:
                     daemon = daemon_of(pid)
-                    path = state_of(daemon) if daemon else ""
-                    known[process] = (daemon.view, daemon.keeps(path)) if daemon and path else None
+                    path, root = places_of(daemon) if daemon else ("", "")
+                    known[process] = (daemon.view, daemon.keeps(path), root) if daemon and path else None
                 told = self._by_process[process] = known[process]
                 # Through another root, each process has a path of its own to the very same files.
                 if told is not None and (view := (told[0], told[1].path, told[1].below)) not in seen:
                     seen.add(view)
+                    if told[2]:
+                        self._roots[told[1]] = told[2]
                     yield told[1]
 
     # Where a container's bundle is
@@ -182,6 +191,15 @@ class Containerd:
     def _has_bundle(self, namespace: str, container_id: str) -> bool:
         """Whether a daemon that may speak for everything has such a container."""
         return any(s.below == "/" and _Place(s, namespace, container_id).is_there() for s in self._states)
+
+    def _has_record(self, namespace: str, container_id: str) -> bool:
+        """Whether such a daemon has a record of such a container, whose bundle is gone."""
+        for state in self._states:
+            if state.below == "/" and namespace in self._listed(state):
+                place = _Place(state, namespace, container_id)
+                if self._database(place).told(namespace, container_id).record.created:
+                    return True
+        return False
 
     def _is_dockers(self, container_id: str) -> bool:
         return any(self._has_bundle(namespace, container_id) for namespace in DOCKERS)
@@ -210,12 +228,26 @@ class Containerd:
             if bundle is not None:
                 return self._told(place, bundle, path, written)
             known = Found(Container(container_id, runtime=self.name))
-        return known
+        return self._recorded(container_id, path) or known
+
+    def _recorded(self, container_id: str, path: str) -> Found | None:
+        """Return what the databases tell of a container whose bundle is gone, or cannot be read."""
+        for place in self._places(container_id, path):
+            record = self._database(place).told(place.namespace, place.id).record
+            bundle = oci.bundle(record.spec)
+            if bundle is not None:
+                found = self._told(place, bundle, path, record.created)
+                return found if found.container.pid else found._replace(container=found.container._replace(state=EXITED))
+        return None
 
     def _candidates(self, state: DataRoot, container_id: str, parent: str) -> list[str]:
         """Return the namespaces in which a container may be: that of its cgroup; any for an id of 64 digits."""
         if not is_id(container_id):
             return [parent] if _may_be(parent, container_id) else []
+        return self._listed(state)
+
+    def _listed(self, state: DataRoot) -> list[str]:
+        """Return the namespaces of which there are, or were, bundles; Kubernetes' first."""
         directory = state.shown(f"{state.path}/{TASKS}")
         try:
             changed = os.stat(directory).st_mtime_ns
@@ -260,13 +292,11 @@ class Containerd:
         """Return the database of the containerd that made a bundle: the bundle links into its root."""
         database = self._databases.get(at.state)
         if database is None:
-            root = DEFAULT_ROOT
-            try:
-                link, found, _ = os.readlink(at.state.shown(f"{at.directory}/work")).partition(f"/{TASKS}/")
-                root = link if found and link.startswith("/") else root
-            except (OSError, ValueError):
-                pass
-            database = self._databases[at.state] = Database(at.state._replace(path=root))
+            link = _linked(at.state.shown(f"{at.directory}/work"))
+            root = link or self._roots.get(at.state) or ROOTS.get(at.state.path, DEFAULT_ROOT)
+            database = Database(at.state._replace(path=root))
+            if link or at.state in self._roots:  # else a bundle that comes may know better
+                self._databases[at.state] = database
         return database
 
 
@@ -364,20 +394,35 @@ def _profile(asked: object, seen: str) -> str:
 # Where daemons keep their state
 
 
-def _daemons_state(daemon: Daemon) -> str:
+def _daemons_places(daemon: Daemon) -> tuple[str, str]:
+    """Return a daemon's state directory and its root."""
     arguments = daemon.arguments
     config = option(arguments, "--config", "-c") or DEFAULT_CONFIG
-    return option(arguments, "--state") or _configured(daemon, config) or DEFAULT_STATE
+    root = option(arguments, "--root") or _configured(daemon, config, "root") or DEFAULT_ROOT
+    state = option(arguments, "--state") or _configured(daemon, config) or DEFAULT_STATE
+    return state, os.path.join(daemon.cwd, root)
 
 
-def _shims_state(daemon: Daemon) -> str:
-    """Return the state directory above the bundle in which a shim works; empty for another's."""
+def _shims_places(daemon: Daemon) -> tuple[str, str]:
+    """Return the state directory above the bundle in which a shim works, and its daemon's root; empty for another's."""
     state, found, _ = daemon.cwd.partition(f"/{TASKS}/")
-    return state if found else ""
+    if not found:
+        return "", ""
+    base = "" if daemon.base == "/" else daemon.base
+    return state, _linked(f"{base}{daemon.cwd}/work")
 
 
-def _configured(daemon: Daemon, config: str) -> str:
-    """Return the state directory that a config.toml names; empty when it names none.
+def _linked(link: str) -> str:
+    """Return the root directory into which a bundle's link leads; empty where it is gone or leads elsewhere."""
+    try:
+        root, found, _ = os.readlink(link).partition(f"/{TASKS}/")
+    except (OSError, ValueError):
+        return ""
+    return root if found and root.startswith("/") else ""
+
+
+def _configured(daemon: Daemon, config: str, wanted: str = "state") -> str:
+    """Return the state directory that a config.toml names, or its root; empty when it names none.
 
     The key stands before the first table; reading just that far costs less than a whole TOML parser.
     """
@@ -389,7 +434,7 @@ def _configured(daemon: Daemon, config: str) -> str:
         key, equals, value = line.partition("=")
         if key.lstrip().startswith("["):
             break
-        if equals and key.strip().strip("\"'") == "state":
+        if equals and key.strip().strip("\"'") == wanted:
             value = value.strip()
             return bounded(value[1:].partition(value[0])[0]) if value[:1] in {'"', "'"} else ""
     return ""

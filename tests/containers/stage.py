@@ -14,13 +14,14 @@ WEB, DB, INNER = "a1" * 32, "b2" * 32, "c3" * 32
 
 CGROUP_EVENT = Schema(
     "cgroup_event",
-    32,
+    48,
     [
         Field("time", 0, 8, "Q", "time"),
         Field("cgroup_id", 8, 8, "Q", "cgroup_id"),
         Field("hierarchy", 16, 4, "I"),
         Field("level", 20, 4, "I"),
-        Field("path", 24, 8, "II", "str"),
+        Field("maker", 24, 16, "16s", "text"),
+        Field("path", 40, 8, "II", "str"),
     ],
 )
 
@@ -39,12 +40,14 @@ class Clock:
         return self.now
 
 
-def batch(stream: str, *records: tuple[int, str], hierarchy: int = 0) -> Batch:
+def batch(stream: str, *records: tuple[int, str], hierarchy: int = 0, maker: str = "kubelet") -> Batch:
     """A batch as the drain would hand it out, of (cgroup id, path)."""
     data, heap = b"", b""
     for cgroup_id, path in records:
         text = path.encode()
-        data += struct.pack("=QQIIII", 5, cgroup_id, hierarchy, path.count("/"), len(heap), len(text))
+        data += struct.pack(
+            "=QQII16sII", 5, cgroup_id, hierarchy, path.count("/"), maker.encode(), len(heap), len(text)
+        )
         heap += text
     return Batch(CGROUP_EVENT, data, heap, tracker="containers", stream=stream)
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from threading import Event
 
 import pytest
 
@@ -15,7 +16,7 @@ from eunomia.containers.cri_client import Unavailable, Unknown, ask
 from eunomia.containers.cri_messages import Message
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.cri import Cri
-from eunomia.identity import RESOLVED, UNKNOWN, Container, Mount, Pod
+from eunomia.identity import PENDING, RESOLVED, UNKNOWN, Container, Mount, Pod
 from tests import needs
 from tests.containers.stage import Clock, batch
 from tests.runtimes.containerd import private_containerd
@@ -229,4 +230,38 @@ def test_a_container_that_no_runtime_knows_ends_as_unknown(endpoint, tmp_path):
     while (due := registry.next_deadline()) is not None:
         clock.now = due
         registry.tick(due)
-    assert registry[7].state in {"host", UNKNOWN}
+    assert registry[7].state == UNKNOWN
+
+
+def test_a_pods_container_is_pending_until_the_socket_has_answered_and_never_the_hosts(endpoint, tmp_path):
+    may_answer = Event()
+
+    class Slow(Answers):
+        def call(self, method: str, request: bytes) -> bytes:
+            may_answer.wait()
+            return super().call(method, request)
+
+    registry = Registry([Cri([endpoint], dial=lambda _: Slow())], mount=str(tmp_path))
+    registry.feed([batch("made", (7, PATH), (8, f"{PATH}/init.scope"))])
+    assert {registry[7].state, registry[8].state} == {PENDING}
+    registry.tick(time.monotonic_ns() + 10**9)
+    assert (registry[7].state, registry[7].container.id, registry[7].pod.uid) == (PENDING, CID, UID)
+    may_answer.set()
+    while registry[7].state == PENDING:
+        registry.tick(time.monotonic_ns())
+        time.sleep(0.005)
+    assert (registry[7].state, registry[8].container.name) == (RESOLVED, "app")
+
+
+def test_what_nobody_foresaw_in_the_thread_is_told_where_it_is_counted(endpoint, tmp_path):
+    service = Answers(ListContainers=OverflowError("huge"))
+    registry = Registry([Cri([endpoint], dial=lambda _: service)], mount=str(tmp_path))
+    registry.feed([batch("made", (7, PATH))])
+    while not registry.faults.counts:
+        registry.tick(time.monotonic_ns() + 10**9)
+        time.sleep(0.005)
+    assert list(registry.faults.counts) == [("the reader of cri", "OverflowError")]
+    service.answers["ListContainers"] = LISTED
+    while registry[7].state != RESOLVED:
+        registry.tick(time.monotonic_ns())
+        time.sleep(0.005)

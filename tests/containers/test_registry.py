@@ -116,6 +116,33 @@ def test_a_pods_container_in_another_container_is_its_own_also_when_nobody_knows
     assert (registry[7].state, registry[7].container.id, registry[7].parents) == (UNKNOWN, INNER, (WEB,))
 
 
+def test_a_cgroup_that_a_runtime_made_is_a_containers_whatever_it_is_called(registry, clock):
+    registry.feed([batch("made", (6, "/x"), (7, "/x/y"), maker="runc"), batch("made", (8, "/x/y/init.scope"))])
+    assert registry[6] == ON_HOST
+    assert [registry[i].state for i in (7, 8)] == [PENDING, PENDING]
+    tick_until(registry, clock, 10)
+    assert [(registry[i].state, registry[i].container.id) for i in (7, 8)] == [(UNKNOWN, "y"), (UNKNOWN, "y")]
+    assert registry.next_deadline() is None
+
+
+def test_what_a_runtime_makes_above_a_container_is_the_hosts(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (5, "/foo"), (6, "/foo/bar"), (7, f"/foo/bar/{WEB}"), maker="runc")])
+    assert [registry[i] for i in (5, 6)] == [ON_HOST, ON_HOST]
+    assert (registry[7].container.name, registry[7].parents) == ("web", ())
+
+
+def test_what_a_runtime_makes_in_a_container_is_that_containers(tmp_path, registry):
+    write_config(tmp_path, WEB)
+    registry.feed([batch("made", (7, f"/docker/{WEB}"), (8, f"/docker/{WEB}/container"), maker="crun")])
+    assert registry[8] == registry[7]
+
+
+def test_a_cgroup_that_anybody_else_made_is_the_hosts(registry):
+    registry.feed([batch("made", (7, "/x/y"), maker="mkdir")])
+    assert registry[7] == ON_HOST
+
+
 @pytest.mark.parametrize("name", ["libpod-conmon-", "crio-conmon-", "x"])
 def test_a_cgroup_that_is_named_after_a_container_and_is_none_is_the_hosts(registry, name):
     registry.feed([batch("made", (7, f"/machine.slice/{name}{WEB}"), (8, f"/machine.slice/{name}{WEB}.scope"))])

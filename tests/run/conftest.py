@@ -107,7 +107,7 @@ class Ended:
     def ledger(self) -> dict[str, dict]:
         """The ledger's lines by stream, as ``-o json`` prints them."""
         lines = [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
-        return {line["ledger"]: line for line in lines}
+        return {line["ledger"]: line for line in lines if "ledger" in line}
 
     def refused(self, code: int, words: str) -> None:
         """One sentence, the right code, nothing shown."""

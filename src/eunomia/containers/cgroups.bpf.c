@@ -31,6 +31,7 @@ struct cgroup_event {
 	cgroup_id_t cgroup_id doc("its id: the inode number of its directory");
 	__u32 hierarchy doc("the hierarchy it belongs to; 0 is v2");
 	__u32 level doc("its depth below the root");
+	char maker[16] doc("the command that made or removed it");
 	str_t path doc("its path from the root; the kernel cuts it at 1023 bytes");
 };
 
@@ -74,6 +75,7 @@ static __always_inline __u32 build(struct cgroup_record *ctx, struct scratch **r
 	scratch->event.cgroup_id = ctx->id;
 	scratch->event.hierarchy = hierarchy;
 	scratch->event.level = ctx->level;
+	bpf_get_current_comm(scratch->event.maker, sizeof(scratch->event.maker));
 	scratch->event.path.off = sizeof(scratch->event);
 	scratch->event.path.len = length;
 	*ret = scratch;

@@ -34,7 +34,8 @@ _YEAR_ONE = 62_135_596_800  # seconds from there, where Go begins, to the epoch
 class Record(NamedTuple):
     """A container as containerd has it; ``config`` is what CRI was asked for, empty for others.
 
-    ``spec`` is what its bundle's ``config.json`` has, or had: a record outlives its bundle. ``created`` and ``updated`` are nanoseconds since the epoch, 0 where it is not told.
+    ``spec`` is what its bundle's ``config.json`` has, or had: a record outlives its bundle.
+    ``created`` and ``updated`` are nanoseconds since the epoch, 0 where it is not told.
     """
 
     image: str = ""

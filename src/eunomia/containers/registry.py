@@ -40,6 +40,9 @@ ROOM = 8192  # cgroups remembered before it is checked which of them still exist
 
 RECORDS = 8192  # containers that don't run and are remembered
 
+# What the commands are called that make containers' cgroups, where it is not systemd, which names them.
+MAKERS = ("runc", "crun", "youki", "runsc", "sysbox-runc", "kata-runtime")
+
 ENRICHER = "following Kubernetes"  # in sentences about its faults
 
 Subscriber = Callable[[int, Identity | None, str], None]
@@ -96,6 +99,7 @@ class Registry(dict[int, Identity]):
         self._cgroups: dict[int, _Cgroup] = {}
         self._paths: dict[str, int] = {}
         self._cases: dict[str, Case] = {}  # by the path of their own cgroup
+        self._guesses: dict[str, Candidate] = {}  # of these, those that only their maker tells
         self._waiting: list[tuple[int, int, Case]] = []  # a heap: when to ask again
         self._asked = 0
         self._leaving: deque[tuple[int, int]] = deque()  # when to forget which cgroup
@@ -204,11 +208,12 @@ class Registry(dict[int, Identity]):
         for batch in sorted(batches, key=lambda b: b.stream):  # "made" before "removed"
             removed = batch.stream == "removed"
             ids, roots, times = batch.raw("cgroup_id"), batch.raw("hierarchy"), batch.raw("time")
-            for cgroup_id, root, path, then in zip(ids, roots, batch.values("path"), times, strict=True):
+            rows = zip(ids, roots, batch.values("path"), times, batch.values("maker"), strict=True)
+            for cgroup_id, root, path, then, maker in rows:
                 if root != self._hierarchy.id:  # ids of other hierarchies collide with those of ours
                     continue
                 # A removed one that was not heard of: its rows may come yet.
-                self._add(cgroup_id, path, now, then)
+                self._add(cgroup_id, path, now, then, not removed and maker.startswith(MAKERS))
                 if removed:
                     self._remove(cgroup_id, now, then)
 
@@ -373,6 +378,7 @@ class Registry(dict[int, Identity]):
         self.notices.forget(case)
         if self._cases.get(case.candidate.path) is case:
             del self._cases[case.candidate.path]
+            self._guesses.pop(case.candidate.path, None)
 
     def _say(self, what: str, case: Case, then: int, cgroup_id: int = 0, before: Identity | None = None) -> None:
         if self._news is not None:
@@ -394,11 +400,14 @@ class Registry(dict[int, Identity]):
                 self._remove(cgroup_id, now)
         self._pause = max(WALK_PAUSE, WALK_SHARE * (self._clock() - now))
 
-    def _add(self, cgroup_id: int, path: str, now: int, then: int | None = None) -> None:
+    def _add(self, cgroup_id: int, path: str, now: int, then: int | None = None, by_runtime: bool = False) -> None:
         if cgroup_id in self._cgroups:
             return
         cases: list[Case] = []
-        for candidate in candidates(path, self.runtimes):
+        found = candidates(path, self.runtimes)
+        if by_runtime or self._guesses:
+            found = self._guessed(path, found, by_runtime)
+        for candidate in found:
             case = self._cases.get(candidate.path)
             fresh = case is None
             if case is None:
@@ -416,6 +425,37 @@ class Registry(dict[int, Identity]):
             self._say(THERE if self._starting else MADE, cases[-1], then or now, cgroup_id)
             if not self._starting:
                 self._find_places(now)
+
+    def _guessed(self, path: str, found: tuple[Candidate, ...], by_runtime: bool) -> tuple[Candidate, ...]:
+        """Return the candidates along a path with those that only their maker tells: runtimes make containers' cgroups.
+
+        They make what is above these, too: what they go on below was no container.
+        """
+        top = path
+        while self._guesses and (top := top.rpartition("/")[0]):
+            guess = self._guesses.get(top)
+            if guess is None:
+                continue
+            case = self._cases.get(top)
+            if by_runtime and case is not None and (case.found is None or not case.found.container.name):
+                self._retract(case)
+            else:
+                found = (guess, *found)
+        if by_runtime and not found:
+            guess = Candidate(path.rpartition("/")[2], path, "")
+            self._guesses[path] = guess
+            return (guess,)
+        return found
+
+    def _retract(self, case: Case) -> None:
+        """Say that a guess was none."""
+        case.identity = None
+        for cgroup_id in case.cgroups:
+            if cgroup := self._cgroups.get(cgroup_id):
+                cgroup.cases = tuple(c for c in cgroup.cases if c is not case)
+                self._tell(cgroup_id)
+        case.cgroups.clear()
+        self._drop(case)
 
     def _case(self, candidate: Candidate, around: tuple[Case, ...], now: int) -> Case:
         """Return a new case, or that of the record that was there before the cgroup."""

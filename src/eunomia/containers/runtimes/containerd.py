@@ -237,7 +237,7 @@ class Containerd:
             bundle = oci.bundle(record.spec)
             if bundle is not None:
                 found = self._told(place, bundle, path, record.created)
-                return found if found.container.pid else found._replace(container=found.container._replace(state=EXITED))
+                return found._replace(container=found.container._replace(state=EXITED, pid=0))
         return None
 
     def _candidates(self, state: DataRoot, container_id: str, parent: str) -> list[str]:

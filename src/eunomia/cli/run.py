@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError
-from eunomia.cli.words import byte_size, number, pairs, seconds, words
+from eunomia.cli.words import byte_size, number, pairs, seconds, shown, words
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
@@ -152,7 +152,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if args.ring_size:
         wanted = byte_size(args.ring_size, "--ring-size")
         if wanted > 1 << 30:
-            raise UsageError(f"--ring-size: {args.ring_size} is more than 1GiB")
+            raise UsageError(f"--ring-size: {shown(args.ring_size)} is more than 1GiB")
         size = ring_size(wanted)
     return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
 

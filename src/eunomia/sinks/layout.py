@@ -96,6 +96,9 @@ def longest(cells: Sequence[str]) -> int:
     return max(map(len if "".join(cells).isascii() else measure, cells), default=0)
 
 
+_WIDE = 6  # digits of COLUMNS and LINES past which they are no terminal's size
+
+
 def measure(text: str) -> int:
     """Return how many character cells a terminal takes for a text."""
     if text.isascii():
@@ -128,7 +131,7 @@ def terminal_size(fd: int) -> tuple[int, int]:
         columns, lines = 0, 0
     asked = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
     columns, lines = (
-        int(text) if text.isdecimal() and int(text) > 0 else size
+        int(text) if text.isdecimal() and len(text) < _WIDE and int(text) > 0 else size
         for text, size in zip(asked, (columns, lines), strict=True)
     )
     return columns or 80, lines or 24

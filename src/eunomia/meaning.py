@@ -42,8 +42,31 @@ class _Cache(dict[Any, Any]):
 
 
 def decode(raw: bytes) -> str:
-    r"""Return text; bytes that are not UTF-8 appear as ``\xNN``."""
-    return raw.decode("utf-8", "backslashreplace")
+    r"""Return text; bytes that are not UTF-8 become U+DC80 to U+DCFF, which sinks show as ``\xNN``."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """Return the bytes that :func:`decode` makes this text of; other lone surrogates as ``\\udNNN``."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def valid(value: Any) -> Any:
+    r"""Return what UTF-8 can hold: bytes that are not UTF-8 as ``\xNN``, other lone surrogates as ``\udNNN``."""
+    if isinstance(value, list):
+        return [valid(one) for one in value]
+    if isinstance(value, dict):
+        return {valid(key): valid(one) for key, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return encode(value).decode("utf-8", "backslashreplace")
+    return value
 
 
 def char_array(raw: bytes) -> str:

@@ -81,6 +81,8 @@ def encode(setting: Setting, value: object) -> bytes:
 
 def _encode(type_: Type, value: object) -> bytes:
     bare = strip(type_)
+    if isinstance(bare, Int) and (kind := schema(type_).fields["value"].meaning) in {"ipv4", "port", "be"}:
+        return _network(bare, value, kind)
     match bare:
         case Float():
             return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], _real(value))
@@ -98,6 +100,19 @@ def _encode(type_: Type, value: object) -> bytes:
         case Array():
             return _encode_array(bare, value)
     raise ValueError(f"cannot be set: it is a {spell(type_)}")
+
+
+def _network(type_: Int, value: object, kind: str) -> bytes:
+    """Return a number or an address in network byte order, given as it is shown."""
+    if kind == "ipv4" and "." in str(value):
+        import socket
+
+        try:
+            return socket.inet_pton(socket.AF_INET, str(value).strip())
+        except (OSError, ValueError):
+            raise ValueError(f"{_shown(str(value))} is not an IPv4 address") from None
+    raw = _integer(type_, value, _number(value))
+    return raw[::-1] if sys.byteorder == "little" and kind != "ipv4" else raw
 
 
 def _integer(type_: Int | Enum, value: object, number: int) -> bytes:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from eunomia.identity import Identity
 
 # Meanings whose values are numbers, or text of our own making that needs no escaping.
-NUMBERS = frozenset({"", "float", "duration", "uid", "gid", "pid", "cgroup_id", "port"})
+NUMBERS = frozenset({"", "float", "duration", "uid", "gid", "pid", "cgroup_id", "port", "be"})
 _OURS = NUMBERS | {
     "bytes", "pointer", "hex", "errno", "signal", "syscall", "capability", "open_flags", "mode", "device",
-    "ipv4", "ipv6", "ip", "time",
+    "ipv4", "ipv6", "ip", "ip16", "mac", "time",
 }  # fmt: skip
 
 

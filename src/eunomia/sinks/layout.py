@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _WIDTHS = {
     "pid": 7, "uid": 5, "gid": 5, "errno": 8, "signal": 8, "syscall": 16, "duration": 8, "port": 5,
-    "bool": 5, "ipv4": 15, "ip": 15, "ipv6": 15, "mode": 4, "device": 7, "hex": 10, "pointer": 18, "": 7,
+    "bool": 5, "ipv4": 15, "ip": 15, "ipv6": 15, "ip16": 15, "mac": 17, "be": 7,
+    "mode": 4, "device": 7, "hex": 10, "pointer": 18, "": 7,
     "enum": 10, "cgroup_id": 8, "capability": 16, "time": 30, "text": 15, "float": 8, "exec_id": 32,
 }  # fmt: skip
 _VIRTUAL = {

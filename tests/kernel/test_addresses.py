@@ -59,6 +59,7 @@ def shown(members: str, record: bytes, before: str = "") -> dict[str, object]:
         ("__u16 dport", b"\0\x50", 0x5000), ("__u32 addr", V4, 0x0100007F), ("__u32 ip", V4, 0x0100007F),
         ("__s32 saddr", V4, 0x0100007F), ("__u64 saddr", V4, 0x0100007F), ("__u32 address_space", V4, 0x0100007F),
         ("__u8 key[16]", V6, V6.hex()), ("char addr[16]", b"192.0.2.1", "192.0.2.1"), ("__u8 code[6]", b"abcdef", b"abcdef".hex()),
+        ("__u32 v4", V4, 0x0100007F), ("__u32 ipv4", V4, 0x0100007F), ("__u32 ip4", V4, 0x0100007F),
         ("__u32 ipc", V4, 0x0100007F), ("__u32 tips", V4, 0x0100007F), ("__wsum csum", V4, 0x0100007F),
     ],
 )  # fmt: skip
@@ -90,6 +91,10 @@ def test_of_an_unnamed_union_the_member_that_does_not_hold_is_empty():
     assert (row["saddr_v4"], row["saddr_v6"]) == ("127.0.0.1", None)
     row = shown(members, V6 + struct.pack("=I", socket.AF_INET6))
     assert (row["saddr_v4"], row["saddr_v6"]) == (None, "2001:db8::1")
+    row = shown("union { __u32 v4; __u8 v6[16]; }; __u32 af;", V4 + bytes(12) + struct.pack("=I", socket.AF_INET))
+    assert (row["v4"], row["v6"]) == ("127.0.0.1", None)
+    row = shown("union { __u32 v4; __u8 v6[16]; };", V4)
+    assert (row["v4"], row["v6"]) == ("127.0.0.1", "7f00:1::"), "nobody says which: two ways to read it"
 
 
 def test_a_union_with_nothing_beside_it_is_read_by_its_last_bytes():

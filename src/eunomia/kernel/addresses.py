@@ -58,8 +58,9 @@ def meaning(name: str, type_: Type) -> str:
     if size == 16 and _is_wide(bare):
         return {4: "", 6: "ipv6"}.get(version, "ip16")
     if isinstance(bare, Int) and size == 4 and not bare.signed and not bare.boolean:
-        sure = version == 4 or (version == 0 and any(w not in _ALONE_UNSURE for w in words))
-        return "ipv4" if sure else ""
+        # `addr` may be memory, `ip` an instruction's, and `v4` beside `v6` a count of packets
+        unsure = _ALONE_UNSURE if version == 0 else _VERSIONED | {"ip", "4"}
+        return "ipv4" if version != 6 and not unsure.issuperset(words) else ""
     return ""
 
 
@@ -112,16 +113,24 @@ def _resolve(field: Field, fields: Sequence[Field], tag: str) -> Field:
         return _tagged(field, tag, 4, 6) if tag else field._replace(meaning="ip16", parts=())
     if field.meaning == "ip16" and tag:
         return _tagged(field, tag, 4, 6)
-    other = {"ipv4": {"ipv6"}, "ipv6": {"ipv4"}}.get(field.meaning)
-    if other and tag and any(f.offset == field.offset and f.meaning in other for f in fields):
-        return _tagged(field, tag, 4) if field.meaning == "ipv4" else _tagged(field, tag, 6)
+    same = [f for f in fields if f.offset == field.offset and f is not field]
+    if _is_v4(field) and any(f.meaning == "ipv6" for f in same):
+        return _tagged(field, tag, 4) if tag else field._replace(code="I", meaning="ipv4")
+    if field.meaning == "ipv6" and tag and any(map(_is_v4, same)):
+        return _tagged(field, tag, 6)
     return field
+
+
+def _is_v4(field: Field) -> bool:
+    """Tell whether a member of a union with an address of IPv6 is one of IPv4."""
+    words = _words(field.name)
+    number = field.meaning == "" and field.size == 4 and field.bits is None
+    return field.meaning == "ipv4" or (number and (_version(words) == 4 or words == ["ip"]))
 
 
 def _both(parts: Sequence[Field]) -> bool:
     """Tell whether a union's members are an address of IPv4 and one of IPv6, or of 16 bytes of either."""
-    four = any(p.meaning == "ipv4" or (p.size == 4 and p.name.lower() in {"ip", "addr", "in"}) for p in parts)
-    return four and any(p.meaning in {"ipv6", "ip16"} for p in parts) and all(p.size in {4, 16} for p in parts)
+    return any(map(_is_v4, parts)) and any(p.meaning in {"ipv6", "ip16"} for p in parts) and all(p.size in {4, 16} for p in parts)
 
 
 def _tagged(field: Field, tag: str, *versions: int) -> Field:

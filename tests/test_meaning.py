@@ -143,7 +143,7 @@ def test_char_arrays_end_at_their_first_nul_and_keep_what_is_not_utf8():
     assert shown("text", "8s", b"ab\0cd\0\0\0", b"12345678", b"\xff\x1b[31m\0") == [
         "ab",
         "12345678",
-        "\\xff\x1b[31m",
+        "\udcff\x1b[31m",
     ]
 
 

@@ -271,7 +271,7 @@ class Batch:
                 if value == 0 and field.code[-1] == "s":
                     continue
                 if isinstance(value, str):
-                    text = value.encode("utf-8", "backslashreplace")
+                    text = meaning.encode(value)
                     struct.pack_into(_ORDER + "II", data, at + field.offset, len(heap), len(text))
                     heap += text + b"\0"
                 else:
@@ -559,7 +559,7 @@ class Batch:
         field = self.schema.fields.get(name)
         if name == "time" or (field is not None and field.bits is None and meaning.is_number(field)):
             return pa.array(self.column(name).copy())
-        values = list(self._plain(name))
+        values = [meaning.valid(value) for value in self._plain(name)]
         try:
             return pa.array(values, None if field is not None else pa.string())
         except (pa.ArrowException, OverflowError):  # names and numbers, or members of a union, side by side
@@ -571,7 +571,7 @@ class Batch:
         Raises :class:`ImportError` where the extra ``eunomia[pandas]`` is not installed.
         """
         pd = _extra("pandas", "pandas")
-        return pd.DataFrame({name: list(self._plain(name)) for name in self.schema.columns})
+        return pd.DataFrame({name: list(map(meaning.valid, self._plain(name))) for name in self.schema.columns})
 
     def _plain(self, name: str) -> Iterable[Any]:
         if name == "time":

@@ -15,6 +15,7 @@ from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.loaded import Loaded, MapHandle
 from eunomia.kernel.own_pid import host_pid
+from eunomia.meaning import decode
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _COMM = 16  # TASK_COMM_LEN
@@ -168,7 +169,7 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
         uids = frozenset(filters.uids)
         tests.append(lambda b: [u in uids for u in b.raw(uid)])
     if filters.comms:
-        comms = frozenset(_comm(c).decode("utf-8", "backslashreplace") for c in filters.comms)
+        comms = frozenset(decode(_comm(c)) for c in filters.comms)
         tests.append(lambda b: [c in comms for c in b.values(comm)])
     if selection is not None:
         if not cgroup_field(schema) and not pid:

@@ -42,8 +42,31 @@ class _Cache(dict[Any, Any]):
 
 
 def decode(raw: bytes) -> str:
-    r"""Return text; bytes that are not UTF-8 appear as ``\xNN``."""
-    return raw.decode("utf-8", "backslashreplace")
+    r"""Return text; bytes that are not UTF-8 become U+DC80 to U+DCFF, which sinks show as ``\xNN``."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """Return the bytes that :func:`decode` makes this text of; other lone surrogates as ``\\udNNN``."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def valid(value: Any) -> Any:
+    r"""Return what UTF-8 can hold: bytes that are not UTF-8 as ``\xNN``, other lone surrogates as ``\udNNN``."""
+    if isinstance(value, list):
+        return [valid(one) for one in value]
+    if isinstance(value, dict):
+        return {valid(key): valid(one) for key, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return encode(value).decode("utf-8", "backslashreplace")
+    return value
 
 
 def char_array(raw: bytes) -> str:
@@ -224,6 +247,19 @@ def ip(raw: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, raw)
 
 
+def ip16(raw: bytes) -> str:
+    """Return an address of 16 bytes that may hold IPv4 in its first four.
+
+    No host has an address of IPv6 whose last 96 bits are zero.
+    """
+    return ipv4(struct.unpack("=I", raw[:4])[0]) if any(raw[:4]) and not any(raw[4:]) else ip(raw)
+
+
+def mac(raw: bytes) -> str:
+    """Return a hardware address, as in ``02:42:ac:11:00:02``."""
+    return raw.hex(":")
+
+
 def ipv6(raw: bytes) -> str:
     """Return an IPv6 address."""
     import socket
@@ -285,6 +321,10 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "ipv4": ("IPv4 address", ipv4),
     "ipv6": ("IPv6 address", ipv6),
     "ip": ("IP address", ip),
+    "ip16": ("IP address", ip16),
+    "mac": ("hardware address", mac),
+    "be": ("number, from network byte order", lambda raw: int.from_bytes(raw, "big")),
+    "absent": ("nothing", lambda _: None),
     "port": ("port number", port),
     "exec_id": ("process as NODE:START:PID, empty for none", lambda raw: exec_id(*_EXEC_ID.unpack(raw))),
     "kstack": ("kernel stack, innermost function first, joined by ;", None),

@@ -84,4 +84,4 @@ def _no_such(word: str) -> str:
     close = difflib.get_close_matches(word, names, 1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
     file = f"; for the object in this directory write ./{word}" if os.path.isfile(word) else ""
-    return f"there is no tracker {word!r}: {hint}{file}"
+    return f"there is no tracker '{word}': {hint}{file}"

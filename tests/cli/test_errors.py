@@ -33,6 +33,30 @@ def test_wrong_usage_is_one_line_and_exit_code_2(eunomia, words, said):
     assert said in eunomia(*words).one_line(2)
 
 
+NO_NUMBERS = ["9" * 5000, "0x" + "f" * 5000, "1e400", "inf", "nan", "-1", "1_000", "٣", "²", "+5", "1.5.5"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--pid", "--uid", "--count", "--duration", "--interval", "--ring-size", "--rotate", "--set=wanted_uid", "--attach=on_exec"],
+)
+@pytest.mark.parametrize("word", NO_NUMBERS, ids=lambda word: ascii(word[:8]))
+def test_what_is_no_number_is_wrong_usage_and_repeated_in_part(eunomia, compiled, option, word):
+    source = GOOD.replace('SEC("tp/sched/sched_process_exec")', 'SEC("perf_event")') if "attach" in option else GOOD
+    if option in {"--attach=on_exec", "--set=wanted_uid"}:
+        needs.root()
+    if option == "--set=wanted_uid" and word == "+5":  # which C reads, too
+        word = "+-5"
+    said = eunomia("run", compiled(source), f"{option}={word}").one_line(2)
+    assert "fault of eunomia's own" not in said
+    assert len(said) < 300
+
+
+def test_a_terminal_of_absurd_width_is_none(eunomia):
+    assert eunomia("list", environment={"COLUMNS": "9" * 5000}).code == 0
+    assert eunomia("run", "--help", environment={"COLUMNS": "9" * 5000}).code == 0
+
+
 def test_no_command_at_all_shows_the_help_and_exits_with_2(eunomia):
     done = eunomia()
     assert (done.code, done.out) == (2, "")

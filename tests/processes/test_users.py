@@ -68,7 +68,7 @@ def test_whatever_a_file_holds_it_is_read_to_its_end(data):
 
 
 def test_names_that_are_no_text_are_kept_as_what_sinks_escape():
-    assert parse(b"\x1b[2J\xff:x:5:")[5] == "\x1b[2J\\xff"
+    assert parse(b"\x1b[2J\xff:x:5:")[5] == "\x1b[2J\udcff"
 
 
 def test_so_many_users_are_kept_and_no_more():

@@ -51,9 +51,9 @@ def test_no_text_from_outside_breaks_a_line_or_reaches_a_terminal_raw(sample, wr
 
 
 def test_a_name_that_no_encoding_knows_is_escaped(sample, written):
-    odd = sample.WEB._replace(container=sample.WEB.container._replace(name="a\udc80"))
+    odd = sample.WEB._replace(container=sample.WEB.container._replace(name="a\ud800\udc80"))
     (event,) = lines(written("json", [sample.FORK], [sample.batch(sample.FORK, [{}], [odd])]))
-    assert event["container"]["name"] == "a\\udc80"
+    assert event["container"]["name"] == "a\\ud800\\udc80"
 
 
 def test_escaping_leaves_backslashes_before_a_control_character_valid():

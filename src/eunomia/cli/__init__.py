@@ -43,7 +43,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         """Take the program's name."""
         columns = os.environ.get("COLUMNS", "")
         try:
-            width = int(columns) if columns.isdecimal() else os.get_terminal_size(1).columns
+            width = int(columns) if columns.isdecimal() and len(columns) < 6 else os.get_terminal_size(1).columns
         except OSError:
             width = 0
         super().__init__(prog, max_help_position=30, width=max(width or 80, 40) - 2)

@@ -35,10 +35,10 @@ def no_such_command(word: str, commands: Sequence[str]) -> UsageError:
     from eunomia import tracker
 
     if "/" in word or word.endswith(".o") or word in tracker.built_in():
-        return UsageError(f"there is no command {word!r}: to run it, write eunomia run {word}")
+        return UsageError(f"there is no command '{word}': to run it, write eunomia run {word}")
     close = difflib.get_close_matches(word, commands, 1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(commands)}"
-    return UsageError(f"there is no command {word!r}: {hint}")
+    return UsageError(f"there is no command '{word}': {hint}")
 
 
 def failed(error: Exception) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.batch import Schema
+    from eunomia.batch import Field, Schema
     from eunomia.cli import Subparsers
     from eunomia.cli.page import Page
     from eunomia.kernel.spec import Map, Spec, StreamSpec
@@ -160,9 +160,16 @@ def _facts(source: Source) -> dict[str, Any]:
     }
 
 
-def _schema_facts(schema: Schema) -> dict[str, Any]:
+def _shown_as(field: Field) -> str:
     from eunomia.meaning import MEANINGS
 
+    if not field.tag:
+        return MEANINGS[field.meaning][0]
+    kinds = dict.fromkeys(MEANINGS[p.meaning][0] or "number" for p in field.parts if p.meaning != "absent")
+    return f"by {field.tag}: {' or '.join(kinds)}"
+
+
+def _schema_facts(schema: Schema) -> dict[str, Any]:
     return {
         "struct": schema.name,
         "size": schema.size,
@@ -174,7 +181,7 @@ def _schema_facts(schema: Schema) -> dict[str, Any]:
                 "size": field.size,
                 "bits": field.bits[1] if field.bits else None,
                 "meaning": field.meaning,
-                "shown_as": MEANINGS[field.meaning][0],
+                "shown_as": _shown_as(field),
                 "doc": field.doc,
                 "hidden": field.hidden,
                 "values": {name: value for value, name in (field.names or {}).items()},
@@ -263,15 +270,13 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
 
 
 def _print_fields(page: Page, schema: Schema) -> None:
-    from eunomia.meaning import MEANINGS
-
     rows = []
     for field in schema.fields.values():
         ctype = f"{field.ctype} : {field.bits[1]}" if field.bits else field.ctype
         doc = f"{field.doc} (hidden in tables)".lstrip() if field.hidden else field.doc
         if not doc and field.names:
             doc = ", ".join(field.names.values())
-        rows.append((field.name, ctype, MEANINGS[field.meaning][0], doc))
+        rows.append((field.name, ctype, _shown_as(field), doc))
     page.table(("FIELD", "TYPE", "SHOWN AS", "MEANING"), rows, 2)
 
 

@@ -19,6 +19,8 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"},
     "float": {"type": ["number", "null"]},  # JSON has no word for NaN
     "time": _TIME,
+    "be": {"type": "integer"},
+    "absent": {"type": "null"},
     "argv": {"type": "array", "items": {"type": "string"}},
 }
 _NUMBERS = frozenset({"", "duration", "uid", "gid", "pid", "cgroup_id", "kstack", "ustack", "port"})
@@ -29,7 +31,8 @@ _EXAMPLES: dict[str, Any] = {
     "cgroup_id": 7341, "text": "nginx", "bytes": "00ff", "pointer": "0xffff888012345678", "hex": "0x1f",
     "errno": "ENOENT", "signal": "SIGTERM", "syscall": "openat", "capability": "CAP_NET_ADMIN",
     "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
-    "ipv6": "2001:db8::1", "ip": "192.0.2.1", "port": 443, "kstack": 1, "ustack": 1,
+    "ipv6": "2001:db8::1", "ip": "192.0.2.1", "ip16": "192.0.2.1", "mac": "02:42:ac:11:00:02",
+    "be": 1, "absent": None, "port": 443, "kstack": 1, "ustack": 1,
     "time": "2026-11-23T20:05:29.123456789Z", "str": "text", "path": "/etc/passwd", "argv": ["ls", "-l"],
     "exec_id": "node-1:84213000000000:4242", "blob": "00ff", "union": "00ff",
 }  # fmt: skip

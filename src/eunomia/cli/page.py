@@ -85,7 +85,7 @@ def write_json(thing: object) -> None:
     """Write one JSON object as a line to stdout."""
     import msgspec
 
-    from eunomia.sinks.escape import valid
+    from eunomia.meaning import valid
 
     line = escape_json(msgspec.json.encode(_encodable(thing, valid)))
     sys.stdout.write(line.decode() + "\n")

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.cli import cluster, selectors
-from eunomia.cli.errors import UsageError, say_fault
-from eunomia.cli.words import byte_size, number, pairs, seconds, words
+from eunomia.cli.errors import UsageError, say, say_fault
+from eunomia.cli.words import byte_size, number, pairs, seconds, shown, words
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
@@ -155,7 +155,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if args.ring_size:
         wanted = byte_size(args.ring_size, "--ring-size")
         if wanted > 1 << 30:
-            raise UsageError(f"--ring-size: {args.ring_size} is more than 1GiB")
+            raise UsageError(f"--ring-size: {shown(args.ring_size)} is more than 1GiB")
         size = ring_size(wanted)
     return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
 
@@ -230,7 +230,7 @@ def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
     have = {name for source in sources for name in source.spec.streams}
     for name in streams:
         if name not in have:
-            raise UsageError(f"there is no stream {name!r}: there are {', '.join(sorted(have)) or 'none'}")
+            raise UsageError(f"there is no stream '{name}': there are {', '.join(sorted(have)) or 'none'}")
 
 
 def _say_hints(sources: Sequence[Source]) -> None:
@@ -241,7 +241,7 @@ def _say_hints(sources: Sequence[Source]) -> None:
             )
         for stream in source.spec.streams.values():
             if stream.hint:
-                sys.stderr.write(f"eunomia: {source.name}/{stream.name}: {stream.hint}\n")
+                say(f"{source.name}/{stream.name}: {stream.hint}")
 
 
 def _by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict[str, object]]:
@@ -254,7 +254,7 @@ def _by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dic
         if not holders:
             known = sorted({n for s in sources for n, setting in s.spec.settings.items() if not setting.reserved})
             there = f"there are {', '.join(known)}" if known else "there are none"
-            raise UsageError(f"--set: no setting {name!r}: {there}")
+            raise UsageError(f"--set: no setting '{name}': {there}")
         for source in holders:
             result[source.name][after] = value
     return result

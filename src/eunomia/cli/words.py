@@ -20,27 +20,42 @@ def pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
     for word in given:
         name, sign, value = word.partition("=")
         if not sign or not name:
-            raise UsageError(f"{option}: {word!r} is not of the form {form}")
+            raise UsageError(f"{option}: {shown(word)} is not of the form {form}")
         result[name] = value
     return result
 
 
+_DIGITS = 20  # of a number that is read; Python refuses to read thousands of them
+_SHOWN = 40  # characters of a wrong word that an error repeats
+
+
+def shown(word: str) -> str:
+    """Return a word in quotes for an error, cut where it is long."""
+    return f"'{word}'" if len(word) <= _SHOWN else f"'{word[:_SHOWN]}...'"
+
+
 def number(word: str, option: str, least: int) -> int:
-    """Return a whole number of at least ``least`` that fits 32 bits."""
-    if not word.isascii() or not word.isdigit() or not least <= int(word) < 1 << 32:
-        raise UsageError(f"{option}: {word!r} is not a whole number of at least {least}")
-    return int(word)
+    """Return a whole number of at least ``least`` that fits 32 bits, written in decimal digits alone."""
+    digits = word.lstrip("0") or "0"
+    plain = word.isascii() and word.isdigit() and len(digits) <= _DIGITS
+    value = int(digits) if plain else -1
+    if not least <= value < 1 << 32:
+        raise UsageError(f"{option}: {shown(word)} is not a whole number from {least} to {(1 << 32) - 1}")
+    return value
 
 
+_LONGEST = 3650  # days
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
 
 def seconds(word: str, option: str) -> float:
     """Return a time such as 500ms, 30s, 5m, 1h or 2.5 in seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", word.strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|)", word.strip())
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not 0.01 <= value <= 10 * 365 * 86400:
-        raise UsageError(f"{option}: {word!r} is not a time of at least 10ms; write it as in 500ms, 30s, 5m, 1h")
+    if not 0.01 <= value <= _LONGEST * 86400:
+        raise UsageError(
+            f"{option}: {shown(word)} is not a time from 10ms to {_LONGEST}d; write it as in 500ms, 30s, 5m, 1h"
+        )
     return value
 
 

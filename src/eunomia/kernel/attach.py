@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Kinds of sections whose target is a cgroup: the root of the v2 hierarchy unless told otherwise.
 _CGROUP = frozenset({"cgroup_skb", "cgroup", "sockops", "sk_msg"})
+_DIGITS = 20  # of a number of samples: Python refuses to read thousands
 _SAMPLES = 49  # a second: prime, so that it does not beat with timers
 
 
@@ -99,12 +100,10 @@ def online_cpus() -> list[int]:
 
 
 def _number(program: Program, word: str) -> int:
-    try:
-        number = int(word)
-    except ValueError:
-        number = 0
+    number = int(word) if word.isascii() and word.isdigit() and len(word) < _DIGITS else 0
     if not 0 < number <= 100_000:
-        raise BadSetting(f"program {program.name}: {word!r} is not a number of samples a second")
+        shown = word if len(word) <= 40 else f"{word[:40]}..."
+        raise BadSetting(f"program {program.name}: '{shown}' is not a number of samples a second")
     return number
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from eunomia.batch import VIRTUAL, Field, Schema
+from eunomia.kernel import addresses
 from eunomia.kernel.types import (
     Array,
     Enum,
@@ -55,6 +56,8 @@ _SIZES = {
     "port": 2,
     "ipv6": 16,
     "ip": 16,
+    "ip16": 16,
+    "mac": 6,
     "exec_id": 16,
     "time": 8,
     "str": 8,
@@ -63,6 +66,7 @@ _SIZES = {
     "cgroup_id": 8,
 }
 
+_RAW = frozenset({"ip", "ip16", "ipv6", "exec_id", "mac", "be"})  # meanings of bytes that are no number of C's
 _NO_TAG = {"array", "bytes", "text", "str", "path", "argv", "struct", "union"}
 
 _INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
@@ -123,6 +127,7 @@ def unknown_schema(name: str) -> Schema:
 
 def _unique(fields: list[Field]) -> list[Field]:
     """Rename what collides with the envelope that each row has, or with another field."""
+    fields = addresses.resolved(fields)
     seen: dict[str, Field] = {}
     renamed: dict[str, str] = {}
     for field in fields:
@@ -203,16 +208,16 @@ def _bits(prefix: str, member: Member, base: int, size: int) -> Field:
 def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
     bare = strip(type_)
     size = sizeof(type_)
-    meaning = _meaning(type_)
+    meaning = _meaning(type_) or addresses.meaning(name, type_)
     field = Field(name, at, size, f"{size}s", ctype=spell(type_), doc=_doc(tags), hidden="hidden" in tags)
     field = field._replace(none=_number(_tag(tags, "none:")))
     if meaning and _SIZES.get(meaning, size) == size:
         if meaning in {"str", "path", "argv"}:
             return field._replace(code="II", meaning=meaning)
-        if meaning in {"ip", "ipv6", "exec_id"}:
+        if meaning in _RAW:
             return field._replace(meaning=meaning)
-        if isinstance(bare, Int):
-            return field._replace(code=_code(bare), meaning=meaning)
+        if isinstance(bare, Int) or meaning == "ipv4":
+            return field._replace(code=_code(bare) if isinstance(bare, Int) else "I", meaning=meaning)
     match bare:
         case Int(boolean=True):
             return field._replace(code="?" if size == 1 else _code(bare), meaning="bool")
@@ -262,7 +267,7 @@ def _meaning(type_: Type) -> str:
         if type_.name in _MEANINGS:
             return _MEANINGS[type_.name]
         type_ = type_.target
-    return ""
+    return addresses.STRUCTS.get(type_.name.partition("___")[0], "") if isinstance(type_, Struct) else ""
 
 
 def _number(text: str) -> int | None:

@@ -16,6 +16,8 @@ from eunomia.kernel.schema import schema, spell
 from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, sizeof, strip
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
+_LONGEST = 400  # characters of a number: Python refuses to read thousands of digits
+_ECHOED = 40  # characters of a wrong value that an error repeats
 _RESERVED = "eunomia_"  # the shared filters' own constants
 _TRUTH = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
 
@@ -79,9 +81,11 @@ def encode(setting: Setting, value: object) -> bytes:
 
 def _encode(type_: Type, value: object) -> bytes:
     bare = strip(type_)
+    if isinstance(bare, Int) and (kind := schema(type_).fields["value"].meaning) in {"ipv4", "port", "be"}:
+        return _network(bare, value, kind)
     match bare:
         case Float():
-            return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], float(str(value)))
+            return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], _real(value))
         case Int():
             return _integer(bare, value, _number(value))
         case Enum():
@@ -98,13 +102,26 @@ def _encode(type_: Type, value: object) -> bytes:
     raise ValueError(f"cannot be set: it is a {spell(type_)}")
 
 
+def _network(type_: Int, value: object, kind: str) -> bytes:
+    """Return a number or an address in network byte order, given as it is shown."""
+    if kind == "ipv4" and "." in str(value):
+        import socket
+
+        try:
+            return socket.inet_pton(socket.AF_INET, str(value).strip())
+        except (OSError, ValueError):
+            raise ValueError(f"{_shown(str(value))} is not an IPv4 address") from None
+    raw = _integer(type_, value, _number(value))
+    return raw[::-1] if sys.byteorder == "little" and kind != "ipv4" else raw
+
+
 def _integer(type_: Int | Enum, value: object, number: int) -> bytes:
     low = -(1 << type_.size * 8 - 1) if type_.signed else 0
     high = (1 << type_.size * 8 - type_.signed) - 1
     if isinstance(type_, Int) and type_.boolean:
         low, high = 0, 1
     if not low <= number <= high:
-        raise ValueError(f"{value} is not between {low} and {high}")
+        raise ValueError(f"{_cut(value)} is not between {low} and {high}")
     return number.to_bytes(type_.size, sys.byteorder, signed=type_.signed)
 
 
@@ -129,9 +146,33 @@ def _number(value: object) -> int:
     if word in _TRUTH:
         return _TRUTH[word]
     try:
-        return int(word, 0)
+        return int(_plain(word), 0)
     except ValueError:
-        raise ValueError(f"{value!r} is not a number") from None
+        raise ValueError(f"{_shown(word)} is not a number") from None
+
+
+def _real(value: object) -> float:
+    word = str(value).strip().lower()
+    try:
+        return float(_plain(word))
+    except ValueError:
+        raise ValueError(f"{_shown(word)} is not a number") from None
+
+
+def _plain(word: str) -> str:
+    """Return a number's text; refuse what Python reads and C does not: ``1_000``, other scripts' digits."""
+    if not word.isascii() or "_" in word or len(word) > _LONGEST:
+        raise ValueError(word)
+    return word
+
+
+def _cut(value: object) -> str:
+    word = hex(value) if isinstance(value, int) and abs(value) >> 128 else str(value)
+    return word if len(word) <= _ECHOED else f"{word[:_ECHOED]}..."
+
+
+def _shown(word: str) -> str:
+    return f"'{_cut(word)}'"
 
 
 def globals_schema(btf: Btf, section: str, size: int) -> Schema | None:

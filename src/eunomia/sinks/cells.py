@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.joined import look
+from eunomia.meaning import valid
 from eunomia.sinks.escape import escape, escape_all
 
 if TYPE_CHECKING:
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from eunomia.identity import Identity
 
 # Meanings whose values are numbers, or text of our own making that needs no escaping.
-NUMBERS = frozenset({"", "float", "duration", "uid", "gid", "pid", "cgroup_id", "port"})
+NUMBERS = frozenset({"", "float", "duration", "uid", "gid", "pid", "cgroup_id", "port", "be"})
 _OURS = NUMBERS | {
     "bytes", "pointer", "hex", "errno", "signal", "syscall", "capability", "open_flags", "mode", "device",
-    "ipv4", "ipv6", "ip", "time",
+    "ipv4", "ipv6", "ip", "ip16", "mac", "time",
 }  # fmt: skip
 
 
@@ -52,7 +53,10 @@ def text(value: object) -> str:
     if isinstance(value, bool | list | tuple | dict):
         import msgspec
 
-        return msgspec.json.encode(value).decode()
+        try:
+            return msgspec.json.encode(value).decode()
+        except UnicodeEncodeError:  # bytes that are not UTF-8
+            return msgspec.json.encode(valid(value)).decode()
     return str(value)
 
 

@@ -47,7 +47,7 @@ def checked(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
         every = [*valid, *WHOLE, *ACTING, *(n for names in MEMBERS.values() for n in names)]
         near = difflib.get_close_matches(name, every, 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no column {name!r}{meant} (there are {', '.join([*valid, *WHOLE])})")
+        raise ValueError(f"no column '{name}'{meant} (there are {', '.join([*valid, *WHOLE])})")
     if not chosen:
         raise ValueError(f"no columns given (there are {', '.join([*valid, *WHOLE])})")
     return chosen

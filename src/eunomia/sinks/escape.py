@@ -4,7 +4,6 @@ r"""Text from outside made harmless: nothing that it holds can move a cursor, hi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 # Escaped in JSON, beside what JSON escapes itself: DEL, the C1 controls (U+009B starts a terminal's control
 # sequences as ESC [ does), line and paragraph separators, and what turns the direction of writing.
@@ -13,22 +12,50 @@ _UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
+# What escape() writes; a backslash of the text's own is doubled where it would read as one of these.
+_ESCAPE = r"[\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}"
+
+
 def escape(text: str) -> str:
-    r"""Return text with all that is not printable as ``\n``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``."""
-    if text.isprintable():
+    r"""Return text with all that is not printable as ``\n``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``.
+
+    ``\xNN`` stands for an ASCII control or for a byte that is not UTF-8 (U+DC80 to U+DCFF in the text). A
+    backslash that would read as one of these is ``\\``, any other stays as it is, so the text can be had back.
+    """
+    if text.isprintable() and "\\" not in text:
         return text
-    return "".join([c if c.isprintable() else _SHORT.get(c) or _code(ord(c)) for c in text])
+    if "\\" in text:
+        import re
+
+        found = re.compile(_ESCAPE)
+        ends = len(text) - 1
+        return "".join(
+            [
+                (r"\\" if i < ends and (found.match(text, i + 1) or not text[i + 1].isprintable()) else c)
+                if c == "\\"
+                else _escaped(c)
+                for i, c in enumerate(text)
+            ]
+        )
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else _SHORT.get(character) or _code(ord(character))
 
 
 def _code(point: int) -> str:
-    if point < 0x100:
+    if 0xDC80 <= point <= 0xDCFF:  # a byte, see eunomia.meaning.decode()
+        return f"\\x{point - 0xDC00:02x}"
+    if point < 0x80:
         return f"\\x{point:02x}"
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
 def escape_all(texts: Sequence[str]) -> Sequence[str]:
     """Return texts escaped; the same object where there is nothing to escape."""
-    if "".join(texts).isprintable():
+    joined = "".join(texts)
+    if joined.isprintable() and "\\" not in joined:
         return texts
     return list(map(escape, texts))
 
@@ -44,22 +71,3 @@ def escape_json(lines: bytes) -> bytes:
 
     text = lines.decode("utf-8")
     return re.sub(_UNSAFE_IN_JSON, lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8")
-
-
-def valid(value: Any) -> Any:
-    r"""Return what can be encoded: lone surrogates in texts, which some parsers let pass, as ``\udNNN``."""
-    if isinstance(value, list):
-        return [valid(one) for one in value]
-    if isinstance(value, dict):
-        return {valid(key): valid(one) for key, one in value.items()}
-    if not isinstance(value, str):
-        return value
-    return _valid(value)
-
-
-def _valid(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text

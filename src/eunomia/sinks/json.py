@@ -12,8 +12,9 @@ import msgspec
 from eunomia.actor import NOBODY, is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.joined import MEMBERS, look
+from eunomia.meaning import valid
 from eunomia.sinks.columns import WHOLE, Looks, beside, checked, has, own_columns
-from eunomia.sinks.escape import escape_json, valid
+from eunomia.sinks.escape import escape_json
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ _Member = tuple[str, Callable[[Any], Any]]
 def _members(names: Iterable[str]) -> tuple[_Member, ...]:
     """Return the keys of an object and what makes their values; a map's own key is one of the object's."""
     return tuple((name.partition(".")[2], look(name)) for name in dict.fromkeys(names))
+
+
+def _valid_row(row: Any) -> Any:
+    """Return a row whose texts JSON can hold."""
+    for name in row.__struct_fields__:
+        setattr(row, name, valid(getattr(row, name)))
+    return row
 
 
 class _Plan:
@@ -129,7 +137,10 @@ class JsonSink:
             counts = tally(group)
             rows, order = interleave(group, [self._rows(piece) for piece in group])
             group.clear()
-            lines = self._encode(rows)
+            try:
+                lines = self._encode(rows)
+            except UnicodeEncodeError:  # bytes that are not UTF-8
+                lines = self._encode(list(map(_valid_row, rows)))
             rows = ()  # freed before the next piece is made, which then finds the caches warm
             self._writer.write(escape_json(lines), counts, order)
 

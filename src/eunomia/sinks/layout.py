@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _WIDTHS = {
     "pid": 7, "uid": 5, "gid": 5, "errno": 8, "signal": 8, "syscall": 16, "duration": 8, "port": 5,
-    "bool": 5, "ipv4": 15, "ip": 15, "ipv6": 15, "mode": 4, "device": 7, "hex": 10, "pointer": 18, "": 7,
+    "bool": 5, "ipv4": 15, "ip": 15, "ipv6": 15, "ip16": 15, "mac": 17, "be": 7,
+    "mode": 4, "device": 7, "hex": 10, "pointer": 18, "": 7,
     "enum": 10, "cgroup_id": 8, "capability": 16, "time": 30, "text": 15, "float": 8, "exec_id": 32,
 }  # fmt: skip
 _VIRTUAL = {
@@ -96,6 +97,9 @@ def longest(cells: Sequence[str]) -> int:
     return max(map(len if "".join(cells).isascii() else measure, cells), default=0)
 
 
+_WIDE = 6  # digits of COLUMNS and LINES past which they are no terminal's size
+
+
 def measure(text: str) -> int:
     """Return how many character cells a terminal takes for a text."""
     if text.isascii():
@@ -128,7 +132,7 @@ def terminal_size(fd: int) -> tuple[int, int]:
         columns, lines = 0, 0
     asked = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
     columns, lines = (
-        int(text) if text.isdecimal() and int(text) > 0 else size
+        int(text) if text.isdecimal() and len(text) < _WIDE and int(text) > 0 else size
         for text, size in zip(asked, (columns, lines), strict=True)
     )
     return columns or 80, lines or 24

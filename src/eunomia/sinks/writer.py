@@ -367,21 +367,20 @@ def shift(path: str, keep: int) -> int:
 
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_LARGEST = 1 << 60  # bytes: past it an option was mistyped
 _UNITS |= {f"{unit}i": 1024 ** (i + 1) for i, unit in enumerate("kmgt")}
 
 
 def parse_size(text: str) -> int:
     """Return bytes from text such as ``100MB``, ``1GiB`` or ``500k``. Raises ValueError."""
-    trimmed = text.strip().lower()
-    digits = trimmed.rstrip("bkmgti ")
-    unit = trimmed[len(digits) :].strip().removesuffix("b")
-    try:
-        size = int(float(digits) * _UNITS[unit]) if digits[:1].isdigit() else -1
-    except (ValueError, KeyError, OverflowError):
-        size = -1
-    if size <= 0:
-        raise ValueError(f"{text!r} is not a size; write bytes as in 100MB, 1GiB or 500k")
-    return size
+    import re
+
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?|)b?", text.strip().lower())
+    size = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 1 <= size < _LARGEST:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise ValueError(f"'{shown}' is not a size; write bytes as in 100MB, 1GiB or 500k")
+    return int(size)
 
 
 def open_writer(path: str | None = None, rotate: int = 0, keep: int = 5, fd: int = 1) -> Writer:

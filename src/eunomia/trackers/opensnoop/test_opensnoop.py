@@ -147,7 +147,7 @@ def test_names_are_exact_however_odd(tmp_path: Path):
         for name in names:
             os.close(os.open(bytes(tmp_path) + b"/" + name, os.O_CREAT))
     rows = [r for r in seen.rows(pid=os.getpid()) if r["path"].startswith(f"{tmp_path}/")]
-    assert [r["path"] for r in rows] == [f"{tmp_path}/{n.decode('utf-8', 'backslashreplace')}" for n in names]
+    assert [r["path"] for r in rows] == [f"{tmp_path}/{n.decode('utf-8', 'surrogateescape')}" for n in names]
     assert [r["resolved"] for r in rows] == [r["path"] for r in rows]
 
 

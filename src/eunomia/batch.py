@@ -51,6 +51,7 @@ class Field(NamedTuple):
     enumeration's. ``parts`` describes an array's element, or the members of a struct or union that is shown
     whole. ``tag`` names the field that says which member of a union holds; on such a member it is the value.
     ``hidden`` fields are left out of tables unless asked for. ``none`` is the number that stands for no value.
+    ``length`` names the field that says how much of an array is in use, ``count_in`` how many texts it holds.
     """
 
     name: str
@@ -67,6 +68,8 @@ class Field(NamedTuple):
     hidden: bool = False
     none: int | None = None
     signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
+    length: str = ""
+    count_in: str = ""
     show: Callable[[Any], Any] | None = None  # how a live object shows it, in place of its meaning
 
     @property
@@ -134,10 +137,15 @@ class _Reader:
 
 
 class Schema:
-    """The columns of a stream, in the order of its C struct. ``size`` is the fixed part's, in bytes."""
+    """The columns of a stream, in the order of its C struct.
+
+    ``size`` is the fixed part's, in bytes; ``fixed`` how much of it the record itself begins with, where a
+    field is made of what stands behind that.
+    """
 
     __slots__ = (
-        "_dtype", "_readers", "_types", "doc", "faces", "fields", "name", "packs", "size", "strings", "texts", "time",
+        "_dtype", "_readers", "_types", "doc", "faces", "fields", "fixed", "name", "packs", "size", "strings", "texts",
+        "time",
     )  # fmt: skip
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
@@ -146,12 +154,13 @@ class Schema:
         self.doc = doc
         self.fields: dict[str, Field] = {field.name: field for field in fields}
         self.time = next((f for f in self.fields.values() if f.meaning == "time"), None)
+        self.fixed = next((f.offset for f in self.fields.values() if f.meaning == "tail"), size)
         variable = [f for f in self.fields.values() if f.meaning in meaning.VARIABLE]
         # Offsets of the str_t places in the fixed part; the drain makes them point into the heap.
         self.strings = tuple(f.offset for f in variable)
         # Which of a row's texts each field is, where splitting the heap at its NULs gives them all.
         self.texts = {f.name: i for i, f in enumerate(variable)}
-        self.packs = {} if any(f.meaning in {"argv", "blob"} for f in variable) else self.texts
+        self.packs = {} if any(f.meaning in {"argv", "blob", "tail"} for f in variable) else self.texts
         self._readers: dict[str, _Reader] = {}
         self._types: dict[tuple[str, ...], type] = {}
         self._dtype: np.dtype[Any] | None = None
@@ -346,6 +355,8 @@ class Batch:
             column = self._text.column(self.schema.packs[name])
             if column is not None:
                 return self._text.tidy(column) if field.meaning == "path" else column
+        if field.length or field.count_in or field.meaning == "tail":
+            return self._in_use(field)
         if field.tag:
             return meaning.tagged(field, self.raw(name), self.raw(field.tag))
         raw = self.raw(name)
@@ -353,6 +364,15 @@ class Batch:
         if field.none is None:
             return shown
         return [None if number == field.none else value for number, value in zip(raw, shown, strict=True)]
+
+    def _in_use(self, field: Field) -> Sequence[Any]:
+        """Return what is in use of an array: as much as another field says, or all that the record has."""
+        raw = self.raw(field.name)
+        if field.meaning == "tail":
+            raw = [self.heap[at - self._heap_at : at - self._heap_at + size] for at, size in raw]
+        lengths = self.raw(field.length) if field.length else repeat(None)
+        counts = self.raw(field.count_in) if field.count_in else repeat(None)
+        return [meaning.in_use(field, *one) for one in zip(raw, lengths, counts, strict=False)]
 
     def _joined(self, name: str) -> Sequence[Any]:
         if name == "tracker":

@@ -24,7 +24,7 @@ _ORDER = "<" if sys.byteorder == "little" else ">"
 _CACHE_LIMIT = 8192  # distinct values of one meaning that are remembered
 
 # Meanings whose place in the record is (offset, length) into the heap.
-VARIABLE = frozenset({"str", "path", "argv", "blob"})
+VARIABLE = frozenset({"str", "path", "argv", "blob", "tail"})
 
 
 class _Cache(dict[Any, Any]):
@@ -291,6 +291,12 @@ def port(value: int) -> int:
     return int.from_bytes(struct.pack("=H", value), "big")
 
 
+def texts(raw: bytes, count: int | None = None) -> list[str]:
+    """Return texts with a NUL between them: ``count`` of them, or all up to the zeros at the end."""
+    parts = raw.rstrip(b"\0").split(b"\0") if count is None else raw.split(b"\0")[: max(0, count)]
+    return [] if parts == [b""] and count is None else [decode(part) for part in parts]
+
+
 def device(value: int) -> str:
     """Return ``major:minor`` of a kernel ``dev_t`` (20 bits of minor, include/linux/kdev_t.h)."""
     return f"{value >> 20}:{value & 0xFFFFF}"
@@ -324,6 +330,8 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "ip16": ("IP address", ip16),
     "mac": ("hardware address", mac),
     "be": ("number, from network byte order", lambda raw: int.from_bytes(raw, "big")),
+    "texts": ("list of texts", texts),
+    "tail": ("what follows the struct", None),
     "absent": ("nothing", lambda _: None),
     "port": ("port number", port),
     "exec_id": ("process as NODE:START:PID, empty for none", lambda raw: exec_id(*_EXEC_ID.unpack(raw))),
@@ -408,6 +416,33 @@ def _one(part: Field, raw: bytes) -> Any:
 
 def _struct(parts: Sequence[Field], raw: bytes) -> dict[str, Any]:
     return {p.name: _one(p, raw[p.offset : p.offset + p.size]) for p in parts}
+
+
+def in_use(field: Field, raw: bytes, length: int | None, count: int | None) -> Any:
+    """Return what an array holds: its first ``length`` bytes, or ``count`` texts, as far as these are there.
+
+    A length that is none (more than there is room for) leaves a text to its first NUL, and others whole.
+    """
+    kind = field.meaning if field.meaning != "tail" else field.parts[0].meaning
+    told = length is not None and length <= len(raw)
+    if kind in {"text", "texts", "bytes"} and told and length is not None:
+        raw = raw[: max(0, length)]
+    if kind == "bytes":
+        return raw.hex()
+    if kind == "text":
+        return decode(raw.rstrip(b"\0")) if told or field.meaning == "tail" else char_array(raw)
+    if kind == "texts":
+        if count is None and not told and field.meaning != "tail":
+            raw = raw.partition(b"\0")[0]
+        return texts(raw, count)
+    part = field.parts[0]
+    there = len(raw) // part.size
+    # a length of elements is counted in them, or in bytes
+    if length is not None and length * part.size > len(raw):
+        length //= part.size
+    if length is not None:
+        there = max(0, min(there, length))
+    return [_one(part, raw[i * part.size : (i + 1) * part.size]) for i in range(there)]
 
 
 def tagged(field: Field, raw: Sequence[bytes], tags: Sequence[int]) -> list[Any]:

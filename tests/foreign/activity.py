@@ -117,5 +117,8 @@ CASES = [
         event={"blobs": "header"},
     ),
     Case("vmlinux_exec", "rb", execute, lambda r: r["ppid"] == ME and r["comm"] == "true" and r["start_ns"]),
+    Case("tails", "opens", open_, lambda r: (r["pid"], r["length"], r["path"]) == (ME, 14, "/etc/hostname")),
+    Case("tails", "headed", getppid, lambda r: (r["pid"], r["kind"], r["rest"]) == (ME, 7, "deadbeef")),
+    Case("tails", "said", getppid, lambda r: (r["pid"], r["args"]) == (ME, ["ls", "-l", "/tmp"])),
     Case("xdp_count", "packets", send, lambda r: r["key"] == 17 and r["value"] > 0, attach={"count": "lo"}),
 ]  # fmt: skip

@@ -9,6 +9,33 @@ import pytest
 from eunomia.kernel import elf
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.discover import event_types
+from eunomia.kernel.spec import Spec
+
+DECLARED = """
+struct small { int a; };
+struct sent { int a, b, c; };
+const struct sent *unused __attribute__((unused));
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, VALUE); } rb SEC(".maps");
+SEC("raw_tp/sys_enter") int f(void *ctx) {
+    struct sent e = {}; bpf_ringbuf_output(&rb, &e, SIZE, 0); return 0; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "size", "found", "doubt"),
+    [
+        ("struct sent", "sizeof(e)", "sent", ""), ("struct small", "sizeof(e)", "sent", "says struct small of 4 bytes"),
+        ("__u32", "sizeof(e)", "sent", "says __u32 of 4 bytes"), ("struct small", "4", "small", ""),
+        ("struct small", "8", "small", ""),
+    ],
+)  # fmt: skip
+def test_a_map_that_declares_what_no_program_sends_is_doubted(bpf, value, size, found, doubt):
+    source = DECLARED.replace("VALUE", value).replace("SIZE", size)
+    stream = Spec(bpf(source), "doubt").streams["rb"]
+    assert stream.schema.name == found
+    assert doubt in stream.hint
+    assert bool(stream.hint) == bool(doubt)
+
 
 SOURCE = """
 MAP(BPF_MAP_TYPE_RINGBUF, rb);

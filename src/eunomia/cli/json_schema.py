@@ -20,9 +20,11 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "float": {"type": ["number", "null"]},  # JSON has no word for NaN
     "time": _TIME,
     "be": {"type": "integer"},
+    "texts": {"type": "array", "items": {"type": "string"}},
     "absent": {"type": "null"},
     "argv": {"type": "array", "items": {"type": "string"}},
 }
+_WHOLE_TAIL = frozenset({"text", "texts", "bytes"})  # of what follows a struct: one value, not a list
 _NUMBERS = frozenset({"", "duration", "uid", "gid", "pid", "cgroup_id", "kstack", "ustack", "port"})
 
 # One value of each meaning, as it looks in JSON.
@@ -32,7 +34,7 @@ _EXAMPLES: dict[str, Any] = {
     "errno": "ENOENT", "signal": "SIGTERM", "syscall": "openat", "capability": "CAP_NET_ADMIN",
     "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1", "ip": "192.0.2.1", "ip16": "192.0.2.1", "mac": "02:42:ac:11:00:02",
-    "be": 1, "absent": None, "port": 443, "kstack": 1, "ustack": 1,
+    "be": 1, "absent": None, "texts": ["ls", "-l"], "port": 443, "kstack": 1, "ustack": 1,
     "time": "2026-11-23T20:05:29.123456789Z", "str": "text", "path": "/etc/passwd", "argv": ["ls", "-l"],
     "exec_id": "node-1:84213000000000:4242", "blob": "00ff", "union": "00ff",
 }  # fmt: skip
@@ -116,6 +118,10 @@ def _value(field: Field) -> dict[str, Any]:
         return {"type": "string"} if field.code[-1] == "s" and field.bits is None else {"type": "integer"}
     if kind == "union":
         return {} if field.tag else {"type": "string"}
+    if kind == "tail":
+        inner = field.parts[0]
+        value = _value(inner)
+        return value if inner.meaning in _WHOLE_TAIL else {"type": "array", "items": value}
     if kind == "enum":
         return {"anyOf": [{"enum": list(dict.fromkeys((field.names or {}).values()))}, {"type": "integer"}]}
     if kind == "array":
@@ -160,6 +166,9 @@ def _made_up(field: Field) -> object:
         return next(iter((field.names or {}).values()), 0)
     if kind == "struct":
         return {part.name: _made_up(part) for part in field.parts}
+    if kind == "tail":
+        inner = _made_up(field.parts[0])
+        return inner if field.parts[0].meaning in _WHOLE_TAIL else [inner]
     if kind == "array":
         return [_made_up(field.parts[0])] if field.parts else [1, 2]
     return _EXAMPLES[kind]

@@ -130,7 +130,8 @@ def _is_v4(field: Field) -> bool:
 
 def _both(parts: Sequence[Field]) -> bool:
     """Tell whether a union's members are an address of IPv4 and one of IPv6, or of 16 bytes of either."""
-    return any(map(_is_v4, parts)) and any(p.meaning in {"ipv6", "ip16"} for p in parts) and all(p.size in {4, 16} for p in parts)
+    six = any(p.meaning in {"ipv6", "ip16"} for p in parts)
+    return six and any(map(_is_v4, parts)) and all(p.size in {4, 16} for p in parts)
 
 
 def _tagged(field: Field, tag: str, *versions: int) -> Field:

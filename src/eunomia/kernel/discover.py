@@ -20,7 +20,7 @@ from eunomia.kernel.core_types import kernel_structs
 from eunomia.kernel.dwarf import Dwarf, Local, named
 from eunomia.kernel.elf import section
 from eunomia.kernel.errors import BadObject, BadSetting
-from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, sizeof, strip
+from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, open_ended, sizeof, strip
 
 _KIND_STRUCT, _KIND_TYPEDEF = 4, 8  # enum btf_kind
 
@@ -223,6 +223,7 @@ class _Search:
             if len(equal) > 1:
                 hint = f"{', '.join(equal)} have {output.size} bytes each: choose by --event {name}=STRUCT"
             if output.size is None:
+                hint = hint or self.doubt(name, best.type)
                 varying = varying or best.type
             elif output.size not in by_size:
                 by_size[output.size] = best.type
@@ -256,21 +257,37 @@ class _Search:
         """Return what one output may send; the scores compare within one kind of evidence only."""
         size = output.size
         where = output.functions[0] if output.functions else output.section
+        direct = self.source(output)
         pointed = [
             _Guess(type_, f"{_say(type_)}, which the global `{variable}` points at", _likeness(buffer, type_))
             for variable, type_ in self.pointers
-            if size == sizeof(type_)
+            if _may_be_sent_as(type_, size)
         ]
+        if size is None and (direct is None or _is_room(direct)):
+            # what is sent is put together in memory that says nothing of it
+            pointed = pointed or [
+                _Guess(t, f"{_say(t)}, which the global `{v}` points at", 0)
+                for v, t in (self.pointers if len(self.pointers) == 1 else ())
+            ]
+            direct = direct if pointed else next((named(v.type) for v in self.variables(output, None)[0]), direct)
         if pointed:
             return pointed
-        direct = self.source(output)
         if direct is not None and size in (None, sizeof(direct)):
             origin = f"the map {output.map_value}" if output.map_value else f"the global `{output.variable}`"
             return [_Guess(direct, f"{_say(direct)}, which {where} sends from {origin}", 0)]
         if size is None:
-            only = self.pointers if len(self.pointers) == 1 else ()
-            return [_Guess(t, f"{_say(t)}, which the global `{v}` points at", 0) for v, t in only]
+            return [
+                _Guess(named(v.type), f"{_say(named(v.type))}: {where} sends its variable `{v.name}`", 0)
+                for v in self.variables(output, None)[0]
+            ]
         return self.by_size(buffer, output, size, where)
+
+    def doubt(self, name: str, type_: Type) -> str:
+        """Return what to say where the size of what is sent cannot tell a type from what a global points at."""
+        other = next((t for _, t in self.pointers if len(self.pointers) == 1 and _label(t) != _label(type_)), None)
+        if other is None or _is_room(type_):
+            return ""
+        return f"it may also be {_say(other)}, which a global points at: choose by --event {name}=STRUCT"
 
     def source(self, output: Output) -> Type | None:
         """Return the type of the map value or global that is sent as it is."""
@@ -324,8 +341,11 @@ class _Search:
             return True
         return name not in self.map_types and f"\0{name}\0".encode() not in self.kernel_names
 
-    def variables(self, output: Output, size: int) -> tuple[list[Local], list[Local]]:
-        """Return structs and others of that size: variables of the sender or, if it has none, its callers."""
+    def variables(self, output: Output, size: int | None) -> tuple[list[Local], list[Local]]:
+        """Return structs and others of that size: variables of the sender or, if it has none, its callers.
+
+        Where the size varies, only structs count that end in a flexible array.
+        """
         structs: list[Local] = []
         others: list[Local] = []
         for depth, function in enumerate(output.functions):
@@ -333,7 +353,7 @@ class _Search:
             near = [
                 v
                 for v in self.dwarf.locals(function)
-                if sizeof(v.type) == size and not (program and v.parameter)
+                if _may_be_sent_as(v.type, size) and not (program and v.parameter)
             ]
             structs = structs or [
                 v for v in near if isinstance(named(v.type), Struct) and self.own(named(v.type))
@@ -349,6 +369,20 @@ class _Search:
         name = _label(type_)
         likely = 2 if _EVENTLIKE.search(name) else 0
         return 2 * _likeness(buffer, type_) + likely - (3 if name in self.map_types else 0)
+
+
+def _may_be_sent_as(type_: Type, size: int | None) -> bool:
+    """Tell whether a record of this size, None where it varies, may begin with a type."""
+    if size is None:
+        return open_ended(named(type_))
+    return size == sizeof(type_) or (size > sizeof(type_) > 0 and open_ended(named(type_)))
+
+
+def _is_room(type_: Type) -> bool:
+    """Tell whether a type is nothing but bytes, as programs have where they put records together."""
+    members = type_.members if isinstance(type_, Struct) else ()
+    inner = strip(members[0].type) if len(members) == 1 else strip(type_)
+    return isinstance(inner, Array) and sizeof(inner.element) == 1
 
 
 def _label(type_: Type | None) -> str:

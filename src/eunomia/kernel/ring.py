@@ -20,6 +20,7 @@ _DATA, _HEAP = 512 << 10, 1 << 20  # bytes
 _MEANWHILE = 64  # rows that may come between the look at a ring and its drain
 _HEADER = 8  # bytes before each record in a ring, BPF_RINGBUF_HDR_SZ
 _ORDER = "<" if sys.byteorder == "little" else ">"
+_PLACE = struct.Struct(_ORDER + "II")
 _UNKNOWN = struct.Struct(_ORDER + "III")
 
 _buffers: list[Any] = []
@@ -97,7 +98,7 @@ class Reader:
                 run = []
             of = shape
             run.append(tails[at : at + length])
-            if shape is not self.spec.schema and size < shape.size:
+            if shape is not self.spec.schema and size < shape.fixed:
                 self.odd += 1
         if of is not None:
             batches.append(self._made(of, run, make))
@@ -119,8 +120,16 @@ class Reader:
                 places.append(_UNKNOWN.pack(len(record), at, len(record)))
                 at += len(record)
             return make(shape, b"".join(places), b"".join(run))
-        size = shape.size
-        return make(shape, b"".join([r[:size].ljust(size, b"\0") for r in run]), b"")
+        size = shape.fixed
+        if size == shape.size:
+            return make(shape, b"".join([r[:size].ljust(size, b"\0") for r in run]), b"")
+        at = 0
+        fixed: list[bytes] = []
+        for record in run:
+            rest = max(0, len(record) - size)
+            fixed += (record[:size].ljust(size, b"\0"), _PLACE.pack(at, rest))
+            at += rest
+        return make(shape, b"".join(fixed), b"".join([record[size:] for record in run]))
 
     def close(self) -> None:
         """Unmap the buffer."""
@@ -136,7 +145,8 @@ class RingReader(Reader):
         self.ring = lib.eu_ring_open(fd, size)
         if self.ring == ffi.NULL:
             raise error()
-        if spec.by_size is None and not (self._raw and self._raw.meaning == "blob"):
+        self._cut = self.schema.fixed < self.schema.size
+        if spec.by_size is None and not self._cut and not (self._raw and self._raw.meaning == "blob"):
             self._stride = self.schema.size
             strings = list(self.schema.strings)
             texts = [self.schema.fields[name].meaning for name in self.schema.texts]

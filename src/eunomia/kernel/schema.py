@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from eunomia.batch import VIRTUAL, Field, Schema
-from eunomia.kernel import addresses
+from eunomia.kernel import addresses, lengths
 from eunomia.kernel.types import (
     Array,
     Enum,
@@ -74,8 +74,8 @@ _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
 _ENVELOPE = {*VIRTUAL, "container", "pod", "identity"}
 
 
-def schema(type_: Type, name: str = "") -> Schema:
-    """Return the schema of a stream whose records are of this type.
+def schema(type_: Type, name: str = "", longer: bool = False) -> Schema:
+    """Return the schema of a stream whose records are of this type, or begin with it if they are ``longer``.
 
     A struct becomes one column a member; structs in it are flattened to dotted names. Anything else
     becomes one column, ``value``.
@@ -85,9 +85,37 @@ def schema(type_: Type, name: str = "") -> Schema:
         fields = list(_flatten(bare, 0, ""))
         doc = _doc(bare.tags)
         name = name or bare.name
+        rest = _rest(bare)
     else:
-        fields, doc = [_field("value", type_, 0, ())], ""
+        fields, doc, rest = [_field("value", type_, 0, ())], "", None
+    if longer and rest is None:
+        rest = _behind("rest", sizeof(type_), Array(Int("unsigned char", 1), 0), "bytes behind the struct")
+    if rest is not None:
+        return Schema(name, rest.offset + rest.size, _unique([*fields, rest]), doc)
     return Schema(name, max(1, sizeof(type_)), _unique(fields), doc)
+
+
+def _rest(struct: Struct) -> Field | None:
+    """Return the column of a flexible array, which takes what a record has behind its struct.
+
+    Its place in the batch's heap stands behind the struct.
+    """
+    last = struct.members[-1] if struct.members else None
+    if last is None:
+        return None
+    bare = strip(last.type)
+    if isinstance(bare, Struct) and not bare.union and last.bit_offset // 8 + bare.size == struct.size:
+        inner = _rest(bare)
+        return inner and inner._replace(name=f"{last.name}.{inner.name}", offset=struct.size)
+    if not isinstance(bare, Array) or bare.length or not sizeof(bare.element):
+        return None
+    return _behind(last.name, struct.size, bare, _doc(last.tags))
+
+
+def _behind(name: str, size: int, array: Array, doc: str) -> Field:
+    whole = _array(Field("", 0, 0, "0s"), array)
+    part = whole if whole.meaning in {"text", "bytes"} else _field("element", array.element, 0, ())
+    return Field(name, size, 8, "II", "tail", f"{spell(array.element)}[]", doc, parts=(part,))
 
 
 def table_schema(name: str, key: Type | None, value: Type | None, key_size: int, value_size: int) -> Schema:
@@ -127,7 +155,7 @@ def unknown_schema(name: str) -> Schema:
 
 def _unique(fields: list[Field]) -> list[Field]:
     """Rename what collides with the envelope that each row has, or with another field."""
-    fields = addresses.resolved(fields)
+    fields = lengths.resolved(addresses.resolved(fields))
     seen: dict[str, Field] = {}
     renamed: dict[str, str] = {}
     for field in fields:
@@ -138,10 +166,10 @@ def _unique(fields: list[Field]) -> list[Field]:
             name += "_"
         renamed.setdefault(field.name, name)
         seen[name] = field._replace(name=name)
-    return [
-        _chosen(field, seen.get(renamed.get(field.tag, ""))) if field.tag else field
-        for field in seen.values()
+    fields = [
+        f._replace(length=renamed.get(f.length, ""), count_in=renamed.get(f.count_in, "")) for f in seen.values()
     ]
+    return [_chosen(f, seen.get(renamed.get(f.tag, ""))) if f.tag else f for f in fields]
 
 
 def _chosen(union: Field, tag: Field | None) -> Field:

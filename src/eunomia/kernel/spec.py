@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Schema
-from eunomia.kernel import elf, settings
+from eunomia.kernel import elf, lengths, settings
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
-from eunomia.kernel.schema import schema, table_schema, unknown_schema
-from eunomia.kernel.types import Opaque, Struct, sizeof
+from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
+from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
+
+if TYPE_CHECKING:
+    from eunomia.kernel.bytecode import MapUse
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE = range(1, 8)
@@ -177,11 +181,15 @@ class Spec:
 
     def _streams(self, events: Mapping[str, str]) -> dict[str, StreamSpec]:
         buffers = [m for m in self.maps.values() if m.type in {RINGBUF, PERF_EVENT_ARRAY}]
-        found = [self._buffer(m, *self._declared(m)) for m in buffers if self._declared(m)[0] is not None]
-        told = {s.name for s in found}
+        declared = {m.name: self._declared(m) for m in buffers}
+        told = {name for name, type_ in declared.items() if type_ is not None}
+        doubted = {name for name in told if self._contradicted(name, declared[name])}
+        how = "the map's __type(value, ...)"
+        found = [self._buffer(m, declared[m.name], how) for m in buffers if m.name in told - doubted]
+        told -= doubted
         unknown = [m for m in buffers if m.name not in told or m.name in events]
         if unknown or events:
-            found = [s for s in found if s.name not in events] + self._discover(unknown, events)
+            found = [s for s in found if s.name not in events] + self._discover(unknown, events, declared)
         if self.own:
             found += [self._swapped(m) for m in self.maps.values() if m.type == ARRAY_OF_MAPS]
             found += [self._derived(m) for m in self.maps.values() if m.name.startswith(DERIVED)]
@@ -192,32 +200,74 @@ class Spec:
         order = list(self.maps)
         return {s.name: s for s in sorted(found, key=lambda s: order.index(s.map.name))}
 
-    def _declared(self, map_: Map) -> tuple[Any, str]:
+    def _declared(self, map_: Map) -> Type | None:
         """Return what ``__type(value, ...)`` says a buffer carries; perf buffers have an int there."""
         id_ = self.btf.map_member(map_.name, "value")
         type_ = self.btf.type(id_) if id_ else None
         if type_ is None or isinstance(type_, Opaque) or sizeof(type_) == 0:
-            return None, ""
-        if map_.type == PERF_EVENT_ARRAY and not isinstance(type_, Struct):
-            return None, ""
-        return type_, "the map's __type(value, ...)"
+            return None
+        return None if map_.type == PERF_EVENT_ARRAY and not isinstance(type_, Struct) else type_
+
+    def _contradicted(self, name: str, type_: Type | None) -> bool:
+        """Tell whether programs send nothing of the size that a buffer's map declares, but what a global points at.
+
+        A struct that is shorter than all that is sent may be what the records begin with; a number is not.
+        """
+        if self.own or type_ is None:
+            return False
+        sizes = {output.size for output in use.outputs} if (use := self._uses.get(name)) else set()
+        if not sizes or sizes & {sizeof(type_), None}:
+            return False
+        if not isinstance(strip(type_), Struct):
+            return True
+        variables = [self.btf.variable_type(id_) for section, *_, id_ in self.btf.variables() if section != ".maps"]
+        targets = [t.target for t in variables if isinstance(t, Pointer) and t.target is not None]
+        return any(isinstance(strip(t), Struct) and sizeof(t) in sizes for t in targets)
 
     def _buffer(self, map_: Map, type_: Any, how: str, hint: str = "", by_size: Any = None) -> StreamSpec:
         kind = "ring" if map_.type == RINGBUF else "perf"
         if by_size:
             schemas = {size: schema(t) for size, t in by_size.items()}
             return StreamSpec(map_.name, kind, unknown_schema(map_.name), map_, how, hint, schemas)
-        shape = unknown_schema(map_.name) if type_ is None else schema(type_)
+        shape = unknown_schema(map_.name) if type_ is None else schema(type_, longer=self._longer(map_, type_))
+        hint = hint or lengths.hint(list(shape.fields.values()))
         return StreamSpec(map_.name, kind, shape, map_, how, hint)
 
-    def _discover(self, buffers: list[Map], events: Mapping[str, str]) -> list[StreamSpec]:
+    @cached_property
+    def _uses(self) -> Mapping[str, MapUse]:
+        from eunomia.kernel import bytecode
+
+        return bytecode.uses(self.data)
+
+    def _longer(self, map_: Map, type_: Any) -> bool:
+        """Tell whether programs send more than a type: a larger constant, or what ends in no array to be cut."""
+        if self.own:
+            return False
+        sizes = [output.size for output in use.outputs] if (use := self._uses.get(map_.name)) else []
+        bare = strip(type_)
+        last = strip(bare.members[-1].type) if isinstance(bare, Struct) and bare.members else None
+        return any((not isinstance(last, Array)) if s is None else s > sizeof(type_) for s in sizes)
+
+    def _discover(
+        self, buffers: list[Map], events: Mapping[str, str], declared: Mapping[str, Type | None]
+    ) -> list[StreamSpec]:
         from eunomia.kernel import discover
 
-        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events)
-        return [
-            self._buffer(m, found[m.name].type, found[m.name].how, found[m.name].hint, found[m.name].by_size)
-            for m in buffers
-        ]
+        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events, self._uses)
+        streams = []
+        for map_ in buffers:
+            what, said = found[map_.name], declared[map_.name]
+            hint = what.hint
+            if said is not None and map_.name not in events:
+                if not what.type and not what.by_size:
+                    streams.append(self._buffer(map_, said, "the map's __type(value, ...)"))
+                    continue
+                hint = hint or (
+                    f"its map says {spell(said)} of {sizeof(said)} bytes, and no program sends so many: "
+                    f"choose by --event {map_.name}=STRUCT"
+                )
+            streams.append(self._buffer(map_, what.type, what.how, hint, what.by_size))
+        return streams
 
     def _derived(self, map_: Map) -> StreamSpec:
         type_ = self.btf.type(self.btf.map_member(map_.name, "value") or 0)
@@ -244,12 +294,9 @@ class Spec:
         tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal]
         if not tables:
             return []
-        from eunomia.kernel import bytecode
-
-        uses = bytecode.uses(self.data)
         streams = []
         for map_ in tables:
-            use = uses.get(map_.name)
+            use = self._uses.get(map_.name)
             scratch = has_buffers and map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
             if use is None or use.deletes or scratch:
                 continue

@@ -98,6 +98,15 @@ def sizeof(type_: Type) -> int:
             return type_.size
 
 
+def open_ended(type_: Type) -> bool:
+    """Tell whether a struct ends in a flexible array, so that records of it may be longer than it is."""
+    bare = strip(type_)
+    if not isinstance(bare, Struct) or bare.union or not bare.members:
+        return False
+    last = strip(bare.members[-1].type)
+    return open_ended(last) or (isinstance(last, Array) and last.length == 0)
+
+
 def strip(type_: Type) -> Type:
     """Return what a chain of typedefs stands for."""
     while isinstance(type_, Typedef):

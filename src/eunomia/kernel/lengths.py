@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which member of a struct says how much of an array is in use, as ``args_size`` does of ``args``.
+
+Without one, text ends at its first NUL: what stands behind it may be left over from something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eunomia.batch import Field
+
+# Arrays of several texts with a NUL between them, where a length or a number of texts says so.
+_VECTORS = frozenset({"args", "argv", "arguments", "cmdline", "cmd_line", "full_args", "env", "envp", "environ"})
+_BUFFERS = _VECTORS | {
+    "data", "buf", "buffer", "payload", "msg", "message", "content", "contents", "body", "line", "str", "text",
+    "packet", "pkt", "bytes", "raw", "output", "input",
+}  # fmt: skip
+
+_IN_BYTES = ("len", "size", "length", "sz", "bytes")
+_IN_PIECES = ("count", "cnt", "num", "nr", "n", "c")
+_OF_THE_REST = (*_IN_BYTES, "count", "cnt", "num", "nr", "n", "depth")  # where an array ends the record
+_NUMBERS = frozenset("bBhHiIqQ")
+
+
+def resolved(fields: Sequence[Field]) -> list[Field]:
+    """Let texts, bytes and the array that ends a record know the members that say how long they are."""
+    by_name = {f.name: f for f in fields if f.meaning == "" and f.bits is None and f.code in _NUMBERS}
+    return [_resolve(field, by_name) if field.meaning in {"text", "bytes", "tail"} else field for field in fields]
+
+
+def _resolve(field: Field, numbers: Mapping[str, Field]) -> Field:
+    prefix, dot, name = field.name.rpartition(".")
+    own = name.lower()
+    stems = dict.fromkeys((own, own.removesuffix("s"), own.rstrip("v0123456789")))
+    length = _first(numbers, prefix + dot, [w for s in stems for n in _IN_BYTES for w in _named(s, n)])
+    count = _first(numbers, prefix + dot, [w for s in stems for n in _IN_PIECES for w in _named(s, n)])
+    if not length and not count and (own in _BUFFERS or field.meaning == "tail"):
+        length = _first(numbers, prefix + dot, _OF_THE_REST if field.meaning == "tail" else _IN_BYTES)
+    if own not in _VECTORS:
+        # a number of pieces is of use for texts, and for what is not counted in bytes
+        return field._replace(length=length or (count if field.meaning == "tail" else ""))
+    field = field._replace(length=length, count_in=count)
+    if field.meaning == "tail" and field.parts[0].meaning == "text":
+        return field._replace(parts=(field.parts[0]._replace(meaning="texts"),))
+    return field._replace(meaning="texts") if (length or count) and field.meaning == "text" else field
+
+
+def _named(stem: str, word: str) -> list[str]:
+    """Return how a member is called that says the length or the number of what ``stem`` names."""
+    return [f"{stem}_{word}", f"{stem}{word}", f"{word}_{stem}", f"{word}_of_{stem}"]
+
+
+def _first(numbers: Mapping[str, Field], prefix: str, names: Sequence[str]) -> str:
+    return next((prefix + name for name in names if prefix + name in numbers), "")
+
+
+def hint(fields: Sequence[Field]) -> str:
+    """Return what to say of arrays that may hold several texts, of which only the first can be told."""
+    short = [f.name for f in fields if f.meaning == "text" and f.name.rpartition(".")[2].lower() in _VECTORS]
+    if not short:
+        return ""
+    which = short[0]
+    return f"{which} is shown up to its first NUL: no member ({which}_size, {which}_count) says how much of it holds"

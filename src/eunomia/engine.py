@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eunomia import filters as shared
+from eunomia import whose
 from eunomia.batch import Batch, Schema
 from eunomia.faults import Faults
 from eunomia.kernel.derived import DerivedReader
@@ -26,6 +27,7 @@ from eunomia.ledger import Entry, Remark
 from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
+    from eunomia.containers.lately import Lately
     from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
     from eunomia.hierarchy import Hierarchy
@@ -56,18 +58,19 @@ _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which 
 class _Stream:
     """A stream that runs: its reader and its account."""
 
-    __slots__ = ("cgroup", "filtered", "key", "live", "mask", "pid", "reader", "schemas")
+    __slots__ = ("cgroup", "early", "filtered", "key", "live", "mask", "reader", "schemas", "who")
 
     def __init__(self, key: tuple[str, str], live: Loaded, reader: Any) -> None:
         self.key = key
         self.live = live
         self.reader = reader
         self.filtered = 0
+        self.early: dict[int, Mask | None] = {}  # by schema: before anybody asks whose rows are, and after
         self.mask: dict[int, Mask | None] = {}
         schemas = [reader.schema, *(reader.spec.by_size or {}).values()]
         self.schemas: list[Schema] = schemas
         self.cgroup = {id(s): shared.cgroup_field(s) for s in schemas}
-        self.pid = {id(s): shared.pid_field(s) for s in schemas}
+        self.who = {id(s): whose.who(s) for s in schemas}
 
     @property
     def is_table(self) -> bool:
@@ -151,6 +154,7 @@ class Engine:
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
         self._registry: Registry | None = None
+        self._lately: Lately | None = None
         self._lives: Loaded | None = None
         self._processes: ProcessTable | None = None
         self._lost = (0, 0)  # records of processes, and when that was last looked at
@@ -215,13 +219,15 @@ class Engine:
                 stream = _Stream((source.name, name), live, reader)
                 if hierarchy.version == 1 and not knows_hierarchy:
                     stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
+                if source.spec.own:  # whose ids are of processes
+                    stream.who = {i: w and w._replace(threads=False) for i, w in stream.who.items()}
                 for schema in stream.schemas:
                     if own:
                         stream.mask[id(schema)] = shared.late_mask(self.selection)
                     else:
-                        stream.mask[id(schema)] = shared.mask(
-                            self.filters, self.selection, schema, f"{source.name}/{name}"
-                        )
+                        label = f"{source.name}/{name}"
+                        stream.early[id(schema)] = shared.early_mask(self.filters, schema, label)
+                        stream.mask[id(schema)] = shared.choosing_mask(self.selection, schema, label)
                 self.streams.append(stream)
             source.spec.close()
         lib.eu_forget_kernel_btf()
@@ -234,10 +240,12 @@ class Engine:
             self._enricher.start()  # and goes on while probes are loaded
 
     def _follow_containers(self) -> None:
+        from eunomia.containers.lately import Lately
         from eunomia.containers.registry import Registry
 
         assert self._waiter is not None
         self._registry = Registry(faults=self.faults)
+        self._lately = Lately(self._registry)
         self._waiter.add(self._registry.notices.fd)
         if self._enricher is not None:
             self._registry.enrich(self._enricher)
@@ -407,12 +415,17 @@ class Engine:
         return found
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
-        """The stages, in order: name, join, filter, limit, sink."""
+        """The stages, in order: name, filter by what rows hold, join, filter by whose they are, limit, sink.
+
+        What is left out is not joined: to look at a process is an event, which a tracer of files sees.
+        """
         passed = []
         for stream, batch in tick:
             batch.tracker, batch.stream = stream.key
-            self._join(stream, batch)
-            passed.append((stream, self._filter(stream, batch)))
+            kept = self._filter(stream, batch, stream.early)
+            if kept.count:
+                self._join(stream, kept)
+                passed.append((stream, self._filter(stream, kept, stream.mask)))
         rows = [kept for _, kept in self._cut(passed) if kept.count]
         self.counted += sum(kept.count for kept in rows)
         if rows and self._sink is not None:
@@ -422,18 +435,19 @@ class Engine:
         assert self._registry is not None
         if isinstance(stream.reader, DerivedReader):
             return  # who they are about was known when they were made
-        cgroup, pid = stream.cgroup[id(batch.schema)], stream.pid[id(batch.schema)]
+        cgroup, who = stream.cgroup[id(batch.schema)], stream.who[id(batch.schema)]
         if cgroup:
             self._registry.join(batch, cgroup)
-        elif pid:
-            pids = batch.raw(pid)
-            known = {p: self._registry.by_pid(p) for p in set(pids)}
+        elif who:
+            pids = who.ids(batch)
+            assert self._lately is not None
+            known = self._lately.identities(set(pids))
             batch.identities = [known[p] for p in pids]
-        if pid and self._processes is not None:
-            self._processes.join(batch, pid)
+        if who and self._processes is not None:
+            self._processes.join(batch, who.ids(batch), who.threads)
 
-    def _filter(self, stream: _Stream, batch: Batch) -> Batch:
-        chosen = stream.mask.get(id(batch.schema))
+    def _filter(self, stream: _Stream, batch: Batch, masks: Mapping[int, Mask | None]) -> Batch:
+        chosen = masks.get(id(batch.schema))
         if chosen is None:
             return batch
         wanted = chosen(batch)

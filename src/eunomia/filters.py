@@ -16,6 +16,7 @@ from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.loaded import Loaded, MapHandle
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
+from eunomia.whose import Who, of_process, of_us, who
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _COMM = 16  # TASK_COMM_LEN
@@ -23,7 +24,6 @@ _SET_ROOM = 1024  # max_entries of EUNOMIA_SET, but for cgroups
 _IN_SET, _NOT_IN_SET = 1, 2  # eunomia_by_cgroup in eunomia/filter.h
 
 # What strangers call these, the most telling first.
-_PID = ("pid", "tgid")
 _COMM_NAMES = ("comm", "task", "command")
 _CGROUP = ("cgroup_id", "cgroup", "cgid", "cgrp_id", "cgrp")
 
@@ -109,11 +109,6 @@ def cgroup_field(schema: Schema) -> str:
     return _first(schema, _CGROUP, 8)
 
 
-def pid_field(schema: Schema) -> str:
-    """Return the field that holds the process id; empty where there is none."""
-    return _first(schema, _PID, 4)
-
-
 def _first(schema: Schema, names: Sequence[str], size: int) -> str:
     for name in names:
         field = schema.fields.get(name)
@@ -150,34 +145,32 @@ def _chosen(selection: Selection) -> Mask:
     return chosen
 
 
-def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: str) -> Mask | None:
-    """Return what filters a foreign stream's batches, None where nothing does.
+def early_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
+    """Return what filters a foreign stream's batches before anybody asks whose they are, None where nothing does.
 
     Raises :class:`BadSetting` where the stream lacks the field that a filter needs.
     """
     tests: list[Mask] = []
-    pid, uid, comm = pid_field(schema), _first(schema, ("uid",), 4), ""
-    comm = next((n for n in _COMM_NAMES if n in schema.fields and schema.fields[n].meaning == "text"), "")
+    pid = who(schema)
+    # what is beside the process's id is of that process, too
+    beside = dict.fromkeys(("", pid.field[: pid.field.rfind(".") + 1] if pid else ""))
+    uid = next((found for p in beside if (found := _first(schema, (f"{p}uid",), 4))), "")
+    named = [p + n for p in beside for n in _COMM_NAMES if p + n in schema.fields]
+    comm = next((n for n in named if schema.fields[n].meaning == "text"), "")
     needs = ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm"))
     for wanted, field, option in needs:
         if wanted and not field:
             raise BadSetting(f"--{option} cannot be applied to {stream}: its records have no field {option!r}")
-    if filters.pids:
-        pids = frozenset(filters.pids)
-        tests.append(lambda b: [p in pids for p in b.raw(pid)])
+    if pid and filters.pids:
+        tests.append(_by_id(pid, of_process(frozenset(filters.pids), pid.threads), True))
     if filters.uids:
         uids = frozenset(filters.uids)
         tests.append(lambda b: [u in uids for u in b.raw(uid)])
     if filters.comms:
         comms = frozenset(decode(_comm(c)) for c in filters.comms)
         tests.append(lambda b: [c in comms for c in b.values(comm)])
-    if selection is not None:
-        if not cgroup_field(schema) and not pid:
-            raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
-        tests.append(_chosen(selection))
     if pid and not filters.traces_itself:
-        own = host_pid()
-        tests.append(lambda b: [p != own for p in b.raw(pid)])
+        tests.append(_by_id(pid, of_us(host_pid(), pid.threads), False))
     if not tests:
         return None
 
@@ -186,3 +179,26 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
         return list(map(all, zip(*answers, strict=True))) if answers else None
 
     return together
+
+
+def _by_id(pid: Who, of: Callable[[int], bool], wanted: bool) -> Mask:
+    """Return what asks once for each of the ids of a batch."""
+
+    def test(batch: Batch) -> list[bool]:
+        ids = pid.ids(batch)
+        known = {number: of(number) is wanted for number in set(ids)}
+        return [known[number] for number in ids]
+
+    return test
+
+
+def choosing_mask(selection: Selection | None, schema: Schema, stream: str) -> Mask | None:
+    """Return what chooses a foreign stream's rows by their containers, None where all are wanted.
+
+    Raises :class:`BadSetting` where nothing says whose they are.
+    """
+    if selection is None:
+        return None
+    if not cgroup_field(schema) and not who(schema):
+        raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
+    return _chosen(selection)

@@ -139,7 +139,7 @@ def test_rows_of_a_batch_find_each_their_own(story):
         {"time": second, "pid": 1}, {"time": second, "pid": 99}, {"time": 3, "pid": 11},
     ]  # fmt: skip
     batch = batch_of(ROWS, *rows)
-    story.table.join(batch, "pid")
+    story.table.join(batch, batch.raw("pid"))
     assert batch.values("process.argv") == [["one"], ["sh"], ["two"], ["sh"], [], []]
     assert batch.actors[batch.actor[4]] is NOBODY
     assert batch.actors[batch.actor[5]] is NOBODY, "it had not begun"

@@ -74,7 +74,7 @@ def schemas(stream: StreamSpec) -> list[Schema]:
 
 def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
     """Return the options of ``eunomia run`` that choose among a stream's rows."""
-    from eunomia.filters import Filters, has_filters, mask
+    from eunomia.filters import Filters, choosing_mask, early_mask, has_filters
     from eunomia.kernel.errors import BadSetting
 
     if has_filters(spec.maps):
@@ -84,13 +84,13 @@ def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
         ("pid", Filters(pids=(1,))), ("comm", Filters(comms=("a",))), ("uid", Filters(uids=(0,))),
     ):  # fmt: skip
         try:
-            mask(wish, None, stream.schema, stream.name)
+            early_mask(wish, stream.schema, stream.name)
         except BadSetting:
             continue
         found.append(f"--{name}")
     of_containers = Filters(host_only=True)
     try:
-        mask(of_containers, of_containers.selection(), stream.schema, stream.name)
+        choosing_mask(of_containers.selection(), stream.schema, stream.name)
     except BadSetting:
         return found
     return found + [f"--{name}" for name in _OPTIONS[3:]]
@@ -265,8 +265,26 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         page.line(f"type from: {stream.how}", 2)
     if stream.hint:
         page.line(stream.hint, 2, YELLOW)
+    page.line(f"whose: {_whose(stream.schema)}", 2)
     chosen = filters_of(source.spec, stream)
     page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none of the shared ones", 2)
+
+
+def _whose(schema: Schema) -> str:
+    """Return what tells whose rows are, or why nothing does."""
+    from eunomia.filters import cgroup_field
+    from eunomia.whose import candidates
+
+    if cgroup := cgroup_field(schema):
+        return f"by {cgroup}"
+    found = candidates(schema)
+    if len(found) > 1:
+        return f"unknown: {' and '.join(one.field for one in found)} may each be the process"
+    if not found:
+        return "unknown: there is no cgroup id and no process id"
+    (one,) = found
+    upper = ", its upper half" if one.pair else ""
+    return f"by {one.field}{upper}{', which may be a thread' if one.threads else ''}"
 
 
 def _print_fields(page: Page, schema: Schema) -> None:

@@ -144,10 +144,11 @@ def _items(field: Field) -> dict[str, Any]:
 
 def example(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
     """Return a row as JSON has it, with values made up from what the fields mean."""
-    from eunomia.filters import cgroup_field, pid_field
+    from eunomia.filters import cgroup_field
+    from eunomia.whose import who
 
     whose: dict[str, Any] = {"identity": UNKNOWN}
-    if cgroup_field(schema) or pid_field(schema):
+    if cgroup_field(schema) or who(schema):
         made_up = ("8f2ac1d07be4" + 52 * "0", "web", "nginx:1.27", "docker")
         container = dict(zip((name.partition(".")[2] for name in WHOLE["container"]), made_up, strict=True))
         whose = {"container": container, "identity": RESOLVED}

@@ -262,16 +262,20 @@ class Registry(dict[int, Identity]):
 
     def by_pid(self, pid: int) -> Identity:
         """Return whose process it is; :data:`NOBODY_KNOWS` when it has ended."""
+        cgroup_id = self.cgroup_of(pid)
+        return NOBODY_KNOWS if cgroup_id is None else self[cgroup_id]
+
+    def cgroup_of(self, pid: int) -> int | None:
+        """Return the id of the cgroup that a process or a thread is in now; None when it has ended."""
         path = tree.path_of(pid, self._hierarchy)
         if path is None or self._mount is None:
-            return NOBODY_KNOWS
+            return None
         cgroup_id = self._paths.get(path)
         if cgroup_id is None:
             cgroup_id = tree.id_of(self._mount, path)
-            if cgroup_id is None:
-                return NOBODY_KNOWS
-            self._add(cgroup_id, path, self._clock())
-        return self[cgroup_id]
+            if cgroup_id is not None:
+                self._add(cgroup_id, path, self._clock())
+        return cgroup_id
 
     def look(self, now: int) -> None:
         """Read again what runtimes have rewritten since (``docker rename``), as far as notices tell of it."""

@@ -64,3 +64,15 @@ def _read(path: str, limit: int) -> bytes:
         return b""
     finally:
         os.close(descriptor)
+
+
+def process_of(thread: int) -> int:
+    """Return the process that a thread is of; the number itself where there is no such thread (any more)."""
+    try:
+        with open(f"/proc/{thread}/status", "rb") as lines:
+            for line in lines:
+                if line.startswith(b"Tgid:"):
+                    return int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return thread

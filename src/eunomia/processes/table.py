@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.actor import NOBODY, Process, Room
 from eunomia.batch import Batch
-from eunomia.processes.found import argv_of, look_up
+from eunomia.processes.found import argv_of, look_up, process_of
 
 if TYPE_CHECKING:
     from eunomia.processes.users import Users
@@ -103,9 +103,14 @@ class ProcessTable:
             return None
         return found
 
-    def join(self, batch: Batch, pid: str) -> None:
-        """Set who did a batch's rows, by its field ``pid``: looked up once for each distinct process."""
-        pids = batch.raw(pid)
+    def join(self, batch: Batch, pids: Sequence[int], threads: bool = False) -> None:
+        """Set who did a batch's rows, by each row's process id: looked up once for each distinct process.
+
+        With ``threads`` they may be those of threads.
+        """
+        if threads:
+            processes = {one: one if one in self._newest else process_of(one) for one in set(pids)}
+            pids = [processes[one] for one in pids]
         times = batch.raw(batch.schema.time.name) if batch.schema.time else [0] * batch.count
         first = min(times, default=0)
         actors: dict[Process, int] = {NOBODY: 0}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""CRI-O's bundles, laid by hand: it is not in Debian 12, so no real one was seen by these tests."""
+"""CRI-O's bundles, laid by hand, well and ill; ``test_trees.py`` has whole trees as it lays them."""
 
 import json
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from eunomia.containers import conmon, storage
-from eunomia.containers.daemons import DataRoot
+from eunomia.containers.daemons import Daemon, DataRoot
 from eunomia.containers.runtimes import crio as module
 from eunomia.containers.runtimes.crio import Crio
 from eunomia.containers.storage import Store
-from eunomia.identity import CREATED, RUNNING
+from eunomia.identity import CREATED, EXITED, RUNNING, Container
 from tests.containers.stage import DB, INNER, WEB
 
 UID = "8678bf4a-f56b-4559-a201-2a6525cd2793"
@@ -49,7 +49,7 @@ def tops(tmp_path):
         Metadata={"name": "app", "attempt": 3}, Created="2026-11-23T23:44:17.5Z", SeccompProfilePath="runtime/default",
     )  # fmt: skip
     own = {"io.kubernetes.container.name": "app", "io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.uid": UID}
-    bundle(run, WEB, container | own)
+    bundle(run, WEB, container | own, linux={"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}})
     return root, run
 
 
@@ -62,7 +62,7 @@ def test_a_container_is_told_with_its_pod(crio, tops):
     (tops[0] / "overlay-images").mkdir()
     (tops[0] / "overlay-images/images.json").write_text(json.dumps([{"id": IMAGE_ID, "digest": "sha256:" + "25" * 32}]))
     found, pod = crio.lookup(WEB, PATH)
-    assert (found.id, found.name, found.image, found.runtime) == (WEB, "app", "httpd:2", "cri-o")
+    assert (found.id, found.name, found.image, found.runtime) == (WEB, "app", "docker.io/library/httpd:2", "cri-o")
     assert (found.image_id, found.image_digest) == (f"sha256:{IMAGE_ID}", "sha256:" + "25" * 32)
     assert (found.command, found.seccomp, found.restarts, found.sandbox) == (("httpd",), "default", 3, False)
     assert found.annotations == (("io.kubernetes.container.hash", "5b"),)
@@ -79,17 +79,64 @@ def test_a_sandbox_is_told_as_one(crio):
     assert (pod.name, pod.namespace, pod.uid, pod.sandbox) == ("web-0", "shop", UID, DB)
 
 
-def test_a_first_process_is_a_change(crio, tops):
-    found, _ = crio.lookup(WEB, PATH)
-    assert (found.state, found.pid) == (CREATED, 0)
-    assert not crio.changed(found, PATH)
-    userdata = tops[1] / "overlay-containers" / WEB / "userdata"
-    assert crio.watches(found, PATH) == [str(userdata)]
-    (userdata / "pidfile").write_text("77")
+def test_what_becomes_of_a_container_is_a_change_each_time(crio, tops):
+    """The pid file is there before it is started and after it has ended: it tells nothing of either."""
+    run, root = (top / "overlay-containers" / WEB / "userdata" for top in (tops[1], tops[0]))
+    root.mkdir(parents=True)
+    made, started = "2026-11-23T23:44:18.25Z", "2026-11-23T23:44:18.5Z"
+
+    def told() -> Container:
+        found, _ = crio.lookup(WEB, PATH)
+        assert not crio.changed(found, PATH)
+        return found
+
+    def state(status: str, **more: str) -> None:
+        (root / "state.json").write_text(json.dumps({"status": status, "created": made, **more}))
+
+    found = told()
+    assert (found.state, found.pid, found.started) == (CREATED, 0, 0)
+    assert crio.watches(found, PATH) == [str(run), str(root)]
+    (run / "pidfile").write_text("77")
     assert crio.changed(found, PATH)
-    found, _ = crio.lookup(WEB, PATH)
-    assert (found.state, found.pid, found.started) == (RUNNING, 77, (userdata / "pidfile").stat().st_mtime_ns)
-    assert not crio.changed(found, PATH)
+    found = told()
+    assert (found.state, found.pid, found.started) == (CREATED, 77, 0)
+    state("created")
+    assert (told().state, told().created) == (CREATED, 1795477458_250000000)
+    state("running", started=started)
+    assert crio.changed(found, PATH)
+    found = told()
+    assert (found.state, found.pid, found.started) == (RUNNING, 77, 1795477458_500000000)
+    (root / "exit").write_text("0")
+    assert crio.changed(found, PATH)
+    found = told()
+    assert (found.state, found.pid, found.started) == (EXITED, 0, 1795477458_500000000)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"status": 5}', b'{"status": []}', b'{"status": "?", "started": {}}'])
+def test_a_state_of_any_kind_does_no_harm(crio, tops, data):
+    (tops[1] / "overlay-containers" / WEB / "userdata/state.json").write_bytes(data)
+    assert crio.lookup(WEB, PATH).container.state == CREATED
+
+
+def test_the_list_of_containers_tells_a_sandboxs_image(crio, tops):
+    lists, digest = tops[0] / "overlay-containers/volatile-containers.json", "sha256:" + "26" * 32
+    lists.write_text(json.dumps([{"id": DB, "image": IMAGE_ID, "names": ["k8s_POD_web-0_shop_x_0"]}]))
+    (tops[0] / "overlay-images").mkdir()
+    (tops[0] / "overlay-images/images.json").write_text(json.dumps([{"id": IMAGE_ID, "digest": digest}]))
+    found = crio.lookup(DB, f"{SLICE}/crio-{DB}.scope").container
+    assert (found.image_id, found.image_digest) == (f"sha256:{IMAGE_ID}", digest)
+
+
+def test_conmon_leads_to_the_store_that_crio_keeps(tmp_path, tops, monkeypatch):
+    """CRI-O's bundle lies in the run root; ``--persist-dir`` alone leads to the root."""
+    monkeypatch.setattr(module, "roots_stores", lambda: iter(()))
+    root, run = (f"{top}/overlay-containers/{WEB}/userdata" for top in tops)
+    arguments = ["conmon", "-b", run, "-c", WEB, "-p", f"{run}/pidfile", "--persist-dir", root]
+    monkeypatch.setattr(conmon, "pids", lambda comm: [str(os.getpid())])
+    monkeypatch.setattr(conmon, "daemon_of", lambda pid: Daemon("/", arguments=arguments))
+    stores = conmon.Stores(usual=lambda: iter(()))
+    assert stores.look_again()
+    assert [(s.root.path, s.run) for s in stores.heard(PATH)] == [(str(tops[0]), str(tops[1]))]
 
 
 @pytest.mark.parametrize(
@@ -156,3 +203,19 @@ def test_the_configuration_says_where_the_store_is(tmp_path, tops, monkeypatch):
         (machine / name).parent.mkdir(parents=True, exist_ok=True)
         os.rename(top, machine / name)
     assert Crio().lookup(WEB, PATH).container.name == "app"
+
+
+@pytest.mark.parametrize(
+    ("asked", "filtered", "shown"),
+    [
+        ("RuntimeDefault", True, "default"),
+        ("runtime/default", True, "default"),
+        ("localhost/mine.json", True, "mine.json"),
+        ("Unconfined", False, "unconfined"),
+        ("RuntimeDefault", False, "unconfined"),
+    ],
+)
+def test_a_profile_is_told_as_it_holds(crio, tops, asked, filtered, shown):
+    linux = {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}} if filtered else {}
+    bundle(tops[1], WEB, note(SeccompProfilePath=asked), linux=linux)
+    assert crio.lookup(WEB, PATH).container.seccomp == shown

@@ -2,7 +2,8 @@
 """Which stores may have a container: the configured ones, its user's, and those to which conmon leads.
 
 conmon looks after one container of Podman's or CRI-O's, outlives both, and runs before the container's cgroup is
-made. Its arguments (conmon(8)) have the bundle and the pid file, which lie in the store's root and run root.
+made. Its arguments (conmon(8)) say where these are: Podman's bundle lies in the store's root and its pid file in the
+run root, CRI-O's both in the run root, and ``--persist-dir`` in the root.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def _of_conmon(pid: str) -> Iterator[Store]:
     if conmon is None:
         return
     container_id = option(conmon.arguments, "-c", "--cid")
-    root = _above(option(conmon.arguments, "-b", "--bundle"), container_id)
+    bundle = option(conmon.arguments, "-b", "--bundle")
+    root = _above(option(conmon.arguments, "--persist-dir") or bundle, container_id) or _above(bundle, container_id)
     run = _above(os.path.dirname(option(conmon.arguments, "-p", "--container-pidfile")), container_id)
     if root and is_id(container_id):
         kept = conmon.keeps(root)

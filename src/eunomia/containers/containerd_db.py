@@ -20,6 +20,8 @@ from eunomia.containers.runtime import TEXT_LIMIT, TEXTS_LIMIT, bounded, words
 
 FILE = "io.containerd.metadata.v1.bolt/meta.db"
 BLOBS = "io.containerd.content.v1.content/blobs"
+CRI = "io.containerd.grpc.v1.cri"
+STATUS_LIMIT = 65536
 MANIFEST_LIMIT = 1 << 20  # bytes
 EXTENSION_LIMIT = 1 << 20
 SPEC_LIMIT = 4 << 20
@@ -46,6 +48,14 @@ class Record(NamedTuple):
     image_id: str = ""
     addresses: tuple[str, ...] = ()
     spec: bytes = b""
+
+
+class Status(NamedTuple):
+    """What CRI last knew of a container; times are nanoseconds since the epoch, 0 for what has not happened."""
+
+    created: int = 0
+    started: int = 0
+    finished: int = 0
 
 
 class Told(NamedTuple):
@@ -87,6 +97,16 @@ class Database:
             return bolt.ask(self._root.open(self._file), question)
         except (OSError, ValueError):  # bolt.Broken is a ValueError, as what a NUL in a path raises
             return Told()
+
+    def status(self, container_id: str) -> Status:
+        """Return what CRI wrote of a container's state; never raises. Sandboxes and others' containers have none."""
+        file = f"{self._root.path}/{CRI}/containers/{container_id}/status"
+        try:
+            said = object_of(self._root.read(file, STATUS_LIMIT)[0])
+        except (OSError, ValueError):
+            return Status()
+        times = (said.get(key) for key in ("CreatedAt", "StartedAt", "FinishedAt"))
+        return Status(*(t if isinstance(t, int) and 0 < t < 1 << 63 else 0 for t in times))
 
     def updates(self, namespace: str) -> Mapping[str, int]:
         """Return when each container of a namespace was changed last (ns since the epoch), by its id; never raises."""

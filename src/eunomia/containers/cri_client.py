@@ -229,7 +229,7 @@ def _grpc() -> Callable[[str], Service] | None:
             self._channel: Any = grpc.insecure_channel(f"unix://{socket}", options=options)
             self._version = ""
             self.runtime = ""
-            self.runtime = bounded(Message(self.call("Version", b"")).text(2)).replace("cri-o", "crio")
+            self.runtime = bounded(Message(self.call("Version", b"")).text(2))
 
         def call(self, method: str, request: bytes) -> bytes:
             for version in (self._version,) if self._version else _VERSIONS:

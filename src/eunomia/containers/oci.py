@@ -55,6 +55,21 @@ class Bundle(NamedTuple):
             privileged=self.privileged,
         )
 
+    def group(self, container_id: str) -> str:
+        """Return the path of the container's own cgroup, below that in which its runtime works.
+
+        runc takes a path, or ``SLICE:PREFIX:NAME`` for systemd; without either it is called after the container.
+        """
+        slice_, colon, unit = self.cgroup.partition(":")
+        if not colon:
+            return "/" + (self.cgroup.strip("/") or container_id)
+        prefix, _, name = unit.partition(":")
+        if not name.endswith(".slice"):
+            name = f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+        words_ = (slice_ or "system.slice").removesuffix(".slice").split("-")
+        above = "".join(f"/{'-'.join(words_[: i + 1])}.slice" for i in range(len(words_)))
+        return f"{above}/{name}"
+
     def texts(self) -> Texts:
         """Return the annotations as a container has them."""
         return texts(self.annotations)

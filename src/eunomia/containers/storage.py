@@ -30,6 +30,14 @@ _STORES = 64  # stores whose images are remembered
 _SLICE = "/user.slice/user-"
 
 
+class Listed(NamedTuple):
+    """A container as a list of a store's has it."""
+
+    name: str
+    image: str
+    image_id: str  # of 64 digits
+
+
 class Store(NamedTuple):
     """A store: ``root`` says how it is reached and for which cgroups it may speak, ``uid`` whose it is."""
 
@@ -52,22 +60,38 @@ class Store(NamedTuple):
                     continue
         return None
 
-    def listed(self, container_id: str) -> tuple[str, str] | None:
-        """Return name and image as the list of containers has them; ``None`` where it has not.
+    def listed(self, container_id: str) -> Listed | None:
+        """Return what the lists of containers have of one; ``None`` where none has it.
 
-        Those of ``podman run --rm`` may stand in a list of their own, which a reboot clears.
+        Those of CRI-O and of ``podman run --rm`` stand in a list of their own, in the root or the run root.
         """
         for driver in DRIVERS:
-            for path in (
-                f"{self.root.path}/{driver}-containers/containers.json",
-                f"{self.run}/{driver}-containers/volatile-containers.json" if self.run else "",
+            for top, name in (
+                (self.root.path, "containers.json"),
+                (self.root.path, "volatile-containers.json"),
+                (self.run, "volatile-containers.json"),
             ):
-                for entry in self._list(path, list[_Container]) if path else ():
+                path = f"{top}/{driver}-containers/{name}"
+                for entry in self._list(path, list[_Container]) if top else ():
                     if entry.id == container_id:
                         about = decoded(bounded(entry.metadata).encode(), _Metadata) or _Metadata()
                         names = entry.names if isinstance(entry.names, list) else []
-                        name = bounded(names[0]) if names else bounded(about.name)
-                        return name, bounded(about.image_name)
+                        shown = bounded(names[0]) if names else bounded(about.name)
+                        return Listed(shown, bounded(about.image_name), bounded(entry.image))
+        return None
+
+    def directories(self, container_id: str) -> list[str]:
+        """Return the directories of a container, as the store's owner sees them, that there may be."""
+        tops = filter(None, (self.run, self.root.path))
+        return [f"{top}/{driver}-containers/{container_id}/userdata" for top in tops for driver in DRIVERS]
+
+    def userdata(self, container_id: str, name: str) -> tuple[bytes, int] | None:
+        """Return what a file beside a bundle holds and when it was written, the run root's first; ``None`` without."""
+        for directory in self.directories(container_id):
+            try:
+                return read(self.open(f"{directory}/{name}"), LIST_LIMIT)
+            except (OSError, ValueError):
+                continue
         return None
 
     def images(self) -> Iterator[tuple[str, str]]:
@@ -107,6 +131,7 @@ class Images:
 class _Container(msgspec.Struct):
     id: Any = None
     names: Any = None
+    image: Any = None
     metadata: Any = None
 
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from eunomia.containers import kubepods, oci
-from eunomia.containers.containerd_db import Database, Told
+from eunomia.containers.containerd_db import Database, Status, Told
+from eunomia.containers.containerd_groups import Groups
 from eunomia.containers.daemons import (
     Daemon,
     DataRoot,
@@ -35,7 +36,6 @@ from eunomia.identity import CREATED, EXITED, RUNNING, Container, Pod
 
 SEARCH_PAUSE = 20_000_000  # ns between two looks for state directories; one costs about a millisecond
 TASKS = "io.containerd.runtime.v2.task"
-CRI_STATUS = "io.containerd.grpc.v1.cri"
 DEFAULT_CONFIG = "/etc/containerd/config.toml"
 DEFAULT_STATE = "/run/containerd"
 # Of daemons that may not run now: the usual one, k3s', MicroK8s'.
@@ -53,6 +53,7 @@ _OTHERS = ("docker-", "libpod-", "crio-", "lxc.")
 _UNITS = (".service", ".scope", ".slice", ".mount", ".socket", ".swap")
 _NAME_LIMIT = 76  # characters of a namespace or an id (containerd: identifiers.Validate)
 _NAMESPACES = 256
+_IMPORTS = 64  # files that a config.toml imports
 _SMALL = 65536  # bytes of config.toml, of a status, of a pid
 _ANNOTATION = "io.kubernetes.cri."
 _POD_LABELS = "io.kubernetes.pod."
@@ -80,16 +81,25 @@ class Containerd:
 
     name = "containerd"
 
-    def __init__(self, states: Sequence[DataRoot] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """``states`` replaces the search for state directories; ``clock`` gives monotonic nanoseconds."""
+    def __init__(
+        self,
+        states: Sequence[DataRoot] | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        roots: Mapping[DataRoot, str] | None = None,
+    ) -> None:
+        """``states`` replaces the search for state directories; ``clock`` gives monotonic nanoseconds.
+
+        ``roots`` has the root directories of their daemons, as far as they are known.
+        """
         self._clock = clock
         self._search = states is None
         self._searched: int | None = None
         self._states = list(states or ())
         self._by_process: dict[tuple[str, bytes], tuple[str, DataRoot, str] | None] = {}
-        self._roots: dict[DataRoot, str] = {}  # by state directory
+        self._roots: dict[DataRoot, str] = dict(roots or {})  # by state directory
         self._namespaces: dict[DataRoot, tuple[int, list[str]]] = {}
         self._databases: dict[DataRoot, Database] = {}
+        self._groups: dict[tuple[DataRoot, str], Groups] = {}
         self._stamps: dict[tuple[str, str], int] = {}  # when containerd changed what was told
 
     # What the registry calls
@@ -97,13 +107,16 @@ class Containerd:
     def recognises(self, parent: str, name: str) -> str:
         """Return the id in ``cri-containerd-ID.scope``, in ``...:cri-containerd:ID``, and in ``NAMESPACE/ID``.
 
-        The last is any name, so it counts where a bundle is there under these names.
+        The last is any name, so it counts where a bundle is there under these names. So does what a bundle asks for
+        (``ctr run --cgroup``).
         """
         if name.endswith(".scope") and name.startswith(_SCOPES):
             container_id = name[:-6].rpartition("-")[2]
             return container_id if is_id(container_id) else ""
         if is_id(name[-64:]):
             return name[-64:] if name[:-64].endswith(":cri-containerd:") else ""
+        if chosen := next((place.id for place, _ in self._grouped(parent, name)), ""):
+            return chosen
         if not _may_be(parent, name):
             return ""
         if self._has_bundle(parent, name) or (self._look_again() and self._has_bundle(parent, name)):
@@ -192,6 +205,21 @@ class Containerd:
         """Whether a daemon that may speak for everything has such a container."""
         return any(s.below == "/" and _Place(s, namespace, container_id).is_there() for s in self._states)
 
+    def _grouped(self, parent: str, name: str) -> list[tuple[_Place, str]]:
+        """Return the bundles that ask for a cgroup of this name in one called ``parent``, and the paths they ask for.
+
+        Those of Kubernetes are called after their containers.
+        """
+        found = []
+        for state in self._states:
+            for namespace in self._listed(state) if state.below == "/" else ():
+                if namespace != KUBERNETES:
+                    groups = self._groups.get((state, namespace))
+                    if groups is None:
+                        groups = self._groups[state, namespace] = Groups(state, f"{state.path}/{TASKS}/{namespace}")
+                    found += [(_Place(state, namespace, i), group) for i, group in groups.asked(parent, name)]
+        return found
+
     def _has_record(self, namespace: str, container_id: str) -> bool:
         """Whether such a daemon has a record of such a container, whose bundle is gone."""
         for state in self._states:
@@ -206,7 +234,11 @@ class Containerd:
 
     def _places(self, container_id: str, path: str) -> Iterator[_Place]:
         """Yield where a container's bundle may be."""
-        parent = path.rpartition("/")[0].rpartition("/")[2]
+        above, _, name = path.rpartition("/")
+        parent = above.rpartition("/")[2]
+        for place, group in self._grouped(parent, name) if path else ():
+            if place.id == container_id and path.endswith(group) and place.state.speaks_for(path):
+                yield place
         for state in self._states:
             if state.speaks_for(path):
                 for namespace in self._candidates(state, container_id, parent):
@@ -237,7 +269,8 @@ class Containerd:
             bundle = oci.bundle(record.spec)
             if bundle is not None:
                 found = self._told(place, bundle, path, record.created)
-                return found._replace(container=found.container._replace(state=EXITED, pid=0))
+                waits = place.namespace == KUBERNETES and _waits(self._database(place).status(place.id))
+                return found._replace(container=found.container._replace(state=CREATED if waits else EXITED, pid=0))
         return None
 
     def _candidates(self, state: DataRoot, container_id: str, parent: str) -> list[str]:
@@ -270,7 +303,8 @@ class Containerd:
         if len(self._stamps) >= _STAMPS:
             self._stamps.clear()
         self._stamps[at.namespace, at.id] = record.updated
-        image = bounded(notes.get(f"{_ANNOTATION}image-name")) or record.image
+        image = _image(bounded(notes.get(f"{_ANNOTATION}image-name")), record.image)
+        status = database.status(at.id) if at.namespace == KUBERNETES else Status()
         pid, started = _first_process(at)
         container = bundle.told(Container(at.id, at.id, image, self.name))._replace(
             image_id=database.image_id(told.image_digest),
@@ -278,8 +312,8 @@ class Containerd:
             labels=texts(record.labels),
             pid=pid if at.state.base == "/" else 0,  # another root may go with other process ids
             state=RUNNING if pid else CREATED,
-            created=record.created or written,
-            started=started,
+            created=status.created or record.created or written,
+            started=status.started or started,
         )
         if f"{_ANNOTATION}container-type" in notes:
             return _of_kubernetes(container, told, bundle, path)
@@ -298,6 +332,21 @@ class Containerd:
             if link or at.state in self._roots:  # else a bundle that comes may know better
                 self._databases[at.state] = database
         return database
+
+
+def _waits(status: Status) -> bool:
+    """Whether a container was made and not started yet: until then it has no bundle."""
+    return bool(status.created) and not status.started and not status.finished
+
+
+def _image(annotated: str, recorded: str) -> str:
+    """Return an image's name: containerd 1.7 annotates it, 2.3 what was asked for, which may be a digest.
+
+    The database has the name, or, of an image that has lost its name, an id.
+    """
+    if "@" not in annotated and annotated and not annotated.startswith("sha256:"):
+        return annotated
+    return annotated if not recorded or recorded.startswith("sha256:") else recorded
 
 
 _NODE = 2  # NamespaceMode.NODE of CRI
@@ -421,16 +470,53 @@ def _linked(link: str) -> str:
     return root if found and root.startswith("/") else ""
 
 
-def _configured(daemon: Daemon, config: str, wanted: str = "state") -> str:
+def _configured(daemon: Daemon, config: str, wanted: str = "state", depth: int = 2) -> str:
     """Return the state directory that a config.toml names, or its root; empty when it names none.
 
-    The key stands before the first table; reading just that far costs less than a whole TOML parser.
+    The key stands before the first table, in all versions of the file; reading just that far costs less than a whole
+    TOML parser. Files that it imports are merged into it, the later ones counting.
     """
     try:
-        lines = daemon.read(config)[:_SMALL].decode("utf-8", "replace").splitlines()
+        text = daemon.read(config)[:_SMALL].decode("utf-8", "replace")
     except (OSError, ValueError):
         return ""
-    for line in lines:
+    value = _key(text, wanted)
+    for pattern in _imports(text) if depth else ():
+        for path in _matching(daemon, os.path.join(os.path.dirname(config), pattern)):
+            value = _configured(daemon, path, wanted, depth - 1) or value
+    return value
+
+
+def _imports(text: str) -> list[str]:
+    """Return what a config.toml imports: names of files, with a shell's patterns."""
+    if "imports" not in text:
+        return []
+    import re
+
+    top = re.split(r"(?m)^\s*\[", text, maxsplit=1)[0]
+    found = re.search(r"(?ms)^\s*imports\s*=\s*\[(.*?)\]", top)
+    return [a or b for a, b in re.findall(r"\"([^\"\n]*)\"|'([^'\n]*)'", found[1])][:_IMPORTS] if found else []
+
+
+def _matching(daemon: Daemon, pattern: str) -> list[str]:
+    """Return the files of a daemon's that a pattern names, in order; only its last part may have signs in it."""
+    directory, _, last = os.path.join(daemon.cwd, pattern).rpartition("/")
+    if not set(last) & set("*?["):
+        return [pattern]
+    import fnmatch
+    import re
+
+    try:
+        names = sorted(os.listdir(directory if daemon.base == "/" else daemon.base + directory))
+    except (OSError, ValueError):
+        return []
+    fits = re.compile(fnmatch.translate(last)).match
+    return [f"{directory}/{name}" for name in names if fits(name)][:_IMPORTS]
+
+
+def _key(text: str, wanted: str) -> str:
+    """Return the value of a key before the first table; empty where it is not there."""
+    for line in text.splitlines():
         key, equals, value = line.partition("=")
         if key.lstrip().startswith("["):
             break

@@ -2,7 +2,10 @@
 """CRI-O: the bundle of a container has in its annotations what the kubelet asked for.
 
 Bundles lie in the run root and in the root of a store (see :mod:`eunomia.containers.storage`); the annotations are
-those of pkg/annotations of github.com/cri-o/cri-o. Labels and addresses of a pod stand in its sandbox's bundle.
+those of pkg/annotations of github.com/cri-o/cri-o. Labels of a pod stand in its sandbox's bundle. A sandbox without
+a process of its own (``drop_infra_ctr``) has a bundle and no cgroup.
+Beside the bundle CRI-O writes ``state.json`` when a container was made, started and stopped, and conmon ``exit``
+when it ended. The pid file tells nothing of that: it is there from the making on, and stays.
 ``crio-conmon-<id>`` is the cgroup of conmon, which is no container.
 """
 
@@ -11,22 +14,29 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
 
 from eunomia.containers import kubepods, oci
 from eunomia.containers.conmon import Stores
 from eunomia.containers.daemons import CONFIG_LIMIT, DataRoot, host_bases
-from eunomia.containers.lenient import object_of
+from eunomia.containers.lenient import decoded, object_of
 from eunomia.containers.paths import is_id
-from eunomia.containers.runtime import Found, bounded, texts
+from eunomia.containers.runtime import TEXTS_LIMIT, Found, bounded, texts
 from eunomia.containers.storage import Images, Store, roots_stores
 from eunomia.containers.when import nanoseconds
-from eunomia.identity import CREATED, RUNNING, Container, Pod
+from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.inside import open_file, read
 
 _NOTE = "io.kubernetes.cri-o."
 _OWN = "io.kubernetes."
 _CONFIG, _CONFIGS = "/etc/crio/crio.conf", "/etc/crio/crio.conf.d"
 _ADDRESSES = 16
+_PID_DIGITS = 10
+# Say again what the pod is called, and that its sandbox is one.
+_NO_LABELS = (f"{_OWN}pod.", f"{_OWN}container.name")
+_STATES = {"created": CREATED, "running": RUNNING, "paused": PAUSED, "stopped": EXITED}
 
 
 class Crio:
@@ -46,7 +56,7 @@ class Crio:
 
     def lookup(self, container_id: str, path: str) -> Found | None:
         """Return what a container's bundle tells of it, and its sandbox's of the pod; see :class:`Runtime`."""
-        if not self.recognises("", path.rpartition("/")[2]):
+        if path and not self.recognises("", path.rpartition("/")[2]):
             return None
         found = self._find(container_id, path)
         if found is None and self._stores.look_again():
@@ -54,20 +64,25 @@ class Crio:
         return found
 
     def watches(self, container: Container, path: str) -> list[str]:
-        """Return the directory in which the first process's id appears after all else."""
+        """Return the directories in which the files are that tell of a container's state."""
         if container.runtime != self.name:
             return []
-        directories = [
-            store.root.shown(f"{store.run or store.root.path}/overlay-containers/{container.id}/userdata")
-            for store in self._stores.heard(path)
-        ]
-        return [directory for directory in directories if os.path.isdir(directory)][:1]
+        for store in self._stores.heard(path):
+            found = [store.root.shown(directory) for directory in store.directories(container.id)]
+            if found := [directory for directory in found if os.path.isdir(directory)]:
+                return found
+        return []
 
     def changed(self, container: Container, path: str) -> bool:
-        """Whether the first process has come; what the kubelet asked for stays as it is."""
-        if container.runtime != self.name or container.state != CREATED:
+        """Whether it was started or has ended; what the kubelet asked for stays as it is."""
+        if container.runtime != self.name:
             return False
-        return any(_first_process(store, container.id)[0] for store in self._stores.heard(path))
+        for store in self._stores.heard(path):
+            if any(os.path.isdir(store.root.shown(d)) for d in store.directories(container.id)):
+                life = _life(store, container.id, container.sandbox)
+                pid = life.pid if store.root.base == "/" else 0
+                return (life.state, life.started, pid) != (container.state, container.started, container.pid)
+        return False
 
     def _find(self, container_id: str, path: str) -> Found | None:
         for store in self._stores.heard(path):
@@ -84,28 +99,29 @@ class Crio:
         if not is_sandbox and is_id(sandbox_id):
             around = oci.bundle(store.bundle(sandbox_id) or b"")
             sandbox = _Notes(around.annotations if around else {})
-        metadata, addresses = notes.json("Metadata"), sandbox.addresses()
-        reference = notes.text("ImageRef")
-        image_id = reference if is_id(reference) else ""
+        metadata = notes.json("Metadata")
+        addresses = notes.addresses() or sandbox.addresses()
+        image, image_id, digest = self._image(store, container_id, notes)
         attempt = metadata.get("attempt", 0)
-        pid, started = _first_process(store, container_id)
+        life = _life(store, container_id, is_sandbox)
         name = notes.own("container.name") or bounded(metadata.get("name")) or container_id
         on_host = sandbox.text("HostNetwork") == "true" or bundle.network == "host"
         container = bundle.told(Container(container_id, runtime=self.name))._replace(
             name="POD" if is_sandbox else name,
-            image=notes.text("Image") or notes.text("ImageName"),
-            image_id=f"sha256:{image_id}" if image_id else "",
-            image_digest=_digest(reference) or self._images.digest(store, image_id),
+            image=image,
+            image_id=image_id,
+            image_digest=digest,
             labels=texts(notes.json("Labels")),
             annotations=texts(notes.json("Annotations")),
-            privileged=True if bundle.privileged else bundle.privileged,
-            seccomp=_profile(notes.text("SeccompProfilePath")) or bundle.seccomp,
+            mounts=tuple(notes.mounts(bundle.mounts)),
+            seccomp=_profile(notes.text("SeccompProfilePath"), bundle.seccomp),
             network="host" if on_host else "pod",
             addresses=addresses,
-            pid=pid if store.root.base == "/" else 0,  # another root may go with other process ids
-            state=RUNNING if pid else CREATED,
-            created=nanoseconds(notes.text("Created")),
-            started=started,
+            pid=life.pid if store.root.base == "/" else 0,  # another root may go with other process ids
+            state=life.state,
+            # of a container the bundle has when it was asked for, of a sandbox what CRI-O itself says
+            created=(0 if is_sandbox else life.created) or nanoseconds(notes.text("Created")),
+            started=life.started,
             restarts=attempt if isinstance(attempt, int) and not is_sandbox else None,
             sandbox=is_sandbox,
         )
@@ -113,13 +129,28 @@ class Crio:
             notes.own("pod.name") or sandbox.text("KubeName"),
             notes.own("pod.namespace") or sandbox.text("Namespace"),
             notes.own("pod.uid") or kubepods.pod_uid(path),
-            texts({k: v for k, v in sandbox.json("Labels").items() if not k.startswith(f"{_OWN}pod.")}),
+            texts({k: v for k, v in sandbox.json("Labels").items() if not k.startswith(_NO_LABELS)}),
             texts(sandbox.json("Annotations")),
             sandbox_id,
             addresses,
-            qos=kubepods.qos(path),
+            qos=kubepods.qos(path) or kubepods.qos(f"{sandbox.text('CgroupParent')}/{container_id}"),
         )
         return Found(container, pod if pod.name else None)
+
+    def _image(self, store: Store, container_id: str, notes: _Notes) -> tuple[str, str, str]:
+        """Return an image's name, the digest of its configuration, and that of its manifest.
+
+        The kubelet asks for an image by its id, so ``Image`` mostly is one.
+        """
+        named = [notes.text("ImageName"), notes.text("Image")]
+        image = next((n for n in named if n and not is_id(n)), "") or next(filter(None, named), "")
+        reference = notes.text("ImageRef")
+        image_id = next((r for r in (reference, named[1]) if is_id(r)), "")
+        if not image_id:  # as a sandbox's bundle, which does not tell
+            listed = store.listed(container_id)
+            image_id = listed.image_id if listed and is_id(listed.image_id) else ""
+        digest = _digest(reference) or notes.digest(image) or self._images.digest(store, image_id)
+        return image, f"sha256:{image_id}" if image_id else "", digest
 
 
 class _Notes:
@@ -140,8 +171,69 @@ class _Notes:
         return bounded(self._all.get(_OWN + key)) or bounded(self.json("Labels").get(_OWN + key))
 
     def addresses(self) -> tuple[str, ...]:
+        """Return those of the pod: a container's bundle has them one by one, a sandbox's what CNI answered."""
         found = (self.text(f"IP.{n}") for n in range(_ADDRESSES))
-        return tuple(address for address in found if address) or tuple(filter(None, (self.text("IP"),)))
+        told = tuple(address for address in found if address) or tuple(filter(None, (self.text("IP"),)))
+        answer = self.json("CNIResult").get("ips") if not told else None
+        ips = answer[:_ADDRESSES] if isinstance(answer, list) else []
+        asked = (bounded(ip.get("address")).partition("/")[0] for ip in ips if isinstance(ip, dict))
+        return told or tuple(filter(None, asked))
+
+    def digest(self, image: str) -> str:
+        """Return the digest under which an image is known in its repository, or in another one."""
+        known = [k for k in self.text("ImageRepoDigests").split(",") if _digest(k)]
+        repository = image.partition("@")[0]
+        if ":" in repository.rpartition("/")[2]:
+            repository = repository.rpartition(":")[0]
+        own = (k for k in known if k.partition("@")[0] == repository)
+        return _digest(next(own, known[0])) if known else ""
+
+    def mounts(self, seen: Sequence[Mount]) -> Iterator[Mount]:
+        """Yield the mounts that a bundle has, and the images that CRI-O mounts by itself."""
+        yield from seen
+        there = {mount.destination for mount in seen}
+        value = self._all.get(f"{_NOTE}Volumes")
+        volumes = decoded(value.encode("utf-8", "replace"), list[_Volume]) if isinstance(value, str) else None
+        for volume in volumes[:TEXTS_LIMIT] if volumes else ():
+            destination = bounded(volume.container_path)
+            if destination and destination not in there:
+                kind = "image" if volume.image else "bind"
+                yield Mount(bounded(volume.host_path), destination, kind, volume.readonly is not True)
+
+
+class _Volume(msgspec.Struct):
+    container_path: Any = None
+    host_path: Any = None
+    readonly: Any = None
+    image: Any = None
+
+
+class _Life(NamedTuple):
+    """How far a container is; times are nanoseconds since the epoch, 0 for what has not happened."""
+
+    state: str
+    pid: int = 0
+    created: int = 0
+    started: int = 0
+
+
+class _State(msgspec.Struct):
+    status: Any = None
+    created: Any = None
+    started: Any = None
+
+
+def _life(store: Store, container_id: str, is_sandbox: bool) -> _Life:
+    data, _ = store.userdata(container_id, "state.json") or (b"", 0)
+    told = decoded(data, _State) or _State()
+    created, started = nanoseconds(told.created), nanoseconds(told.started)
+    pid = _first_process(store, container_id)
+    state = _STATES.get(told.status, CREATED) if isinstance(told.status, str) else CREATED
+    if is_sandbox and told.status == "":  # one without a process is not started; it is ready when it is made
+        state = RUNNING
+    if store.userdata(container_id, "exit" if pid or not is_sandbox else "stopped") is not None:
+        state = EXITED
+    return _Life(state, 0 if state == EXITED else pid, created, 0 if state == CREATED else started)
 
 
 def _digest(reference: str) -> str:
@@ -150,21 +242,17 @@ def _digest(reference: str) -> str:
     return digest if digest.startswith("sha256:") and is_id(digest[7:]) else ""
 
 
-def _profile(path: str) -> str:
-    if path in {"", "unconfined"}:
-        return path
-    return "default" if path == "runtime/default" else path.removeprefix("localhost/")
+def _profile(asked: str, seen: str) -> str:
+    """Return the name of a filter as CRI was asked for it; the bundle knows whether there is one."""
+    if not asked or seen == "unconfined" or asked.lower() == "unconfined":
+        return seen
+    return "default" if asked in {"RuntimeDefault", "runtime/default"} else asked.removeprefix("localhost/")
 
 
-def _first_process(store: Store, container_id: str) -> tuple[int, int]:
-    """Return the first process's id and when it was made; 0 and 0 before."""
-    for top in filter(None, (store.run, store.root.path)):
-        try:
-            data, written = read(store.open(f"{top}/overlay-containers/{container_id}/userdata/pidfile"), 32)
-            return int(data), written
-        except (OSError, ValueError):
-            continue
-    return 0, 0
+def _first_process(store: Store, container_id: str) -> int:
+    """Return the first process's id; 0 where it has none (yet)."""
+    data, _ = store.userdata(container_id, "pidfile") or (b"", 0)
+    return int(data) if data.isdigit() and len(data) <= _PID_DIGITS else 0
 
 
 def _usual() -> Iterator[Store]:

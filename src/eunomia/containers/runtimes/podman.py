@@ -128,7 +128,7 @@ class Podman:
             listed = store.listed(container_id) if path else None
             if listed is not None:
                 bundle = oci.bundle(store.bundle(container_id) or b"")
-                known = Container(container_id, listed[0], listed[1], self.name)
+                known = Container(container_id, listed.name, listed.image, self.name)
                 return Found(known if bundle is None else bundle.told(known))
         return None
 

@@ -101,8 +101,14 @@ class Text:
         return [t.removesuffix("\0").split("\0") if t else [] for t in self.strings(places)]
 
 
+# In front of a path that is not below the task's root (text.h); ".." does not lead out of what follows either.
+UNREACHABLE = "(unreachable)"
+
+
 def _tidy(path: str) -> str:
-    return os.path.normpath(path).replace("//", "/") if path.startswith("/") else path
+    outside = UNREACHABLE if path.startswith(f"{UNREACHABLE}/") else ""
+    rest = path.removeprefix(outside)
+    return outside + os.path.normpath(rest).replace("//", "/") if rest.startswith("/") else path
 
 
 # Times

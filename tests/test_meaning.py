@@ -158,3 +158,9 @@ def test_every_kernel_typedef_has_a_meaning_that_is_explained():
     from eunomia.kernel import schema
 
     assert set(schema._MEANINGS.values()) <= set(meaning.MEANINGS)
+
+
+def test_nothing_leads_out_of_what_is_unreachable():
+    assert meaning.Text(b"").tidy(["(unreachable)/etc/../../x", "(unreachable)/..", "/a/../../x", "(unreachable)x/../y"]) == [
+        "(unreachable)/x", "(unreachable)/", "/x", "(unreachable)x/../y",
+    ]  # fmt: skip

@@ -44,6 +44,13 @@ def show(calls: dict[int, str]) -> str:
     return "\n".join(textwrap.wrap(" ".join(words), 100, initial_indent="    ", subsequent_indent="    "))
 
 
+def x32_calls() -> dict[int, str]:
+    """Return number without the bit -> name of the calls by the x32 ABI."""
+    text = open("/usr/include/x86_64-linux-gnu/asm/unistd_x32.h", encoding="ascii").read()
+    found = {int(n): name for name, n in re.findall(r"#define __NR_(\w+) \(__X32_SYSCALL_BIT \+ (\d+)\)", text)}
+    return dict(sorted((found | {451 + i: name for i, name in enumerate(NEWER)}).items()))
+
+
 generic = read("asm-generic/unistd.h", "-D__BITS_PER_LONG=64", "-D__ARCH_WANT_RENAMEAT", "-D__ARCH_WANT_NEW_STAT")
 print(f'''# SPDX-License-Identifier: BSD-2-Clause
 """Names of system calls by number. Made by tools/gen_syscalls.py; do not edit."""
@@ -53,6 +60,10 @@ import os
 # "@n" sets the next name's number.
 _X86_64 = """
 {show(read("asm/unistd_64.h"))}
+"""
+
+_X32 = """
+{show(x32_calls())}
 """
 
 _GENERIC = """
@@ -71,4 +82,7 @@ def _read(table: str) -> dict[int, str]:
     return names
 
 
-NAMES: dict[int, str] = _read(_X86_64 if os.uname().machine == "x86_64" else _GENERIC)''')
+NAMES: dict[int, str] = _read(_X86_64 if os.uname().machine == "x86_64" else _GENERIC)
+
+# By the x32 ABI, without __X32_SYSCALL_BIT.
+X32: dict[int, str] = _read(_X32)''')

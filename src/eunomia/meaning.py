@@ -124,8 +124,14 @@ class Text:
         return [t.removesuffix("\0").split("\0") if t else [] for t in self.strings(places)]
 
 
+# In front of a path that is not below the task's root (text.h); ".." does not lead out of what follows either.
+UNREACHABLE = "(unreachable)"
+
+
 def _tidy(path: str) -> str:
-    return os.path.normpath(path).replace("//", "/") if path.startswith("/") else path
+    outside = UNREACHABLE if path.startswith(f"{UNREACHABLE}/") else ""
+    rest = path.removeprefix(outside)
+    return outside + os.path.normpath(rest).replace("//", "/") if rest.startswith("/") else path
 
 
 # Times
@@ -211,21 +217,26 @@ def signal_name(value: int) -> str:
         return f"SIGRTMIN+{value - low}" if low < value <= high else str(value)
 
 
-_COMPAT = 1 << 30  # set on numbers of the 32-bit ABI, see syscall.bpf.c
+_X32 = 1 << 30  # __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h
+_COMPAT = 1 << 32  # SYSCALL_COMPAT, types.h
 
 
 def syscall_name(value: int) -> str:
     """Return a system call's name on this machine's architecture; its number where unknown.
 
-    Calls by the 32-bit ABI, which has numbers of its own, are ``ia32:NUMBER`` (``compat:NUMBER`` on arm64).
+    Calls by the 32-bit ABI, which has numbers of its own, are ``ia32:NUMBER`` (``compat:NUMBER`` on arm64); those
+    by the x32 ABI, whose numbers have bit 30 set, are ``x32:NAME``, and no kernel without CONFIG_X86_X32_ABI runs them.
     """
     from eunomia.tables import syscalls
 
-    if value >= 1 << 31:  # any 32 bits can be asked for: syscall(-1)
-        return str(value - (1 << 32))
+    number = value & 0xFFFFFFFF
+    plain = str(number - (1 << 32) if number >= 1 << 31 else number)  # any 32 bits can be asked for: syscall(-1)
+    intel = os.uname().machine == "x86_64"
     if value & _COMPAT:
-        return f"{'ia32' if os.uname().machine == 'x86_64' else 'compat'}:{value - _COMPAT}"
-    return syscalls.NAMES.get(value) or str(value)
+        return f"{'ia32' if intel else 'compat'}:{plain}"
+    if intel and _X32 <= number < 1 << 31:
+        return f"x32:{syscalls.X32.get(number - _X32) or number - _X32}"
+    return syscalls.NAMES.get(number) or plain
 
 
 def capability_name(value: int) -> str:

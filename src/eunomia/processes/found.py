@@ -49,7 +49,7 @@ def look_up(pid: int, start: int) -> Process | None:
     process.comm_bytes = comm.removesuffix(b"\n")
     process.argv_bytes = argv_of(pid)
     with suppress(OSError):
-        process.exe_bytes = os.readlink(f"/proc/{pid}/exe".encode()).removesuffix(b" (deleted)")
+        process.exe_bytes = os.readlink(f"/proc/{pid}/exe".encode())
     return process
 
 

@@ -161,6 +161,7 @@ int found(struct bpf_iter__task *ctx)
 	who(&event, task, FOUND);
 	what(&event, task);
 	from = program(&event, text, task);
+	barrier_var(from);	/* as in stream_text() */
 	if (from < FIXED_ROOM || from > TEXT_MIDDLE)
 		return 0;
 	from -= sizeof(event);

@@ -80,7 +80,12 @@ struct inode {
 	unsigned long i_ino;
 };
 
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
 struct dentry {
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
@@ -91,6 +96,7 @@ struct file_system_type {
 };
 
 struct super_block {
+	struct dentry *s_root;
 	struct file_system_type *s_type;
 };
 

@@ -17,7 +17,11 @@
 #define NAME_ROOM 256			/* NAME_MAX and its slash */
 #define FIXED_ROOM 256			/* for a record's fixed part */
 #define PATH_MAX 4096
-#define PATH_ROOM (PATH_MAX + NAME_ROOM + 8)	/* what is longer is cut in front, and begins with "..." */
+#define UNREACHABLE "(unreachable)"	/* in front of what is not below the task's root, as in getcwd(2) */
+#define DELETED " (deleted)"		/* behind what was removed, as in /proc/PID/fd */
+#define TEXT_LENGTH(text) (sizeof(text) - 1)
+/* what is longer is cut in front, and begins with "..." */
+#define PATH_ROOM (PATH_MAX + NAME_ROOM + TEXT_LENGTH(UNREACHABLE) + TEXT_LENGTH(DELETED) + 9)
 #define TEXT_MIDDLE (2 * PATH_ROOM + FIXED_ROOM)
 #define TEXT_TAIL (3 * PATH_MAX + 256)
 #define PATH_DEPTH (PATH_MAX / 2 + 512)	/* components of the longest path, and mounts crossed */
@@ -27,11 +31,11 @@
  * looks to it like the one before, and it need not follow them all.
  */
 struct path_walk {
-	const struct dentry *dentry, *root_dentry, *mount_root;
+	const struct dentry *dentry, *first, *root_dentry, *mount_root;
 	const struct vfsmount *mnt, *root_mnt;
 	__u64 at, least;
 	__u64 number;
-	bool whole;
+	bool whole, outside;
 	char type[16];
 };
 
@@ -70,6 +74,7 @@ static __always_inline long read_user_string(void *to, __u32 room, const char *f
 
 /* What a step needs of a dentry, in one read where its members stand side by side, as they always have. */
 struct dentry_view {
+	const void *hashed;	/* NULL where it was removed */
 	const struct dentry *parent;
 	__u32 hash, len;
 	const unsigned char *name;
@@ -77,13 +82,16 @@ struct dentry_view {
 
 static __always_inline void dentry_read(struct dentry_view *view, const struct dentry *dentry)
 {
-	const __u32 parent = bpf_core_field_offset(struct dentry, d_parent);
+	const __u32 hashed = bpf_core_field_offset(struct dentry, d_hash) +
+			     bpf_core_field_offset(struct hlist_bl_node, pprev);
 
-	if (bpf_core_field_offset(struct dentry, d_name) == parent + 8 &&
+	if (bpf_core_field_offset(struct dentry, d_parent) == hashed + 8 &&
+	    bpf_core_field_offset(struct dentry, d_name) == hashed + 16 &&
 	    bpf_core_field_offset(struct qstr, len) == 4 && bpf_core_field_offset(struct qstr, name) == 8) {
-		bpf_probe_read_kernel(view, sizeof(*view), (const void *)dentry + parent);
+		bpf_probe_read_kernel(view, sizeof(*view), (const void *)dentry + hashed);
 		return;
 	}
+	view->hashed = BPF_CORE_READ(dentry, d_hash.pprev);
 	view->parent = BPF_CORE_READ(dentry, d_parent);
 	view->len = BPF_CORE_READ(dentry, d_name.len);
 	view->name = BPF_CORE_READ(dentry, d_name.name);
@@ -95,7 +103,7 @@ static long path_step(__u32 index, struct text **ctx)
 	const struct dentry *dentry = text->walk.dentry;
 	const struct vfsmount *mnt = text->walk.mnt;
 	struct dentry_view view;
-	bool pseudo;
+	bool pseudo, first = dentry == text->walk.first;
 	__u64 at = text->walk.at, len;
 
 	if (dentry == text->walk.root_dentry && mnt == text->walk.root_mnt) {
@@ -106,8 +114,8 @@ static long path_step(__u32 index, struct text **ctx)
 		const struct mount *mount = (const void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		const struct mount *parent = BPF_CORE_READ(mount, mnt_parent);
 
-		if (parent == mount) {
-			text->walk.whole = true;
+		if (parent == mount) {	/* the end of this tree of mounts, and no root was on the way */
+			text->walk.whole = text->walk.outside = true;
 			return 1;
 		}
 		mnt = (const void *)parent + bpf_core_field_offset(struct mount, mnt);
@@ -121,11 +129,19 @@ static long path_step(__u32 index, struct text **ctx)
 		return 1;	/* it could not be read: "..." says that there was more */
 	/* no file system shows it: a memfd, a pipe; its name is all there is */
 	pseudo = view.parent == dentry;
+	if (pseudo && !first) {	/* a directory that was moved out of what is mounted there */
+		text->walk.whole = text->walk.outside = true;
+		return 1;
+	}
 	len = view.len;
 	if (len > NAME_ROOM - 1)
 		len = NAME_ROOM - 1;
 	if (at < FIXED_ROOM + NAME_ROOM || at > TEXT_MIDDLE || at < text->walk.least + NAME_ROOM)
 		return 1;	/* longer than any path that can be named */
+	if (first && !view.hashed && !pseudo) {
+		at -= TEXT_LENGTH(DELETED);
+		__builtin_memcpy(&text->bytes[at], DELETED, TEXT_LENGTH(DELETED));
+	}
 	at -= len;
 	bpf_probe_read_kernel(&text->bytes[at], len, view.name);
 	if (!pseudo)
@@ -179,7 +195,9 @@ static __noinline int nameless_prepend(struct text *text)
 
 /*
  * Writes the path of (mnt, dentry), as seen from a task's root directory, before `at`; returns where it
- * starts. Loops in the kernel (bpf_loop, since 5.17): unrolled, it would be too long for the verifier.
+ * starts. What is not below that root has UNREACHABLE in front and its path from where its own tree of
+ * mounts begins: a directory that a descriptor or the cwd leads to from outside a chroot or a container, of
+ * another mount namespace, or of a mount that hangs nowhere. Loops in the kernel (bpf_loop, since 5.17): unrolled, it would be too long for the verifier.
  */
 static __always_inline __u32 path_prepend(struct text *text, __u32 at, const struct path *path,
 					  const struct path *root)
@@ -189,32 +207,40 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 
 	if (!path->dentry || !mnt)
 		return at;
-	text->walk.dentry = path->dentry;
+	text->walk.dentry = text->walk.first = path->dentry;
 	text->walk.mnt = mnt;
 	text->walk.mount_root = BPF_CORE_READ(mnt, mnt_root);
 	text->walk.root_dentry = root->dentry;
 	text->walk.root_mnt = root->mnt;
 	text->walk.at = at;
 	text->walk.least = at - PATH_ROOM;
-	text->walk.whole = false;
+	text->walk.whole = text->walk.outside = false;
 	bpf_loop(PATH_DEPTH, path_step, &text, 0);
 	start = text->walk.at;
 	/* no name, or "/", and no directory that has one: not the root of a mount either */
 	if (at - start <= 1 && BPF_CORE_READ(path->dentry, d_parent) == path->dentry &&
 	    path->dentry != BPF_CORE_READ(mnt, mnt_root)) {
 		text->walk.at = at;
-		nameless_prepend(text);
-		return text->walk.at;
+		if (path->dentry != BPF_CORE_READ(mnt, mnt_sb, s_root)) {
+			nameless_prepend(text);
+			return text->walk.at;
+		}
+		text->walk.outside = true;	/* a file system's root, of which only a part is mounted */
+		start = at;
 	}
 	/* else the check may be made of another register than the one that is used */
 	barrier_var(start);
-	if (start < FIXED_ROOM + 3 || start > TEXT_MIDDLE)
+	if (start < FIXED_ROOM + TEXT_LENGTH(UNREACHABLE) + 1 || start > TEXT_MIDDLE)
 		return start;
 	if (!text->walk.whole) {
 		start -= 3;
 		text->bytes[start] = text->bytes[start + 1] = text->bytes[start + 2] = '.';
 	} else if (start == at) {
 		text->bytes[--start] = '/';	/* the root itself */
+	}
+	if (text->walk.outside && root->dentry) {
+		start -= TEXT_LENGTH(UNREACHABLE);
+		__builtin_memcpy(&text->bytes[start], UNREACHABLE, TEXT_LENGTH(UNREACHABLE));
 	}
 	return start;
 }
@@ -260,6 +286,9 @@ static __always_inline struct file *task_file(const struct task_struct *task, __
 	({ \
 		__u32 start_ = (from_), end_ = (to_); \
 		long sent_ = -1; \
+		/* else another register may be checked than the one that is used */ \
+		barrier_var(start_); \
+		barrier_var(end_); \
 		if (start_ < FIXED_ROOM || start_ > TEXT_MIDDLE || end_ < TEXT_MIDDLE || \
 		    end_ > TEXT_MIDDLE + TEXT_TAIL) { \
 			stream_lost(name_); \

@@ -36,7 +36,8 @@ typedef __u64 duration_ns_t;
 typedef __u64 cgroup_id_t;	/* eunomia_cgroup(): rows are joined with containers by it */
 typedef __s32 errno_t;		/* positive, negative or 0 */
 typedef __u32 signal_t;
-typedef __u32 syscall_t;
+typedef __u64 syscall_t;	/* a system call's number; with SYSCALL_COMPAT by the 32-bit ABI */
+#define SYSCALL_COMPAT (1ULL << 32)
 typedef __u32 capability_t;
 typedef __u32 open_flags_t;
 typedef __u32 device_t;		/* the kernel's own dev_t */

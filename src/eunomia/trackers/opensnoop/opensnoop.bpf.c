@@ -23,7 +23,7 @@
 struct open_event {
 	TASK_FIELDS;
 	str_t path doc("path as the program gave it");
-	path_t resolved doc("absolute path of what was opened, inside the container's root; of what would have been, where it failed");
+	path_t resolved doc("absolute path of what was opened, inside the container's root, or with (unreachable) in front; of what would have been, where it failed");
 	open_flags_t flags doc("flags as the program gave them");
 	errno_t errno doc("why it could not be opened; empty where it was");
 	duration_ns_t latency_ns doc("time that the call took");
@@ -109,6 +109,34 @@ static __always_inline __u32 prepend_directory(struct text *text, const struct t
 	return path_prepend(text, TEXT_MIDDLE - 1, &path, root);
 }
 
+/*
+ * Blanks each ".." that would lead above the directory that serves as the root: the kernel keeps the path in it.
+ * A byte a step; `number` is how deep the path is there, `least` where its last component begins.
+ */
+static long stay_inside(__u32 index, struct text **ctx)
+{
+	struct text *text = *ctx;
+	__u64 at = text->walk.at, length = at - text->walk.least;
+	char here;
+
+	if (at < TEXT_MIDDLE || at >= TEXT_MIDDLE + PATH_MAX)
+		return 1;
+	here = text->bytes[at];
+	text->walk.at = at + 1;
+	if (here && here != '/')
+		return 0;
+	if (length == 2 && text->bytes[at - 1] == '.' && text->bytes[at - 2] == '.') {
+		if (text->walk.number)
+			text->walk.number--;
+		else
+			text->bytes[at - 1] = text->bytes[at - 2] = '/';
+	} else if (length > 1 || (length == 1 && text->bytes[at - 1] != '.')) {
+		text->walk.number++;
+	}
+	text->walk.least = at + 1;
+	return !here;
+}
+
 static __always_inline int on_exit(long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -117,6 +145,7 @@ static __always_inline int on_exit(long ret)
 	struct path root, path = {};
 	__u32 start = TEXT_MIDDLE;
 	struct text *text;
+	__u64 copied = 0, length;
 	long size;
 
 	if (!call || !call->start)
@@ -158,12 +187,23 @@ static __always_inline int on_exit(long ret)
 			start = prepend_directory(text, task, call->dirfd, &root);
 		if (!relative || start != TEXT_MIDDLE)
 			event.resolved.len = size - 1;	/* the path, behind its directory */
+		length = size - 1;
+		barrier_var(length);
+		if (call->rooted && length < PATH_MAX) {	/* what was asked for stands behind what it comes to */
+			text->walk.at = text->walk.least = TEXT_MIDDLE;
+			text->walk.number = 0;
+			bpf_loop(PATH_MAX, stay_inside, &text, 0);
+			copied = length;
+			size = read_user_string(&text->bytes[TEXT_MIDDLE + copied], PATH_MAX, call->path);
+			if (size < 1)
+				size = 1;
+		}
 	}
-	event.path.off = sizeof(event) + TEXT_MIDDLE - start;
+	event.path.off = sizeof(event) + TEXT_MIDDLE - start + copied;
 	event.path.len = size - 1;
 	event.resolved.off = sizeof(event);
 	event.resolved.len += TEXT_MIDDLE - start;
-	stream_text(open, text, &event, start, TEXT_MIDDLE + size - 1);
+	stream_text(open, text, &event, start, TEXT_MIDDLE + copied + size - 1);
 	return 0;
 }
 

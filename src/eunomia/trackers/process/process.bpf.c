@@ -20,10 +20,10 @@ struct exec_event {
 	TASK_FIELDS;
 	PARENT_FIELDS;
 	EXEC_ID_FIELDS;
-	path_t exe doc("the program file, inside the container's root; as asked for where the exec failed");
+	path_t exe doc("the program file, inside the container's root, or with (unreachable) in front; as asked for where the exec failed");
 	argv_t argv doc("arguments, the program's name first");
 	bool argv_cut doc("whether argv is longer than what is shown");
-	path_t cwd doc("working directory, inside the container's root");
+	path_t cwd doc("working directory, inside the container's root, or with (unreachable) in front");
 	errno_t errno doc("why the exec failed; empty where it did not");
 	NAMESPACE_FIELDS;
 } doc("a program was started, or could not be");

@@ -4,6 +4,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -53,6 +54,22 @@ def test_the_fields_of_the_contract_are_there():
     assert set(schema_of("process", "exec").fields) >= common | {"exe", "argv", "argv_cut", "cwd", "errno"}
     assert set(schema_of("process", "fork").fields) >= common | {"child_pid"}
     assert set(schema_of("process", "exit").fields) >= common | {"exit_code", "signal", "duration_ns"}
+
+
+def test_a_program_and_a_working_directory_outside_of_the_root_are_unreachable(tmp_path: Path):
+    (tmp_path / "jail").mkdir()
+    script = """
+import os
+true = os.open("/bin/true", os.O_PATH)
+os.chroot("jail")
+os.execve(true, ["outside"], {})
+"""
+    with tracked("process") as seen:
+        child = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.DEVNULL)
+        child.wait()
+    row = [r for r in seen.rows("exec", pid=child.pid) if r["argv"] == ["outside"]][-1]
+    assert row["cwd"] == f"(unreachable){tmp_path}"
+    assert row["exe"] == f"(unreachable){os.path.realpath('/bin/true')}"
 
 
 # A life
@@ -226,12 +243,12 @@ def test_a_program_of_another_user_has_the_user_who_runs_it(tmp_path: Path):
     assert seen.row("exec", exe=str(program))["uid"] == NOBODY
 
 
-def test_a_working_directory_that_is_gone_has_still_its_name(tmp_path: Path):
+def test_a_working_directory_that_is_gone_has_still_its_name_and_says_that_it_is_gone(tmp_path: Path):
     gone = tmp_path / "gone"
     gone.mkdir()
     with tracked("process") as seen:
         run("sh", "-c", "rmdir $PWD && exec /bin/true 'gone by now'", cwd=gone)
-    assert seen.row("exec", argv=["/bin/true", "gone by now"])["cwd"] == str(gone)
+    assert seen.row("exec", argv=["/bin/true", "gone by now"])["cwd"] == f"{gone} (deleted)"
 
 
 def test_paths_are_those_inside_a_chroot(tmp_path: Path):

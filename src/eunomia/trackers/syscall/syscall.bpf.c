@@ -4,12 +4,17 @@
 #include <eunomia/task.h>
 
 #define MAX_ERRNO 4095
-#define COMPAT (1 << 30)	/* a number of the 32-bit ABI: shown as "ia32:NUMBER" */
 
 #if defined(__TARGET_ARCH_x86)
 #define NR_RT_SIGRETURN 15
+#define X32_RT_SIGRETURN (0x40000000 | 513)
+#define COMPAT_RT_SIGRETURN (SYSCALL_COMPAT | 173)
+#define COMPAT_SIGRETURN (SYSCALL_COMPAT | 119)
 #else
 #define NR_RT_SIGRETURN 139
+#define X32_RT_SIGRETURN NR_RT_SIGRETURN
+#define COMPAT_RT_SIGRETURN (SYSCALL_COMPAT | 173)
+#define COMPAT_SIGRETURN (SYSCALL_COMPAT | 119)
 #endif
 
 #ifndef SYSCALL_ENTRIES
@@ -33,7 +38,7 @@ TABLE(syscall, struct syscall_key, struct syscall_value, SYSCALL_ENTRIES);
 
 struct call {
 	__u64 start;	/* 0 where none has begun */
-	__u32 syscall;
+	__u64 syscall;
 };
 
 struct {
@@ -43,9 +48,17 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-static __always_inline __u32 number_of(struct task_struct *task, long id)
+/* Any 32 bits can be asked for, in each ABI; x32's numbers have bit 30 set in what was asked for. */
+static __always_inline __u64 number_of(struct task_struct *task, long id)
 {
-	return task_in_compat_call(task) ? id | COMPAT : id;
+	return (__u32)id | (task_in_compat_call(task) ? SYSCALL_COMPAT : 0);
+}
+
+/* What these seem to return is the result of the call that the signal came in. */
+static __always_inline bool is_sigreturn(__u64 number)
+{
+	return number == NR_RT_SIGRETURN || number == X32_RT_SIGRETURN || number == COMPAT_RT_SIGRETURN ||
+	       number == COMPAT_SIGRETURN;
 }
 
 static __always_inline int on_enter(long id)
@@ -112,8 +125,7 @@ static __always_inline int on_exit(struct pt_regs *regs, long ret)
 	}
 	__sync_fetch_and_add(&value->count, 1);
 	__sync_fetch_and_add(&value->total_ns, duration);
-	/* what rt_sigreturn(2) seems to return is the result of the call that the signal came in */
-	if (failed && key.syscall != NR_RT_SIGRETURN)
+	if (failed && !is_sigreturn(key.syscall))
 		__sync_fetch_and_add(&value->errors, 1);
 	return 0;
 }

@@ -41,10 +41,20 @@ def test_a_record_reads_as_a_row():
 
 def test_numbers_without_a_name_are_shown():
     schema = schema_of("syscall", "syscall")
-    batch = batch_of(schema, {"syscall": 5000}, {"syscall": 0xFFFFFFFF}, {"syscall": 1 << 30 | 64})
+    batch = batch_of(schema, {"syscall": 5000}, {"syscall": 0xFFFFFFFF}, {"syscall": 1 << 32 | 64})
     names = list(batch.values("syscall"))
     assert names[:2] == ["5000", "-1"]
     assert names[2].endswith(":64"), "of the 32-bit ABI"
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is no x32 ABI but on x86_64")
+def test_each_abi_has_names_of_its_own_for_any_number_that_can_be_asked_for():
+    asked = (0x4000006E, 0x40000208, 0x4000000D, 0x7FFFFFFF, 1 << 32 | 0x4000006E, 1 << 32 | 0xFFFFFFFF, 0x20000040)
+    names = list(batch_of(schema_of("syscall", "syscall"), *({"syscall": n} for n in asked)).values("syscall"))
+    # 13 is rt_sigaction of the 64-bit ABI alone: x32 has it as 512
+    assert names == [
+        "x32:getppid", "x32:execve", "x32:13", "x32:1073741823", "ia32:1073741934", "ia32:-1", "536870976",
+    ]  # fmt: skip
 
 
 # Counts
@@ -91,6 +101,18 @@ def test_calls_of_the_32_bit_abi_are_not_called_by_other_names(variant: str, act
     assert counted(seen, pid=child.pid, syscall="ia32:64") == (100, 0)
     assert counted(seen, pid=child.pid, syscall="ia32:5") == (100, 100)
     assert counted(seen, pid=child.pid, syscall="semget") == (0, 0)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is no x32 ABI but on x86_64")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_calls_of_the_x32_abi_are_named_by_its_own_table(variant: str, acts: str):
+    with tracked("syscall", variant=variant) as seen:
+        child = subprocess.Popen([acts, "x32", "100"])
+        assert child.wait() == 0
+    called = {r["syscall"]: r["count"] for r in seen.rows("syscall", pid=child.pid)}
+    assert (called["x32:getppid"], called["x32:rt_sigpending"]) == (100, 100)
+    assert not [name for name in called if name.startswith("ia32:")]
+    assert "getppid" not in called
 
 
 def test_counts_of_intervals_add_up(acts: str):

@@ -49,8 +49,14 @@ _ENRICHER = "following Kubernetes"  # in sentences about its faults
 _NO_NAMES: Set[str] = frozenset()
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
+_LIVES_RING = 8 << 20  # bytes of the ring of processes, at least where others are told to be larger
 _LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
 _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
+
+
+def lives_ring(rows: int | None) -> int:
+    """Return how large the ring of processes is, in bytes, where those of rows are told to be ``rows``."""
+    return max(_LIVES_RING, min(2 * (rows or 0), 1 << 30))
 
 
 class _Stream:
@@ -264,10 +270,12 @@ class Engine:
         from eunomia.processes.table import VARIANTS, ProcessTable
         from eunomia.processes.users import Users
 
+        size = lives_ring(self.options.ring_size)
         _, self._lives = load_first(
-            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants()
+            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants(), ring_size=size
         )
         self._objects.append(self._lives)
+        self._lost = (0, time.monotonic_ns())
         self._processes = ProcessTable(Users(self.faults))
         self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))
 
@@ -386,25 +394,34 @@ class Engine:
         table, lives = self._processes, self._lives
         if table is None or lives is None:
             return False
-        reader = lives.readers["life"]
+        found = self._drain_processes()
+        now = time.monotonic_ns()
+        table.tick(now)
+        total = lives.count("life").lost or 0 if found or now - self._lost[1] >= _LOST_CHECK else self._lost[0]
+        if total > self._lost[0]:
+            self.faults.call("the table of processes", None, self._refill, table, lives, self._lost[1])
+        if found or now - self._lost[1] >= _LOST_CHECK:
+            self._lost = (total, now)
+        return found
+
+    def _drain_processes(self) -> bool:
+        """Let the table hear of what its ring holds; return whether there was anything."""
+        assert self._processes is not None
+        assert self._lives is not None
+        reader = self._lives.readers["life"]
         batches = reader.drain()
         self._fill = max(self._fill, getattr(reader, "fill", 0.0))
         found = bool(batches)
         while batches:
-            table.feed(batches)
+            self._processes.feed(batches)
             batches = reader.drain() if reader.waiting else []
-        now = time.monotonic_ns()
-        table.tick(now)
-        lost, looked = self._lost
-        if now - looked < _LOST_CHECK:
-            return found
-        total = lives.count("life").lost or 0
-        self._lost = (total, now)
-        if total > lost:
-            from eunomia.processes.found import batch_of
-
-            table.refill(batch_of(reader.schema, lives.iterate("found")))
         return found
+
+    @staticmethod
+    def _refill(table: ProcessTable, lives: Loaded, since: int) -> None:
+        from eunomia.processes.found import batch_of
+
+        table.refill(batch_of(lives.readers["life"].schema, lives.iterate("found")), since)
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, join, filter, limit, sink."""
@@ -550,7 +567,20 @@ class Engine:
 
     def remarks(self) -> list[Remark]:
         """Return what else is to be said of the run at its end."""
-        return [
+        table, lost = self._processes, self._lost[0]
+        said = []
+        if table is not None and lost:
+            counts = {"lost": lost, "gaps": table.refills, "unsure": table.unsure, "blank": table.blank}
+            text = (
+                f"lost {lost} records in {table.refills} gaps; rows of these times: {table.unsure} say "
+                f"process.state unsure, {table.blank} have no process and say lost"
+            )
+            said.append(Remark("processes", text, counts))
+        if table is not None and (table.refused or table.cut):
+            counts = {"refused": table.refused, "cut": table.cut}
+            text = f"no room for {table.refused} that ran and {table.cut} that were over: their rows say unknown"
+            said.append(Remark("processes", text, counts))
+        return said + [
             Remark(f"{reader} failed", f"{count} times by {kind}", {"failures": count})
             for (reader, kind), count in sorted(self.faults.counts.items())
         ]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from eunomia.tracker import Deriver
 
 _CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
+_EARLY = os.path.join(os.path.dirname(__file__), "containers", "early.bpf.o")
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
@@ -156,6 +157,7 @@ class Engine:
         self._derived: list[_Derived] = []
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
+        self._early: Loaded | None = None
         self._registry: Registry | None = None
         self._lives: Loaded | None = None
         self._processes: ProcessTable | None = None
@@ -166,6 +168,7 @@ class Engine:
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - time.monotonic_ns()
         self._limit: int | None = None
+        self._drained = 0  # when the last step began that left nothing in the rings (monotonic ns)
         self._followed = 1  # objects that follow what rows are joined with
         self._stopping = False
         self._pause = _PAUSE_MIN
@@ -187,12 +190,14 @@ class Engine:
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
         self._begin_to_learn()
-        from eunomia.containers import tree
+        from eunomia.containers import early, tree
 
         hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
         self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id, "takes_new": self.filters.by_cgroup})
         self._objects.append(self._cgroups)
+        self._early = Loaded(Spec.open(_EARLY), set_={"hierarchy": hierarchy.id})
+        early.start(self._early.maps["early"].fd)
         if self.options.processes:
             self._follow_processes(hierarchy)  # before trackers hang on the same hooks: it is told first
         self._followed = len(self._objects)
@@ -240,6 +245,7 @@ class Engine:
             self._enricher.start()  # and goes on while probes are loaded
 
     def _follow_containers(self) -> None:
+        from eunomia.containers import early
         from eunomia.containers.registry import Registry
 
         assert self._waiter is not None
@@ -259,6 +265,7 @@ class Engine:
                 self._registry.listen()
                 streams = {s.key[1]: s for s in self.streams if s.live is live}
                 self._derived.append(_Derived(source.name, make(self._registry, live), live, streams))
+        early.want(self._registry.hurried())
         self._registry.start()
         news = self._registry.news() if self._derived else []
         for derived in self._derived:
@@ -331,6 +338,8 @@ class Engine:
                 self._feed_registry()
                 self._feed_processes()
                 self._pass_on([(stream, batch)])
+        if not any(stream.reader.waiting for stream in self.streams if not stream.is_table):
+            self._drained = until
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
         return found
@@ -379,11 +388,14 @@ class Engine:
             return
         batches = [b for reader in cgroups.readers.values() for b in reader.drain(self._clock)]
         if batches:
+            from eunomia.containers import early
+
             registry.feed(batches)
+            early.want(registry.hurried())
         now = time.monotonic_ns()
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
-            registry.tick(now)
+            registry.tick(now, self._drained)
         else:
             registry.look(now)
         if self._enricher is not None and (names := self.faults.call(_ENRICHER, _NO_NAMES, self._enricher.news)):
@@ -396,7 +408,7 @@ class Engine:
             return False
         found = self._drain_processes()
         now = time.monotonic_ns()
-        table.tick(now)
+        table.tick(now, self._drained)
         total = lives.count("life").lost or 0 if found or now - self._lost[1] >= _LOST_CHECK else self._lost[0]
         if total > self._lost[0]:
             self.faults.call("the table of processes", None, self._refill, table, lives, self._lost[1])
@@ -595,6 +607,12 @@ class Engine:
             self._waiter = None
         if self._registry is not None:
             self._registry.close()
+        if self._early is not None:
+            from eunomia.containers import early
+
+            early.stop()
+            self._early.close()
+            self._early = None
         objects, self._objects = self._objects, []
         for live in objects:
             live.close()

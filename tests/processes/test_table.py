@@ -250,6 +250,17 @@ def test_so_are_those_that_ended_lately_and_those_that_run(story, monkeypatch):
     assert story.table.at(450) is None
 
 
+def test_what_is_over_is_remembered_however_late_the_rings_are_drained(story):
+    story.found(1)
+    before = story.now
+    story.fork(1, 10)
+    ended = story.end(10)
+    story.table.tick(ended + 20 * GRACE, before)
+    assert story.table.at(10, ended) is not None
+    story.table.tick(ended + 20 * GRACE, ended)
+    assert story.table.at(10, ended) is None
+
+
 def test_after_lost_records_the_iterator_sets_it_right(story):
     story.found(1, 2, argv=b"sh\0")
     story.fork(1, 10)

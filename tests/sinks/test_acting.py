@@ -90,7 +90,7 @@ def test_csv_has_a_shell_s_words_and_the_line_of_ancestors(shown):
         "process.exe": "/bin/ls", "process.argv": "ls -l 'a b'", "process.user": "rose", "process.tty": "pts/3",
         "process.session": "70", "process.ancestors": "sh\\x1b<-init",
     }  # fmt: skip
-    assert set(rows[1].values()) == {"9", ""}
+    assert set(rows[1].values()) == {"9", "", "unknown"}
 
 
 def test_tables_have_them_before_the_details_and_say_where_nothing_is_known(shown):

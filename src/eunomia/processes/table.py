@@ -212,14 +212,18 @@ class ProcessTable:
                 elif kind == EXECUTED and when > same.since and not same.ended:
                     self._replace(same, row, when)
 
-    def tick(self, now: int) -> None:
-        """Forget what was over long ago."""
+    def tick(self, now: int, drained: int | None = None) -> None:
+        """Forget what was over long ago.
+
+        ``drained`` is when the last drain began that has emptied all rings: rows may come yet of what was told since.
+        """
         if self.users is not None:
             self.users.look(now)
         over = self._over
-        while over and (over[0][0] + GRACE <= now or len(over) > LATELY):
+        until = now - GRACE if drained is None else min(now - GRACE, drained)
+        while over and (over[0][0] <= until or len(over) > LATELY):
             since, process = over.popleft()
-            self.cut += since + GRACE > now
+            self.cut += since > until
             self._leave(process)
 
     def next_deadline(self) -> int | None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from eunomia.containers import kubepods, oci
+from eunomia.containers import early, kubepods, oci
 from eunomia.containers.containerd_db import Database, Told
 from eunomia.containers.daemons import (
     Daemon,
@@ -73,6 +73,10 @@ class _Place(NamedTuple):
 
     def is_there(self) -> bool:
         return os.path.lexists(self.state.shown(f"{self.directory}/config.json"))
+
+    def was_there(self) -> bool:
+        """Whether it was read when its cgroup was made."""
+        return self.state.is_ours and early.kept(f"{self.directory}/config.json") is not None
 
 
 class Containerd:
@@ -141,6 +145,17 @@ class Containerd:
         before = None if at.namespace == KUBERNETES else self._stamps.get((at.namespace, at.id))
         return before is not None and self._database(at).updates(at.namespace).get(at.id, before) != before
 
+    def hurried(self) -> list[str]:
+        """Return where bundles of containers to come will be, of daemons that speak for the machine."""
+        if self._search and self._searched is None:
+            self.search()
+        return [
+            f"{state.path}/{TASKS}/{namespace}/{{}}/config.json"
+            for state in self._states
+            if state.is_ours
+            for namespace in dict.fromkeys((KUBERNETES, *self._listed(state)))
+        ]
+
     @property
     def states(self) -> Sequence[DataRoot]:
         """The state directories known so far, the trusted first."""
@@ -190,7 +205,8 @@ class Containerd:
 
     def _has_bundle(self, namespace: str, container_id: str) -> bool:
         """Whether a daemon that may speak for everything has such a container."""
-        return any(s.below == "/" and _Place(s, namespace, container_id).is_there() for s in self._states)
+        places = [_Place(s, namespace, container_id) for s in self._states if s.below == "/"]
+        return any(place.is_there() or place.was_there() for place in places)
 
     def _has_record(self, namespace: str, container_id: str) -> bool:
         """Whether such a daemon has a record of such a container, whose bundle is gone."""
@@ -226,7 +242,8 @@ class Containerd:
                 data, written = b"", 0
             bundle = oci.bundle(data)
             if bundle is not None:
-                return self._told(place, bundle, path, written)
+                found = self._told(place, bundle, path, written)
+                return found if place.is_there() else _ended(found)
             known = Found(Container(container_id, runtime=self.name))
         return self._recorded(container_id, path) or known
 
@@ -236,8 +253,7 @@ class Containerd:
             record = self._database(place).told(place.namespace, place.id).record
             bundle = oci.bundle(record.spec)
             if bundle is not None:
-                found = self._told(place, bundle, path, record.created)
-                return found._replace(container=found.container._replace(state=EXITED, pid=0))
+                return _ended(self._told(place, bundle, path, record.created))
         return None
 
     def _candidates(self, state: DataRoot, container_id: str, parent: str) -> list[str]:
@@ -298,6 +314,11 @@ class Containerd:
             if link or at.state in self._roots:  # else a bundle that comes may know better
                 self._databases[at.state] = database
         return database
+
+
+def _ended(found: Found) -> Found:
+    """Return what is told of one whose bundle is gone."""
+    return found._replace(container=found.container._replace(state=EXITED, pid=0))
 
 
 _NODE = 2  # NamespaceMode.NODE of CRI

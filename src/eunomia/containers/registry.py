@@ -32,6 +32,7 @@ EAGER = 1_000_000_000  # how long it is asked often
 EAGER_PAUSE = 20_000_000
 PAUSE = 200_000_000
 GRACE = 10_000_000_000  # how long a removed cgroup is remembered: its events may still be in a ring
+LONGEST = 300_000_000_000  # how much longer, where the rings are never emptied
 WALK_PAUSE = 200_000_000  # between two walks of the tree because of an unheard-of id, at least
 WALK_SHARE = 20  # they take at most one part in this of the time
 
@@ -241,7 +242,7 @@ class Registry(dict[int, Identity]):
             case.waits = False
             if case.cgroups:
                 self._ask(case, now)
-        until = now if drained is None else min(now, drained + GRACE)
+        until = now if drained is None else max(min(now, drained + GRACE), now - LONGEST)
         while self._leaving and self._leaving[0][0] <= until:
             self._forget(self._leaving.popleft()[1])
         if len(self) > self._room:

@@ -53,20 +53,17 @@ def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def eunomia(where: Path, number: int, mark: str) -> Iterator[Path]:
-    """Run an Eunomia; yield the file of those of its rows that have the mark. What it says is in ``N.err``."""
+    """Run an Eunomia; yield the file of its rows. What it says is in ``N.err``."""
     rows = where / f"{number}.json"
     with rows.open("wb") as out, (where / f"{number}.err").open("wb") as err:
-        with running(*EUNOMIA, "run", "process", "opensnoop", "-o", "json", stdout=subprocess.PIPE, stderr=err) as it:
-            with subprocess.Popen(["grep", "--line-buffered", "-a", mark], stdin=it.stdout, stdout=out) as grep:
-                it.stdout.close()
-                deadline = time.monotonic() + _WITHIN
-                while not rows.stat().st_size and time.monotonic() < deadline:
-                    subprocess.run(["true", f"{mark}-ready"], check=True)
-                    time.sleep(0.1)
-                yield rows
-                it.send_signal(signal.SIGINT)
-                it.wait()
-                grep.wait()
+        command = (*EUNOMIA, "run", "process", "opensnoop", "-o", "json")
+        with running(*command, stdout=out, stderr=err) as it:
+            while mark.encode() not in rows.read_bytes():
+                subprocess.run(["true", f"{mark}-ready"], check=True)
+                time.sleep(0.1)
+            yield rows
+            it.send_signal(signal.SIGINT)
+            it.wait()
 
 
 def pods(containerd: Containerd, number: int, jobs: int, mark: str, keep: bool) -> dict[str, str]:
@@ -94,18 +91,22 @@ def pods(containerd: Containerd, number: int, jobs: int, mark: str, keep: bool) 
             clients.get().close()
 
 
-def judge(file: Path, made: dict[str, str], image: str) -> dict[str, Any]:
-    """Return how an Eunomia's rows of pods come out: identities by row, and the words with another answer than is right."""
-    rows = [json.loads(line) for line in file.read_bytes().splitlines()]
-    execs = {word: row for row in rows if row["stream"] == "exec" for word in row["argv"][1:2] if row["argv"][0] == "true"}
+def judge(file: Path, mark: str, made: dict[str, str], image: str) -> dict[str, Any]:
+    """Return how an Eunomia's rows come out: identities, words without a row, and words with another than is right."""
+    with file.open("rb") as lines:
+        rows = [json.loads(line) for line in lines if mark.encode() in line]
+    programs = [row for row in rows if row["stream"] == "exec" and row["argv"][0] == "true"]
+    execs = {word: row for row in programs for word in row["argv"][1:2]}
     identities = Counter(execs[word]["identity"] for word in made if word in execs)
     wrong = []
     for word, container_id in made.items():
-        row = execs.get(word)
-        told = row and (row["container"]["id"], row["container"]["name"], row["container"]["image"], row["pod"]["name"])
-        if told != (container_id, "app", image, word):
-            wrong.append((word, row and row["identity"]))
-    return {"identities": dict(identities), "missing": sum(w not in execs for w in made), "not right": wrong}
+        row = execs.get(word, {})
+        container, pod = row.get("container", {}), row.get("pod", {})
+        told = (container.get("id"), container.get("name"), container.get("image"), pod.get("name"))
+        if row and told != (container_id, "app", image, word):
+            wrong.append((word, row["identity"], *told))
+    missing = sum(word not in execs for word in made)
+    return {"identities": dict(identities), "missing": missing, "not right": len(wrong), "of these": wrong[:3]}
 
 
 def main() -> int:
@@ -134,7 +135,7 @@ def main() -> int:
                 made = pods(containerd, given.pods, given.jobs, mark, given.keep)
                 took = time.monotonic() - began
             print(f"{given.pods} pods in {took:.0f} s at a load of {os.getloadavg()[0]:.1f}", flush=True)
-        outcomes = [judge(file, made, containerd.image) for file in files]
+        outcomes = [judge(file, mark, made, containerd.image) for file in files]
         for n, outcome in enumerate(outcomes):
             print(json.dumps(outcome))
             print((where / f"{n}.err").read_text(errors="replace").strip())

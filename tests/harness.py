@@ -20,7 +20,7 @@ from eunomia.actor import is_acting
 from eunomia.batch import Batch, Schema
 from eunomia.engine import Engine, Options
 from eunomia.filters import Filters
-from eunomia.ledger import Entry
+from eunomia.ledger import Entry, Remark
 from eunomia.meaning import VARIABLE
 from eunomia.source import Source, open_source
 from tests import needs
@@ -42,6 +42,7 @@ class Seen:
 
     def __init__(self, engine: Engine, added: Sequence[str] = ()) -> None:
         self.all: list[Row] = []
+        self.remarks: Sequence[Remark] = ()  # once it is finished
         self._added = added
         self.delivered: dict[tuple[str, str], int] = {}
         self.dropped: dict[tuple[str, str], dict[str, int]] = {}
@@ -133,7 +134,7 @@ def tracked(
         finally:
             seen.finish()
         # What the kernel gave is asked for now: the engine forgets it when it closes.
-        ledger = engine.ledger()
+        ledger, seen.remarks = engine.ledger(), engine.remarks()
         seen._engine.ledger = lambda: ledger  # type: ignore[method-assign]
 
 

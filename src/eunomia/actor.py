@@ -13,8 +13,15 @@ from eunomia.meaning import decode, exec_id
 
 SHOWN_ANCESTORS = 16
 
+# What `process.state` says of a row's process.
+KNOWN = "known"
+UNSURE = "unsure"  # records of processes were lost then: its program may be that of before, or after, an exec
+LOST = "lost"  # records of processes were lost then, and this one's among them
+UNKNOWN = "unknown"  # none of the above, and nobody told of it
+
 # The columns that a process gives to the rows of what it did.
 COLUMNS = (
+    "process.state",
     "process.exec_id",
     "process.parent_exec_id",
     "process.exe",
@@ -45,6 +52,8 @@ class Process:
     Times are monotonic nanoseconds, ids the host's. ``parent`` is who forked it, as it was then, and None
     where that is not known; ``ended`` is 0 while it runs. ``user`` is None until somebody has asked.
     """
+
+    state = KNOWN
 
     __slots__ = (
         "argv_bytes", "cgroup_id", "children", "comm_bytes", "ended", "exe_bytes", "parent", "parent_start",
@@ -127,5 +136,37 @@ class Process:
 
 
 _NOWHERE = Room(0, 0, 0)
-NOBODY = Process(0, 0, 0)  # stands for a process that nothing is known of
-NOBODY.user = ""
+
+
+class Unsure(Process):
+    """A process at a time when records of processes were lost."""
+
+    __slots__ = ()
+    state = UNSURE
+
+    @classmethod
+    def like(cls, process: Process) -> Unsure:
+        """Return one that says what another says."""
+        made = cls(process.pid, process.start, process.since)
+        for name in Process.__slots__:
+            setattr(made, name, getattr(process, name))
+        return made
+
+
+class _Nobody(Process):
+    """Stands for a process that nothing is known of."""
+
+    __slots__ = ()
+    state = UNKNOWN
+
+
+class _Lost(Process):
+    """Stands for a process whose records were lost."""
+
+    __slots__ = ()
+    state = LOST
+
+
+NOBODY: Process = _Nobody(0, 0, 0)
+FORGOTTEN: Process = _Lost(0, 0, 0)
+NOBODY.user = FORGOTTEN.user = ""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from eunomia.tracker import Deriver
 
 _CGROUPS = os.path.join(os.path.dirname(__file__), "containers", "cgroups.bpf.o")
+_EARLY = os.path.join(os.path.dirname(__file__), "containers", "early.bpf.o")
 
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
@@ -51,8 +52,14 @@ _ENRICHER = "following Kubernetes"  # in sentences about its faults
 _NO_NAMES: Set[str] = frozenset()
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
+_LIVES_RING = 8 << 20  # bytes of the ring of processes, at least where others are told to be larger
 _LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
 _COLLECT = 60 * 10**9  # ns between two collections of cyclic garbage, of which there is next to none
+
+
+def lives_ring(rows: int | None) -> int:
+    """Return how large the ring of processes is, in bytes, where those of rows are told to be ``rows``."""
+    return max(_LIVES_RING, min(2 * (rows or 0), 1 << 30))
 
 
 class _Stream:
@@ -153,6 +160,7 @@ class Engine:
         self._derived: list[_Derived] = []
         self._objects: list[Loaded] = []
         self._cgroups: Loaded | None = None
+        self._early: Loaded | None = None
         self._registry: Registry | None = None
         self._lately: Lately | None = None
         self._lives: Loaded | None = None
@@ -164,6 +172,7 @@ class Engine:
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - time.monotonic_ns()
         self._limit: int | None = None
+        self._drained = 0  # when the last step began that left nothing in the rings (monotonic ns)
         self._followed = 1  # objects that follow what rows are joined with
         self._stopping = False
         self._pause = _PAUSE_MIN
@@ -185,12 +194,14 @@ class Engine:
     def start(self) -> None:
         """Load and attach everything: from here on the rings keep what happens."""
         self._begin_to_learn()
-        from eunomia.containers import tree
+        from eunomia.containers import early, tree
 
         hierarchy = tree.current()
         spec = Spec.open(_CGROUPS)
         self._cgroups = Loaded(spec, set_={"hierarchy": hierarchy.id, "takes_new": self.filters.by_cgroup})
         self._objects.append(self._cgroups)
+        self._early = Loaded(Spec.open(_EARLY), set_={"hierarchy": hierarchy.id})
+        early.start(self._early.maps["early"].fd)
         if self.options.processes:
             self._follow_processes(hierarchy)  # before trackers hang on the same hooks: it is told first
         self._followed = len(self._objects)
@@ -240,6 +251,7 @@ class Engine:
             self._enricher.start()  # and goes on while probes are loaded
 
     def _follow_containers(self) -> None:
+        from eunomia.containers import early
         from eunomia.containers.lately import Lately
         from eunomia.containers.registry import Registry
 
@@ -261,6 +273,7 @@ class Engine:
                 self._registry.listen()
                 streams = {s.key[1]: s for s in self.streams if s.live is live}
                 self._derived.append(_Derived(source.name, make(self._registry, live), live, streams))
+        early.want(self._registry.hurried())
         self._registry.start()
         news = self._registry.news() if self._derived else []
         for derived in self._derived:
@@ -272,10 +285,12 @@ class Engine:
         from eunomia.processes.table import VARIANTS, ProcessTable
         from eunomia.processes.users import Users
 
+        size = lives_ring(self.options.ring_size)
         _, self._lives = load_first(
-            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants()
+            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants(), ring_size=size
         )
         self._objects.append(self._lives)
+        self._lost = (0, time.monotonic_ns())
         self._processes = ProcessTable(Users(self.faults))
         self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))
 
@@ -331,6 +346,8 @@ class Engine:
                 self._feed_registry()
                 self._feed_processes()
                 self._pass_on([(stream, batch)])
+        if not any(stream.reader.waiting for stream in self.streams if not stream.is_table):
+            self._drained = until
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
         return found
@@ -379,11 +396,14 @@ class Engine:
             return
         batches = [b for reader in cgroups.readers.values() for b in reader.drain(self._clock)]
         if batches:
+            from eunomia.containers import early
+
             registry.feed(batches)
+            early.want(registry.hurried())
         now = time.monotonic_ns()
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
-            registry.tick(now)
+            registry.tick(now, self._drained)
         else:
             registry.look(now)
         if self._enricher is not None and (names := self.faults.call(_ENRICHER, _NO_NAMES, self._enricher.news)):
@@ -394,25 +414,34 @@ class Engine:
         table, lives = self._processes, self._lives
         if table is None or lives is None:
             return False
-        reader = lives.readers["life"]
+        found = self._drain_processes()
+        now = time.monotonic_ns()
+        table.tick(now, self._drained)
+        total = lives.count("life").lost or 0 if found or now - self._lost[1] >= _LOST_CHECK else self._lost[0]
+        if total > self._lost[0]:
+            self.faults.call("the table of processes", None, self._refill, table, lives, self._lost[1])
+        if found or now - self._lost[1] >= _LOST_CHECK:
+            self._lost = (total, now)
+        return found
+
+    def _drain_processes(self) -> bool:
+        """Let the table hear of what its ring holds; return whether there was anything."""
+        assert self._processes is not None
+        assert self._lives is not None
+        reader = self._lives.readers["life"]
         batches = reader.drain()
         self._fill = max(self._fill, getattr(reader, "fill", 0.0))
         found = bool(batches)
         while batches:
-            table.feed(batches)
+            self._processes.feed(batches)
             batches = reader.drain() if reader.waiting else []
-        now = time.monotonic_ns()
-        table.tick(now)
-        lost, looked = self._lost
-        if now - looked < _LOST_CHECK:
-            return found
-        total = lives.count("life").lost or 0
-        self._lost = (total, now)
-        if total > lost:
-            from eunomia.processes.found import batch_of
-
-            table.refill(batch_of(reader.schema, lives.iterate("found")))
         return found
+
+    @staticmethod
+    def _refill(table: ProcessTable, lives: Loaded, since: int) -> None:
+        from eunomia.processes.found import batch_of
+
+        table.refill(batch_of(lives.readers["life"].schema, lives.iterate("found")), since)
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
         """The stages, in order: name, filter by what rows hold, join, filter by whose they are, limit, sink.
@@ -564,7 +593,20 @@ class Engine:
 
     def remarks(self) -> list[Remark]:
         """Return what else is to be said of the run at its end."""
-        return [
+        table, lost = self._processes, self._lost[0]
+        said = []
+        if table is not None and lost:
+            counts = {"lost": lost, "gaps": table.refills, "unsure": table.unsure, "blank": table.blank}
+            text = (
+                f"lost {lost} records in {table.refills} gaps; rows of these times: {table.unsure} say "
+                f"process.state unsure, {table.blank} have no process and say lost"
+            )
+            said.append(Remark("processes", text, counts))
+        if table is not None and (table.refused or table.cut):
+            counts = {"refused": table.refused, "cut": table.cut}
+            text = f"no room for {table.refused} that ran and {table.cut} that were over: their rows say unknown"
+            said.append(Remark("processes", text, counts))
+        return said + [
             Remark(f"{reader} failed", f"{count} times by {kind}", {"failures": count})
             for (reader, kind), count in sorted(self.faults.counts.items())
         ]
@@ -579,6 +621,12 @@ class Engine:
             self._waiter = None
         if self._registry is not None:
             self._registry.close()
+        if self._early is not None:
+            from eunomia.containers import early
+
+            early.stop()
+            self._early.close()
+            self._early = None
         objects, self._objects = self._objects, []
         for live in objects:
             live.close()

@@ -198,6 +198,17 @@ def test_a_removed_cgroup_is_remembered_while_its_events_may_be_under_way(tmp_pa
     assert registry[7] == NOBODY_KNOWS
 
 
+def test_a_removed_cgroup_is_remembered_however_late_the_rings_are_drained(tmp_path, registry, clock):
+    write_config(tmp_path, WEB)
+    before = clock.now - 1
+    registry.feed([batch("made", (7, f"/docker/{WEB}")), batch("removed", (7, f"/docker/{WEB}"))])
+    clock.now += 20 * GRACE
+    registry.tick(clock.now, before)
+    assert registry[7].container.name == "web"
+    registry.tick(clock.now, clock.now)
+    assert 7 not in registry
+
+
 def test_a_cgroup_heard_of_only_when_it_is_removed_is_resolved_and_does_not_rise_again(
     tmp_path, registry, clock
 ):

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import termios
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from eunomia import engine
 from eunomia.actor import COLUMNS
+from eunomia.engine import Options
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
 from eunomia.processes import OBJECT
@@ -208,6 +211,34 @@ def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
         assert not [p for p in table if p.comm == "true" and p.parent is not None and p.parent.pid == os.getpid()]
         late.kill()
         late.wait()
+
+
+def test_no_process_is_blank_without_a_word_when_the_tables_ring_overflowed(monkeypatch):
+    monkeypatch.setattr(engine, "lives_ring", lambda rows: 1 << 16)
+    with tracked("process", added=COLUMNS, options=Options(ring_size=1 << 23)) as seen:
+        with seen._lock:  # as if it had no processor
+            for _ in range(300):
+                subprocess.run(["/bin/true", "storm"], check=True)
+            late = subprocess.Popen(["/bin/sleep", "60"])
+        seen.until(lambda s: s.rows("exec", pid=late.pid))
+        after = subprocess.Popen(["/bin/true", "calm"])
+        after.wait()
+        late.kill()
+        late.wait()
+    rows = [r for r in seen.all if r["pid"]]
+    assert len(seen.rows("exec", argv=["/bin/true", "storm"])) == 300
+    states = Counter(r["process.state"] for r in rows)
+    assert states["lost"] > 100
+    assert states["unsure"] > 0
+    assert not [r for r in rows if r["process.state"] == "known" and r["process.exec_id"] != r["exec_id"]]
+    assert not [r for r in rows if r["process.state"] in {"lost", "unknown"} and r["process.exec_id"]]
+    assert not [r for r in rows if r["process.state"] == "unknown"]
+    assert seen.row("exec", pid=late.pid)["process.state"] == "unsure", "it runs, so the iterator has told of it"
+    assert seen.row("exec", pid=after.pid)["process.state"] == "known"
+    said = next(r for r in seen.remarks if r.subject == "processes")
+    assert said.counts["blank"] == sum(r["process.state"] == "lost" for r in seen.all)
+    assert said.counts["unsure"] == states["unsure"]
+    assert said.counts["lost"] > 0
 
 
 def test_a_row_of_an_ended_process_still_finds_it():

@@ -250,6 +250,17 @@ def test_so_are_those_that_ended_lately_and_those_that_run(story, monkeypatch):
     assert story.table.at(450) is None
 
 
+def test_what_is_over_is_remembered_however_late_the_rings_are_drained(story):
+    story.found(1)
+    before = story.now
+    story.fork(1, 10)
+    ended = story.end(10)
+    story.table.tick(ended + 20 * GRACE, before)
+    assert story.table.at(10, ended) is not None
+    story.table.tick(ended + 20 * GRACE, ended)
+    assert story.table.at(10, ended) is None
+
+
 def test_after_lost_records_the_iterator_sets_it_right(story):
     story.found(1, 2, argv=b"sh\0")
     story.fork(1, 10)
@@ -273,11 +284,31 @@ def test_after_lost_records_nobody_is_taken_for_who_had_ended(story):
     story.found(1)
     story.fork(1, 10)
     ended = story.end(10)
-    story.now += 5000
+    story.now += 50_000_000
     assert story.table.at(10, story.now) is not None
     story.table.refill(batch_of(life_schema(), story.record(FOUND, 1)))
-    assert story.table.at(10, ended) is not None
+    assert story.table.at(10, ended + 5000) is not None, "the row about its end"
     assert story.table.at(10, story.now) is None, "whoever it was, nobody told of it"
+
+
+def test_rows_of_a_time_in_which_records_were_lost_say_so(story):
+    story.found(1)
+    story.fork(1, 10)
+    before = story.exec(10, b"old")
+    since = story.now
+    story.now += 5000
+    during = story.now
+    story.now += 5000
+    records = [story.record(FOUND, 1), story.record(FOUND, 10, comm=b"old", exe=b"/bin/old")]
+    story.table.refill(batch_of(life_schema(), *records), since + 1)
+    story.now += 5000
+    rows = batch_of(
+        ROWS, *({"pid": pid, "time": time} for pid, time in ((10, before), (10, during), (99, during), (99, story.now)))
+    )
+    story.table.join(rows, "pid")
+    assert list(rows.values("process.state")) == ["known", "unsure", "lost", "unknown"]
+    assert [argv[:1] for argv in rows.values("process.argv")] == [["old"], ["old"], [], []]
+    assert (story.table.unsure, story.table.blank) == (1, 1)
 
 
 def test_records_of_what_the_iterator_has_told_already_change_nothing(story):

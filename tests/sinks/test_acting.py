@@ -41,7 +41,7 @@ def shown(sample, written):
 
 
 WHOLE = {
-    "exec_id": "n1:700:71", "parent_exec_id": "n1:600:70", "exe": "/bin/ls", "argv": ["ls", "-l", "a b"],
+    "state": "known", "exec_id": "n1:700:71", "parent_exec_id": "n1:600:70", "exe": "/bin/ls", "argv": ["ls", "-l", "a b"],
     "user": "rose", "tty": "pts/3", "session": 70,
     "ancestors": [
         {"pid": 70, "comm": "sh\x1b", "argv": ["\x1b[2J\n\\xff", ",\"'"], "exec_id": "n1:600:70"},
@@ -50,10 +50,10 @@ WHOLE = {
 }  # fmt: skip
 
 
-def test_json_has_them_as_an_object_that_is_absent_where_nothing_is_known(shown):
+def test_json_has_them_as_an_object_that_says_so_where_nothing_is_known(shown):
     first, second = map(json.loads, shown("json", columns=["pid", "process"]).splitlines())
     assert first == {"pid": 71, "process": WHOLE}
-    assert second == {"pid": 9}
+    assert second == {"pid": 9, "process": {"state": "unknown"}}
 
 
 def test_json_has_the_members_that_were_asked_for(shown):
@@ -69,7 +69,7 @@ def test_no_row_has_them_unasked(shown):
 def test_added_columns_come_beside_the_usual_ones(shown):
     usual = [json.loads(line) for line in shown("json").splitlines()]
     more = [json.loads(line) for line in shown("json", added=["process.user", "container.labels"]).splitlines()]
-    assert [m.pop("process", None) for m in more] == [{"user": "rose"}, None]
+    assert [m.pop("process", None) for m in more] == [{"user": "rose"}, {"state": "unknown"}]
     assert [m["container"].pop("labels") for m in more] == [{}, {}]
     assert more == usual
     header, *_ = csv.reader(io.StringIO(shown("csv", added=["process.user"])))
@@ -86,11 +86,11 @@ def test_added_a_noun_is_all_that_there_is_of_it(shown):
 def test_csv_has_a_shell_s_words_and_the_line_of_ancestors(shown):
     rows = list(csv.DictReader(io.StringIO(shown("csv", columns=["pid", "process"]))))
     assert rows[0] == {
-        "pid": "71", "process.exec_id": "n1:700:71", "process.parent_exec_id": "n1:600:70",
+        "pid": "71", "process.state": "known", "process.exec_id": "n1:700:71", "process.parent_exec_id": "n1:600:70",
         "process.exe": "/bin/ls", "process.argv": "ls -l 'a b'", "process.user": "rose", "process.tty": "pts/3",
         "process.session": "70", "process.ancestors": "sh\\x1b<-init",
     }  # fmt: skip
-    assert set(rows[1].values()) == {"9", ""}
+    assert set(rows[1].values()) == {"9", "", "unknown"}
 
 
 def test_tables_have_them_before_the_details_and_say_where_nothing_is_known(shown):

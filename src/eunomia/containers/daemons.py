@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from eunomia.containers import early
 from eunomia.containers.paths import is_below, is_id
 from eunomia.containers.tree import path_of
 from eunomia.inside import open_file, open_own, read
@@ -46,13 +47,28 @@ class DataRoot(NamedTuple):
 
     def open(self, path: str) -> int:
         """Open a file of the daemon's; raises :class:`OSError`, and :class:`ValueError` for a NUL in it."""
-        if (self.base, self.below) == ("/", "/"):
+        if self.is_ours:
             return open_own(path)
         return open_file(self.base, path)
 
     def read(self, path: str, limit: int = CONFIG_LIMIT) -> tuple[bytes, int]:
-        """Return what a file of the daemon's holds, and when it was written; raises as :meth:`open` does."""
-        return read(self.open(path), limit)
+        """Return what a file of the daemon's holds, and when it was written; raises as :meth:`open` does.
+
+        One that is gone may have been kept when its container's cgroup was made.
+        """
+        try:
+            descriptor = self.open(path)
+        except (FileNotFoundError, NotADirectoryError):
+            found = early.kept(path) if self.is_ours else None
+            if found is None or len(found[0]) > limit:
+                raise
+            return found
+        return read(descriptor, limit)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it speaks for the whole machine, by files of our own root."""
+        return (self.base, self.below) == ("/", "/")
 
     def shown(self, path: str) -> str:
         """Return a path of the daemon's as it is seen from here."""

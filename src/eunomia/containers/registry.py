@@ -21,7 +21,7 @@ from eunomia.containers.guarded import guarded
 from eunomia.containers.kubepods import pod_uid, qos
 from eunomia.containers.notices import Notices
 from eunomia.containers.paths import Candidate, candidates, is_below
-from eunomia.containers.runtime import Found, Keeper, Runtime
+from eunomia.containers.runtime import Found, Hasty, Keeper, Runtime
 from eunomia.faults import Faults
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod
@@ -32,6 +32,7 @@ EAGER = 1_000_000_000  # how long it is asked often
 EAGER_PAUSE = 20_000_000
 PAUSE = 200_000_000
 GRACE = 10_000_000_000  # how long a removed cgroup is remembered: its events may still be in a ring
+LONGEST = 300_000_000_000  # how much longer, where the rings are never emptied
 WALK_PAUSE = 200_000_000  # between two walks of the tree because of an unheard-of id, at least
 WALK_SHARE = 20  # they take at most one part in this of the time
 
@@ -108,6 +109,7 @@ class Registry(dict[int, Identity]):
         self._walked: int | None = None
         self._pause = WALK_PAUSE
         self._room = ROOM
+        self._hasty = [r for r in every if isinstance(r, Hasty)]
         self._keepers = [r for r in self.runtimes if isinstance(r, Keeper)]
         self.notices = Notices(clock)
         self._news: list[News] | None = None
@@ -170,6 +172,15 @@ class Registry(dict[int, Identity]):
             return None
         return next((c for c in reversed(cgroup.cases) if c.identity is not None), cgroup.cases[-1])
 
+    def hurried(self) -> list[str]:
+        """Return files to be read as a cgroup is made, as :class:`Hasty` runtimes name them."""
+        nothing: Sequence[str] = ()
+        return [
+            place
+            for runtime in self._hasty
+            for place in self.faults.call(f"the reader of {runtime.name}", nothing, runtime.hurried)
+        ]
+
     def look_at(self, case: Case) -> None:
         """Read now what a container's runtime has rewritten, if it has, and whether it still has a record."""
         self._check(case, self._clock())
@@ -217,8 +228,12 @@ class Registry(dict[int, Identity]):
                 if removed:
                     self._remove(cgroup_id, now, then)
 
-    def tick(self, now: int) -> None:
-        """Ask again for containers still pending, forget what was removed long ago, read what was rewritten."""
+    def tick(self, now: int, drained: int | None = None) -> None:
+        """Ask again for containers still pending, forget what was removed long ago, read what was rewritten.
+
+        ``drained`` is when the last drain began that has emptied all rings: a row may come yet, however long ago
+        the removal was heard of, of what was heard of since.
+        """
         self.look(now)
         for _ in range(ASKED_AT_ONCE):
             if not self._waiting or self._waiting[0][0] > now:
@@ -227,7 +242,8 @@ class Registry(dict[int, Identity]):
             case.waits = False
             if case.cgroups:
                 self._ask(case, now)
-        while self._leaving and self._leaving[0][0] <= now:
+        until = now if drained is None else max(min(now, drained + GRACE), now - LONGEST)
+        while self._leaving and self._leaving[0][0] <= until:
             self._forget(self._leaving.popleft()[1])
         if len(self) > self._room:
             self._walk(now)

@@ -16,7 +16,7 @@ from eunomia.identity import Container, Pod
 # What runtimes read passes through eunomia.bounds; its words are here for them.
 __all__ = [
     "LEFT_OUT", "TEXTS_LIMIT", "TEXTS_ROOM", "TEXT_LIMIT",
-    "Found", "Keeper", "Runtime", "bounded", "texts", "words",
+    "Found", "Hasty", "Keeper", "Runtime", "bounded", "texts", "words",
 ]  # fmt: skip
 
 
@@ -73,3 +73,14 @@ class Keeper(Runtime, Protocol):
 
     def keeps(self, container: Container, path: str) -> bool:
         """Whether there still is a record of the container; ``path`` is empty where it never had a cgroup."""
+
+
+@runtime_checkable
+class Hasty(Runtime, Protocol):
+    """A runtime whose files about a container may be gone a moment after the container is."""
+
+    def hurried(self) -> Sequence[str]:
+        """Return files that are to be read as a container's cgroup is made; ``{}`` in them stands for its id.
+
+        What was read then is found by :meth:`eunomia.containers.daemons.DataRoot.read` where a file is gone.
+        """

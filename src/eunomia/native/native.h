@@ -15,6 +15,7 @@
 
 struct eu_ring;
 struct eu_perf;
+struct eu_early;
 
 struct eu_drained {
 	size_t records;		/* written to `data` */
@@ -61,6 +62,11 @@ int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring *
 	    int milliseconds);
 void eu_settle(void);
 void eu_sleep(int milliseconds);
+
+struct eu_early *eu_early_open(int ring_fd);
+void eu_early_close(struct eu_early *early);
+int eu_early_places(struct eu_early *early, const char *pairs, size_t size);
+long eu_early_find(struct eu_early *early, const char *path, char *out, size_t room, int64_t *ret);
 
 size_t eu_group(const char *data, size_t stride, size_t offset, size_t count, uint64_t *keys, uint16_t *index);
 void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, int64_t clock, char *out);

@@ -48,7 +48,8 @@ struct life {
 	argv_t argv;
 };
 
-STREAM(life, struct life, 1 << 20);
+/* More than the rings of those that show processes: what they keep it must have kept, too. */
+STREAM(life, struct life, 8 << 20);
 TEXT(exec_text);
 TEXT(found_text);
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.actor import NOBODY, Process, Room
+from eunomia.actor import FORGOTTEN, NOBODY, Process, Room, Unsure
 from eunomia.batch import Batch
 from eunomia.processes.found import argv_of, look_up, process_of
 
@@ -32,6 +32,8 @@ GRACE = 2_000_000_000
 LIVING = 65536  # processes that run, at most
 LATELY = 32768  # that were over within the grace time, at most
 KEPT = 16384  # that have ended long ago and are ancestors of one that runs, at most
+ENDING = 10_000_000  # ns by which rows about an end may be later than it: their probe comes after the table's
+GAPS = 64  # times in which records were lost that are remembered
 CHAIN = 32  # of these above one another, at most
 _STEPS = 256  # up a chain, at most
 
@@ -47,7 +49,9 @@ Row = tuple[Any, ...]
 class ProcessTable:
     """Who each process id is, and was lately. ``refused``, ``cut`` and ``refills`` count what went beyond bounds.
 
-    ``refused`` are processes that there was no room for, ``cut`` ended ones that were forgotten early.
+    ``refused`` are processes that there was no room for, ``cut`` ended ones that were forgotten early. ``unsure``
+    and ``blank`` are the rows of times in which records were lost: with a process that may be another program by
+    then, and without one.
     """
 
     def __init__(
@@ -63,6 +67,9 @@ class ProcessTable:
         self.refused = 0
         self.cut = 0
         self.refills = 0
+        self.unsure = 0
+        self.blank = 0
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=GAPS)
         self._argv_of = argv_of
         self._look_up = look_up
         self._clock = clock
@@ -74,7 +81,6 @@ class ProcessTable:
         self._kept: dict[Process, None] = {}  # over for long, but somebody's parent; oldest first
         self._rooms: dict[Room, Room] = {}
         self._unshown: set[int] = set()  # pids of who was found in /proc alone
-        self._unsure = 0  # until when an ended process may not be taken for who has its pid now
 
     def __len__(self) -> int:
         """Return how many run."""
@@ -99,9 +105,12 @@ class ProcessTable:
         found: Process | None = newest
         if newest.since > when:
             found = next((p for p in reversed(self._before.get(pid, ())) if p.since <= when), None)
-        if found is not None and found.ended and found.ended < when < self._unsure:
-            return None
+        if found is not None and found.ended and when > found.ended + ENDING and self._is_in_gap(when):
+            return None  # another had the pid by then, of whom all was lost
         return found
+
+    def _is_in_gap(self, when: int) -> bool:
+        return any(begin <= when <= end for begin, end in self._gaps)
 
     def join(self, batch: Batch, pids: Sequence[int], threads: bool = False) -> None:
         """Set who did a batch's rows, by each row's process id: looked up once for each distinct process.
@@ -113,6 +122,10 @@ class ProcessTable:
             pids = [processes[one] for one in pids]
         times = batch.raw(batch.schema.time.name) if batch.schema.time else [0] * batch.count
         first = min(times, default=0)
+        if self._gaps and first and first <= self._gaps[-1][1]:
+            self._join_beside_gaps(batch, pids, times)
+            self._name_users(batch)
+            return
         actors: dict[Process, int] = {NOBODY: 0}
         sure: dict[int, int] = {}
         doubtful = set()
@@ -132,6 +145,25 @@ class ProcessTable:
         else:
             batch.actor = [sure[p] for p in pids]
         batch.actors = list(actors)
+        self._name_users(batch)
+
+    def _join_beside_gaps(self, batch: Batch, pids: Iterable[int], times: Iterable[int]) -> None:
+        actors: dict[Process, int] = {}
+        twins: dict[Process, Process] = {}
+        which = []
+        for pid, when in zip(pids, times, strict=True):
+            actor = self.at(pid, when)
+            if self._is_in_gap(when):
+                if actor is None:
+                    self.blank += 1
+                    actor = FORGOTTEN
+                else:
+                    self.unsure += 1
+                    actor = twins.get(actor) or twins.setdefault(actor, Unsure.like(actor))
+            which.append(actors.setdefault(actor or NOBODY, len(actors)))
+        batch.actors, batch.actor = list(actors), which
+
+    def _name_users(self, batch: Batch) -> None:
         if self.users is not None:
             for actor in batch.actors:
                 if actor.user is None:
@@ -160,11 +192,11 @@ class ProcessTable:
             if process.parent is None and process.ppid:
                 self._adopt(process)
 
-    def refill(self, batch: Batch) -> None:
-        """Take what the iterator has found after records were lost."""
+    def refill(self, batch: Batch, since: int = 0) -> None:
+        """Take what the iterator has found after records were lost, none of them before ``since`` (monotonic ns)."""
         self.refills += 1
         self.fill(batch)
-        self._unsure = self._clock() + GRACE
+        self._gaps.append((since, self._clock()))
 
     def feed(self, batches: Iterable[Batch]) -> None:
         """Take drained batches of the stream ``life``."""
@@ -185,14 +217,18 @@ class ProcessTable:
                 elif kind == EXECUTED and when > same.since and not same.ended:
                     self._replace(same, row, when)
 
-    def tick(self, now: int) -> None:
-        """Forget what was over long ago."""
+    def tick(self, now: int, drained: int | None = None) -> None:
+        """Forget what was over long ago.
+
+        ``drained`` is when the last drain began that has emptied all rings: rows may come yet of what was told since.
+        """
         if self.users is not None:
             self.users.look(now)
         over = self._over
-        while over and (over[0][0] + GRACE <= now or len(over) > LATELY):
+        until = now - GRACE if drained is None else min(now - GRACE, drained)
+        while over and (over[0][0] <= until or len(over) > LATELY):
             since, process = over.popleft()
-            self.cut += since + GRACE > now
+            self.cut += since > until
             self._leave(process)
 
     def next_deadline(self) -> int | None:

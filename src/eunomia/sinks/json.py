@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from eunomia.actor import NOBODY, is_acting
+from eunomia.actor import LOST, UNKNOWN, is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.joined import MEMBERS, look
 from eunomia.meaning import valid
@@ -116,8 +116,8 @@ class JsonSink:
         return _Plan(schema, [*usual, *(n for n in self._added if has(schema, n) and n not in usual)])
 
     def _act(self, process: Process) -> tuple[Any, ...]:
-        if process is NOBODY:
-            return (msgspec.UNSET,)
+        if process.state in {LOST, UNKNOWN}:
+            return (msgspec.Raw(msgspec.json.encode({"state": process.state})),)
         members = {name.partition(".")[2]: valid(process.value(name)) for name in self._acting}
         return (msgspec.Raw(msgspec.json.encode(members)),)
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from eunomia.containers import kubepods, oci
+from eunomia.containers import early, kubepods, oci
 from eunomia.containers.containerd_db import Database, Status, Told
 from eunomia.containers.containerd_groups import Groups
 from eunomia.containers.daemons import (
@@ -74,6 +74,10 @@ class _Place(NamedTuple):
 
     def is_there(self) -> bool:
         return os.path.lexists(self.state.shown(f"{self.directory}/config.json"))
+
+    def was_there(self) -> bool:
+        """Whether it was read when its cgroup was made."""
+        return self.state.is_ours and early.kept(f"{self.directory}/config.json") is not None
 
 
 class Containerd:
@@ -154,6 +158,17 @@ class Containerd:
         before = None if at.namespace == KUBERNETES else self._stamps.get((at.namespace, at.id))
         return before is not None and self._database(at).updates(at.namespace).get(at.id, before) != before
 
+    def hurried(self) -> list[str]:
+        """Return where bundles of containers to come will be, of daemons that speak for the machine."""
+        if self._search and self._searched is None:
+            self.search()
+        return [
+            f"{state.path}/{TASKS}/{namespace}/{{}}/config.json"
+            for state in self._states
+            if state.is_ours
+            for namespace in dict.fromkeys((KUBERNETES, *self._listed(state)))
+        ]
+
     @property
     def states(self) -> Sequence[DataRoot]:
         """The state directories known so far, the trusted first."""
@@ -203,7 +218,8 @@ class Containerd:
 
     def _has_bundle(self, namespace: str, container_id: str) -> bool:
         """Whether a daemon that may speak for everything has such a container."""
-        return any(s.below == "/" and _Place(s, namespace, container_id).is_there() for s in self._states)
+        places = [_Place(s, namespace, container_id) for s in self._states if s.below == "/"]
+        return any(place.is_there() or place.was_there() for place in places)
 
     def _grouped(self, parent: str, name: str) -> list[tuple[_Place, str]]:
         """Return the bundles that ask for a cgroup of this name in one called ``parent``, and the paths they ask for.
@@ -258,7 +274,8 @@ class Containerd:
                 data, written = b"", 0
             bundle = oci.bundle(data)
             if bundle is not None:
-                return self._told(place, bundle, path, written)
+                found = self._told(place, bundle, path, written)
+                return found if place.is_there() else _ended(found)
             known = Found(Container(container_id, runtime=self.name))
         return self._recorded(container_id, path) or known
 
@@ -347,6 +364,11 @@ def _image(annotated: str, recorded: str) -> str:
     if "@" not in annotated and annotated and not annotated.startswith("sha256:"):
         return annotated
     return annotated if not recorded or recorded.startswith("sha256:") else recorded
+
+
+def _ended(found: Found) -> Found:
+    """Return what is told of one whose bundle is gone."""
+    return found._replace(container=found.container._replace(state=EXITED, pid=0))
 
 
 _NODE = 2  # NamespaceMode.NODE of CRI

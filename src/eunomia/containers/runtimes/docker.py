@@ -113,6 +113,13 @@ class Docker:
             return True
         return False
 
+    def hurried(self) -> list[str]:
+        """Return what dockerd writes of a container before it runs, and removes with it."""
+        if self._searched is None and self._search:
+            self.search()
+        files = ("config.v2.json", "hostconfig.json")
+        return [f"{root.path}/containers/{{}}/{file}" for root in self._roots if root.is_ours for file in files]
+
     @property
     def roots(self) -> Sequence[DataRoot]:
         """The data roots known so far, the trusted first."""

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Which cgroups come? For the thread that reads at once what a runtime wrote about them (native/early.c): it has a
+ * ring of its own, and is woken for each.
+ */
+#include <eunomia/types.h>
+#include <eunomia/stream.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* The kernel cuts paths at this (TRACE_CGROUP_PATH_LEN). */
+#define PATH_MAX_LEN 1024
+
+/* /sys/kernel/tracing/events/cgroup/cgroup_mkdir/format */
+struct cgroup_record {
+	__u64 common;
+	__s32 root;
+	__s32 level;
+	__u64 id;
+	__u32 path; /* __data_loc: length << 16 | offset, from the record's start */
+};
+
+struct early_event {
+	str_t path doc("its path from the root");
+};
+
+const volatile __s32 hierarchy doc("the one that is told of; 0 is v2") = 0;
+
+struct scratch {
+	struct early_event event;
+	char text[PATH_MAX_LEN];
+};
+
+STREAM(early, struct early_event, 256 * 1024);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+SEC("tp/cgroup/cgroup_mkdir")
+int on_new(struct cgroup_record *ctx)
+{
+	struct scratch *scratch;
+	__u32 zero = 0;
+	long length;
+
+	if (ctx->root != hierarchy)
+		return 0;
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!scratch)
+		return 0;
+	length = bpf_probe_read_kernel_str(scratch->text, sizeof(scratch->text),
+					   (char *)ctx + (ctx->path & 0xffff));
+	length = length > 0 ? length - 1 : 0;
+	length &= PATH_MAX_LEN - 1;
+	scratch->event.path.off = sizeof(scratch->event);
+	scratch->event.path.len = length;
+	/* What does not fit is not read early, and no more is lost by that. */
+	bpf_ringbuf_output(&early, scratch, sizeof(scratch->event) + length, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}

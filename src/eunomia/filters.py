@@ -105,18 +105,21 @@ def cgroup_field(schema: Schema) -> str:
     for field in schema.fields.values():
         if field.meaning == "cgroup_id":
             return field.name
-    return _first(schema, _CGROUP, 8)
+    return _first(schema, _CGROUP, 8, "cgroup_id")
 
 
 def pid_field(schema: Schema) -> str:
     """Return the field that holds the process id; empty where there is none."""
-    return _first(schema, _PID, 4)
+    return _first(schema, _PID, 4, "pid")
 
 
-def _first(schema: Schema, names: Sequence[str], size: int) -> str:
+def _first(schema: Schema, names: Sequence[str], size: int, meaning: str) -> str:
+    """Return the first of these fields that is a whole number of this size and means nothing else."""
     for name in names:
         field = schema.fields.get(name)
-        if field is not None and field.size == size and field.code.lower() in {"i", "q"}:
+        if field is None or field.size != size or field.bits is not None or field.meaning not in {"", meaning}:
+            continue
+        if field.code.lower() in {"i", "q"}:
             return name
     return ""
 
@@ -155,7 +158,7 @@ def mask(filters: Filters, selection: Selection | None, schema: Schema, stream: 
     Raises :class:`BadSetting` where the stream lacks the field that a filter needs.
     """
     tests: list[Mask] = []
-    pid, uid, comm = pid_field(schema), _first(schema, ("uid",), 4), ""
+    pid, uid, comm = pid_field(schema), _first(schema, ("uid",), 4, "uid"), ""
     comm = next((n for n in _COMM_NAMES if n in schema.fields and schema.fields[n].meaning == "text"), "")
     needs = ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm"))
     for wanted, field, option in needs:

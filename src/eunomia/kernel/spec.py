@@ -142,7 +142,7 @@ class Spec:
         raw = lib.btf__raw_data(btf, size) if btf != ffi.NULL else ffi.NULL
         if raw == ffi.NULL:
             raise BadObject(f"{self.name}: it has no BTF: compile it with clang -g")
-        return Btf(bytes(ffi.buffer(raw, size[0])))
+        return Btf(bytes(ffi.buffer(raw, size[0])), elf.has_our_types(self.data))
 
     def _program(self, program: Any) -> Program:
         return Program(

@@ -225,8 +225,9 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
     match bare:
         case Int(boolean=True):
             return field._replace(code="?" if size == 1 else _code(bare), meaning="bool")
-        case Int() if size in _INT_CODES:
-            return field._replace(code=_code(bare))
+        case Int() if size in _INT_CODES or size == 16:
+            wide = size == 16
+            return field._replace(code=_code(bare), meaning="wide" * wide, signed_bits=wide and bare.signed)
         case Float() if size in _FLOAT_CODES:
             return field._replace(code=_FLOAT_CODES[size], meaning="float")
         case Enum() if size in _INT_CODES:

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Schema
 from eunomia.kernel import elf, settings
 from eunomia.kernel.btf import Btf
-from eunomia.kernel.errors import BadObject
+from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.schema import schema, table_schema, unknown_schema
 from eunomia.kernel.types import Opaque, Struct, sizeof
+
+if TYPE_CHECKING:
+    from eunomia.kernel.percpu import Plan
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE = range(1, 8)
@@ -61,6 +64,8 @@ class StreamSpec(NamedTuple):
     how: str = ""
     hint: str = ""
     by_size: Mapping[int, Schema] | None = None
+    cpus: Plan | None = None  # of per-CPU tables: how the CPUs' values become one row
+    cpu_rows: bool = False  # ... or whether each CPU has a row
 
 
 class Spec:
@@ -253,12 +258,45 @@ class Spec:
             scratch = has_buffers and map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
             if use is None or use.deletes or scratch:
                 continue
-            streams.append(
-                StreamSpec(
-                    map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value"
-                )
-            )
+            streams.append(self._table(map_, {}))
         return streams
+
+    def _table(self, map_: Map, chosen: Mapping[str, str]) -> StreamSpec:
+        stream = StreamSpec(
+            map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value"
+        )
+        if map_.type not in PER_CPU:
+            return stream
+        from eunomia.kernel import percpu
+
+        plan = percpu.plan(stream.schema, aligned(map_.key_size), map_.name, chosen)
+        return stream._replace(schema=plan.schema, cpus=plan)
+
+    def choose_cpus(self, chosen: Mapping[str, str], rows: Collection[str]) -> None:
+        """Say how CPUs' values become one, ``MAP.COLUMN`` -> rule, and which maps have a row for each CPU.
+
+        Raises :class:`BadSetting`.
+        """
+        from eunomia.kernel import percpu
+
+        tables = {s.map.name: s for s in self.streams.values() if s.cpus is not None or s.cpu_rows}
+        wanted: dict[str, dict[str, str]] = {}
+        for word, rule in chosen.items():
+            name = next((n for n in tables if word.startswith(f"{n}.")), word.partition(".")[0])
+            wanted.setdefault(name, {})[word[len(name) + 1 :]] = rule
+        for name in [*wanted, *rows]:
+            if name not in tables:
+                raise BadSetting(
+                    f"{self.name} shows no per-CPU map {name!r}: there are {', '.join(tables) or 'none'}"
+                )
+        for name, rules in wanted.items():
+            map_ = tables[name].map
+            percpu.check(self._entries(name, map_), aligned(map_.key_size), rules)
+            self.streams[name] = self._table(map_, rules)
+        for name in rows:
+            map_ = tables[name].map
+            shape = percpu.rows_schema(self._entries(name, map_), aligned(map_.key_size))
+            self.streams[name] = tables[name]._replace(schema=shape, cpus=None, cpu_rows=True)
 
     def _globals(self) -> list[StreamSpec]:
         """Return counters kept in global variables, where an object has nothing else to show."""
@@ -283,6 +321,11 @@ def kernel_btf() -> int:
     if not _kernel_btf:
         _kernel_btf.append(os.memfd_create("kernel-btf", os.MFD_CLOEXEC))
     return _kernel_btf[0]
+
+
+def aligned(size: int) -> int:
+    """Return a size rounded up as the kernel and our records have keys and values: to 8 bytes."""
+    return (size + 7) // 8 * 8
 
 
 def name_of(path: str | os.PathLike[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Schema
@@ -16,6 +17,7 @@ from eunomia.kernel.schema import schema, table_schema, unknown_schema
 from eunomia.kernel.types import Opaque, Struct, sizeof
 
 if TYPE_CHECKING:
+    from eunomia.kernel.bytecode import Walked
     from eunomia.kernel.percpu import Plan
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
@@ -192,8 +194,7 @@ class Spec:
             found += [self._derived(m) for m in self.maps.values() if m.name.startswith(DERIVED)]
         else:
             found += self._tables(bool(buffers))
-        if not found and not self.own:
-            found += self._globals()
+            found += self._globals(alone=not found)
         order = list(self.maps)
         return {s.name: s for s in sorted(found, key=lambda s: order.index(s.map.name))}
 
@@ -218,7 +219,8 @@ class Spec:
     def _discover(self, buffers: list[Map], events: Mapping[str, str]) -> list[StreamSpec]:
         from eunomia.kernel import discover
 
-        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events)
+        names = [m.name for m in buffers]
+        found = discover.event_types(self.data, names, self.btf, events, self._walked.maps)
         return [
             self._buffer(m, found[m.name].type, found[m.name].how, found[m.name].hint, found[m.name].by_size)
             for m in buffers
@@ -249,17 +251,20 @@ class Spec:
         tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal]
         if not tables:
             return []
-        from eunomia.kernel import bytecode
+        from eunomia.kernel.results import is_result
 
-        uses = bytecode.uses(self.data)
         streams = []
         for map_ in tables:
-            use = uses.get(map_.name)
-            scratch = has_buffers and map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
-            if use is None or use.deletes or scratch:
-                continue
-            streams.append(self._table(map_, {}))
+            single = map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
+            if is_result(self._walked.maps.get(map_.name), single, has_buffers):
+                streams.append(self._table(map_, {}))
         return streams
+
+    @cached_property
+    def _walked(self) -> Walked:
+        from eunomia.kernel import bytecode
+
+        return bytecode.walked(self.data)
 
     def _table(self, map_: Map, chosen: Mapping[str, str]) -> StreamSpec:
         stream = StreamSpec(
@@ -298,18 +303,22 @@ class Spec:
             shape = percpu.rows_schema(self._entries(name, map_), aligned(map_.key_size))
             self.streams[name] = tables[name]._replace(schema=shape, cpus=None, cpu_rows=True)
 
-    def _globals(self) -> list[StreamSpec]:
-        """Return counters kept in global variables, where an object has nothing else to show."""
+    def _globals(self, alone: bool) -> list[StreamSpec]:
+        """Return the global variables that programs write to; ``alone`` where there is nothing else to show."""
+        internal = [m for m in self.maps.values() if m.internal]
+        sections = {section_of(m.name): m for m in internal if section_of(m.name).startswith((".bss", ".data"))}
+        if not sections:
+            return []
+        from eunomia.kernel.results import globals_shown
+
         streams = []
-        for map_ in self.maps.values():
-            section = section_of(map_.name)
-            if not map_.internal or section not in {".bss", ".data"}:
-                continue
-            shape = settings.globals_schema(self.btf, section, map_.value_size)
-            if shape is not None:
-                streams.append(
-                    StreamSpec(section[1:], "globals", shape, map_, "the object's global variables")
-                )
+        for section, map_ in sections.items():
+            members = globals_shown(self.btf, self._walked, section, alone)
+            if members:
+                shape = schema(Struct(section[1:], map_.value_size, tuple(members)))
+                name = section[1:] if section[1:] not in self.maps else section
+                how = "the global variables that the programs write to"
+                streams.append(StreamSpec(name, "globals", shape, map_, how))
         return streams
 
 

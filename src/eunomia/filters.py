@@ -106,13 +106,16 @@ def cgroup_field(schema: Schema) -> str:
     for field in schema.fields.values():
         if field.meaning == "cgroup_id":
             return field.name
-    return _first(schema, _CGROUP, 8)
+    return _first(schema, _CGROUP, 8, "cgroup_id")
 
 
-def _first(schema: Schema, names: Sequence[str], size: int) -> str:
+def _first(schema: Schema, names: Sequence[str], size: int, meaning: str) -> str:
+    """Return the first of these fields that is a whole number of this size and means nothing else."""
     for name in names:
         field = schema.fields.get(name)
-        if field is not None and field.size == size and field.code.lower() in {"i", "q"}:
+        if field is None or field.size != size or field.bits is not None or field.meaning not in {"", meaning}:
+            continue
+        if field.code.lower() in {"i", "q"}:
             return name
     return ""
 
@@ -154,7 +157,7 @@ def early_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
     pid = who(schema)
     # what is beside the process's id is of that process, too
     beside = dict.fromkeys(("", pid.field[: pid.field.rfind(".") + 1] if pid else ""))
-    uid = next((found for p in beside if (found := _first(schema, (f"{p}uid",), 4))), "")
+    uid = next((found for p in beside if (found := _first(schema, (f"{p}uid",), 4, "uid"))), "")
     named = [p + n for p in beside for n in _COMM_NAMES if p + n in schema.fields]
     comm = next((n for n in named if schema.fields[n].meaning == "text"), "")
     needs = ((filters.pids, pid, "pid"), (filters.uids, uid, "uid"), (filters.comms, comm, "comm"))

@@ -317,6 +317,7 @@ def device(value: int) -> str:
 # None: shown as the number it is.
 MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "": ("number", None),
+    "wide": ("number of 128 bits", None),
     "bool": ("true or false", bool),
     "float": ("number", None),
     "duration": ("nanoseconds", None),
@@ -383,6 +384,8 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
             return [known[raw[0]]] * len(raw)
         return list(map(known.__getitem__, raw))
+    if kind == "wide":
+        return [_wide(int.from_bytes(v, sys.byteorder, signed=field.signed)) for v in raw]
     if kind == "enum":
         names = field.names or {}
         return [names.get(v, v) for v in raw]
@@ -395,6 +398,11 @@ def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
         return raw
     look: Callable[[Any], Any] = make
     return list(map(look, raw))
+
+
+def _wide(value: int) -> int | str:
+    """Return a number, as text where it has more than 64 bits, which JSON's readers do not take."""
+    return value if -(1 << 63) <= value < 1 << 64 else str(value)
 
 
 def is_number(field: Field) -> bool:

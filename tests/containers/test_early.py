@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ def test_pods_that_come_and_go_between_two_looks_are_all_named(containerd):
         return f"{n}-{word}", container_id
 
     with tracked("process") as seen:
-        seen.until(lambda s: s.rows() or os.spawnlp(os.P_WAIT, "true", "true"))
+        seen.until(lambda s: s.rows() or subprocess.call(["true"]))
         with seen._lock, ThreadPoolExecutor(4) as pool:  # as if the loop had no processor
             made = dict(pool.map(one, range(8)))
     for said, container_id in made.items():

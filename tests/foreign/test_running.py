@@ -84,3 +84,42 @@ def test_refuses_what_the_object_does_not_have_in_one_sentence(compiled, extra, 
     assert done.returncode == 2
     assert words in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def ended(*arguments):
+    return subprocess.run([*EUNOMIA, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_each_cpu_has_a_row_where_that_is_asked_for(compiled):
+    command = ["run", compiled("percpu"), "-o", "json", "--duration", "500ms", "--interval", "200ms", "--per-cpu", "total"]
+    done = ended(*command, "--streams", "total")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert rows, done.stderr
+    assert {row["cpu"] for row in rows} <= set(range(os.cpu_count() * 64))
+    times = [row["time"] for row in rows]
+    assert len({(row["time"], row["cpu"]) for row in rows}) == len(times)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--per-cpu", "nothing"], "no per-CPU map is shown for 'nothing': there are by_syscall, total"),
+        (["--cpus", "total"], "not of the form MAP.COLUMN=sum|max|min|one"),
+        (["--cpus", "total=sum"], "'total' is not as in MAP.COLUMN=sum|max|min|one"),
+        (["--cpus", "total.value=add"], "'add' is none of sum, max, min, one"),
+        (["--cpus", "total.n=sum"], "no value called 'n': there are value"),
+        (["--cpus", "total.value=sum", "--per-cpu", "total"], "its CPUs have a row each"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "info"])
+def test_refuses_what_cannot_be_said_of_cpus(compiled, command, extra, said):
+    done = ended(command, compiled("percpu"), *extra)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_info_says_how_each_column_becomes_one(compiled):
+    told = ended("info", compiled("percpu"), "--cpus", "total.value=max").stdout
+    assert "number, summed over CPUs" in told
+    assert told.count("greatest of all CPUs") == 2  # last_ns, and the total as it was told

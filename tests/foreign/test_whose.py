@@ -28,9 +28,9 @@ def test_the_process_is_found_within_a_struct_and_within_a_number(compiled):
     with tracked(str(compiled("nested"))) as seen:
         for _ in range(20):
             os.getppid()
-        seen.until(lambda seen: seen.rows("events", **{"process.pid": os.getpid()}))
+        seen.until(lambda seen: seen.rows("events", **{"process_.pid": os.getpid()}))
         seen.read_tables()
-        row = seen.rows("events", **{"process.pid": os.getpid()})[0]
+        row = seen.rows("events", **{"process_.pid": os.getpid()})[0]
         (count,) = [r for r in seen.rows("calls") if r["pid_tgid"] >> 32 == os.getpid()]
     assert row["identity"] != UNKNOWN
     assert count["identity"] == row["identity"]

@@ -41,7 +41,7 @@ SEC("tp/x/y") int f(void *ctx) { struct node local = {}; int n = 0; { long scope
 @pytest.mark.parametrize("version", ["-gdwarf-4", "-gdwarf-5"])
 def test_dwarf_says_what_btf_says(bpf, version):
     data = bpf(SOURCE, version)
-    by_btf = {s.name: s for s in Btf(elf.section(data, ".BTF")).structs()}
+    by_btf = {s.name: s for s in Btf(elf.section(data, ".BTF"), elf.has_our_types(data)).structs()}
     by_dwarf = {s.name: s for s in Dwarf(data).structs()}
     assert by_btf["node"] == by_dwarf["node"]
     for ours, theirs in zip(by_dwarf["all"].members, by_btf["all"].members, strict=True):

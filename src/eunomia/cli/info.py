@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from eunomia.cli import percpu
 
 if TYPE_CHECKING:
     import argparse
@@ -46,6 +49,7 @@ def add(subparsers: Subparsers) -> None:
         metavar="MAP=STRUCT",
         help="the struct that a buffer's records hold",
     )
+    percpu.add(parser)
     parser.set_defaults(go=go)
 
 
@@ -56,6 +60,7 @@ def go(args: argparse.Namespace) -> int:
 
     source = open_source(args.what, pairs(args.event, "--event", "MAP=STRUCT") or None)
     try:
+        percpu.choose(args, [source])
         if args.format == "json":
             from eunomia.cli.page import write_json
 
@@ -130,6 +135,7 @@ def _facts(source: Source) -> dict[str, Any]:
                 "kind": stream.kind,
                 "doc": stream.schema.doc,
                 "type_from": stream.how,
+                "cpus": dict(stream.cpus.rules) if stream.cpus else {},
                 "hint": stream.hint,
                 "filters": filters_of(spec, stream),
                 "default_columns": list(source.columns(stream.name)),
@@ -260,7 +266,7 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
     for schema in schemas(stream):
         if stream.by_size:
             page.line(f"records of {schema.size} bytes: {schema.name}", 2)
-        _print_fields(page, schema)
+        _print_fields(page, schema, rules_of(stream))
     if stream.how:
         page.line(f"type from: {stream.how}", 2)
     if stream.hint:
@@ -268,6 +274,15 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
     page.line(f"whose: {_whose(stream.schema)}", 2)
     chosen = filters_of(source.spec, stream)
     page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none of the shared ones", 2)
+
+
+def rules_of(stream: StreamSpec) -> dict[str, str]:
+    """Return how the CPUs' values of each column become one, in words; empty where there is no such thing."""
+    if stream.cpus is None:
+        return {}
+    from eunomia.kernel.percpu import SAID
+
+    return {name: SAID[rule] for name, rule in stream.cpus.rules.items()}
 
 
 def _whose(schema: Schema) -> str:
@@ -287,14 +302,15 @@ def _whose(schema: Schema) -> str:
     return f"by {one.field}{upper}{', which may be a thread' if one.threads else ''}"
 
 
-def _print_fields(page: Page, schema: Schema) -> None:
+def _print_fields(page: Page, schema: Schema, rules: Mapping[str, str]) -> None:
     rows = []
     for field in schema.fields.values():
         ctype = f"{field.ctype} : {field.bits[1]}" if field.bits else field.ctype
         doc = f"{field.doc} (hidden in tables)".lstrip() if field.hidden else field.doc
         if not doc and field.names:
             doc = ", ".join(field.names.values())
-        rows.append((field.name, ctype, _shown_as(field), doc))
+        shown = ", ".join(filter(None, (_shown_as(field), rules.get(field.name))))
+        rows.append((field.name, ctype, shown, doc))
     page.table(("FIELD", "TYPE", "SHOWN AS", "MEANING"), rows, 2)
 
 

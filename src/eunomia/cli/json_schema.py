@@ -23,13 +23,14 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "texts": {"type": "array", "items": {"type": "string"}},
     "absent": {"type": "null"},
     "argv": {"type": "array", "items": {"type": "string"}},
+    "wide": {"type": ["integer", "string"]},  # text beyond 64 bits
 }
 _WHOLE_TAIL = frozenset({"text", "texts", "bytes"})  # of what follows a struct: one value, not a list
 _NUMBERS = frozenset({"", "duration", "uid", "gid", "pid", "cgroup_id", "kstack", "ustack", "port"})
 
 # One value of each meaning, as it looks in JSON.
 _EXAMPLES: dict[str, Any] = {
-    "": 1, "bool": False, "float": 0.5, "duration": 84213, "uid": 1000, "gid": 1000, "pid": 4242,
+    "": 1, "wide": 1, "bool": False, "float": 0.5, "duration": 84213, "uid": 1000, "gid": 1000, "pid": 4242,
     "cgroup_id": 7341, "text": "nginx", "bytes": "00ff", "pointer": "0xffff888012345678", "hex": "0x1f",
     "errno": "ENOENT", "signal": "SIGTERM", "syscall": "openat", "capability": "CAP_NET_ADMIN",
     "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
@@ -114,7 +115,6 @@ def _value(field: Field) -> dict[str, Any]:
     """Return the type of a field's value, as :mod:`eunomia.meaning` renders it."""
     kind = field.meaning
     if kind in _NUMBERS:
-        # an __int128 stays bytes
         return {"type": "string"} if field.code[-1] == "s" and field.bits is None else {"type": "integer"}
     if kind == "union":
         return {} if field.tag else {"type": "string"}

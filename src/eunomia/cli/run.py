@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.cli import cluster, selectors
+from eunomia.cli import cluster, percpu, selectors
 from eunomia.cli.errors import UsageError, say, say_fault
 from eunomia.cli.words import byte_size, number, pairs, seconds, shown, words
 
@@ -73,6 +73,7 @@ def add(subparsers: Any) -> None:
         "--attach", action="append", default=[], metavar="PROGRAM=TARGET",
         help="what to attach a program to that does not say: a device, a cgroup's directory, samples a second",
     )  # fmt: skip
+    percpu.add(more)
     more.add_argument("--streams", metavar="A,B,...", help="only these streams")
     more.add_argument("--ring-size", metavar="SIZE", help="bytes of each ring, as in 8MiB")
     parser.set_defaults(go=go)
@@ -97,6 +98,7 @@ def go(args: argparse.Namespace) -> int:
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
+    percpu.choose(args, sources)
     _check_streams(sources, options["streams"])
     engine = _engine(sources, filters, args, options)
     with engine:

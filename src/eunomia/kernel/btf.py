@@ -38,8 +38,9 @@ _DEPTH = 64  # of types in types, past which BTF is broken or hostile
 class Btf:
     """The types of one object, decoded when asked for."""
 
-    def __init__(self, raw: bytes) -> None:
-        """Index raw BTF; raises :class:`BadObject` where it is not BTF."""
+    def __init__(self, raw: bytes, ours: bool = True) -> None:
+        """Index raw BTF; raises :class:`BadObject` where it is not BTF. ``ours`` is as in :class:`Typedef`."""
+        self._ours = ours
         self._order = "<" if sys.byteorder == "little" else ">"
         try:
             magic, _version, _flags, header, types_at, types_size, strings_at, strings_size = (
@@ -73,6 +74,8 @@ class Btf:
 
     def _string(self, offset: int) -> str:
         end = self._strings.find(b"\0", offset)
+        if end < 0:
+            raise BadObject("its BTF is broken: a name has no end")
         return self._strings[offset:end].decode("utf-8", "backslashreplace")
 
     def __len__(self) -> int:
@@ -128,7 +131,7 @@ class Btf:
         if kind == _FLOAT:
             return Float(name, size)
         if kind == _TYPEDEF:
-            return Typedef(name, self.type(size, depth))
+            return Typedef(name, self.type(size, depth), self._ours)
         if kind in _TRANSPARENT:
             return self.type(size, depth)
         return Opaque(name or "void")

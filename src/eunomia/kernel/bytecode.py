@@ -12,7 +12,7 @@ import operator
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eunomia.kernel.elf import Image, image
 
@@ -26,6 +26,9 @@ _LOOKUPS = frozenset({1, 89, 107, 145, 156, 164, 195, 210})  # lookup, peek, *_s
 _UPDATES = frozenset({2, 87, 107, 145, 156, 210})  # update, push, *_storage_get (which can create)
 _DELETES = frozenset({3, 88, 108, 146, 157, 211})  # delete, pop, *_storage_delete
 _READERS = _LOOKUPS | _UPDATES | _DELETES | _PERF_OUTPUTS | {_RING_OUTPUT}  # leave their arguments alone
+
+_STACKS = frozenset({27})  # get_stackid
+_USER_STACK = 1 << 8  # BPF_F_USER_STACK
 
 _LOAD_IMMEDIATE, _CALL, _EXIT, _JUMP = 0x18, 0x85, 0x95, 0x05
 _FRAME = 10
@@ -51,6 +54,9 @@ class MapUse(NamedTuple):
     """What programs do with one map: call helpers on it, or write into what a look-up gave.
 
     A map that is looked up but neither updated nor written to is a setting, filled from outside.
+    ``adds``: what a value holds is added to in place, as counters are. ``since``: what it holds is subtracted
+    from something, as the start of a time is. ``lent``: its bytes are handed to a helper, as those of a buffer
+    in which a record or a key is put together.
     """
 
     outputs: list[Output]
@@ -58,6 +64,23 @@ class MapUse(NamedTuple):
     updates: bool = False
     lookups: bool = False
     writes: bool = False
+    adds: bool = False
+    since: bool = False
+    lent: bool = False
+
+
+class Walked(NamedTuple):
+    """What programs do with maps, by name, and with globals, by section and offset.
+
+    ``stacks`` says which maps get stacks, and whether of user space; ``halves`` whether some code looks for the
+    highest bit of a number; ``whole`` whether all code was followed.
+    """
+
+    maps: dict[str, MapUse]
+    globals: dict[tuple[str, int], MapUse]
+    stacks: set[tuple[str, bool]]
+    halves: bool
+    whole: bool
 
 
 class _Atom(NamedTuple):
@@ -66,7 +89,7 @@ class _Atom(NamedTuple):
     ``number`` is the constant or the distance from where the place starts.
     """
 
-    kind: str  # const, map, value, frame, data
+    kind: str  # const, map, value, frame, data; was and more: what was read from a place, and more than that
     name: str = ""
     number: int = 0
 
@@ -85,9 +108,15 @@ class _Instruction(NamedTuple):
 
 def uses(data: bytes) -> dict[str, MapUse]:
     """Return what the programs of an object do with each map that they mention."""
+    return walked(data).maps
+
+
+def walked(data: bytes) -> Walked:
+    """Return all that is known of what the programs of an object do."""
     walk = _Walk(image(data))
     walk.run()
-    return walk.found
+    halves = any(map(_halves, walk.code.values()))
+    return Walked(walk.found, walk.globals, walk.stacks, halves, walk.steps < _STEPS)
 
 
 def _const(number: int) -> _Value:
@@ -115,6 +144,8 @@ def _join(one: _Value, other: _Value) -> _Value:
 class _Walk:
     def __init__(self, obj: Image) -> None:
         self.found: dict[str, MapUse] = {}
+        self.globals: dict[tuple[str, int], MapUse] = {}
+        self.stacks: set[tuple[str, bool]] = set()
         self.image = obj
         self.code = {name: _decode(code.data) for name, code in obj.code.items()}
         self.places = {(s.section, s.offset): s.name for s in obj.symbols if s.kind == "OBJECT"}
@@ -193,19 +224,45 @@ class _Walk:
             if at.code in (_JUMP, 0x06):
                 return
         elif kind in (4, 7):
+            if at.code & 0xF8 == 0x18:  # a register subtracted
+                self.note(regs[at.source], "was", since=True)
             regs[at.to] = _arithmetic(at, regs[at.to], regs[at.source])
         elif kind == 1:
             regs[at.to] = _load(at, regs[at.source], stack)
         elif kind in (2, 3):
-            self.written(regs[at.to])
+            self.stored(at, regs)
             _store(at, state)
         else:
             regs[0] = None  # LD_ABS and LD_IND
         yield pc + 1, state
 
     def written(self, place: _Value) -> None:
-        for name in {a.name for a in place or () if a.kind == "value"}:
-            self.found[name] = self.found.get(name, MapUse([]))._replace(writes=True)
+        self.note(place, "value", writes=True)
+        self.note(place, "data", writes=True)
+
+    def stored(self, at: _Instruction, regs: list[_Value]) -> None:
+        """Note what a store does to a map's value or a global: it adds to what is there, or not."""
+        place = _shifted(regs[at.to], at.offset)
+        self.written(place)
+        if at.code & 7 == 3 and at.code & 0xE0 == 0xC0:
+            adds = at.number & ~1 == 0
+        else:
+            value = (regs[at.source] if at.code & 7 == 3 else None) or ()
+            more = {(a.name, a.number) for a in value if a.kind == "more"}
+            adds = bool(place) and all((a.name, a.number) in more for a in place or ())
+        if adds:
+            self.note(place, "value", adds=True)
+            self.note(place, "data", adds=True)
+
+    def note(self, place: _Value, kind: str, **what: Any) -> None:
+        for atom in place or ():
+            if atom.kind != kind:
+                continue
+            if kind == "data" or atom.name.startswith("."):
+                where = atom.name, atom.number % _SOMEWHERE
+                self.globals[where] = self.globals.get(where, MapUse([]))._replace(**what)
+            else:
+                self.found[atom.name] = self.found.get(atom.name, MapUse([]))._replace(**what)
 
     def immediate(self, where: str, pc: int, at: _Instruction) -> _Value:
         """Return what the 16-byte load puts into its register."""
@@ -232,7 +289,9 @@ class _Walk:
             if section in self.code and len(chain) < _DEPTH:
                 name = self.functions.get((section, target), "")
                 # Frames are each function's own: what points into the caller's means nothing here.
-                given = tuple(None if v and any(a.kind == "frame" for a in v) else v for v in regs[1:6])
+                given = tuple(
+                    None if v and any(a.kind in ("frame", "was", "more") for a in v) else v for v in regs[1:6]
+                )
                 self.function(section, target, given, (name, *chain))
             return
         if at.source != 0:
@@ -243,6 +302,12 @@ class _Walk:
             self.output(regs[1], regs[3], regs[2], Output(None, where, pc * 8, chain))
         elif at.number in _PERF_OUTPUTS:
             self.output(regs[2], regs[5], regs[4], Output(None, where, pc * 8, chain))
+        if at.number in _STACKS:
+            users = [bool(n & _USER_STACK) for n in _numbers(regs[3]) or ()]
+            self.stacks.update((name, user) for name in _maps(regs[2]) for user in users)
+        for passed in regs[2:6] if at.number in _READERS else ():
+            self.note(passed, "value", lent=True)
+            self.note(passed, "data", lent=True)
         for name in _maps(regs[1]):
             use = self.found.get(name, MapUse([]))
             self.found[name] = use._replace(
@@ -265,6 +330,22 @@ class _Walk:
             for one in [made] if not numbers else [made._replace(size=n & 0xFFFFFFFF) for n in numbers]:
                 if one not in outputs:
                     outputs.append(one)
+
+
+def _halves(code: list[_Instruction]) -> bool:
+    """Return whether code looks for a number's highest bit: it halves it again and again, or compares by powers.
+
+    It is what log2() and its like compile to: a loop of shifts by one, steps of 16, 8, 4, 2 and 1 bits, or shifts
+    by what comparisons gave.
+    """
+    shifts = [at for at in code if at.code in (0x74, 0x77) and at.number < 32]
+    by_register = sum(at.code in (0x7C, 0x7F) for at in code)
+    bounds = {at.number & 0xFFFFFFFF for at in code if at.code & 7 in (5, 6) and not at.code & 8}
+    ones = sum(at.number == 1 for at in shifts)
+    loops = any(at.code & 7 in (5, 6) and at.offset < 0 for at in code)
+    return (
+        (0xFFFF in bounds or 0x10000 in bounds) and (0xFF in bounds or 0x100 in bounds) and by_register >= 2
+    ) or ones >= 4 or (ones >= 1 and loops) or {1, 2, 4, 8, 16} <= {at.number for at in shifts}
 
 
 def _maps(value: _Value) -> list[str]:
@@ -299,6 +380,8 @@ def _arithmetic(at: _Instruction, old: _Value, right: _Value) -> _Value:
         return right if wide else _each(right, lambda a: a & 0xFFFFFFFF)
     if operation in (0x00, 0x10) and wide and (_places(old) or (operation == 0x00 and _places(right))):
         return _moved(old, right, -1 if operation else 1)
+    if operation in (0x00, 0x10) and (more := _more(old) or (_more(right) if operation == 0 else None)):
+        return more
     if old is None or right is None or len(right) != 1:
         return None
     (by,) = right
@@ -310,7 +393,17 @@ def _arithmetic(at: _Instruction, old: _Value, right: _Value) -> _Value:
     return _each(old, lambda a: change(a & mask, number & mask) & mask) if change else None
 
 
-_SOMEWHERE = 1 << 32  # in a map's value, who knows where
+def _more(value: _Value) -> _Value:
+    """Return what a number that was read from a place becomes when something is added to it."""
+    return frozenset(a._replace(kind="more") for a in value or () if a.kind in ("was", "more")) or None
+
+
+def _shifted(place: _Value, offset: int) -> _Value:
+    """Return where an instruction's offset leads from places in values and among the globals."""
+    return frozenset(a._replace(number=a.number + offset) for a in place or () if a.kind in ("value", "data")) or None
+
+
+_SOMEWHERE = 1 << 32  # in a map's value or a global, who knows where; what is added is where it begins
 
 
 def _places(value: _Value) -> bool:
@@ -324,7 +417,14 @@ def _moved(old: _Value, right: _Value, sign: int) -> _Value:
     if place is None:
         return None
     if numbers is None or len(numbers) != 1:
-        return frozenset(_Atom("value", a.name, _SOMEWHERE) for a in place if a.kind == "value") or None
+        return (
+            frozenset(
+                a._replace(number=_SOMEWHERE + (a.number % _SOMEWHERE if a.kind == "data" else 0))
+                for a in place
+                if a.kind in ("value", "data")
+            )
+            or None
+        )
     (number,) = numbers
     distance = sign * (number - (1 << 64) if number >> 63 else number)
     return frozenset(a._replace(number=a.number + distance) for a in place)
@@ -361,7 +461,10 @@ def _frame_offset(base: _Value, offset: int) -> int | None:
 
 def _load(at: _Instruction, base: _Value, stack: dict[tuple[int, int], _Value]) -> _Value:
     place = _frame_offset(base, at.offset)
-    return None if place is None else stack.get((place, _WIDTHS[at.code & 0x18]))
+    if place is None:
+        found = _shifted(base, at.offset)
+        return found and frozenset(a._replace(kind="was") for a in found)
+    return stack.get((place, _WIDTHS[at.code & 0x18]))
 
 
 def _store(at: _Instruction, state: _State) -> None:

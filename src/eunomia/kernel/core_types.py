@@ -26,7 +26,7 @@ def kernel_structs(btf: bytes, ext: bytes) -> set[str]:
     try:
         ids = set(_relocated(ext))
         return _reach(btf, ids) if ids else set()
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):
         raise BadObject("its BTF is broken") from None
 
 

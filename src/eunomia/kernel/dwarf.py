@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from eunomia.kernel.elf import open_elf
+from eunomia.kernel.elf import has_our_types, open_elf
 from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, Typedef
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Dwarf:
     def __init__(self, data: bytes) -> None:
         """Open it; nothing is decoded until it is asked for."""
         elf = open_elf(data)
+        self._ours = has_our_types(data)
         self._info: DWARFInfo | None = None
         with _lenient():
             if elf.has_dwarf_info():
@@ -140,7 +141,7 @@ class Dwarf:
         if tag in _QUALIFIERS:
             return self._type(_target(die), depth)
         if tag == "DW_TAG_typedef":
-            return Typedef(name, self._type(_target(die), depth))
+            return Typedef(name, self._type(_target(die), depth), self._ours)
         if tag == "DW_TAG_base_type":
             kind = _number(die, "DW_AT_encoding")
             if kind == _FLOAT:

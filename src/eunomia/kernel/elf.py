@@ -40,6 +40,15 @@ def check(data: bytes, name: str) -> None:
         raise BadObject(f'{name}: has no BPF programs: put functions into sections with SEC("...")')
 
 
+def has_our_types(data: bytes) -> bool:
+    """Return whether an object was compiled with eunomia's headers, so that ``path_t`` and the like are ours.
+
+    One with streams of ours has their maps; any other tells by the folder of types.h in its DWARF.
+    """
+    streams = any(name in data for name in (b"\0ledger_", b"\0derived_"))
+    return streams or (b"types.h\0" in data and (b"eunomia\0" in data or b"eunomia/types.h\0" in data))
+
+
 def _check_header(data: bytes, name: str) -> str:
     """Return the byte order of a header that is right for BPF."""
     if not data:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from eunomia.batch import VIRTUAL, Field, Schema
-from eunomia.kernel import addresses, lengths
+from eunomia.kernel import addresses, lengths, width
 from eunomia.kernel.types import (
     Array,
     Enum,
@@ -71,7 +71,10 @@ _NO_TAG = {"array", "bytes", "text", "str", "path", "argv", "struct", "union"}
 
 _INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
-_ENVELOPE = {*VIRTUAL, "container", "pod", "identity"}
+_NOUNS = frozenset({"container", "pod", "process", "k8s"})  # of what every row can have: container.id, ...
+_ENVELOPE = {*VIRTUAL, *_NOUNS, "identity"}
+# Names that are the kernel's own, in everybody's objects; cgroup_id_t is what others may borrow of ours.
+_EVERYBODYS = {"pid_t": 4, "uid_t": 4, "gid_t": 4, "mode_t": 4, "umode_t": 2, "cgroup_id_t": 8}
 
 
 def schema(type_: Type, name: str = "", longer: bool = False) -> Schema:
@@ -80,6 +83,7 @@ def schema(type_: Type, name: str = "", longer: bool = False) -> Schema:
     A struct becomes one column a member; structs in it are flattened to dotted names. Anything else
     becomes one column, ``value``.
     """
+    width.check(name, type_)
     bare = strip(type_)
     if isinstance(bare, Struct) and not bare.union and _meaning(type_) not in _SIZES:
         fields = list(_flatten(bare, 0, ""))
@@ -124,6 +128,7 @@ def table_schema(name: str, key: Type | None, value: Type | None, key_size: int,
     The parts of key or value that are not structs are called ``key`` and ``value``. Records hold the key,
     then, from the next multiple of 8, the value.
     """
+    width.check(name, *[type_ for type_ in (key, value) if type_ is not None])
     at = (key_size + 7) // 8 * 8
     fields = [*_part("key", key, 0, key_size), *_part("value", value, at, value_size)]
     doc = _doc(value.tags) if isinstance(value, Struct) else ""
@@ -160,7 +165,10 @@ def _unique(fields: list[Field]) -> list[Field]:
     renamed: dict[str, str] = {}
     for field in fields:
         name = field.name
-        if name in _ENVELOPE and field.meaning != "time":
+        noun, dot, rest = name.partition(".")
+        if dot and noun in _NOUNS:
+            name = f"{noun}_.{rest}"
+        elif name in _ENVELOPE and field.meaning != "time":
             name += "_"
         while name in seen:
             name += "_"
@@ -249,8 +257,9 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
     match bare:
         case Int(boolean=True):
             return field._replace(code="?" if size == 1 else _code(bare), meaning="bool")
-        case Int() if size in _INT_CODES:
-            return field._replace(code=_code(bare))
+        case Int() if size in _INT_CODES or size == 16:
+            wide = size == 16
+            return field._replace(code=_code(bare), meaning="wide" * wide, signed_bits=wide and bare.signed)
         case Float() if size in _FLOAT_CODES:
             return field._replace(code=_FLOAT_CODES[size], meaning="float")
         case Enum() if size in _INT_CODES:
@@ -292,10 +301,14 @@ def _code(type_: Int) -> str:
 def _meaning(type_: Type) -> str:
     """Return what the outermost telling typedef says, empty where none does."""
     while isinstance(type_, Typedef):
-        if type_.name in _MEANINGS:
+        if type_.name in _MEANINGS and (type_.ours or _is_everybodys(type_)):
             return _MEANINGS[type_.name]
         type_ = type_.target
     return addresses.STRUCTS.get(type_.name.partition("___")[0], "") if isinstance(type_, Struct) else ""
+
+
+def _is_everybodys(type_: Typedef) -> bool:
+    return _EVERYBODYS.get(type_.name) == sizeof(type_) and isinstance(strip(type_), Int)
 
 
 def _number(text: str) -> int | None:

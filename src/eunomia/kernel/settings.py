@@ -9,11 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from eunomia.batch import Schema
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.schema import schema, spell
-from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, sizeof, strip
+from eunomia.kernel.types import Array, Enum, Float, Int, Opaque, Pointer, Struct, Type, sizeof, strip
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _LONGEST = 400  # characters of a number: Python refuses to read thousands of digits
@@ -173,16 +172,3 @@ def _cut(value: object) -> str:
 
 def _shown(word: str) -> str:
     return f"'{_cut(word)}'"
-
-
-def globals_schema(btf: Btf, section: str, size: int) -> Schema | None:
-    """Return the schema of a section's global numbers, None where it has none."""
-    members = [
-        Member(name, btf.variable_type(id_), offset * 8, 0, btf.tags(id_))
-        for in_section, name, offset, _, id_ in btf.variables()
-        if in_section == section
-    ]
-    members = [m for m in members if not isinstance(strip(m.type), Pointer | Opaque)]
-    if not members:
-        return None
-    return schema(Struct(section[1:], size, tuple(members)))

@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Schema
 from eunomia.kernel import elf, lengths, settings
 from eunomia.kernel.btf import Btf
-from eunomia.kernel.errors import BadObject
+from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
 
 if TYPE_CHECKING:
-    from eunomia.kernel.bytecode import MapUse
+    from eunomia.kernel.bytecode import Walked
+    from eunomia.kernel.percpu import Plan
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE = range(1, 8)
@@ -65,6 +66,8 @@ class StreamSpec(NamedTuple):
     how: str = ""
     hint: str = ""
     by_size: Mapping[int, Schema] | None = None
+    cpus: Plan | None = None  # of per-CPU tables: how the CPUs' values become one row
+    cpu_rows: bool = False  # ... or whether each CPU has a row
 
 
 class Spec:
@@ -146,7 +149,7 @@ class Spec:
         raw = lib.btf__raw_data(btf, size) if btf != ffi.NULL else ffi.NULL
         if raw == ffi.NULL:
             raise BadObject(f"{self.name}: it has no BTF: compile it with clang -g")
-        return Btf(bytes(ffi.buffer(raw, size[0])))
+        return Btf(bytes(ffi.buffer(raw, size[0])), elf.has_our_types(self.data))
 
     def _program(self, program: Any) -> Program:
         return Program(
@@ -195,8 +198,7 @@ class Spec:
             found += [self._derived(m) for m in self.maps.values() if m.name.startswith(DERIVED)]
         else:
             found += self._tables(bool(buffers))
-        if not found and not self.own:
-            found += self._globals()
+            found += self._globals(alone=not found)
         order = list(self.maps)
         return {s.name: s for s in sorted(found, key=lambda s: order.index(s.map.name))}
 
@@ -215,7 +217,7 @@ class Spec:
         """
         if self.own or type_ is None:
             return False
-        sizes = {output.size for output in use.outputs} if (use := self._uses.get(name)) else set()
+        sizes = {output.size for output in use.outputs} if (use := self._walked.maps.get(name)) else set()
         if not sizes or sizes & {sizeof(type_), None}:
             return False
         if not isinstance(strip(type_), Struct):
@@ -233,17 +235,11 @@ class Spec:
         hint = hint or lengths.hint(list(shape.fields.values()))
         return StreamSpec(map_.name, kind, shape, map_, how, hint)
 
-    @cached_property
-    def _uses(self) -> Mapping[str, MapUse]:
-        from eunomia.kernel import bytecode
-
-        return bytecode.uses(self.data)
-
     def _longer(self, map_: Map, type_: Any) -> bool:
         """Tell whether programs send more than a type: a larger constant, or what ends in no array to be cut."""
         if self.own:
             return False
-        sizes = [output.size for output in use.outputs] if (use := self._uses.get(map_.name)) else []
+        sizes = [output.size for output in use.outputs] if (use := self._walked.maps.get(map_.name)) else []
         bare = strip(type_)
         last = strip(bare.members[-1].type) if isinstance(bare, Struct) and bare.members else None
         return any((not isinstance(last, Array)) if s is None else s > sizeof(type_) for s in sizes)
@@ -253,7 +249,7 @@ class Spec:
     ) -> list[StreamSpec]:
         from eunomia.kernel import discover
 
-        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events, self._uses)
+        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events, self._walked.maps)
         streams = []
         for map_ in buffers:
             what, said = found[map_.name], declared[map_.name]
@@ -294,31 +290,74 @@ class Spec:
         tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal]
         if not tables:
             return []
+        from eunomia.kernel.results import is_result
+
         streams = []
         for map_ in tables:
-            use = self._uses.get(map_.name)
-            scratch = has_buffers and map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
-            if use is None or use.deletes or scratch:
-                continue
-            streams.append(
-                StreamSpec(
-                    map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value"
-                )
-            )
+            single = map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
+            if is_result(self._walked.maps.get(map_.name), single, has_buffers):
+                streams.append(self._table(map_, {}))
         return streams
 
-    def _globals(self) -> list[StreamSpec]:
-        """Return counters kept in global variables, where an object has nothing else to show."""
-        streams = []
-        for map_ in self.maps.values():
-            section = section_of(map_.name)
-            if not map_.internal or section not in {".bss", ".data"}:
-                continue
-            shape = settings.globals_schema(self.btf, section, map_.value_size)
-            if shape is not None:
-                streams.append(
-                    StreamSpec(section[1:], "globals", shape, map_, "the object's global variables")
+    @cached_property
+    def _walked(self) -> Walked:
+        from eunomia.kernel import bytecode
+
+        return bytecode.walked(self.data)
+
+    def _table(self, map_: Map, chosen: Mapping[str, str]) -> StreamSpec:
+        stream = StreamSpec(
+            map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value"
+        )
+        if map_.type not in PER_CPU:
+            return stream
+        from eunomia.kernel import percpu
+
+        plan = percpu.plan(stream.schema, aligned(map_.key_size), map_.name, chosen)
+        return stream._replace(schema=plan.schema, cpus=plan)
+
+    def choose_cpus(self, chosen: Mapping[str, str], rows: Collection[str]) -> None:
+        """Say how CPUs' values become one, ``MAP.COLUMN`` -> rule, and which maps have a row for each CPU.
+
+        Raises :class:`BadSetting`.
+        """
+        from eunomia.kernel import percpu
+
+        tables = {s.map.name: s for s in self.streams.values() if s.cpus is not None or s.cpu_rows}
+        wanted: dict[str, dict[str, str]] = {}
+        for word, rule in chosen.items():
+            name = next((n for n in tables if word.startswith(f"{n}.")), word.partition(".")[0])
+            wanted.setdefault(name, {})[word[len(name) + 1 :]] = rule
+        for name in [*wanted, *rows]:
+            if name not in tables:
+                raise BadSetting(
+                    f"{self.name} shows no per-CPU map {name!r}: there are {', '.join(tables) or 'none'}"
                 )
+        for name, rules in wanted.items():
+            map_ = tables[name].map
+            percpu.check(self._entries(name, map_), aligned(map_.key_size), rules)
+            self.streams[name] = self._table(map_, rules)
+        for name in rows:
+            map_ = tables[name].map
+            shape = percpu.rows_schema(self._entries(name, map_), aligned(map_.key_size))
+            self.streams[name] = tables[name]._replace(schema=shape, cpus=None, cpu_rows=True)
+
+    def _globals(self, alone: bool) -> list[StreamSpec]:
+        """Return the global variables that programs write to; ``alone`` where there is nothing else to show."""
+        internal = [m for m in self.maps.values() if m.internal]
+        sections = {section_of(m.name): m for m in internal if section_of(m.name).startswith((".bss", ".data"))}
+        if not sections:
+            return []
+        from eunomia.kernel.results import globals_shown
+
+        streams = []
+        for section, map_ in sections.items():
+            members = globals_shown(self.btf, self._walked, section, alone)
+            if members:
+                shape = schema(Struct(section[1:], map_.value_size, tuple(members)))
+                name = section[1:] if section[1:] not in self.maps else section
+                how = "the global variables that the programs write to"
+                streams.append(StreamSpec(name, "globals", shape, map_, how))
         return streams
 
 
@@ -330,6 +369,11 @@ def kernel_btf() -> int:
     if not _kernel_btf:
         _kernel_btf.append(os.memfd_create("kernel-btf", os.MFD_CLOEXEC))
     return _kernel_btf[0]
+
+
+def aligned(size: int) -> int:
+    """Return a size rounded up as the kernel and our records have keys and values: to 8 bytes."""
+    return (size + 7) // 8 * 8
 
 
 def name_of(path: str | os.PathLike[str]) -> str:

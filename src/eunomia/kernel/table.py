@@ -4,19 +4,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from eunomia.batch import Batch
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
-from eunomia.kernel.spec import ARRAY, PER_CPU, PERCPU_ARRAY, Map, StreamSpec
-
-if TYPE_CHECKING:
-    from eunomia.batch import Field
-
-
-def _aligned(size: int) -> int:
-    return (size + 7) // 8 * 8
+from eunomia.kernel.spec import ARRAY, PER_CPU, PERCPU_ARRAY, Map, StreamSpec, aligned
 
 
 def read(fd: int, map_: Map) -> tuple[int, bytes, bytes]:
@@ -26,7 +18,7 @@ def read(fd: int, map_: Map) -> tuple[int, bytes, bytes]:
     """
     value_size = map_.value_size
     if map_.type in PER_CPU:
-        value_size = _aligned(value_size) * lib.libbpf_num_possible_cpus()
+        value_size = aligned(value_size) * lib.libbpf_num_possible_cpus()
     keys = buffer_of("char[]", map_.key_size * map_.max_entries + 8)
     values = buffer_of("char[]", value_size * map_.max_entries)
     count = lib.eu_table_read(fd, map_.key_size, value_size, keys, values, map_.max_entries)
@@ -55,55 +47,46 @@ class TableReader:
         """Return the entries as one batch, none where there are none."""
         count, keys, values = read(self.fd, self._map)
         if self._map.type in PER_CPU:
-            values = self._sum(count, values)
+            return self._of_cpus(count, keys, values, clock, taken)
         return self._batch(count, keys, values, clock, taken)
 
     def _batch(self, count: int, keys: bytes, values: bytes, clock: int, taken: int) -> list[Batch]:
         key, value = self._map.key_size, self._map.value_size
-        pad, end = _aligned(key) - key, _aligned(value) - value
-        zero = bytes(value) if self._map.type in {ARRAY, PERCPU_ARRAY} else None
+        pad, end = aligned(key) - key, aligned(value) - value
+        zero = bytes(value) if self._map.type == ARRAY else None
         rows = []
         for i in range(count):
             content = values[i * value : i * value + value]
             if content != zero:
                 rows.append(keys[i * key : i * key + key] + bytes(pad) + content + bytes(end))
+        return self._made(rows, clock, taken)
+
+    def _made(self, rows: list[bytes], clock: int, taken: int) -> list[Batch]:
         self.drained += len(rows)
         if not rows:
             return []
         return [Batch(self.schema, b"".join(rows), stream=self.spec.name, clock=clock, taken=taken)]
 
-    def _sum(self, count: int, values: bytes) -> bytes:
-        """Add up what each CPU counted; of what is not a number, the first CPU's that has one is taken."""
+    def _of_cpus(self, count: int, keys: bytes, values: bytes, clock: int, taken: int) -> list[Batch]:
+        """Return a row an entry, or one for each CPU that has something in it."""
+        from eunomia.kernel.percpu import merged
+
         cpus = lib.libbpf_num_possible_cpus()
-        stride, size = _aligned(self._map.value_size), self._map.value_size
-        base = _aligned(self._map.key_size)
-        fields = [f for f in self.schema.fields.values() if f.offset >= base]
-        out = []
+        key, stride = self._map.key_size, aligned(self._map.value_size)
+        is_array = self._map.type == PERCPU_ARRAY
+        rows = []
         for i in range(count):
-            each = [values[(i * cpus + c) * stride : (i * cpus + c) * stride + size] for c in range(cpus)]
-            total = bytearray(next((v for v in each if any(v)), each[0]))
-            for field in fields:
-                _add(total, each, field, field.offset - base)
-            out.append(bytes(total))
-        return b"".join(out)
+            start = keys[i * key : i * key + key].ljust(aligned(key), b"\0")
+            at = i * cpus * stride
+            each = [values[at + c * stride : at + (c + 1) * stride] for c in range(cpus)]
+            if self.spec.cpus is None:
+                rows += [start + v + c.to_bytes(8, sys.byteorder) for c, v in enumerate(each) if any(v)]
+            elif any(map(any, each)) or not is_array:
+                rows.append(start + merged(self.spec.cpus, each))
+        return self._made(rows, clock, taken)
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def _add(total: bytearray, each: list[bytes], field: Field, at: int) -> None:
-    """Write into ``total`` the sum of a plain number, or of each number of an array."""
-    if field.bits is not None or field.meaning not in {"", "duration", "array"} or field.parts:
-        return
-    count = int(field.code[:-1] or 1)
-    if field.code[-1] in "sefd" or not count:
-        return
-    size = field.size // count
-    for offset in range(at, at + field.size, size):
-        numbers = [
-            int.from_bytes(v[offset : offset + size], sys.byteorder, signed=field.signed) for v in each
-        ]
-        total[offset : offset + size] = (sum(numbers) & (1 << 8 * size) - 1).to_bytes(size, sys.byteorder)
 
 
 class SwappedReader(TableReader):

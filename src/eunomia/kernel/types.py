@@ -70,10 +70,14 @@ class Struct(NamedTuple):
 
 
 class Typedef(NamedTuple):
-    """A name for another type; where the field's meaning is said (``errno_t``, ``ipv4_t``, ...)."""
+    """A name for another type; where the field's meaning is said (``errno_t``, ``ipv4_t``, ...).
+
+    ``ours`` is whether the object was compiled with eunomia/types.h: others use the same names for other things.
+    """
 
     name: str
     target: Type
+    ours: bool = True
 
 
 class Opaque(NamedTuple):

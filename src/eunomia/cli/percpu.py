@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The options that say how per-CPU maps are shown, shared by ``run`` and ``info``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from eunomia.cli.errors import UsageError
+from eunomia.cli.words import pairs, words
+
+if TYPE_CHECKING:
+    from eunomia.source import Source
+
+_FORM = "MAP.COLUMN=sum|max|min|one"
+
+
+def add(group: Any) -> None:
+    """Declare the options."""
+    group.add_argument(
+        "--per-cpu", action="append", default=[], metavar="MAP,...", help="a row for each CPU of these per-CPU maps"
+    )
+    group.add_argument(
+        "--cpus", action="append", default=[], metavar="MAP.COLUMN=RULE",
+        help="how the CPUs' values of a column become one: sum, max, min, or one CPU's",
+    )  # fmt: skip
+
+
+def choose(args: argparse.Namespace, sources: Sequence[Source]) -> None:
+    """Tell the objects what was asked for. Raises :class:`UsageError`."""
+    rows, chosen = words(args.per_cpu), pairs(args.cpus, "--cpus", _FORM)
+    for name in chosen:
+        if "." not in name:
+            raise UsageError(f"--cpus: {name!r} is not as in {_FORM}")
+    told: set[str] = set()
+    for source in sources:
+        maps = {s.map.name for s in source.spec.streams.values() if s.cpus is not None}
+        mine = {n: rule for n, rule in chosen.items() if any(n.startswith(f"{m}.") for m in maps)}
+        split = [n for n in rows if n in maps]
+        both = [n for n in split if any(c.startswith(f"{n}.") for c in mine)]
+        if both:
+            raise UsageError(f"--per-cpu {both[0]}: its CPUs have a row each, so --cpus has nothing to do there")
+        if source.found is None:
+            source.spec.choose_cpus(mine, split)
+            told |= {*mine, *split}
+    for option, names in (("--per-cpu", rows), ("--cpus", chosen)):
+        for name in names:
+            if name not in told:
+                known = sorted(
+                    {s.map.name for o in sources for s in o.spec.streams.values() if s.cpus is not None or s.cpu_rows}
+                )
+                raise UsageError(
+                    f"{option}: no per-CPU map is shown for {name!r}: there are {', '.join(known) or 'none'}"
+                )

@@ -25,6 +25,18 @@ def pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
     return result
 
 
+def lists(given: Sequence[str], option: str, form: str) -> dict[str, list[str]]:
+    """Return ``NAME=VALUE`` words as a dictionary of all the values that a name was given."""
+    result: dict[str, list[str]] = {}
+    for word in given:
+        name, sign, value = word.partition("=")
+        if not sign or not name or not value:
+            raise UsageError(f"{option}: {word!r} is not of the form {form}")
+        if value not in result.setdefault(name, []):
+            result[name].append(value)
+    return result
+
+
 def number(word: str, option: str, least: int) -> int:
     """Return a whole number of at least ``least`` that fits 32 bits."""
     if not word.isascii() or not word.isdigit() or not least <= int(word) < 1 << 32:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
     from eunomia.hierarchy import Hierarchy
+    from eunomia.kernel.choice import Wish
     from eunomia.processes.table import ProcessTable
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
@@ -97,13 +98,13 @@ class _Derived:
 
 
 class Options(NamedTuple):
-    """How sources are loaded; settings, events, targets and streams by the source's name.
+    """How sources are loaded; settings and wishes by the source's name.
 
     ``processes`` is for columns that the table of processes gives, without which it is not kept.
     """
 
     settings: Mapping[str, Mapping[str, object]] = {}
-    targets: Mapping[str, Mapping[str, str]] = {}
+    wishes: Mapping[str, Wish] = {}
     streams: tuple[str, ...] = ()
     ring_size: int | None = None
     processes: bool = False
@@ -220,7 +221,7 @@ class Engine:
                 set_=set_,
                 ring_size=self.options.ring_size,
                 share={n: fd for n, fd in share.items() if n in source.spec.maps},
-                targets=self.options.targets.get(source.name, {}),
+                wish=self.options.wishes.get(source.name),
                 ready=self.filters.fill if own else None,
             )
             self._objects.append(live)

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eunomia import tracker
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.spec import Spec, name_of
+
+if TYPE_CHECKING:
+    from eunomia.kernel.choice import Wish
 
 
 class NoSuchTracker(LookupError):
@@ -25,6 +28,7 @@ class Source:
         self.spec = spec
         self.found = found
         self.variant = ""
+        self.left_out: list[str] = []  # sentences on programs that do not run, known once it is loaded
 
     def columns(self, stream: str) -> tuple[str, ...]:
         """Return what a table shows of a stream by default; empty for all that is not hidden."""
@@ -35,10 +39,20 @@ class Source:
         """Whether rows show all that is known of a container, where formats have room for it."""
         return self.found is not None and self.found.tracker.whole
 
-    def load(self, **options: Any) -> Loaded:
-        """Load and attach it, by the best variant that this kernel has; options as :class:`Loaded` takes."""
+    def load(self, wish: Wish | None = None, **options: Any) -> Loaded:
+        """Load and attach it, by the best variant that this kernel has; options as :class:`Loaded` takes.
+
+        Of a stranger's object that is what ``wish`` asks for and this kernel can run.
+        """
         if self.found is None:
-            return Loaded(self.spec, **options)
+            from eunomia.kernel import choice
+
+            wish = wish or choice.Wish()
+            chosen, live = choice.load(self.spec, wish, **options)
+            self.left_out = choice.sentences(self.spec, chosen, wish.targets)
+            return live
+        if wish is not None:
+            options["targets"] = wish.targets
         known = self.found.tracker
         self.variant, live = load_first(self.spec, known.variants, known.always, **options)
         return live

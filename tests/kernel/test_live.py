@@ -386,7 +386,7 @@ def test_per_cpu_values_are_added_up_and_texts_kept():
 
 def test_a_map_without_batches_is_read_key_by_key():
     source = FOREIGN + BIG.replace('SEC("raw_tp/sys_enter") int nothing', 'SEC("xdp") int nothing')
-    with Loaded(compiled.spec(source), targets={"nothing": "lo"}) as live:
+    with Loaded(compiled.spec(source), targets={"nothing": ["lo"]}) as live:
         for i in range(8):
             live.maps["devices"].update(i.to_bytes(4, "little"), (1).to_bytes(4, "little"))
         count, keys, values = read(live.maps["devices"].fd, live.spec.maps["devices"])
@@ -597,7 +597,7 @@ def test_a_cgroup_and_a_device_and_a_clock_can_be_attached_to():
     )
     import socket
 
-    with Loaded(compiled.spec(source), targets={"on_packet": "lo", "on_tick": "1000"}) as live:
+    with Loaded(compiled.spec(source), targets={"on_packet": ["lo"], "on_tick": ["1000"]}) as live:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
             for _ in range(10):
                 one.sendto(b"x", ("127.0.0.1", 9))
@@ -615,7 +615,7 @@ def test_a_cgroup_and_a_device_and_a_clock_can_be_attached_to():
 def test_a_device_that_is_not_there_is_named(target, says):
     source = FOREIGN + 'SEC("xdp") int on_packet(void *ctx) { return 2; }'
     with pytest.raises(BadSetting, match=says):
-        Loaded(compiled.spec(source), targets={"on_packet": target})
+        Loaded(compiled.spec(source), targets={"on_packet": [target]} if target else None)
 
 
 # The end

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from eunomia.batch import Field, Schema
     from eunomia.cli import Subparsers
     from eunomia.cli.page import Page
+    from eunomia.kernel.choice import Plan
     from eunomia.kernel.spec import Map, Spec, StreamSpec
     from eunomia.source import Source
 
@@ -111,6 +112,22 @@ def _variants(source: Source, program: str) -> list[str]:
     return [variant.name for variant in tracker.variants if program in variant.programs]
 
 
+def _plan(spec: Spec) -> Plan:
+    """Return what would run of an object, as far as it says so itself: no kernel was asked."""
+    from eunomia.kernel import choice
+
+    return choice.plan(spec, choice.Wish())
+
+
+def _runs(chosen: Plan | None, program: str) -> dict[str, object]:
+    if chosen is None:
+        return {}
+    error = chosen.left_out.get(program)
+    if any(p.name == program for p in chosen.called):
+        return {"runs": True, "why": "called by others (tail calls)"}
+    return {"runs": error is None, "why": str(error or "")}
+
+
 def _other_maps(spec: Spec) -> list[Map]:
     shown = {stream.map.name for stream in (spec.streams | spec.raw).values()}
     swapped = {f"{s.name}_{half}" for s in spec.streams.values() if s.kind == "swapped" for half in "ab"}
@@ -125,6 +142,7 @@ def _facts(source: Source) -> dict[str, Any]:
     from eunomia.cli.json_schema import row_schema
 
     spec, found = source.spec, source.found
+    chosen = None if found else _plan(spec)
     return {
         "name": source.name,
         "question": found.tracker.title if found else "",
@@ -145,7 +163,7 @@ def _facts(source: Source) -> dict[str, Any]:
             for stream in spec.streams.values()
         ],
         "programs": [
-            {"name": p.name, "section": p.section, "variants": _variants(source, p.name)}
+            {"name": p.name, "section": p.section, "variants": _variants(source, p.name)} | _runs(chosen, p.name)
             for p in spec.programs
         ],
         "settings": [
@@ -230,6 +248,8 @@ def _print(source: Source) -> None:
     page.table(headers, rows, 2) if several else page.table(headers[:2], [r[:2] for r in rows], 2)
     if several:
         page.line("The first variant that this kernel has is taken.", 2)
+    if found is None:
+        _print_choice(page, spec)
     settings = [s for s in spec.settings.values() if not s.reserved]
     if settings:
         page.heading("settings, given as in --set NAME=VALUE")
@@ -247,6 +267,18 @@ def _print(source: Source) -> None:
         )
     if spec.streams:
         _print_sample(page, source)
+
+
+def _print_choice(page: Page, spec: Spec) -> None:
+    from eunomia.kernel.choice import sentences
+
+    chosen = _plan(spec)
+    for sentence in sentences(spec, chosen):
+        page.line(sentence, 2)
+    if not chosen.run:
+        page.line("None would run as it is.", 2)
+    elif chosen.left_out:
+        page.line("--program NAME runs what is named alone, --skip-program NAME all but that.", 2)
 
 
 def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from eunomia.cli import cluster, percpu, selectors
 from eunomia.cli.errors import UsageError, say, say_fault
-from eunomia.cli.words import byte_size, number, pairs, seconds, shown, words
+from eunomia.cli.words import byte_size, lists, number, pairs, seconds, shown, words
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
     from eunomia.filters import Filters
+    from eunomia.kernel.choice import Wish
     from eunomia.ledger import Entry, Remark
     from eunomia.sinks.writer import Writer
     from eunomia.source import Source
@@ -71,9 +72,15 @@ def add(subparsers: Any) -> None:
     )
     more.add_argument(
         "--attach", action="append", default=[], metavar="PROGRAM=TARGET",
-        help="what to attach a program to that does not say: a device, a cgroup's directory, samples a second",
+        help="what to attach a program to: DEVICE[:ingress], BINARY:FUNCTION, EVENT:RATE, FUNCTION, CATEGORY/NAME, "
+        "a cgroup's directory; may be repeated",
     )  # fmt: skip
     percpu.add(more)
+    more.add_argument(
+        "--program", action="append", default=[], metavar="NAME",
+        help="run these programs of an object alone; patterns as in 'on_*'; also those that their sections leave off",
+    )  # fmt: skip
+    more.add_argument("--skip-program", action="append", default=[], metavar="NAME", help="... all but these")
     more.add_argument("--streams", metavar="A,B,...", help="only these streams")
     more.add_argument("--ring-size", metavar="SIZE", help="bytes of each ring, as in 8MiB")
     parser.set_defaults(go=go)
@@ -137,12 +144,12 @@ def _engine(
     from eunomia.faults import Faults
 
     settings = _by_source(sources, args.set)
-    targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
+    wishes = _wishes(sources, args)
     try:
         return Engine(
             sources,
             filters,
-            Options(settings, targets, processes=_needs_processes(args), **options),
+            Options(settings, wishes, processes=_needs_processes(args), **options),
             cluster.watcher(args),
             Faults(say_fault),
         )
@@ -237,6 +244,8 @@ def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
 
 def _say_hints(sources: Sequence[Source]) -> None:
     for source in sources:
+        for sentence in source.left_out:
+            say(f"{source.name}: {sentence}")
         if not source.spec.streams:
             sys.stderr.write(
                 f"eunomia: {source.name} has no ring buffer, perf buffer or table to show: it runs, and that is all\n"
@@ -262,10 +271,38 @@ def _by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dic
     return result
 
 
-def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str, str]:
-    """Return the targets of a source's own programs; where it is the only one, all of them."""
-    names = {p.name for p in source.spec.programs}
-    return {n: t for n, t in targets.items() if n in names or sources == 1}
+def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wish]:
+    """Return which programs of each source are to run, and on what."""
+    from fnmatch import filter as matching
+
+    from eunomia.kernel.choice import Wish
+
+    targets = lists(args.attach, "--attach", "PROGRAM=TARGET")
+    only, skip = words(args.program), words(args.skip_program)
+    objects = [s for s in sources if s.found is None]
+    known = {s.name: [p.name for p in s.spec.programs] for s in sources}
+    every = [name for s in objects for name in known[s.name]]
+    for option, patterns in (("--program", only), ("--skip-program", skip)):
+        if patterns and not objects:
+            raise UsageError(f"{option}: it is for objects, and trackers choose their programs themselves")
+        for pattern in patterns:
+            if not matching(every, pattern):
+                raise UsageError(f"{option}: there is no program {pattern!r}: there are {', '.join(every)}")
+    for name in targets:
+        holders = [s for s in sources if name in known[s.name]]
+        if not holders:
+            names = [n for s in sources for n in known[s.name]]
+            raise UsageError(f"--attach: there is no program {name!r}: there are {', '.join(names)}")
+        if any(s.found is not None for s in holders):
+            raise UsageError(f"--attach: {name} is a tracker's, which knows itself what it hangs on")
+    return {
+        s.name: Wish(
+            [p for p in only if matching(known[s.name], p)] if s in objects else (),
+            [p for p in skip if matching(known[s.name], p)] if s in objects else (),
+            {n: t for n, t in targets.items() if n in known[s.name]},
+        )
+        for s in sources
+    }
 
 
 def say_ledger(engine: Engine, kind: str) -> None:

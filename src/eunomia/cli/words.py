@@ -34,6 +34,18 @@ def shown(word: str) -> str:
     return f"'{word}'" if len(word) <= _SHOWN else f"'{word[:_SHOWN]}...'"
 
 
+def lists(given: Sequence[str], option: str, form: str) -> dict[str, list[str]]:
+    """Return ``NAME=VALUE`` words as a dictionary of all the values that a name was given."""
+    result: dict[str, list[str]] = {}
+    for word in given:
+        name, sign, value = word.partition("=")
+        if not sign or not name or not value:
+            raise UsageError(f"{option}: {word!r} is not of the form {form}")
+        if value not in result.setdefault(name, []):
+            result[name].append(value)
+    return result
+
+
 def number(word: str, option: str, least: int) -> int:
     """Return a whole number of at least ``least`` that fits 32 bits, written in decimal digits alone."""
     digits = word.lstrip("0") or "0"

@@ -5,66 +5,206 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.hierarchy import unified
+from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind
-from eunomia.kernel.errors import BadSetting, KernelError
+from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
 
 if TYPE_CHECKING:
+    from eunomia.kernel.perf_events import PerfEvent
     from eunomia.kernel.spec import Program, Spec
 
-# Kinds of sections whose target is a cgroup: the root of the v2 hierarchy unless told otherwise.
-_CGROUP = frozenset({"cgroup_skb", "cgroup", "sockops", "sk_msg"})
-_DIGITS = 20  # of a number of samples: Python refuses to read thousands
-_SAMPLES = 49  # a second: prime, so that it does not beat with timers
+# enum bpf_attach_type and the flags of XDP, include/uapi/linux/bpf.h and if_link.h
+_XDP, _TCX = 37, {"ingress": 46, "egress": 47}
+_XDP_MODES = {"": 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
+_SO_ATTACH_BPF = 50
+# enum bpf_prog_type of kinds whose sections libbpf knows by some of their names only.
+_TYPES = {"socket": 1, "tc": 3, "tcx": 3, "classifier": 3}
 
 
-def attach(spec: Spec, program: Program, handle: Any, target: str = "") -> list[Any]:
-    """Attach one program, to ``target`` where its section names none; return its links.
+class Link:
+    """What keeps a program attached: :meth:`close` takes it off. ``fd`` is its descriptor."""
 
-    ``target`` is a network device (XDP), a cgroup's directory, ``BINARY:SYMBOL`` (uprobes) or a number of
-    samples a second (perf_event). Raises :class:`Unsupported` or another :class:`KernelError`.
+    def __init__(self, fd: int, close: Callable[[], object]) -> None:
+        self.fd = fd
+        self.close = close
+
+
+def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = ()) -> list[Link]:
+    """Attach one program, to each of ``targets`` or to what its section names; return its links.
+
+    :mod:`eunomia.kernel.targets` says what a target is. Raises :class:`Unsupported` or another
+    :class:`KernelError`, and leaves nothing attached then.
     """
+    obstacle = means.obstacle(program, [program], targets)
+    if obstacle is not None:
+        raise obstacle
+    places = means.check(program, targets)
+    links: list[Link] = []
     log_start()
-    word, _, rest = program.section.lstrip("?").partition("/")
-    if word in {"tp", "tracepoint"}:
-        category, _, name = rest.partition("/")
-        links = [lib.eu_attach_tracepoint(handle, category.encode(), n.encode()) for n in alternatives(name)]
-    elif word == "perf_event":
-        hertz = _number(program, target or str(_SAMPLES))
-        links = [lib.eu_attach_clock(handle, cpu, hertz) for cpu in online_cpus()]
-    elif kind(program.section) == "xdp":
-        links = [lib.bpf_program__attach_xdp(handle, _device(program, target))]
-    elif word in _CGROUP:
-        links = [_to_cgroup(handle, target)]
-    elif word in {"uprobe", "uretprobe"} and target:
-        section = f"{word}/{target}"
-        raise BadSetting(f"program {program.name}: name its target in its section, as in SEC({section!r})")
-    else:
-        links = [lib.bpf_program__attach(handle)]
-    failed = [link for link in links if link == ffi.NULL]
-    if failed:
-        number = ffi.errno or errno.EINVAL
-        detach([link for link in links if link != ffi.NULL])
-        if word in {
-            "socket",
-            "tc",
-            "classifier",
-            "action",
-            "tcx",
-            "sk_skb",
-            "flow_dissector",
-            "struct_ops",
-            "syscall",
-        }:
-            raise KernelError(
-                f"{spec.name}: program {program.name} ({program.section}) says not what to attach it to, "
-                f"and eunomia attaches no programs of this kind"
-            )
-        raise attach_error(spec, program, number, log_take())
+    try:
+        makers = _makers(program, handle, places, bool(targets))
+        for i, make in enumerate(makers):
+            ffi.errno = 0
+            made = make()
+            if made is None:
+                number, at = ffi.errno or errno.EINVAL, i * len(targets) // len(makers)
+                raise attach_error(spec, program, number, log_take(), targets[at : at + 1])
+            links.append(made)
+    except BaseException:
+        detach(links)
+        raise
     return links
+
+
+def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
+    """Tell libbpf, before it loads a program, what it does not see in the section."""
+    word = kind(program.section)
+    if not program.type and word in _TYPES:
+        lib.bpf_program__set_type(handle, _TYPES[word])
+    if word in means.BY_TYPE and targets:
+        (target,) = means.check(program, targets)
+        log_start()
+        if failed := lib.bpf_program__set_attach_target(handle, 0, target.encode()):
+            raise attach_error(spec, program, -failed, log_take(), targets)
+
+
+def _makers(program: Program, handle: Any, places: list[Any], given: bool) -> list[Callable[[], Link | None]]:
+    """Return what makes each link; each returns None and leaves an errno where the kernel refuses."""
+    word = kind(program.section)
+    returns = int("ret" in word)
+    if word in means.TRACEPOINTS:
+        names = places or [program.section.partition("/")[2]]
+        pairs = [(category, n) for category, _, rest in (n.partition("/") for n in names) for n in alternatives(rest)]
+        return [_linked(lib.eu_attach_tracepoint, handle, c.encode(), n.encode()) for c, n in pairs]
+    if word == "perf_event":
+        return [_sampling(handle, cpu, event) for event in places for cpu in online_cpus()]
+    if word == "xdp":
+        return [_on_device(handle, p.number, _XDP, _XDP_MODES[p.way]) for p in places]
+    if word in means.TC:
+        return [_tc(handle, p.number, p.way) for p in places]
+    if word in means.SOCKETS:
+        return [_socket(handle, p.name) for p in places]
+    if word in means.CGROUP:
+        return [_to_cgroup(handle, path) for path in places or [""]]
+    if word == "usdt" and places:
+        return [_usdt(handle, p) for p in places]
+    if word in {"ksyscall", "kretsyscall"} and given:
+        return [_linked(lib.eu_attach_ksyscall, handle, returns, p.encode()) for p in places]
+    if word in means.UPROBES | means.KPROBES and places:
+        return [_probe(handle, returns, p) for p in places]
+    if word in means.RAW_TRACEPOINTS and given:
+        return [_linked(lib.bpf_program__attach_raw_tracepoint, handle, p.encode()) for p in places]
+    return [_linked(lib.bpf_program__attach, handle)]
+
+
+def _linked(call: Callable[..., Any], *arguments: Any) -> Callable[[], Link | None]:
+    def make() -> Link | None:
+        made = call(*arguments)
+        if made == ffi.NULL:
+            return None
+        return Link(lib.bpf_link__fd(made), lambda: lib.bpf_link__destroy(made))
+
+    return make
+
+
+def _probe(handle: Any, returns: int, place: means.Place | str) -> Callable[[], Link | None]:
+    if isinstance(place, str):
+        function, _, offset = place.partition("+")
+        return _linked(lib.eu_attach_kprobe, handle, returns, function.encode(), int(offset or "0", 0))
+    path, symbol = os.fsencode(place.path), place.function.encode()
+    return _linked(lib.eu_attach_uprobe, handle, returns, place.pid, path, symbol, place.offset)
+
+
+def _usdt(handle: Any, place: means.Place) -> Callable[[], Link | None]:
+    path, provider, name = os.fsencode(place.path), place.provider.encode(), place.function.encode()
+    return _linked(lib.bpf_program__attach_usdt, handle, place.pid, path, provider, name, ffi.NULL)
+
+
+def _sampling(handle: Any, cpu: int, event: PerfEvent) -> Callable[[], Link | None]:
+    return _linked(lib.eu_attach_sampling, handle, cpu, event.type, event.config, event.rate, int(event.frequent))
+
+
+def _on_device(handle: Any, device: int, attach_type: int, flags: int = 0) -> Callable[[], Link | None]:
+    def make() -> Link | None:
+        fd = lib.eu_link_to_device(lib.bpf_program__fd(handle), device, attach_type, flags)
+        if fd < 0:
+            ffi.errno = -fd
+            return None
+        return Link(fd, lambda: os.close(fd))
+
+    return make
+
+
+def _tc(handle: Any, device: int, way: str) -> Callable[[], Link | None]:
+    """Attach by a link of the kernel's (tcx, Linux 6.6), or else by a filter that is deleted at the end."""
+    by_link = _on_device(handle, device, _TCX[way])
+
+    def make() -> Link | None:
+        link = by_link()
+        if link is not None or ffi.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
+            return link
+        numbers, made = ffi.new("uint32_t[2]"), ffi.new("int *")
+        egress = int(way == "egress")
+        failed = lib.eu_tc_attach(lib.bpf_program__fd(handle), device, egress, numbers, numbers + 1, made)
+        if failed:
+            ffi.errno = -failed
+            return None
+        return Link(-1, lambda: lib.eu_tc_detach(device, egress, numbers[0], numbers[1], made[0]))
+
+    return make
+
+
+def _socket(handle: Any, device: str) -> Callable[[], Link | None]:
+    """Attach to a socket of our own that sees a device's packets; nobody reads it, the program alone does."""
+
+    def make() -> Link | None:
+        import socket
+
+        try:
+            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # protocol 0: deaf yet
+            try:
+                ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+                ear.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, lib.bpf_program__fd(handle))
+                ear.bind((device, 3))  # ETH_P_ALL
+            except OSError:
+                ear.close()
+                raise
+        except OSError as error:
+            ffi.errno = error.errno or errno.EINVAL
+            return None
+        return Link(ear.fileno(), ear.close)
+
+    return make
+
+
+def _to_cgroup(handle: Any, path: str) -> Callable[[], Link | None]:
+    def make() -> Link | None:
+        directory = _open_cgroup(path)
+        try:
+            return _linked(lib.bpf_program__attach_cgroup, handle, directory)()
+        finally:
+            number = ffi.errno
+            os.close(directory)
+            ffi.errno = number
+
+    return make
+
+
+def _open_cgroup(path: str) -> int:
+    if not path:
+        root = unified()
+        if root is None:
+            raise BadSetting("cgroup v2, which such programs hang on, is not mounted: mount -t cgroup2 none DIR")
+        path = root.mount or ""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadSetting(f"cgroup {path}: {error.strerror}") from None
 
 
 def alternatives(name: str) -> list[str]:
@@ -79,10 +219,10 @@ def alternatives(name: str) -> list[str]:
     return [f"{before}{word}{after}" for word in words.split(",")]
 
 
-def detach(links: list[Any]) -> None:
+def detach(links: list[Link]) -> None:
     """Take programs off what they hang on."""
     for link in links:
-        lib.bpf_link__destroy(link)
+        link.close()
 
 
 def online_cpus() -> list[int]:
@@ -97,41 +237,3 @@ def online_cpus() -> list[int]:
         first, _, last = span.partition("-")
         cpus += range(int(first), int(last or first) + 1)
     return cpus
-
-
-def _number(program: Program, word: str) -> int:
-    number = int(word) if word.isascii() and word.isdigit() and len(word) < _DIGITS else 0
-    if not 0 < number <= 100_000:
-        shown = word if len(word) <= 40 else f"{word[:40]}..."
-        raise BadSetting(f"program {program.name}: '{shown}' is not a number of samples a second")
-    return number
-
-
-def _device(program: Program, name: str) -> int:
-    import socket
-
-    if not name:
-        devices = ", ".join(n for _, n in socket.if_nameindex())
-        raise BadSetting(
-            f"program {program.name} needs a network device: --attach {program.name}=DEVICE ({devices})"
-        )
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        raise BadSetting(f"program {program.name}: there is no network device {name!r}") from None
-
-
-def _to_cgroup(handle: Any, path: str) -> Any:
-    if not path:
-        root = unified()
-        if root is None:
-            raise BadSetting("cgroup v2, which such programs hang on, is not mounted: mount -t cgroup2 none DIR")
-        path = root.mount or ""
-    try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise BadSetting(f"cgroup {path}: {error.strerror}") from None
-    try:
-        return lib.bpf_program__attach_cgroup(handle, directory)
-    finally:
-        os.close(directory)

@@ -9,24 +9,79 @@ import re
 import resource
 from typing import TYPE_CHECKING
 
-from eunomia.kernel.errors import TOO_MANY_FILES, KernelError, NotPermitted, Unsupported, VerifierError
+from eunomia.kernel.errors import (
+    TOO_MANY_FILES,
+    Absent,
+    KernelError,
+    NoPlace,
+    NotPermitted,
+    Unsupported,
+    VerifierError,
+)
+from eunomia.kernel.libbpf import lib
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eunomia.kernel.spec import Program, Spec
 
 # What libbpf and the verifier print where the kernel lacks something, and what that is.
 _MISSING = (
     (r"failed to find valid kernel BTF|kernel BTF is missing|vmlinux BTF is not found",
      "BTF of the running kernel (CONFIG_DEBUG_INFO_BTF=y, /sys/kernel/btf/vmlinux)"),
-    (r"failed to find kernel BTF type ID of '([^']+)'", "{0} in the kernel's BTF"),
     (r"failed to resolve CO-RE relocation <[^>]+> \[\d+\] (.+?) \(", "{0} in the kernel's BTF"),
-    (r"invalid func unknown#(\d+)", "helper number {0}"),
+    (r"invalid func unknown#(?!195896080\b)(\d+)", "helper number {0}"),
     (r"unknown func ([^\s#]+)", "helper {0}"),
     (r"program of this type cannot use helper ([^\s#]+)", "helper {0} in this type of program"),
-    (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}"),
+    (r"extern \(func ksym\) '([^']+)': not found", "function {0}, which the object calls (__ksym)"),
+    (r"extern \(func ksym\) '([^']+)': func_proto \[\d+\] incompatible",
+     "function {0} with the parameters that the object calls it with (__ksym)"),
+    (r"extern \(var ksym\) '([^']+)': (?:not found|incompatible)", "variable {0}, which the object reads (__ksym)"),
+    (r"failed to find the address for kernel symbol '([^']+)'",
+     "variable {0}, which the object reads (__ksym), among the symbols of the kernel"),
+    (r"calling kernel function (\w+) is not allowed", "function {0} in this type of program"),
+    (r"struct_ops init_kern: struct (\w+) (?:data )?is not found", "struct_ops {0}"),
+    (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}, or its flags"),
     (r"Error loading .BTF into kernel", "this object's BTF"),
 )  # fmt: skip
 
+# What libbpf prints where the object or what is around the kernel is amiss, and what to say of it.
+_AMISS = (
+    (r"failed to open system Kconfig",
+     "it reads the kernel's configuration (__kconfig), which is in /proc/config.gz or /boot elsewhere, not here"),
+    (r"extern (?:\(kcfg\) )?'(CONFIG_\w+)'.*(?:not resolved|value)",
+     "it needs {0}, which the kernel's configuration does not have, or has otherwise"),
+    (r"extern '([^']+)' \(strong\): not resolved",
+     "it needs {0}, which neither the kernel nor the object has"),
+    (r"failed to find BTF for extern '([^']+)'", "it refers to {0}, which is not in it: link it with what has that"),
+    (r"invalid relo against '([^']+)'", "its code refers to {0}, which is neither data nor a function"),
+    (r"prog '([^']+)': missing BPF prog type, check ELF section name '([^']+)'",
+     "program {0}: libbpf knows no kind of program for its section '{1}'"),
+    (r"prog '([^']+)': invalid format of section definition '([^']+)'",
+     "program {0}: its section '{1}' is not of the form that its kind has"),
+    (r"map '([^']+)': failed to create: Operation not permitted",
+     "the kernel does not let this process create map {0}: raise the memlock limit, or run as root"),
+    (r"map '([^']+)': failed to create: (?:Argument list too|Cannot allocate|Numerical result)",
+     "map {0} is larger than the kernel makes one"),
+)  # fmt: skip
+
+# libbpf's errnos, include/bpf/libbpf.h
+_LIBBPF = {
+    4000: "it is no ELF file that libelf can read", 4001: "its format is invalid",
+    4002: "its kernel version is invalid",
+    4003: "its byte order is another", 4004: "libbpf met a fault of its own",
+    4005: "what its code refers to is not in it",
+    4006: "it could not be loaded", 4007: "the verifier refused it", 4008: "a program is too long",
+    4009: "its kernel version is another", 4010: "this kernel has no programs of this type",
+}  # fmt: skip
+
+_ENOTSUPP = 524  # of the kernel's own, without a name in C libraries
+# How kernels refuse what they have not, or have no place for.
+_REFUSALS = frozenset({
+    errno.ENOENT, errno.ESRCH, errno.EOPNOTSUPP, _ENOTSUPP, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.EBUSY,
+    errno.EADDRNOTAVAIL,
+})  # fmt: skip
+_TRACEPOINTS = frozenset({"tp", "tracepoint", "raw_tp", "raw_tracepoint", "tp_btf"})
 _SCARCE = 64  # descriptors: an object needs one for each map, program and link
 
 # Kinds of programs that whole kernels are built without, and what says so.
@@ -45,7 +100,7 @@ _KINDS = {
 
 def kind(section: str) -> str:
     """Return a section's first word: ``tp`` of ``tp/sched/sched_switch``."""
-    return section.lstrip("?").partition("/")[0].partition(".")[0].partition("+")[0]
+    return section.partition("/")[0].partition(".")[0].partition("+")[0]
 
 
 def privileged() -> bool:
@@ -69,8 +124,7 @@ def effective_capabilities() -> int:
 def not_permitted() -> NotPermitted:
     """Return the error for want of rights."""
     return NotPermitted(
-        "not permitted to load BPF programs: run as root (sudo), "
-        "or with the capabilities BPF, PERFMON and SYS_RESOURCE"
+        "not permitted to load BPF programs: run as root (sudo), or with the capabilities BPF, PERFMON and SYS_RESOURCE"
     )
 
 
@@ -86,79 +140,185 @@ def no_descriptors(what: str) -> KernelError:
     return KernelError(f"{what}: {TOO_MANY_FILES}")
 
 
+def open_error(number: int, log: str) -> str:
+    """Return why libbpf could not read an object: the words behind ``libbpf cannot read it:``."""
+    if said := _match(_AMISS, log) or _said(log):
+        return said
+    # errnos of calls within, such as "No such file", would speak of another file than this one
+    return _LIBBPF.get(number) or ("out of memory" if number == errno.ENOMEM else "its parts contradict each other")
+
+
 def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> KernelError:
     """Return why an object could not be loaded; ``loaded`` are the programs that were to be."""
+    named = re.findall(r"prog '([^']+)': ", log)
+    program = next((p for p in loaded if named and p.name == named[-1]), None)
+    error = _load_error(spec, number, log, loaded, program)
+    if program is not None and not re.search(r"map '[^']+': failed to create", log):
+        error.program = program.name
+    return error
+
+
+def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], program: Program | None) -> KernelError:
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
     # where it cannot open what it tries the kernel with, libbpf goes on as if the kernel had no such thing
     if number == errno.EMFILE or _descriptors_left() < _SCARCE:
         return no_descriptors(spec.name)
-    unknown = next((p for p in loaded if not p.type), None)
-    if unknown is not None:
-        return KernelError(
-            f"{spec.name}: program {unknown.name}: "
-            f"libbpf knows no kind of program for its section {unknown.section!r}"
-        )
-    found = _missing(log)
+    absent = re.search(r"failed to find kernel BTF type ID of '([^']+)'", log)
+    if absent:
+        return _absent_type(program, absent[1])
+    found = _match(_MISSING, log)
     if found is not None:
         return Unsupported(found)
-    program = re.search(r"prog '([^']+)': (?:BPF program load failed|failed to load)", log)
-    name = program[1] if program else spec.name
-    refused = next((p for p in loaded if p.name == name), None)
+    found = _match(_AMISS, log)
+    if found is not None:
+        return KernelError(f"{spec.name}: {found}")
     if (
-        "processed" not in log
-        and refused
-        and kind(refused.section) in _KINDS
-        and number in {errno.EPERM, errno.EINVAL}
+        not re.search(r"processed [1-9]", log)  # the verifier did not come to it
+        and program is not None
+        and kind(program.section) in _KINDS
+        and number in {errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, _ENOTSUPP}
     ):
-        return Unsupported(_KINDS[kind(refused.section)])
+        return _whole_kind(kind(program.section))
+    if number == errno.EPERM and program is not None and not re.search(r"processed [1-9]", log):
+        return Unsupported(f"programs of section {program.section} (operation not permitted)")
     if number in {errno.EACCES, errno.EINVAL, errno.E2BIG, errno.EPERM} and "BEGIN PROG LOAD LOG" in log:
-        return VerifierError(name, _telling_line(log), log)
+        return VerifierError(program.name if program else spec.name, _telling_line(log), log)
     if number == errno.ENOMEM:
-        return KernelError(
-            f"{spec.name}: no memory for its maps: lower --ring-size, or raise the memlock limit"
-        )
+        return KernelError(f"{spec.name}: no memory for its maps: lower --ring-size, or raise the memlock limit")
+    if program is not None and number in {errno.EINVAL, errno.EOPNOTSUPP, _ENOTSUPP}:
+        return Unsupported(f"programs of section {program.section}, or what {program.name} asks of it")
     said = _said(log)
-    return KernelError(f"{spec.name}: the kernel did not take it: {said or os.strerror(number)}")
+    return KernelError(f"{spec.name}: the kernel did not take it: {said or strerror(number)}")
 
 
-def attach_error(spec: Spec, program: Program, number: int, log: str) -> KernelError:
-    """Return why a program could not be attached."""
+def _absent_type(program: Program | None, name: str) -> Absent:
+    """Return the error for a tracepoint, function or hook that the kernel's BTF does not have."""
+    if program is not None and kind(program.section) in {"tp_btf", "raw_tp", "raw_tracepoint"}:
+        return Absent(f"this kernel has no tracepoint {name}", f"tracepoint {name}")
+    what = {"lsm": "LSM hook", "iter": "iterator"}.get(kind(program.section) if program else "", "function")
+    return Absent(f"this kernel has no {what} {name} in its BTF", f"{what} {name} in the kernel's BTF")
+
+
+def attach_error(spec: Spec, program: Program, number: int, log: str, targets: Sequence[str] = ()) -> KernelError:
+    """Return why a program could not be attached, to ``targets`` or to what its section names."""
+    error = _attach_error(spec, program, number, log, targets)
+    error.program = program.name
+    return error
+
+
+def _attach_error(spec: Spec, program: Program, number: int, log: str, targets: Sequence[str]) -> KernelError:
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
     if number == errno.EMFILE:
         return no_descriptors(spec.name)
     word = kind(program.section)
-    if number in {errno.ENOENT, errno.ESRCH} and word in {"tp", "tracepoint"}:
-        return Unsupported(f"tracepoint {program.section.partition('/')[2]}")
-    if word in _KINDS and number in {
-        errno.ENOENT, errno.EOPNOTSUPP, 524, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ESRCH,
-        errno.EBUSY,
-    }:  # fmt: skip
-        return Unsupported(f"{_KINDS[word]}, which {program.section} needs")
-    if number in {errno.EOPNOTSUPP, 524, errno.ENOENT, errno.ENODEV}:
-        return Unsupported(f"{program.section} ({os.strerror(number) if number < 200 else 'not supported'})")
-    said = _said(log)
+    target = ", ".join(targets) or program.section.partition("/")[2]
+    if number in {errno.ENOENT, errno.ESRCH} and word in _TRACEPOINTS:
+        return _no_tracepoint(word, target)
+    if word in {"uprobe", "uretprobe", "usdt"} or (word in {"kprobe", "kretprobe"} and ":" in target):
+        return _probe_error(spec, program, target, number, log)
+    if word in _KINDS and number in _REFUSALS:
+        return _function_error(program, target, number)
+    if word == "perf_event" and number in {errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL}:
+        return Absent(f"this machine cannot count {target}: virtual machines often lack hardware counters")
+    if word == "xdp" and number in {errno.EBUSY, errno.EEXIST}:
+        return KernelError(f"program {program.name}: {target} has an XDP program already, and takes no second")
+    if word == "xdp" and number in {errno.EOPNOTSUPP, _ENOTSUPP}:
+        device = target.partition(":")[0]
+        return KernelError(f"program {program.name}: {device} has no XDP of this way: try {device}:generic")
+    if word in _TRACEPOINTS and number == errno.EINVAL:
+        return KernelError(f"program {program.name}: it reads more arguments than tracepoint {target} has")
+    if number in {errno.EOPNOTSUPP, _ENOTSUPP}:
+        return Unsupported(f"programs of section {program.section}")
     return KernelError(
         f"{spec.name}: program {program.name} ({program.section}) could not be attached: "
-        f"{said or os.strerror(number)}"
+        f"{_said(log) or strerror(number)}"
     )
 
 
-def _missing(log: str) -> str | None:
-    for pattern, words in _MISSING:
+def _no_tracepoint(word: str, target: str) -> KernelError:
+    if word in {"tp", "tracepoint"} and not lib.eu_tracepoint_exists(b"sched", b"sched_switch"):
+        return KernelError("tracefs, which has the numbers of tracepoints, cannot be read: mount it, or run as root")
+    return Absent(f"this kernel has no tracepoint {target}", f"tracepoint {target}")
+
+
+def _function_error(program: Program, target: str, number: int) -> Unsupported:
+    """Return why a program could not be attached to a function of the kernel's."""
+    word, gone = kind(program.section), number in {errno.ENOENT, errno.ESRCH}
+    by_probe = word in {"kprobe", "kretprobe", "ksyscall", "kretsyscall"}
+    if by_probe and not has_kprobes():
+        return _whole_kind(word, f", which {program.section} needs")
+    if by_probe and (gone or number in {errno.EINVAL, errno.EADDRNOTAVAIL}):
+        return Absent(
+            f"this kernel has no function {target}{'' if gone else ' that can be probed'}", f"function {target}"
+        )
+    if gone:
+        return Absent(f"this kernel has no function {target} in its BTF", f"function {target}")
+    return Unsupported(f"{_KINDS[word]}, which {program.section} needs")
+
+
+def has_kprobes() -> bool:
+    """Return whether this kernel has kprobes at all."""
+    return any(
+        os.path.exists(path)
+        for path in (
+            "/sys/bus/event_source/devices/kprobe",
+            "/sys/kernel/tracing/kprobe_events",
+            "/sys/kernel/debug/tracing/kprobe_events",
+        )
+    )
+
+
+def _probe_error(spec: Spec, program: Program, target: str, number: int, log: str) -> KernelError:
+    """Return why a program could not be attached to a place in a binary."""
+    usdt = kind(program.section) == "usdt"
+    binary, _, name = target.rpartition(":") if not usdt else target.partition(":")
+    name = name.partition(",pid=")[0]
+    if usdt and ("USDT support" in log or "usdt.bpf.h" in log or number == errno.ESRCH):
+        return KernelError(
+            f"{spec.name}: program {program.name} lacks what <bpf/usdt.bpf.h> brings, and cannot read arguments"
+        )
+    if number in {errno.ENOENT, errno.ESRCH}:
+        what = "USDT probe" if usdt else "function"
+        return NoPlace(f"program {program.name} ({program.section}): {binary} has no {what} {name!r}")
+    if "is not an ELF" in log or "no ELF" in log or "failed to get ELF" in log or number == errno.ENOEXEC:
+        return NoPlace(f"program {program.name} ({program.section}): {binary} is not an ELF file")
+    return KernelError(
+        f"{spec.name}: program {program.name} ({program.section}) could not be attached to {target}: "
+        f"{_said(log) or strerror(number)}"
+    )
+
+
+def _whole_kind(word: str, who: str = "") -> Unsupported:
+    error = Unsupported(_KINDS[word] + who)
+    error.of_kind = True
+    return error
+
+
+def strerror(number: int) -> str:
+    """Return what an errno means, those of the kernel's own too."""
+    if number == _ENOTSUPP:
+        return "the kernel does not support this (ENOTSUPP)"
+    return _LIBBPF.get(number) or os.strerror(number)
+
+
+def _match(table: Sequence[tuple[str, str]], log: str) -> str | None:
+    for pattern, words in table:
         match = re.search(pattern, log)
         if match:
             return words.format(*match.groups())
     return None
 
 
+_IDLE = re.compile(r"LOG --|^failed to load object|^elf: skipping |Ignored and continue|^\.maps relo|^looking for")
+
+
 def _said(log: str) -> str:
-    lines = [
-        line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")
-    ]
-    lines = [line for line in lines if "LOG --" not in line and not line.startswith("failed to load object")]
-    return lines[-1] if lines else ""
+    lines = [line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")]
+    lines = [line for line in lines if not _IDLE.search(line)]
+    # libbpf puts an errno behind its sentences
+    return re.sub(r":? \(?-\d+\)?\.?$", "", lines[-1]) if lines else ""
 
 
 def _telling_line(log: str) -> str:

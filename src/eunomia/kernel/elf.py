@@ -192,3 +192,24 @@ def _image(elf: ELFFile) -> Image:
             for relocation in found.iter_relocations():
                 target.relocations[relocation["r_offset"]] = symbols[relocation["r_info_sym"]]
     return Image(code, symbols)
+
+
+def references(data: bytes, name: str) -> set[str]:
+    """Return the names of the functions that a section's relocations refer to; none if they make no sense."""
+    from elftools.elf.relocation import RelocationSection
+    from elftools.elf.sections import SymbolTableSection
+
+    found = set()
+    try:
+        elf = open_elf(data)
+        with _reading():
+            symbols = elf.get_section_by_name(".symtab")
+            relocations = elf.get_section_by_name(f".rel{name}")
+            if isinstance(symbols, SymbolTableSection) and isinstance(relocations, RelocationSection):
+                for relocation in relocations.iter_relocations():
+                    symbol = symbols.get_symbol(relocation["r_info_sym"])
+                    if symbol["st_info"]["type"] == "STT_FUNC":
+                        found.add(symbol.name)
+    except BadObject:
+        return set()
+    return found

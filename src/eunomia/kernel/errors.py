@@ -15,18 +15,33 @@ class BadSetting(ValueError):
 
 
 class KernelError(RuntimeError):
-    """The kernel refused, and not for want of a feature."""
+    """The kernel refused, and not for want of a feature. ``program`` names the one that it refused, where it is one."""
+
+    program = ""
 
 
 class Unsupported(KernelError):
     """This kernel, or what runs it, lacks something: the one good reason to skip a test.
 
-    ``missing`` names it: a hook, map type, helper, BTF field.
+    ``missing`` names it: a hook, map type, helper, BTF field. ``of_kind`` says that all programs of one kind lack it.
     """
 
-    def __init__(self, missing: str) -> None:
-        super().__init__(f"not supported by this kernel: {missing}")
+    of_kind = False
+
+    def __init__(self, missing: str, sentence: str = "") -> None:
+        super().__init__(sentence or f"not supported by this kernel: {missing}")
         self.missing = missing
+
+
+class Absent(Unsupported):
+    """What is to be watched is not there: a tracepoint, a function, a counter. ``sentence`` says so."""
+
+    def __init__(self, sentence: str, missing: str = "") -> None:
+        super().__init__(missing or sentence, sentence)
+
+
+class NoPlace(KernelError):
+    """The file, or the place in it, that a program is to hang on is not there."""
 
 
 class NotPermitted(KernelError):

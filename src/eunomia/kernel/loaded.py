@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, settings
 from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.diagnose import load_error, no_descriptors
-from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
+from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
@@ -79,21 +79,26 @@ class Loaded:
         set_: Mapping[str, object] | None = None,
         ring_size: int | None = None,
         share: Mapping[str, int] | None = None,
-        targets: Mapping[str, str] | None = None,
+        targets: Mapping[str, Sequence[str]] | None = None,
+        unattached: Sequence[str] = (),
+        lenient: bool = False,
         ready: Callable[[Loaded], None] | None = None,
     ) -> None:
         """Load a spec's programs, all or those named, and attach them.
 
         ``set_`` gives settings, ``ring_size`` the bytes of each ring (a power of two), ``share`` the
         descriptors of maps to be used in place of the object's own, ``targets`` what to attach programs to
-        whose sections name nothing; ``ready`` is called when all is loaded and nothing attached yet. Raises
-        what :mod:`eunomia.kernel.errors` lists.
+        in place of what their sections name, ``unattached`` programs that are loaded and no more;
+        ``ready`` is called when all is loaded and nothing attached yet. Where it is ``lenient``, programs that
+        cannot be attached are in ``refused`` afterwards. Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
-        self._links: list[Any] = []
-        self._iterators: dict[str, Any] = {}
+        self.refused: dict[str, KernelError] = {}
+        self._targets = targets or {}
+        self._links: list[attach.Link] = []
+        self._iterators: dict[str, attach.Link] = {}
         self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
@@ -104,7 +109,7 @@ class Loaded:
             self._open_streams()
             if ready is not None:
                 ready(self)
-            self._attach(targets or {})
+            self._attach(set(unattached), lenient)
         except BaseException:
             self.close()
             raise
@@ -116,9 +121,12 @@ class Loaded:
         self.close()
 
     def _prepare(self, set_: Mapping[str, object], ring_size: int | None, share: Mapping[str, int]) -> None:
-        chosen = {p.name for p in self._chosen}
+        chosen = {p.name: p for p in self._chosen}
         for handle in walk_programs(self._object):
-            lib.bpf_program__set_autoload(handle, text(lib.bpf_program__name(handle)) in chosen)
+            program = chosen.get(text(lib.bpf_program__name(handle)))
+            lib.bpf_program__set_autoload(handle, program is not None)
+            if program is not None:
+                attach.prepare(self.spec, program, handle, self._targets.get(program.name, ()))
         for handle in walk_maps(self._object):
             name = text(lib.bpf_map__name(handle))
             if lib.bpf_map__type(handle) == RINGBUF:
@@ -197,14 +205,26 @@ class Loaded:
                 return int(lib.bpf_map__max_entries(handle))
         raise KeyError(name)
 
-    def _attach(self, targets: Mapping[str, str]) -> None:
-        wrong = [name for name in targets if name not in {p.name for p in self.spec.programs}]
+    def _attach(self, unattached: Set[str], lenient: bool) -> None:
+        wrong = [name for name in self._targets if name not in {p.name for p in self.spec.programs}]
         if wrong:
             names = ", ".join(p.name for p in self.spec.programs)
             raise BadSetting(f"{self.spec.name} has no program {wrong[0]!r}: it has {names}")
         handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
         for program in self._chosen:
-            links = attach.attach(self.spec, program, handles[program.name], targets.get(program.name, ""))
+            if program.name in unattached:
+                continue
+            try:
+                links = attach.attach(
+                    self.spec, program, handles[program.name], self._targets.get(program.name, ())
+                )
+            except NotPermitted:
+                raise
+            except KernelError as error_:
+                if not lenient:
+                    raise
+                self.refused[program.name] = error_
+                continue
             self._links += links
             if program.section.startswith("iter"):
                 self._iterators[program.name] = links[0]
@@ -225,7 +245,7 @@ class Loaded:
 
         Raises :class:`OSError`.
         """
-        descriptor = lib.bpf_iter_create(lib.bpf_link__fd(self._iterators[program]))
+        descriptor = lib.bpf_iter_create(self._iterators[program].fd)
         if descriptor < 0:
             raise error(descriptor)
         with open(descriptor, "rb", buffering=0) as file:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eunomia.batch import Schema
 from eunomia.kernel import elf, lengths, settings
 from eunomia.kernel.btf import Btf
+from eunomia.kernel.diagnose import open_error
 from eunomia.kernel.errors import BadObject, BadSetting
-from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
+from eunomia.kernel.libbpf import ffi, lib, log_start, log_take, text
 from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
 
@@ -31,11 +32,15 @@ RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
 
 
 class Program(NamedTuple):
-    """A program: ``section`` says what it hangs on, as in ``tp/sched/sched_process_exec``."""
+    """A program: ``section`` says what it hangs on, as in ``tp/sched/sched_process_exec``.
+
+    An ``optional`` one (``SEC("?...")``) is loaded only where that is asked for.
+    """
 
     name: str
     section: str
     type: int
+    optional: bool = False
 
 
 class Map(NamedTuple):
@@ -138,9 +143,7 @@ class Spec:
         reduced = f"/proc/self/fd/{kernel_btf()}".encode() if self.quick else ffi.NULL
         opened = lib.eu_open(ffi.from_buffer(self.data), len(self.data), label.encode(), reduced)
         if opened == ffi.NULL:
-            reason = error()
-            said = [line.removeprefix("libbpf: ") for line in log_take().splitlines() if line.strip()]
-            raise BadObject(f"{self.name}: libbpf cannot read it: {said[-1] if said else reason.strerror}")
+            raise BadObject(f"{self.name}: libbpf cannot read it: {open_error(ffi.errno, log_take())}")
         return opened
 
     def _btf(self) -> Btf:
@@ -156,6 +159,7 @@ class Spec:
             text(lib.bpf_program__name(program)),
             text(lib.bpf_program__section_name(program)),
             lib.bpf_program__type(program),
+            not lib.bpf_program__autoload(program),
         )
 
     def _map(self, map_: Any) -> Map:

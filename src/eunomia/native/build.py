@@ -23,13 +23,16 @@ const char *bpf_program__name(const struct bpf_program *prog);
 const char *bpf_program__section_name(const struct bpf_program *prog);
 int bpf_program__type(const struct bpf_program *prog);
 int bpf_program__expected_attach_type(const struct bpf_program *prog);
+bool bpf_program__autoload(const struct bpf_program *prog);
 int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
 int bpf_program__fd(const struct bpf_program *prog);
 struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
-struct bpf_link *bpf_program__attach_xdp(const struct bpf_program *prog, int ifindex);
 struct bpf_link *bpf_program__attach_cgroup(const struct bpf_program *prog, int cgroup_fd);
-struct bpf_link *bpf_program__attach_uprobe(const struct bpf_program *prog, bool retprobe, int pid,
-                                            const char *binary_path, size_t func_offset);
+struct bpf_link *bpf_program__attach_raw_tracepoint(const struct bpf_program *prog, const char *tp_name);
+struct bpf_link *bpf_program__attach_usdt(const struct bpf_program *prog, int pid, const char *binary_path,
+                                          const char *usdt_provider, const char *usdt_name, const void *opts);
+int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd, const char *attach_func_name);
+int bpf_program__set_type(struct bpf_program *prog, int type);
 int bpf_link__fd(const struct bpf_link *link);
 int bpf_link__destroy(struct bpf_link *link);
 int bpf_iter_create(int link_fd);

@@ -427,18 +427,84 @@ struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *cate
 	return attach_event(prog, &attr, -1, 0);
 }
 
-/* Sampling on the software clock; there is one on every machine. */
-struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz)
+/* Sampling by an event of perf's: at each `rate`th, or `rate` times a second where `freq` is set. */
+struct bpf_link *eu_attach_sampling(struct bpf_program *prog, int cpu, uint32_t type, uint64_t config,
+				    uint64_t rate, int freq)
 {
 	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.type = type,
+		.config = config,
 		.size = sizeof(attr),
-		.sample_freq = hertz,
-		.freq = 1,
+		.sample_freq = rate,	/* a union with sample_period */
+		.freq = freq,
 	};
 
 	return attach_event(prog, &attr, -1, cpu);
+}
+
+struct bpf_link *eu_attach_uprobe(struct bpf_program *prog, int retprobe, int pid, const char *binary,
+				  const char *function, size_t offset)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, opts, .retprobe = retprobe, .func_name = *function ? function : NULL);
+
+	return bpf_program__attach_uprobe_opts(prog, pid, binary, offset, &opts);
+}
+
+struct bpf_link *eu_attach_kprobe(struct bpf_program *prog, int retprobe, const char *function, size_t offset)
+{
+	LIBBPF_OPTS(bpf_kprobe_opts, opts, .retprobe = retprobe, .offset = offset);
+
+	return bpf_program__attach_kprobe_opts(prog, function, &opts);
+}
+
+struct bpf_link *eu_attach_ksyscall(struct bpf_program *prog, int retprobe, const char *name)
+{
+	LIBBPF_OPTS(bpf_ksyscall_opts, opts, .retprobe = retprobe);
+
+	return bpf_program__attach_ksyscall(prog, name, &opts);
+}
+
+/* A link to a network device: its descriptor, or a negative error. The kernel takes it off with the last descriptor. */
+int eu_link_to_device(int prog_fd, int device, int attach_type, uint32_t flags)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+
+	return bpf_link_create(prog_fd, device, attach_type, &opts);
+}
+
+/*
+ * A filter of tc's own, for kernels before 6.6, which have no links for it. `made` says whether its qdisc was made
+ * for it; `handle` and `priority` are what eu_tc_detach() takes. Returns 0 or a negative error.
+ */
+int eu_tc_attach(int prog_fd, int device, int egress, uint32_t *handle, uint32_t *priority, int *made)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = device, .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd);
+	int err = bpf_tc_hook_create(&hook);
+
+	if (err && err != -EEXIST)
+		return err;
+	*made = !err;
+	err = bpf_tc_attach(&hook, &opts);
+	*handle = opts.handle;
+	*priority = opts.priority;
+	if (err && *made) {
+		hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+		bpf_tc_hook_destroy(&hook);
+	}
+	return err;
+}
+
+void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, int made)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = device, .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = handle, .priority = priority);
+
+	bpf_tc_detach(&hook, &opts);
+	if (made) {
+		hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+		bpf_tc_hook_destroy(&hook);
+	}
 }
 
 /*

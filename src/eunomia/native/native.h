@@ -39,7 +39,15 @@ int eu_recursion_misses(int prog_fd, uint64_t *ret);
 int eu_host_pid(void);
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
-struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz);
+struct bpf_link *eu_attach_sampling(struct bpf_program *prog, int cpu, uint32_t type, uint64_t config,
+				    uint64_t rate, int freq);
+struct bpf_link *eu_attach_uprobe(struct bpf_program *prog, int retprobe, int pid, const char *binary,
+				  const char *function, size_t offset);
+struct bpf_link *eu_attach_kprobe(struct bpf_program *prog, int retprobe, const char *function, size_t offset);
+struct bpf_link *eu_attach_ksyscall(struct bpf_program *prog, int retprobe, const char *name);
+int eu_link_to_device(int prog_fd, int device, int attach_type, uint32_t flags);
+int eu_tc_attach(int prog_fd, int device, int egress, uint32_t *handle, uint32_t *priority, int *made);
+void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, int made);
 int eu_tracepoint_exists(const char *category, const char *name);
 
 void eu_keep_memory(void);

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Programs and libraries by the names that people give them: ``libc``, ``bash``, ``/opt/app/bin/server``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+
+_CACHE = "/etc/ld.so.cache"
+_MAGIC = b"glibc-ld.so.cache1.1"
+_HEADER, _ENTRY = 48, 24
+_FOLDERS = ("/usr/lib64", "/lib64", "/usr/lib", "/lib", "/usr/local/lib")
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program or a shared library; None where there is no such file.
+
+    A name with a slash is a path. Others are looked up among the libraries that the loader knows, and then in PATH.
+    """
+    if "/" in name:
+        return name if os.path.isfile(name) else None
+    return _library(name) or shutil.which(name)
+
+
+def is_elf(path: str) -> bool:
+    """Return whether a file is a program or a library; true also where that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError:
+        return True
+
+
+def _library(name: str) -> str | None:
+    stem = name if name.startswith("lib") else f"lib{name}"
+    exact = ".so" in stem
+    found = {
+        soname: path
+        for soname, path in _known_libraries()
+        if (soname == stem if exact else soname.partition(".so")[0] == stem) and os.path.isfile(path)
+    }
+    return found[min(found)] if found else None
+
+
+def _known_libraries() -> list[tuple[str, str]]:
+    try:
+        with open(_CACHE, "rb") as file:
+            known = _parse(file.read())
+    except OSError:
+        known = []
+    if known:
+        return known
+    for folder in _FOLDERS:  # no glibc here
+        if os.path.isdir(folder):
+            known += [(file, os.path.join(folder, file)) for file in sorted(os.listdir(folder)) if ".so" in file]
+    return known
+
+
+def _parse(data: bytes) -> list[tuple[str, str]]:
+    """Return what a cache lists for this machine; other machines' libraries come from folders of theirs."""
+    start = data.find(_MAGIC)  # an older format may stand before it
+    if start < 0 or len(data) < start + _HEADER:
+        return []
+    data = data[start:]
+    (count,) = struct.unpack_from("=I", data, len(_MAGIC))
+    count = min(count, (len(data) - _HEADER) // _ENTRY)
+    found = []
+    for i in range(count):
+        flags, key, value = struct.unpack_from("=iII", data, _HEADER + i * _ENTRY)
+        if flags & 0xFF == 3 and flags & 0xFF00:  # an ELF library of 64 bits
+            found.append((_text(data, key), _text(data, value)))
+    return found
+
+
+def _text(data: bytes, at: int) -> str:
+    return os.fsdecode(data[at : data.find(b"\0", at)])

@@ -81,7 +81,7 @@ struct {
 	__type(value, __u64);
 } firsts SEC(".maps");
 
-/* When the kernel chose a process, in its need for memory. */
+/* When the kernel chose a process, in its need for memory; by the thread that it named, then by the process. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -99,7 +99,7 @@ struct cgroup_record {
 	__s32 state;
 };
 
-/* /sys/kernel/tracing/events/oom/mark_victim/format begins so from 4.19 to 6.18. */
+/* /sys/kernel/tracing/events/oom/mark_victim/format begins so from 4.19 to 6.18; pid is a thread's. */
 struct victim_record {
 	__u64 common;
 	__s32 pid;
@@ -151,10 +151,20 @@ static __always_inline int on_exit(struct task_struct *task)
 {
 	struct sign_event event = {};
 	struct task_struct *leader;
-	__u64 *found;
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	__u64 *found, chosen;
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32, thread = id;
 	int status;
 
+	/* A process whose main thread is over is chosen by another of its threads. */
+	if (thread != pid) {
+		found = bpf_map_lookup_elem(&victims, &thread);
+		if (found) {
+			chosen = *found;
+			bpf_map_delete_elem(&victims, &thread);
+			bpf_map_update_elem(&victims, &pid, &chosen, BPF_ANY);
+		}
+	}
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;	/* other threads live on */
 	event.pid = pid;

@@ -115,3 +115,8 @@ def test_an_image_is_matched_by_each_of_its_names(image, word):
 def test_an_image_is_not_matched_by_anothers_names(word):
     one = Container(WEB, "web", "quay.io/team/nginx:1.27", "docker", image_id=f"sha256:{'1' * 64}")
     assert not Selectors(images=(word,)).match()(Identity(RESOLVED, one))
+
+
+@pytest.mark.parametrize("word", ["cri-o", "crio", "cri*"])
+def test_crio_goes_by_either_name(word):
+    assert Selectors(runtimes=(word,)).match()(Identity(RESOLVED, Container(WEB, "web", runtime="cri-o")))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from eunomia.identity import Container, Identity, Pod
 
+_RUNTIMES = {"crio": "cri-o"}  # other names of the same
 _SHORTEST_ID = 4
 _DIGITS = "0123456789abcdef"
 
@@ -46,14 +47,14 @@ class Selectors(NamedTuple):
             tests.append(lambda i: i.pod is not None and fits(i.pod.namespace))
         tests += [_label(label) for label in self.labels]
         if self.runtimes:
-            runtime = _any(self.runtimes)
+            runtime = _any([_RUNTIMES.get(name, name) for name in self.runtimes])
             tests.append(lambda i: i.container is not None and runtime(i.container.runtime))
         if len(tests) == 1:
             return tests[0]
         return lambda identity: all(test(identity) for test in tests)
 
 
-def _any(patterns: Iterable[str]) -> _Text:
+def _any(patterns: Sequence[str]) -> _Text:
     """Return what tells whether a text fits one of the patterns."""
     exact = frozenset(p for p in patterns if not set(p) & set("*?["))
     globs = [p for p in patterns if p not in exact]

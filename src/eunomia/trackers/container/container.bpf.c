@@ -65,7 +65,7 @@ struct sign_event {
 DERIVED(life, struct life_event);
 RAW(sign, struct sign_event, 256 * 1024);
 
-/* Cgroups that were made and whose first program was not executed yet. */
+/* Cgroups that were made, or whose first process has ended, and whose first program (anew) was not executed yet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -154,6 +154,7 @@ static __always_inline int on_exit(struct task_struct *task)
 	__u64 *found, chosen;
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 pid = id >> 32, thread = id;
+	__u8 yes = 1;
 	int status;
 
 	/* A process whose main thread is over is chosen by another of its threads. */
@@ -189,6 +190,8 @@ static __always_inline int on_exit(struct task_struct *task)
 	/* threads that end at the same time all find that none lives */
 	if (bpf_map_delete_elem(&firsts, &pid))
 		return 0;
+	/* its cgroup may outlive it, and another run be put there */
+	bpf_map_update_elem(&fresh, &event.cgroup_id, &yes, BPF_ANY);
 	leader = BPF_CORE_READ(task, group_leader);
 	event.time = bpf_ktime_get_ns();
 	event.start = BPF_CORE_READ(leader, start_time);

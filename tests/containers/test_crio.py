@@ -219,3 +219,10 @@ def test_a_profile_is_told_as_it_holds(crio, tops, asked, filtered, shown):
     linux = {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}} if filtered else {}
     bundle(tops[1], WEB, note(SeccompProfilePath=asked), linux=linux)
     assert crio.lookup(WEB, PATH).container.seccomp == shown
+
+
+def test_a_store_without_containers_of_crios_is_not_its(crio, tops):
+    assert [store.run for store in crio.search()] == [str(tops[1])]
+    for top, container_id in ((tops[0], DB), (tops[1], WEB)):
+        bundle(top, container_id, {"io.container.manager": "libpod"})
+    assert crio.search() == []

@@ -16,7 +16,7 @@ from eunomia.containers.selection import CONTAINERS, Selection
 from eunomia.containers.tree import mount_point, path_of
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN
 from tests import needs
-from tests.containers.stage import hex_id
+from tests.containers.stage import batch, hex_id
 from tests.runtimes.docker import docker  # noqa: F401
 
 OBJECT = Path(eunomia.containers.__file__).with_name("cgroups.bpf.o")
@@ -207,6 +207,36 @@ def test_custom_parents_and_cgroups_made_inside_keep_the_container(live, docker)
         docker.run("rm", "-f", "kept")
         with suppress(OSError):
             os.rmdir(mount_point() + parent)
+
+
+def test_a_container_whose_path_the_kernel_cuts_is_known(live, docker):
+    """Records of cgroups have 1023 bytes of their paths."""
+    top = f"/eunomia-{os.getpid()}"
+    parent = top + "".join(f"/{letter * 200}" for letter in "abcde")
+    words = ["run", "-d", "--name", "deep", "--network", "none", "--cgroup-parent", parent]
+    container_id = docker.run(*words, docker.image, "sleep", "1000").stdout.strip()
+    try:
+        live.step()
+        pid = int(docker.run("inspect", "-f", "{{.State.Pid}}", "deep").stdout)
+        path = path_of(pid)
+        assert path == f"{parent}/{container_id}"
+        identity = dict(live.registry)[os.stat(mount_point() + path).st_ino]
+        assert (identity.state, identity.container.name) == (RESOLVED, "deep")
+        docker.run("rm", "-f", "deep")
+        live.until(lambda: container_id not in {case.candidate.id for case in live.registry.cases()})
+    finally:
+        docker.run("rm", "-f", "deep", check=False)
+        for directory in {*Path("/sys/fs/cgroup").glob(top[1:]), *Path("/sys/fs/cgroup").glob(f"*{top}")}:
+            for below, _, _ in os.walk(directory, topdown=False):
+                os.rmdir(below)
+
+
+def test_a_path_that_is_cut_and_gone_is_not_taken_for_a_shorter_one(live):
+    name = "/" + "a" * 1022
+    live.registry.feed([batch("made", (1 << 40, name))])
+    assert live.registry[1 << 40] is NOBODY_KNOWS
+    live.registry.feed([batch("removed", (1 << 40, name))])
+    assert live.registry[1 << 40] is NOBODY_KNOWS
 
 
 def test_a_daemon_that_is_not_looked_at_is_not_known(readers, docker, tmp_path):

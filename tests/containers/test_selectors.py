@@ -82,3 +82,41 @@ def test_a_container_that_came_to_match_takes_what_is_in_it_along():
     chosen(7, FRONT, "/docker/a")
     chosen(7, FRONT._replace(container=FRONT.container._replace(name="web-2")), "/docker/a")
     assert chosen.ids == set()
+
+
+@pytest.mark.parametrize(
+    ("image", "word"),
+    [
+        ("nginx", "nginx"),
+        ("nginx", "nginx:latest"),
+        ("nginx", "library/nginx"),
+        ("nginx", "docker.io/library/nginx:latest"),
+        ("nginx", "docker.io/nginx"),
+        ("docker.io/library/nginx:1.27", "nginx:1.27"),
+        ("team/web:2", "docker.io/team/web:2"),
+        ("docker.io/team/web:2", "team/web"),
+        ("localhost:5000/team/web:2", "team/web:2"),
+        ("localhost/web", "web:latest"),
+        ("nginx", "111111111111"),
+        ("nginx", "sha256:1111111"),
+        ("nginx", f"sha256:{'1' * 64}"),
+        ("sha256:" + "1" * 64, "11111111"),
+        ("nginx", "222222222222"),
+        ("nginx:1.27", f"nginx@sha256:{'2' * 64}"),
+        ("nginx:1.27", f"docker.io/library/nginx@sha256:{'2' * 64}"),
+    ],
+)
+def test_an_image_is_matched_by_each_of_its_names(image, word):
+    one = Container(WEB, "web", image, "docker", image_id=f"sha256:{'1' * 64}", image_digest=f"sha256:{'2' * 64}")
+    assert Selectors(images=(word,)).match()(Identity(RESOLVED, one))
+
+
+@pytest.mark.parametrize("word", ["nginx:latest", "nginx:1", "library/nginx", "docker.io/nginx", "111", "1112", "inx", "team"])
+def test_an_image_is_not_matched_by_anothers_names(word):
+    one = Container(WEB, "web", "quay.io/team/nginx:1.27", "docker", image_id=f"sha256:{'1' * 64}")
+    assert not Selectors(images=(word,)).match()(Identity(RESOLVED, one))
+
+
+@pytest.mark.parametrize("word", ["cri-o", "crio", "cri*"])
+def test_crio_goes_by_either_name(word):
+    assert Selectors(runtimes=(word,)).match()(Identity(RESOLVED, Container(WEB, "web", runtime="cri-o")))

@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -99,13 +99,13 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _daemon(root: Path, bridge: str) -> Iterator[Docker]:
+def _daemon(root: Path, bridge: str, options: Sequence[str] = ()) -> Iterator[Docker]:
     """Start dockerd, wait until it answers, and end it; a Ctrl-C for pytest does not reach it first."""
     config, log = root / "daemon.json", root / "dockerd.log"
     config.write_text("{}")  # not the machine's own
     command = ["dockerd", "--config-file", str(config), "-p", f"{root}/pid", "-H", f"unix://{root}/docker.sock"]
     command += ["--data-root", f"{root}/data", "--exec-root", f"{root}/exec", "--bridge", bridge]
-    command += ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
+    command += ["--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -137,20 +137,46 @@ def _cgroups() -> set[Path]:
 
 
 @contextmanager
-def private_docker() -> Iterator[Docker]:
-    """Yield a Docker that has the image ``bb:latest``; leaves no process, mount, cgroup, bridge or file."""
+def private_docker(*options: str) -> Iterator[Docker]:
+    """Yield a Docker that has the image ``bb:latest``; leaves no process, mount, cgroup, bridge or file.
+
+    A test may kill it and leave containers that run.
+    """
     cgroups = _cgroups()
     with ExitStack() as cleanup:
         root = Path(tempfile.mkdtemp(prefix="eu-", dir="/tmp"))  # short, for socket paths are bounded
+        root.chmod(0o711)  # for users that are mapped
         cleanup.callback(shutil.rmtree, root, ignore_errors=True)
         cleanup.callback(_unmount_below, root)
         cleanup.callback(_remove_cgroups, cgroups)
         bridge = cleanup.enter_context(_bridge(root.name))
-        docker = cleanup.enter_context(_daemon(root, bridge))
+        docker = cleanup.enter_context(_daemon(root, bridge, options))
         changes = ["--change", 'CMD ["/bin/sh"]', "--change", "ENV PATH=/bin:/usr/bin"]
         image = busybox_root(needs.program("busybox", "busybox-static"))
         docker.run("import", *changes, "-", IMAGE, stdin=image)
         yield docker
+        if not Path(f"/proc/{docker.pid}/exe").exists():
+            _end_survivors(root)
+
+
+def _end_survivors(root: Path) -> None:
+    """End containers that outlive their daemon, each with the shim that looks after it."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if b"-id" not in words or not any(word.startswith(f"{root}/exec/".encode()) for word in words):
+                continue
+            container_id = words[words.index(b"-id") + 1].decode()
+            for child in (place / "task" / place.name / "children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+            os.kill(int(place.name), signal.SIGKILL)
+            cgroups = [parent / container_id for parent in _cgroups()]
+            deadline = time.monotonic() + READY_WITHIN * needs.PATIENCE
+            while any(map(Path.exists, cgroups)) and time.monotonic() < deadline:
+                for cgroup in cgroups:
+                    with suppress(OSError):
+                        cgroup.rmdir()
+                time.sleep(0.02)
 
 
 def _unmount_below(root: Path) -> None:

@@ -224,9 +224,16 @@ class Registry(dict[int, Identity]):
                 if root != self._hierarchy.id:  # ids of other hierarchies collide with those of ours
                     continue
                 # A removed one that was not heard of: its rows may come yet.
-                self._add(cgroup_id, path, now, then, not removed and maker.startswith(MAKERS))
-                if removed:
+                if cgroup_id not in self._cgroups and (whole := self._whole(cgroup_id, path)):
+                    self._add(cgroup_id, whole, now, then, not removed and maker.startswith(MAKERS))
+                if removed and cgroup_id in self._cgroups:
                     self._remove(cgroup_id, now, then)
+
+    def _whole(self, cgroup_id: int, path: str) -> str:
+        """Return a path that the kernel may have cut as it is; empty where that cannot be told (any more)."""
+        if len(path) < tree.CUT // 4 or len(path.encode()) < tree.CUT:
+            return path
+        return tree.below(self._mount, path.rpartition("/")[0], cgroup_id) if self._mount is not None else ""
 
     def tick(self, now: int, drained: int | None = None) -> None:
         """Ask again for containers still pending, forget what was removed long ago, read what was rewritten.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from eunomia.identity import Container, Identity, Pod
 
+_RUNTIMES = {"crio": "cri-o"}  # other names of the same
 _SHORTEST_ID = 4
 _DIGITS = "0123456789abcdef"
 
@@ -46,14 +47,14 @@ class Selectors(NamedTuple):
             tests.append(lambda i: i.pod is not None and fits(i.pod.namespace))
         tests += [_label(label) for label in self.labels]
         if self.runtimes:
-            runtime = _any(self.runtimes)
+            runtime = _any([_RUNTIMES.get(name, name) for name in self.runtimes])
             tests.append(lambda i: i.container is not None and runtime(i.container.runtime))
         if len(tests) == 1:
             return tests[0]
         return lambda identity: all(test(identity) for test in tests)
 
 
-def _any(patterns: Iterable[str]) -> _Text:
+def _any(patterns: Sequence[str]) -> _Text:
     """Return what tells whether a text fits one of the patterns."""
     exact = frozenset(p for p in patterns if not set(p) & set("*?["))
     globs = [p for p in patterns if p not in exact]
@@ -82,30 +83,47 @@ def _container(words: Sequence[str]) -> Match:
 
 
 def _image(words: Sequence[str]) -> Match:
-    """Match an image as its user wrote it; the tag, and what comes before the last slash, may be left out."""
+    """Match the names of an image (:func:`image_names`), and at least four digits of its id's or digest's start."""
     fits = _any(words)
+    starts = (word.lower().removeprefix("sha256:") for word in words)
+    prefixes = tuple(f"sha256:{s}" for s in starts if len(s) >= _SHORTEST_ID and not s.strip(_DIGITS)) or ("\0",)
 
     def match(identity: Identity) -> bool:
-        return identity.container is not None and any(map(fits, image_names(identity.container)))
+        container = identity.container
+        if container is None:
+            return False
+        by_id = container.image_id.startswith(prefixes) or container.image_digest.startswith(prefixes)
+        return by_id or any(map(fits, image_names(container)))
 
     return match
 
 
 def image_names(container: Container) -> list[str]:
-    """Return the names under which an image may be asked for: whole, without tag, without registry and path."""
+    """Return the names under which an image may be asked for: with and without registry, path, tag and digest.
+
+    Docker's registry, its ``library`` and the tag ``latest`` are what an image has that names none.
+    """
     whole = container.image
-    if not whole:
-        return [name for name in (container.image_id, container.image_digest) if name]
-    names = [whole]
-    last = whole.rpartition("/")[2]
-    without_digest = whole.partition("@")[0]
-    bare = without_digest
+    ids = [name for name in (container.image_id, container.image_digest) if name]
+    if not whole or whole.startswith("sha256:"):
+        return [name for name in dict.fromkeys((whole, *ids)) if name]
+    without_digest, _, digest = whole.partition("@")
+    repository, tag = without_digest, ""
     if ":" in without_digest.rpartition("/")[2]:
-        bare = without_digest.rpartition(":")[0]
-    names += [without_digest, bare, last, last.partition("@")[0], bare.rpartition("/")[2]]
-    for prefix in ("docker.io/library/", "docker.io/"):
-        names += [name.removeprefix(prefix) for name in (whole, without_digest, bare)]
-    return list(dict.fromkeys((*names, container.image_id, container.image_digest)))
+        repository, _, tag = without_digest.rpartition(":")
+    registry, slash, path = repository.partition("/")
+    if slash and not (set(".:") & set(registry) or registry == "localhost"):
+        registry, path = "docker.io", repository
+    elif not slash:
+        registry, path = "docker.io", f"library/{repository}"
+    parts = [registry, *path.split("/")]
+    repositories = ["/".join(parts[i:]) for i in range(len(parts))]
+    if parts[:2] == ["docker.io", "library"]:
+        repositories.append("/".join(("docker.io", *parts[2:])))
+    behind = {"", f":{tag}" if tag else "" if digest else ":latest"}
+    behind |= {f"@{known}" for known in (digest, container.image_digest) if known}
+    names = (r + end for r in repositories for end in sorted(behind))
+    return list(dict.fromkeys((whole, without_digest, *names, *ids)))
 
 
 def _pod(words: Sequence[str]) -> Match:

@@ -10,6 +10,8 @@ from functools import cache
 from eunomia.containers.paths import is_id, printable
 from eunomia.hierarchy import Hierarchy, of_first_version, unified
 
+CUT = 1023  # bytes; longer paths are cut to that in the records of cgroups made and removed
+
 
 @cache
 def current() -> Hierarchy:
@@ -91,6 +93,11 @@ def walk(mount: str) -> Iterator[tuple[int, str]]:
         for cgroup_id, child in below:
             yield cgroup_id, printable(child)
             todo.append(child)
+
+
+def below(mount: str, top: str, cgroup_id: int) -> str:
+    """Return the path of the cgroup with this id below the one at ``top``; empty where there is none."""
+    return next((top + path for found, path in walk(mount + top) if found == cgroup_id and path != "/"), "")
 
 
 def path_of(pid: int | str, hierarchy: Hierarchy | None = None) -> str | None:

@@ -13,7 +13,9 @@ from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
 from eunomia.containers.running import running
 from eunomia.containers.runtimes.containerd import Containerd
+from eunomia.containers.runtimes.crio import Crio
 from eunomia.containers.runtimes.docker import Docker
+from eunomia.containers.storage import Store
 from eunomia.faults import Faults
 from eunomia.identity import RESOLVED
 from eunomia.kernel.own_pid import FIRST_NAMESPACE
@@ -35,6 +37,7 @@ def findings() -> Iterator[Finding]:
     daemons = [root for root in docker.roots if _is_used(root) is not False]
     yield _docker(daemons)
     yield _containerd(faults)
+    yield _crio(faults)
     yield from _containers(faults)
     yield from _faults(faults)
 
@@ -131,6 +134,17 @@ def _faults(faults: Faults) -> Iterator[Finding]:
             "readers", WARN, f"{reader} failed {count} times ({kind}): what it would have told is missing",
             "please report it, with what EUNOMIA_DEBUG=1 eunomia containers shows",
         )  # fmt: skip
+
+
+def _crio(faults: Faults) -> Finding:
+    stores = faults.call("the search for CRI-O", list[Store](), Crio().search)
+    if not stores:
+        return Finding("CRI-O", OK, "none found")
+    shown = [path for store in stores for path in (store.root.path, store.run) if path]
+    found = f"containers at {', '.join(dict.fromkeys(shown))}"
+    if not all(os.access(store.root.shown(store.root.path), os.R_OK | os.X_OK) for store in stores):
+        return Finding("CRI-O", UNKNOWN, f"{found}, which only root can read", "sudo eunomia doctor")
+    return Finding("CRI-O", OK, found)
 
 
 def _containers(faults: Faults) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ _OWN = "io.kubernetes."
 _CONFIG, _CONFIGS = "/etc/crio/crio.conf", "/etc/crio/crio.conf.d"
 _ADDRESSES = 16
 _PID_DIGITS = 10
+_LOOKED_AT = 256  # containers of a store, for one of CRI-O's
 # Say again what the pod is called, and that its sandbox is one.
 _NO_LABELS = (f"{_OWN}pod.", f"{_OWN}container.name")
 _STATES = {"created": CREATED, "running": RUNNING, "paused": PAUSED, "stopped": EXITED}
@@ -83,6 +84,11 @@ class Crio:
                 pid = life.pid if store.root.base == "/" else 0
                 return (life.state, life.started, pid) != (container.state, container.started, container.pid)
         return False
+
+    def search(self) -> list[Store]:
+        """Return the stores of the machine in which containers of CRI-O's are, or might be: some cannot be read."""
+        self._stores.look_again()
+        return [store for store in dict.fromkeys(self._stores.heard("")) if _is_used(store)]
 
     def _find(self, container_id: str, path: str) -> Found | None:
         for store in self._stores.heard(path):
@@ -253,6 +259,22 @@ def _first_process(store: Store, container_id: str) -> int:
     """Return the first process's id; 0 where it has none (yet)."""
     data, _ = store.userdata(container_id, "pidfile") or (b"", 0)
     return int(data) if data.isdigit() and len(data) <= _PID_DIGITS else 0
+
+
+def _is_used(store: Store) -> bool:
+    """Whether one of a store's containers is CRI-O's: Podman keeps its own in the same."""
+    for top in filter(None, (store.run, store.root.path)):
+        try:
+            names = os.listdir(store.root.shown(f"{top}/overlay-containers"))
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            continue
+        for name in filter(is_id, names[:_LOOKED_AT]):
+            bundle = oci.bundle(store.bundle(name) or b"")
+            if bundle is not None and _Notes(bundle.annotations).text("ContainerType"):
+                return True
+    return False
 
 
 def _usual() -> Iterator[Store]:

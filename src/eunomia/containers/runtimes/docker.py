@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Docker: what dockerd wrote to ``<data root>/containers/<id>/config.v2.json`` before it made the cgroup.
 
-Data roots are those of every running dockerd, and the default one even when none runs (containers may
-outlive their daemon).
+Data roots are those of every running dockerd, the default one even when none runs, and those into which the bundles
+of running containers lead, which may outlive their daemon (``--live-restore``). A daemon that maps users
+(``--userns-remap``) keeps its containers in ``<data root>/<uid>.<gid>``.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from eunomia.containers import oci
 from eunomia.containers.daemons import (
     CONFIG_LIMIT,
     SEARCH_PAUSE,
     DataRoot,
+    birth,
+    daemon_of,
     host_bases,
     option,
+    pids,
     running,
     trusted_first,
 )  # fmt: skip
@@ -30,6 +36,9 @@ from eunomia.meaning import capability_name
 
 DEFAULT_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG = "/etc/docker/daemon.json"
+# Where containerd keeps the bundles of Docker's containers, below its state directory.
+TASKS, NAMESPACE = "io.containerd.runtime.v2.task", "moby"
+_ENTRIES = 1024  # of a data root that are looked at
 _STAMPS = 4096  # containers whose file's time is remembered
 _MOUNTS = 64
 _NETWORKS = 16
@@ -52,6 +61,7 @@ class Docker:
         self._search = roots is None
         self._searched: int | None = None
         self._roots = list(roots or ())
+        self._shims: dict[tuple[str, bytes], DataRoot | None] = {}
         self._stamps: dict[str, int] = {}
         self._digests: dict[tuple[DataRoot, str], tuple[int, dict[str, str]]] = {}
 
@@ -128,7 +138,16 @@ class Docker:
     def search(self) -> None:
         """Look for daemons now."""
         self._searched = self._clock()
-        self._roots = trusted_first(_data_roots())
+        self._roots = trusted_first(remapped(itertools.chain(_data_roots(), self._survivors())))
+
+    def _survivors(self) -> Iterator[DataRoot]:
+        """Yield the data roots of containers that run, each container's shim being asked once."""
+        known, self._shims = self._shims, {}
+        for pid in pids(b"containerd-shim"):
+            process = (pid, birth(int(pid)))
+            root = self._shims[process] = known[process] if process in known else _of_shim(pid)
+            if root is not None:
+                yield root
 
     def _look_again(self) -> bool:
         if not self._search:
@@ -329,6 +348,37 @@ def _data_roots() -> Iterator[DataRoot]:
             or _configured(daemon.base, option(arguments, "--config-file") or DEFAULT_CONFIG)
             or DEFAULT_ROOT
         )
+
+
+def remapped(roots: Iterable[DataRoot]) -> Iterator[DataRoot]:
+    """Yield data roots, each with those below it that have a user namespace of their own."""
+    for root in dict.fromkeys(roots):
+        yield root
+        try:
+            names = sorted(os.listdir(root.shown(root.path)))
+        except (OSError, ValueError):
+            continue
+        for name in names[:_ENTRIES]:
+            uid, _, gid = name.partition(".")
+            if uid.isdigit() and gid.isdigit():
+                yield root._replace(path=f"{root.path}/{name}")
+
+
+def _of_shim(pid: str) -> DataRoot | None:
+    """Return the data root of Docker's into which a container's mounts lead, by the bundle in which its shim works."""
+    shim = daemon_of(pid)
+    if shim is None or not shim.cwd.rpartition("/")[0].endswith(f"{TASKS}/{NAMESPACE}"):
+        return None
+    try:
+        bundle = oci.bundle(shim.read("config.json"))
+    except (OSError, ValueError):
+        return None
+    container_id = shim.cwd.rpartition("/")[2]
+    for mount in bundle.mounts if bundle else ():
+        root, found, file = mount.source.partition(f"/containers/{container_id}/")
+        if found and mount.destination == f"/etc/{file}":
+            return shim.keeps(root)
+    return None
 
 
 def _configured(base: str, config: str) -> str:

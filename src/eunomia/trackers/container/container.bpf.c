@@ -65,7 +65,7 @@ struct sign_event {
 DERIVED(life, struct life_event);
 RAW(sign, struct sign_event, 256 * 1024);
 
-/* Cgroups that were made and whose first program was not executed yet. */
+/* Cgroups that were made, or whose first process has ended, and whose first program (anew) was not executed yet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -81,7 +81,7 @@ struct {
 	__type(value, __u64);
 } firsts SEC(".maps");
 
-/* When the kernel chose a process, in its need for memory. */
+/* When the kernel chose a process, in its need for memory; by the thread that it named, then by the process. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -99,7 +99,7 @@ struct cgroup_record {
 	__s32 state;
 };
 
-/* /sys/kernel/tracing/events/oom/mark_victim/format begins so from 4.19 to 6.18. */
+/* /sys/kernel/tracing/events/oom/mark_victim/format begins so from 4.19 to 6.18; pid is a thread's. */
 struct victim_record {
 	__u64 common;
 	__s32 pid;
@@ -151,10 +151,21 @@ static __always_inline int on_exit(struct task_struct *task)
 {
 	struct sign_event event = {};
 	struct task_struct *leader;
-	__u64 *found;
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	__u64 *found, chosen;
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32, thread = id;
+	__u8 yes = 1;
 	int status;
 
+	/* A process whose main thread is over is chosen by another of its threads. */
+	if (thread != pid) {
+		found = bpf_map_lookup_elem(&victims, &thread);
+		if (found) {
+			chosen = *found;
+			bpf_map_delete_elem(&victims, &thread);
+			bpf_map_update_elem(&victims, &pid, &chosen, BPF_ANY);
+		}
+	}
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;	/* other threads live on */
 	event.pid = pid;
@@ -179,6 +190,8 @@ static __always_inline int on_exit(struct task_struct *task)
 	/* threads that end at the same time all find that none lives */
 	if (bpf_map_delete_elem(&firsts, &pid))
 		return 0;
+	/* its cgroup may outlive it, and another run be put there */
+	bpf_map_update_elem(&fresh, &event.cgroup_id, &yes, BPF_ANY);
 	leader = BPF_CORE_READ(task, group_leader);
 	event.time = bpf_ktime_get_ns();
 	event.start = BPF_CORE_READ(leader, start_time);

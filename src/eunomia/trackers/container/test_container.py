@@ -7,6 +7,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tests import needs
@@ -16,6 +18,7 @@ from tests.runtimes.docker import Docker
 from tests.runtimes.podman import Podman
 
 from eunomia.containers.selectors import Selectors
+from eunomia.containers.tree import mount_point
 
 VARIANTS = ("tp_btf", "raw_tp")
 
@@ -202,6 +205,69 @@ def test_a_process_too_many_for_the_memory_is_told(docker: Docker, removed: list
     killed, end = life(seen, "greedy")[2:]
     assert killed["pid"] == end["pid"]
     assert end["signal"] == "SIGKILL"
+
+
+_HUNGRY_THREAD = """
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *eat(void *unused)
+{
+	size_t size = 1 << 20;
+
+	for (char *more; (more = malloc(size));)
+		memset(more, 1, size);
+	return unused;
+}
+
+int main(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, eat, NULL);
+	pthread_exit(NULL);
+}
+"""
+
+
+def test_a_victim_whose_main_thread_is_over_is_told_by_its_process(docker: Docker, removed: list[str], tmp_path: Path):
+    removed += ["headless"]
+    (tmp_path / "hungry.c").write_text(_HUNGRY_THREAD)
+    gcc = needs.program("gcc", "gcc")
+    subprocess.run([gcc, "-static", "-pthread", "-o", tmp_path / "hungry", tmp_path / "hungry.c"], check=True)
+    with tracked("container") as seen:
+        words = ["run", "-d", "--name", "headless", "--memory", "16m", "-v", f"{tmp_path}:/t:ro", docker.image, "/t/hungry"]
+        done = docker.run(*words, check=False)
+        if done.returncode or "does not support memory limit" in done.stderr:
+            pytest.skip(f"needs a memory controller that Docker may use: {done.stderr.strip()[-200:]}")
+        seen.until(lambda s: "exited" in events(s, "headless"), 20)
+    assert sorted(events(seen, "headless")) == ["created", "exited", "oom_killed", "started"]
+    one = {row["event"]: row for row in life(seen, "headless")}
+    assert one["oom_killed"]["pid"] == one["exited"]["pid"] == one["started"]["pid"]
+
+
+def test_a_cgroup_that_outlives_its_container_is_that_of_its_next_run(docker: Docker, removed: list[str]):
+    """A process that somebody put below it keeps the cgroup, and its id."""
+    removed += ["kept"]
+    with tracked("container") as seen:
+        container_id = docker.run("run", "-d", "--name", "kept", docker.image, "sleep", "1000").stdout.strip()
+        cgroup = next(Path(f"{mount_point()}").rglob(container_id))
+        before, inner = cgroup.stat().st_ino, cgroup / "inner"
+        inner.mkdir()
+        with subprocess.Popen(["sleep", "1000"]) as other:
+            (inner / "cgroup.procs").write_text(str(other.pid))
+            docker.run("kill", "kept")
+            docker.run("wait", "kept")
+            docker.run("start", "kept")
+            assert cgroup.stat().st_ino == before
+            docker.run("kill", "kept")
+            seen.until(lambda s: events(s, "kept").count("exited") == 2)
+            other.kill()
+        inner.rmdir()
+        with suppress(FileNotFoundError):  # whoever is first
+            cgroup.rmdir()
+    assert events(seen, "kept") == ["created", "started", "exited", "started", "exited"]
 
 
 def test_what_is_executed_in_it_later_is_not_its_start(docker: Docker, removed: list[str]):

@@ -8,7 +8,6 @@ outlive their daemon).
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from eunomia.containers.daemons import (
@@ -26,6 +25,7 @@ from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
 from eunomia.inside import open_file, read
+from eunomia.kernel_clock import monotonic_ns
 from eunomia.meaning import capability_name
 
 DEFAULT_ROOT = "/var/lib/docker"
@@ -46,7 +46,7 @@ class Docker:
 
     name = "docker"
 
-    def __init__(self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = monotonic_ns) -> None:
         """``roots`` replaces the search for daemons; ``clock`` gives monotonic nanoseconds."""
         self._clock = clock
         self._search = roots is None

@@ -521,9 +521,6 @@ class Engine:
         tables = any(s.is_table for s in self.streams)
         due = start + every
         collected = start
-        # Rows come and go by the thousand, and refer to nothing that refers to them.
-        gc.freeze()
-        gc.disable()
         while not self._over():
             now = monotonic_ns()
             if end is not None and now >= end:
@@ -533,7 +530,7 @@ class Engine:
                 due += (now - due) // every * every + every
             found = self.step(read_tables)
             self._rest(found, [t for t in (end, due if tables else None) if t is not None])
-            if now - collected > _COLLECT:
+            if now - collected > _COLLECT and not gc.isenabled():
                 gc.collect()
                 collected = now
         self.finish(tables)

@@ -23,6 +23,7 @@ from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import Waiter
+from eunomia.kernel_clock import monotonic_ns
 from eunomia.ledger import Entry, Remark
 from eunomia.tracker import deriver_of
 
@@ -171,7 +172,7 @@ class Engine:
         self._sink: Sink | None = None
         self._writer: Writer | None = None
         self._waiter: Waiter | None = None
-        self._clock = time.time_ns() - time.monotonic_ns()
+        self._clock = time.time_ns() - monotonic_ns()
         self._limit: int | None = None
         self._drained = 0  # when the last step began that left nothing in the rings (monotonic ns)
         self._followed = 1  # objects that follow what rows are joined with
@@ -291,7 +292,7 @@ class Engine:
             Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants(), ring_size=size
         )
         self._objects.append(self._lives)
-        self._lost = (0, time.monotonic_ns())
+        self._lost = (0, monotonic_ns())
         self._processes = ProcessTable(Users(self.faults))
         self._processes.fill(batch_of(self._lives.readers["life"].schema, self._lives.iterate("found")))
 
@@ -321,7 +322,7 @@ class Engine:
         """
         self._set_clock()
         self._fill = 0.0
-        taken, until = time.time_ns(), time.monotonic_ns()
+        taken, until = time.time_ns(), monotonic_ns()
         raw = [self._drain_raw(derived) for derived in self._derived]
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
@@ -386,7 +387,7 @@ class Engine:
             drains += 1
 
     def _set_clock(self) -> None:
-        clock = time.time_ns() - time.monotonic_ns()
+        clock = time.time_ns() - monotonic_ns()
         if abs(clock - self._clock) > _DRIFT:
             self._clock = clock
 
@@ -401,7 +402,7 @@ class Engine:
 
             registry.feed(batches)
             early.want(registry.hurried())
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
             registry.tick(now, self._drained)
@@ -416,7 +417,7 @@ class Engine:
         if table is None or lives is None:
             return False
         found = self._drain_processes()
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         table.tick(now, self._drained)
         total = lives.count("life").lost or 0 if found or now - self._lost[1] >= _LOST_CHECK else self._lost[0]
         if total > self._lost[0]:
@@ -515,17 +516,14 @@ class Engine:
         ``duration`` and ``interval``, at which tables are read, are seconds.
         """
         assert self._waiter is not None
-        start = time.monotonic_ns()
+        start = monotonic_ns()
         end = None if duration is None else start + int(duration * 1e9)
         every = int(interval * 1e9)
         tables = any(s.is_table for s in self.streams)
         due = start + every
         collected = start
-        # Rows come and go by the thousand, and refer to nothing that refers to them.
-        gc.freeze()
-        gc.disable()
         while not self._over():
-            now = time.monotonic_ns()
+            now = monotonic_ns()
             if end is not None and now >= end:
                 break
             read_tables = tables and now >= due
@@ -533,7 +531,7 @@ class Engine:
                 due += (now - due) // every * every + every
             found = self.step(read_tables)
             self._rest(found, [t for t in (end, due if tables else None) if t is not None])
-            if now - collected > _COLLECT:
+            if now - collected > _COLLECT and not gc.isenabled():
                 gc.collect()
                 collected = now
         self.finish(tables)
@@ -553,7 +551,7 @@ class Engine:
             self._pause = max(_PAUSE_MIN, self._pause // 2)
         if any(r.waiting for r in readers):
             return
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         due = [self._registry.next_deadline()] if self._registry is not None else []
         due += [self.faults.call(d.name, None, d.deriver.next_deadline) for d in self._derived]
         deadlines += [t for t in due if t is not None]

@@ -281,10 +281,15 @@ def ipv6(raw: bytes) -> str:
 _node: list[str] = []
 
 
+def node_given() -> str:
+    """Return what the environment calls this machine: EUNOMIA_NODE, or else NODE_NAME; empty where it does not."""
+    return os.environ.get("EUNOMIA_NODE") or os.environ.get("NODE_NAME") or ""
+
+
 def node() -> str:
     """Return what this machine is called: EUNOMIA_NODE, NODE_NAME (as in Kubernetes), or else the host's name."""
     if not _node:
-        given = os.environ.get("EUNOMIA_NODE") or os.environ.get("NODE_NAME") or os.uname().nodename
+        given = node_given() or os.uname().nodename
         _node.append(decode(os.fsencode(given)))
     return _node[0]
 

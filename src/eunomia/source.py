@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -77,14 +78,33 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
     found = tracker.find(word)
     if found is None:
         raise NoSuchTracker(_no_such(word))
+    if found.broken:
+        raise BadObject(f"tracker {word}: {found.broken}")
     return Source(word, Spec.open(found.object, events, quick=found.quick), found)
+
+
+LARGEST = 64 << 20  # bytes of an object's file; those of libbpf's tools have some hundred thousand
+
+_KINDS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def _read(path: str) -> bytes:
+    """Return a file's bytes; one that may never end, or is beyond all measure, is no object."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a pipe without a writer
+    with open(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise BadObject(f"it is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}, not a BPF object")
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise BadObject(f"it has more than {LARGEST >> 20} MiB, which no BPF object has")
+    return data
 
 
 def _open_stranger(path: str, events: Mapping[str, str] | None) -> Spec:
     from eunomia.kernel import elf, trial
 
-    with open(path, "rb") as file:
-        data = file.read()
+    data = _read(path)
     elf.check(data, name_of(path))
     if not trial.survives_opening(data):
         raise BadObject("it is broken: libbpf crashes over it, or never comes to an end")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
     from types import ModuleType
 
     from eunomia.batch import Batch
@@ -70,12 +71,16 @@ class Found(NamedTuple):
     name: str
     tracker: Tracker
     folder: str
+    broken: str = ""  # why its package's entry point gives no tracker
     quick: bool = False  # whether it may be loaded by a part of the kernel's BTF, as the built-in ones may
 
     @property
     def object(self) -> str:
         """The path of the compiled probe."""
         return os.path.join(self.folder, f"{self.name}.bpf.o")
+
+
+_NONE = Tracker(title="", variants=())
 
 
 def deriver_of(tracker: Tracker) -> Callable[[Any, Any], Deriver] | None:
@@ -102,7 +107,7 @@ def find(name: str) -> Found | None:
     if name.isidentifier() and os.path.exists(os.path.join(_FOLDER, name, "tracker.py")):
         module = importlib.import_module(f"eunomia.trackers.{name}.tracker")
         return Found(name, module.TRACKER, os.path.join(_FOLDER, name), quick=True)
-    return next((found for found in _entry_points() if found.name == name), None)
+    return next(_entry_points(name), None)
 
 
 def every() -> list[Found]:
@@ -111,10 +116,29 @@ def every() -> list[Found]:
     return own + [found for found in _entry_points() if found.name not in {f.name for f in own}]
 
 
-def _entry_points() -> Iterator[Found]:
-    from importlib import import_module, metadata
+def _entry_points(name: str | None = None) -> Iterator[Found]:
+    """Yield other packages' trackers, or those of a name; one that cannot be had says why, and ends nothing."""
+    from importlib import metadata
 
     for point in metadata.entry_points(group=GROUP):
+        if name is None or point.name == name:
+            yield _loaded(point)
+
+
+def _loaded(point: EntryPoint) -> Found:
+    from importlib import import_module
+
+    try:
         module: ModuleType = import_module(point.module)
-        if module.__file__ is not None:
-            yield Found(point.name, point.load(), os.path.dirname(module.__file__))
+        tracker = point.load()
+        folder = os.path.dirname(module.__file__ or "")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a stranger's module does, also SystemExit
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    else:
+        if isinstance(tracker, Tracker):
+            return Found(point.name, tracker, folder)
+        why = f"it is a {type(tracker).__name__}, not a Tracker"
+    package = f" of {point.dist.name}" if point.dist is not None else ""
+    return Found(point.name, _NONE, "", f"its entry point {point.value}{package} is broken: {why}")

@@ -15,7 +15,8 @@ from tests.contracts import PACKAGE
 
 # Each layer may import those below it, and itself where that is said. The first word of a module is its part.
 NOUNS = {
-    "_native", "actor", "batch", "bounds", "faults", "hierarchy", "identity", "inside", "joined", "meaning", "tables", "whose",
+    "_native", "actor", "batch", "bounds", "faults", "hierarchy", "identity", "inside", "joined", "kernel_clock",
+    "meaning", "tables", "whose",
 }  # fmt: skip
 PARTS = {"containers", "kernel", "kubernetes", "processes", "sinks", "tracker", "trackers"}
 ENGINE = {"engine", "filters", "ledger", "source"}
@@ -77,6 +78,11 @@ def test_imports_point_inward():
         f"{'; '.join(wrong)}. Imports point inward (faces -> engine -> parts -> nouns) and parts don't import "
         "each other: let the engine pass what is needed, or move it to the nouns"
     )
+
+
+def test_what_is_compared_with_the_kernel_s_time_is_told_by_the_kernel_s_clock():
+    wrong = [name for name, file in modules() if name != "kernel_clock" and "time.monotonic_ns" in file.read_text()]
+    assert not wrong, f"{wrong}: a time namespace moves time.monotonic_ns(): take eunomia.kernel_clock.monotonic_ns"
 
 
 def test_only_the_command_line_reads_arguments():

@@ -5,6 +5,7 @@ import pytest
 
 from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import cut_to, measure
+from eunomia.sinks.shorten import shorten
 from eunomia.sinks.table import duration
 
 
@@ -137,3 +138,26 @@ def test_only_chosen_columns_are_shown(sample, written, process_tick):
 
 def test_the_heading_shows_before_the_first_event(sample, written):
     assert plain(written("table", [sample.FORK]))[0].startswith("TIME")
+
+
+def test_the_file_leads_the_details_and_is_cut_in_the_middle(sample, written, terminal):
+    fd, resize = terminal
+    resize(120)
+    opens = sample.stream(
+        "opensnoop/open", default_columns=("pid", "comm", "errno", "latency_ns", "flags", "resolved"),
+        pid="pid", comm="text", errno="errno", latency_ns="duration", flags="open_flags", resolved="path",
+    )  # fmt: skip
+    path = b"/usr/lib/x86_64-linux-gnu/a/very/long/way/down/to/libc.so.6"
+    tick = [sample.batch(opens, [{"pid": 5, "comm": b"sh", "latency_ns": 12_345, "resolved": path}], [sample.WEB])]
+    details = plain(written("table", [opens, sample.FORK], tick, terminal=fd))[1].split("resolved=")
+    assert "latency" not in details[0]
+    assert details[1].split()[0].startswith("/usr/lib/…/")
+    assert details[1].split()[0].endswith("/libc.so.6")
+
+
+@pytest.mark.parametrize("width", range(1, 60))
+@pytest.mark.parametrize("path", ["/usr/lib/x86_64-linux-gnu/libc.so.6", "/" + "n" * 200, "/日本/語/日本語.so", "x", ""])
+def test_a_shortened_path_fits_and_keeps_its_end(path, width):
+    shown = shorten(path, width)
+    assert measure(shown) <= width
+    assert shown == path or ("…" in shown and path.endswith(shown.rpartition("…")[2]))

@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="labels, owners and services from the API: in a pod by its service account, else by $KUBECONFIG",
     )  # fmt: skip
     group.add_argument("--kubeconfig", metavar="FILE", help="the same, by this kubeconfig")
-    group.add_argument("--node", metavar="NAME", help="this node's name ($NODE_NAME, $EUNOMIA_NODE, the host's)")
+    group.add_argument("--node", metavar="NAME", help="this node's name ($EUNOMIA_NODE, $NODE_NAME, the host's)")
 
 
 def watcher(args: argparse.Namespace) -> Watcher | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eunomia.cli import cluster, selectors
-from eunomia.cli.errors import UsageError, say, say_fault
+from eunomia.cli.errors import UsageError, need_proc, say, say_fault
 from eunomia.cli.words import number, seconds, words
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def go(args: argparse.Namespace) -> int:
     if (args.duration or args.count) and not args.watch:
         raise UsageError(f"--{'duration' if args.duration else 'count'} goes with --watch")
     columns = words([args.columns]) if args.columns else None
+    need_proc()
     if args.watch:
         return _watch(args, columns)
     from eunomia.containers.registry import Registry

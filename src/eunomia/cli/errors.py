@@ -28,6 +28,14 @@ def say_fault(sentence: str, error: Exception) -> None:
     say(sentence)
 
 
+def need_proc() -> None:
+    """Refuse to say whose anything is where /proc is not mounted."""
+    from eunomia.kernel.diagnose import no_proc
+
+    if absent := no_proc():
+        raise absent
+
+
 def no_such_command(word: str, commands: Sequence[str]) -> UsageError:
     """Return the error for a first word that is no command."""
     import difflib

@@ -27,6 +27,7 @@ examples:
   eunomia info opensnoop -o json | jq '.streams[].json_schema'
 """
 
+_NAMES = 12  # of an enum's values
 _OWN = ("eunomia_", "ledger_")  # maps of what all trackers share
 _OPTIONS = ("pid", "comm", "uid", "container", "host-only", "containers-only")
 
@@ -340,10 +341,16 @@ def _print_fields(page: Page, schema: Schema, rules: Mapping[str, str]) -> None:
         ctype = f"{field.ctype} : {field.bits[1]}" if field.bits else field.ctype
         doc = f"{field.doc} (hidden in tables)".lstrip() if field.hidden else field.doc
         if not doc and field.names:
-            doc = ", ".join(field.names.values())
+            doc = _some(list(field.names.values()))
         shown = ", ".join(filter(None, (_shown_as(field), rules.get(field.name))))
         rows.append((field.name, ctype, shown, doc))
     page.table(("FIELD", "TYPE", "SHOWN AS", "MEANING"), rows, 2)
+
+
+def _some(names: list[str]) -> str:
+    """Return names, as many as one reads; ``-o json`` has all of them."""
+    more = f", ... ({len(names)} in all)" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
 
 
 def _default(value: object) -> str:

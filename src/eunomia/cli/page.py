@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from eunomia.sinks.escape import escape, escape_json
-from eunomia.sinks.layout import measure, terminal_size
+from eunomia.sinks.layout import cut_to, measure, terminal_size
 
 _OFF = "\x1b[0m"
 BOLD, DIM, RED, GREEN, YELLOW = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"
@@ -32,18 +32,26 @@ class Page:
 
     def heading(self, text: str) -> None:
         """Write a line that stands out, after an empty one."""
-        sys.stdout.write(f"\n{self.styled(escape(text), BOLD)}\n")
+        sys.stdout.write("\n")
+        for part in _wrapped(escape(text), self.width):
+            sys.stdout.write(f"{self.styled(part, BOLD)}\n")
 
     def line(self, text: str, indent: int = 0, style: str = "") -> None:
         """Write a paragraph."""
-        room = min(_PARAGRAPH, self.width or _PARAGRAPH) - indent
-        for part in _wrapped(escape(text), room if self.width else None):
+        indent = self._indent(indent)
+        room = min(_PARAGRAPH, self.width) - indent if self.width else None
+        for part in _wrapped(escape(text), room):
             sys.stdout.write(" " * indent + self.styled(part, style) + "\n")
 
     def verbatim(self, text: str, indent: int = 0) -> None:
-        """Write lines as they are."""
+        """Write lines as they are, each cut where the terminal ends."""
+        indent = self._indent(indent)
         for part in text.splitlines():
-            sys.stdout.write(" " * indent + escape(part.expandtabs()) + "\n")
+            line = escape(part.expandtabs())
+            sys.stdout.write(" " * indent + (cut_to(line, self.width - indent) if self.width else line) + "\n")
+
+    def _indent(self, wanted: int) -> int:
+        return wanted if self.width is None or self.width > _LEAST else 0
 
     def table(
         self,
@@ -55,10 +63,15 @@ class Page:
         """Write aligned columns; the last one is broken into lines. ``styles`` are those of whole cells."""
         table = [[escape(cell) for cell in row] for row in rows]
         widths = [max(map(measure, column)) for column in zip(headers, *table, strict=True)]
+        before = indent + sum(widths[:-1]) + 2 * (len(widths) - 1)
+        room = self.width - before if self.width else None
+        if room is not None and room < min(_LEAST, widths[-1]):  # no room for columns beside each other
+            for row in table:
+                for part in _wrapped("  ".join(filter(None, row)), self.width):
+                    sys.stdout.write(f"{part}\n")
+            return
         if headers:
             sys.stdout.write(self.styled(self._row(headers, widths, indent), BOLD) + "\n")
-        before = indent + sum(widths[:-1]) + 2 * (len(widths) - 1)
-        room = max(_LEAST, self.width - before) if self.width else None
         for row in table:
             first, *rest = _wrapped(row[-1], room)
             cells = [self._filled(c, w, styles) for c, w in zip(row[:-1], widths[:-1], strict=True)]
@@ -78,7 +91,7 @@ class Page:
 def _wrapped(text: str, room: int | None) -> list[str]:
     if room is None:
         return [text]
-    return textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+    return textwrap.wrap(text, max(1, room), break_on_hyphens=False) or [""]
 
 
 def write_json(thing: object) -> None:

@@ -71,7 +71,7 @@ def add(subparsers: Subparsers) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Print the tree; return 0, or 1 where containers were asked for and nothing runs in any."""
-    from eunomia.cli.errors import say_fault
+    from eunomia.cli.errors import need_proc, say_fault
     from eunomia.containers.registry import Registry
     from eunomia.containers.selection import Selection
     from eunomia.faults import Faults
@@ -79,6 +79,7 @@ def go(args: argparse.Namespace) -> int:
 
     wanted = selectors.given(args)
     selection = Selection(wanted) if any(wanted) else None
+    need_proc()
     faults = Faults(say_fault)
     table = snapshot(Users(faults))
     registry = Registry(faults=faults)

@@ -39,6 +39,8 @@ def _try(found: Found, closing: Executor) -> Trial:
     from eunomia.kernel.loaded import load_first
     from eunomia.kernel.spec import Spec
 
+    if found.broken:
+        return Trial(NO, why=found.broken)
     known = found.tracker
     try:
         spec = Spec.open(found.object)

@@ -9,12 +9,12 @@ run root, CRI-O's both in the run root, and ``--persist-dir`` in the root.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from eunomia.containers.daemons import daemon_of, option, pids
 from eunomia.containers.paths import is_id
 from eunomia.containers.storage import Store, roots_stores, users_stores
+from eunomia.kernel_clock import monotonic_ns
 
 _PAUSE = 5_000_000  # ns between two looks for conmons, at least
 _SHARE = 10  # they take at most one part in this of the time
@@ -28,7 +28,7 @@ class Stores:
 
     def __init__(
         self,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
         fixed: Sequence[Store] | None = None,
         usual: Callable[[], Iterator[Store]] = roots_stores,
     ) -> None:

@@ -8,7 +8,6 @@ container for what is nested in that, an ordinary user's for that user's slice.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from eunomia.containers import early
 from eunomia.containers.paths import is_below, is_id
 from eunomia.containers.tree import path_of
 from eunomia.inside import open_file, open_own, read
+from eunomia.kernel_clock import monotonic_ns
 
 CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
@@ -147,7 +147,7 @@ class _Scan:
         self._others: set[int] = set()  # numbers take less room than texts
 
     def look(self) -> None:
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         if now - self._at < max(_SHARED, (_SHARE - 1) * self._took):
             return
         if now - self._anew >= _ALL_ANEW:
@@ -174,7 +174,7 @@ class _Scan:
                     self._named[pid] = comm
             elif is_old:
                 self._others.add(int(pid))
-        self._at = time.monotonic_ns()
+        self._at = monotonic_ns()
         self._took = self._at - now
 
     def want(self, comm: bytes) -> None:

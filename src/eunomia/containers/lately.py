@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.kernel_clock import monotonic_ns
 
 if TYPE_CHECKING:
     from eunomia.containers.registry import Registry
@@ -22,7 +22,7 @@ _REMEMBERED = 4096  # processes
 class Lately:
     """Remembers for a moment which cgroup a process was in; what its identity is the registry is asked each time."""
 
-    def __init__(self, registry: Registry, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, registry: Registry, clock: Callable[[], int] = monotonic_ns) -> None:
         self._registry = registry
         self._clock = clock
         # by process: its cgroup, since when it was seen there, and when last

@@ -13,10 +13,10 @@ import os
 import select
 import stat
 import struct
-import time
 from collections.abc import Callable, Hashable, Iterable
 
 from eunomia._native import ffi, lib
+from eunomia.kernel_clock import monotonic_ns
 
 PAUSE = 200_000_000  # ns between two readings, once ...
 BURST = 5  # ... so many came one after another
@@ -42,7 +42,7 @@ class Notices:
     at all): they are told every few seconds that something may have changed.
     """
 
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, clock: Callable[[], int] = monotonic_ns) -> None:
         """Watch nothing yet; ``clock`` gives monotonic nanoseconds."""
         self._clock = clock
         self.unwatched: set[Hashable] = set()

@@ -7,7 +7,6 @@ cgroup that :meth:`Registry.feed` has heard of when the rows are joined.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from heapq import heappop, heappush
@@ -25,6 +24,7 @@ from eunomia.containers.runtime import Found, Hasty, Keeper, Runtime
 from eunomia.faults import Faults
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Identity, Pod
+from eunomia.kernel_clock import monotonic_ns
 
 # All in nanoseconds.
 DEADLINE = 5_000_000_000  # how long a runtime is asked for a container that it doesn't know
@@ -81,7 +81,7 @@ class Registry(dict[int, Identity]):
         *,
         mount: str | None = None,
         hierarchy: Hierarchy | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
         faults: Faults | None = None,
     ) -> None:
         """Start empty; ids are ``hierarchy``'s, :func:`tree.current` unless given, or v2's at ``mount``.

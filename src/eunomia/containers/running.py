@@ -9,6 +9,7 @@ import time
 from eunomia.containers.case import Case
 from eunomia.containers.registry import Registry
 from eunomia.identity import PAUSED, PENDING, RUNNING, Identity
+from eunomia.kernel_clock import monotonic_ns
 
 PATIENCE = 1_000_000_000  # ns that runtimes have to name what runs
 _PAUSE = 0.02  # s between two looks
@@ -19,8 +20,8 @@ def running(registry: Registry, patience: int = PATIENCE) -> list[Identity]:
 
     ``pid``, ``state`` and ``started`` are filled in where the runtime does not say.
     """
-    end = time.monotonic_ns() + patience
-    while any(_is_pending(registry, case) for case in registry.cases()) and (now := time.monotonic_ns()) < end:
+    end = monotonic_ns() + patience
+    while any(_is_pending(registry, case) for case in registry.cases()) and (now := monotonic_ns()) < end:
         registry.tick(now)
         time.sleep(_PAUSE)
     found = [_completed(registry, case) for case in registry.cases() if registry.is_populated(case)]

@@ -19,6 +19,7 @@ from eunomia.kernel.errors import (
     VerifierError,
 )
 from eunomia.kernel.libbpf import lib
+from eunomia.kernel.rights import lack, privileged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,41 +99,32 @@ _KINDS = {
 }
 
 
+# What is found by tracefs, which only root can read, or who may read everything.
+_TRACING = {"tp", "tracepoint", "kprobe", "kretprobe", "ksyscall", "kretsyscall", "uprobe", "uretprobe"}
+
+
 def kind(section: str) -> str:
     """Return a section's first word: ``tp`` of ``tp/sched/sched_switch``."""
     return section.partition("/")[0].partition(".")[0].partition("+")[0]
 
 
-def privileged() -> bool:
-    """Return whether this process may load programs: CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON."""
-    capabilities = effective_capabilities()
-    return bool(capabilities >> 21 & 1) or bool(capabilities >> 39 & 1 and capabilities >> 38 & 1)
-
-
-def effective_capabilities() -> int:
-    """Return this process's effective capabilities as a bit set."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("CapEff:"):
-                    return int(line.split()[1], 16)
-    except OSError:
-        pass
-    return (1 << 41) - 1 if os.geteuid() == 0 else 0
-
-
 def not_permitted() -> NotPermitted:
     """Return the error for want of rights."""
-    return NotPermitted(
-        "not permitted to load BPF programs: run as root (sudo), or with the capabilities BPF, PERFMON and SYS_RESOURCE"
-    )
+    return NotPermitted(lack() or "not permitted to run BPF programs, by a security module or a seccomp filter")
+
+
+def no_proc() -> KernelError | None:
+    """Return the error where /proc is not mounted; nobody could be told whose they are."""
+    if os.path.exists("/proc/self/stat"):
+        return None
+    return KernelError("/proc is not mounted here, and nothing works without it: mount -t proc proc /proc")
 
 
 def _descriptors_left() -> int:
     try:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd"))
-    except OSError:  # not even that can be opened
-        return 0
+    except OSError as error:
+        return 0 if error.errno == errno.EMFILE else _SCARCE  # not even that can be opened, or it tells nothing
 
 
 def no_descriptors(what: str) -> KernelError:
@@ -159,6 +151,8 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
 
 
 def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], program: Program | None) -> KernelError:
+    if (proc := no_proc()) is not None:
+        return proc
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
     # where it cannot open what it tries the kernel with, libbpf goes on as if the kernel had no such thing
@@ -208,7 +202,7 @@ def attach_error(spec: Spec, program: Program, number: int, log: str, targets: S
 
 
 def _attach_error(spec: Spec, program: Program, number: int, log: str, targets: Sequence[str]) -> KernelError:
-    if number in {errno.EPERM, errno.EACCES} and not privileged():
+    if number in {errno.EPERM, errno.EACCES} and (not privileged() or (lack() and kind(program.section) in _TRACING)):
         return not_permitted()
     if number == errno.EMFILE:
         return no_descriptors(spec.name)

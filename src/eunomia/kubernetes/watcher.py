@@ -18,6 +18,7 @@ from eunomia.kubernetes.access import Api, Refused, TooLong, Unreachable
 from eunomia.kubernetes.facts import Facts
 from eunomia.kubernetes.follower import PAUSE, PAUSE_LIMIT, Follower
 from eunomia.kubernetes.owners import Owners
+from eunomia.meaning import node_given
 
 PODS = "/api/v1/pods"
 SERVICES = "/api/v1/services"
@@ -158,8 +159,8 @@ class Watcher:
 
 
 def node_name(given: str = "") -> str:
-    """Return this node's name: as given, from $NODE_NAME or $EUNOMIA_NODE, or the host's, as kubelet writes it."""
-    return given or os.environ.get("NODE_NAME") or os.environ.get("EUNOMIA_NODE") or os.uname().nodename.lower()
+    """Return this node's name: as given, from $EUNOMIA_NODE or $NODE_NAME, or the host's, as kubelet writes it."""
+    return given or node_given() or os.uname().nodename.lower()
 
 
 def unlike_a_name(name: str) -> bool:

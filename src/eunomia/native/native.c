@@ -316,26 +316,46 @@ int eu_recursion_misses(int prog_fd, uint64_t *ret)
 }
 
 /*
- * The caller's process id as the host sees it, and as probes do, from inside a PID namespace too: a program
- * that is run for a trial runs in the caller's name. Negative where that may not be done.
+ * What a helper returns to a program that is run for a trial, which runs in the caller's name: `shift` bits
+ * to the right, 32 bits of it. Negative where that may not be done.
  */
-int eu_host_pid(void)
+static int64_t ask_helper(int helper, int shift)
 {
 	const struct bpf_insn code[] = {
-		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_current_pid_tgid },
-		{ .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_0, .imm = 32 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = helper },
+		{ .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = BPF_REG_0, .imm = shift },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	LIBBPF_OPTS(bpf_test_run_opts, run);
-	int fd = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "eu_host_pid", "GPL", code,
-			       sizeof(code) / sizeof(*code), NULL);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "eu_ask", "GPL", code, sizeof(code) / sizeof(*code), NULL);
 	int err;
 
 	if (fd < 0)
 		return fd;
 	err = bpf_prog_test_run_opts(fd, &run);
 	close(fd);
-	return err ? err : (int)run.retval;
+	return err ? err : (int64_t)run.retval;
+}
+
+/* The caller's process id as the host sees it, and as probes do, from inside a PID namespace too. */
+int eu_host_pid(void)
+{
+	return ask_helper(BPF_FUNC_get_current_pid_tgid, 32);
+}
+
+/* The kernel's monotonic clock as probes read it, which no time namespace moves; negative where it may not be had. */
+int64_t eu_kernel_time(void)
+{
+	int64_t high, low, again = ask_helper(BPF_FUNC_ktime_get_ns, 32);
+
+	do {
+		high = again;
+		low = ask_helper(BPF_FUNC_ktime_get_ns, 0);
+		again = ask_helper(BPF_FUNC_ktime_get_ns, 32);
+		if (high < 0 || low < 0 || again < 0)
+			return -EPERM;
+	} while (again != high);	/* the lower half began anew in between */
+	return high << 32 | low;
 }
 
 /*

@@ -37,6 +37,7 @@ void *eu_map_mmap(int fd, size_t size);
 void eu_map_munmap(void *memory, size_t size);
 int eu_recursion_misses(int prog_fd, uint64_t *ret);
 int eu_host_pid(void);
+int64_t eu_kernel_time(void);
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
 struct bpf_link *eu_attach_sampling(struct bpf_program *prog, int cpu, uint32_t type, uint64_t config,

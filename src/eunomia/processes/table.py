@@ -8,13 +8,13 @@ is about was then made by a process that the table has heard of.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.actor import FORGOTTEN, NOBODY, Process, Room, Unsure
 from eunomia.batch import Batch
+from eunomia.kernel_clock import monotonic_ns
 from eunomia.processes.found import argv_of, look_up, process_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ProcessTable:
         *,
         argv_of: Callable[[int], bytes] = argv_of,
         look_up: Callable[[int, int], Process | None] = look_up,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         """Start empty; ``users`` finds their names, if they are wanted, and the rest asks ``/proc``."""
         self.users = users

@@ -32,12 +32,13 @@ _NARROWEST = 8
 class Column:
     """One column: its heading, its width so far, and whether it shares what the others leave of the line."""
 
-    __slots__ = ("flexible", "header", "name", "right", "widest", "width")
+    __slots__ = ("flexible", "header", "is_path", "name", "right", "widest", "width")
 
     def __init__(self, name: str, field: Field | None) -> None:
         self.name = name
         duration = field is not None and field.meaning == "duration"
         self.header = (name.removesuffix("_ns") if duration else name).upper()
+        self.is_path = name == "process.exe" or (field is not None and field.meaning == "path")
         self.right = field is not None and field.meaning in NUMBERS
         if field is None:
             self.flexible = name in _ANY_LENGTH

@@ -19,6 +19,7 @@ from eunomia.sinks.escape import escape, escape_all
 from eunomia.sinks.histogram import draw, is_histogram
 from eunomia.sinks.layout import Column, cut_all, cut_to, fill, longest, terminal_size, widths
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
+from eunomia.sinks.shorten import shorten_all
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Field, Schema
@@ -30,6 +31,11 @@ _OFF = "\x1b[0m"
 _BOLD, _DIM, _RED, _CYAN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"
 _STYLES = {"time": _DIM, "container": _CYAN}
 _STYLES_BY_MEANING = {"errno": _RED, "signal": _RED}
+
+# What tells most about a row comes first in its details: what went wrong, what was run, which file.
+_TELLING = {"errno": 0, "signal": 0, "argv": 1, "path": 2}
+_SHORT_PATH = 24  # cells that a path has among the details ...
+_PATH_SHARE = 3  # ... and of so many parts of the line one
 
 _LONG_ONES = 2  # columns of any length that one line has room for
 
@@ -176,6 +182,8 @@ class TableSink:
         for i, (column, width) in enumerate(zip(self._columns, sizes, strict=True)):
             last = i == len(self._columns) - 1 and not column.right
             wide = cells[i]
+            if self._terminal is not None and column.is_path:
+                wide = shorten_all(wide, width)
             if last and self._terminal is not None:
                 wide = cut_all(wide, width)
             elif not last:
@@ -221,12 +229,12 @@ class TableSink:
         return columns
 
     def _detail_cells(self, batch: Batch, key: Key, who: dict[str, Iterable[Any]]) -> list[str]:
-        """Return what went wrong, then the command line, then the rest; what is empty is left out."""
+        """Return what went wrong, then the command line or the path, then the rest; what is empty is left out."""
         columns: list[Iterable[str]] = []
         fields = batch.schema.fields
-        first = {"errno": 0, "signal": 0, "argv": 1}
+        last = len(_TELLING)
         names = sorted(
-            self._details.get(key, ()), key=lambda n: first.get(fields[n].meaning, 2) if n in fields else 2
+            self._details.get(key, ()), key=lambda n: _TELLING.get(fields[n].meaning, last) if n in fields else last
         )
         for name in names:
             field = fields.get(name)
@@ -238,6 +246,8 @@ class TableSink:
             else:
                 label = name.removesuffix("_ns") if field.meaning == "duration" else name
                 shown = _shown_texts(field, batch.values(name))
+                if field.meaning == "path" and self._terminal is not None:
+                    shown = shorten_all(shown, max(_SHORT_PATH, self._line // _PATH_SHARE))
                 absent = {"", "false"} if field.meaning == "bool" else {""}
                 columns.append(["" if v in absent else f"{label}={_word(v)}" for v in shown])
         if not columns:

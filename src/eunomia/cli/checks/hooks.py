@@ -11,9 +11,10 @@ import eunomia.kernel
 from eunomia import tracker
 from eunomia.cli.checks import FAIL, OK, UNKNOWN, WARN, Finding
 from eunomia.cli.trial import NO, YES, trials
-from eunomia.kernel.diagnose import kind, privileged
+from eunomia.kernel.diagnose import kind
 from eunomia.kernel.errors import BadObject, KernelError, Unsupported
 from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.rights import privileged
 from eunomia.kernel.spec import Program, Spec
 
 _PROBES = Path(eunomia.kernel.__file__).parent / "probes.bpf.o"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from eunomia.cli.checks import FAIL, OK, UNKNOWN, WARN, Finding, read
 from eunomia.kernel.attach import online_cpus
-from eunomia.kernel.diagnose import privileged
 from eunomia.kernel.libbpf import lib
+from eunomia.kernel.rights import privileged
 
 _BTF = "/sys/kernel/btf/vmlinux"
 _BUILT_FOR = ("x86_64", "aarch64")

@@ -8,8 +8,8 @@ import resource
 from collections.abc import Iterator
 
 from eunomia.cli.checks import FAIL, OK, UNKNOWN, WARN, Finding, read
-from eunomia.kernel.diagnose import effective_capabilities, privileged
 from eunomia.kernel.libbpf import ffi, lib
+from eunomia.kernel.rights import effective_capabilities, in_user_namespace, lack, privileged, tracefs_mounted
 
 _WANTED = {"BPF": 39, "PERFMON": 38, "SYS_RESOURCE": 24, "SYS_PTRACE": 19, "DAC_READ_SEARCH": 2}
 _SYS_ADMIN = 21
@@ -31,11 +31,15 @@ def _capabilities() -> Finding:
     has = [name for name, bit in _WANTED.items() if bits >> bit & 1]
     lacks = [name for name in _WANTED if name not in has]
     who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    if in_user_namespace():
+        return Finding("capabilities", FAIL, "in a user namespace, where they do not count", lack())
     if not privileged():
         return Finding(
             "capabilities", FAIL, f"{who} has {', '.join(has) or 'none'} of {', '.join(_WANTED)}",
-            "run as root: sudo eunomia doctor; or give it at least BPF and PERFMON",
+            "run as root: sudo eunomia doctor; or give it at least BPF, PERFMON and DAC_READ_SEARCH",
         )  # fmt: skip
+    if not bits >> _SYS_ADMIN & 1 and not tracefs_mounted():
+        return Finding("capabilities", FAIL, f"{who} has {', '.join(has)}, and no tracefs", lack())
     if bits >> _SYS_ADMIN & 1 and not lacks:
         return Finding("capabilities", OK, f"{who} has all that is needed")
     found = f"{who} has {', '.join(has) or 'SYS_ADMIN'}"

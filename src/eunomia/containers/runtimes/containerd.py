@@ -12,7 +12,6 @@ and the usual ones. Docker's containers, in the namespace ``moby``, are left to 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from eunomia.containers.lenient import object_of
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Pod
+from eunomia.kernel_clock import monotonic_ns
 
 SEARCH_PAUSE = 20_000_000  # ns between two looks for state directories; one costs about a millisecond
 TASKS = "io.containerd.runtime.v2.task"
@@ -88,7 +88,7 @@ class Containerd:
     def __init__(
         self,
         states: Sequence[DataRoot] | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
         roots: Mapping[DataRoot, str] | None = None,
     ) -> None:
         """``states`` replaces the search for state directories; ``clock`` gives monotonic nanoseconds.

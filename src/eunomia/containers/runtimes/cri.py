@@ -9,7 +9,6 @@ so that gRPC (15 MB of resident memory) is imported only where there is a need f
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from eunomia.containers.kubepods import pod_uid, qos
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Found
 from eunomia.identity import Container
+from eunomia.kernel_clock import monotonic_ns
 
 if TYPE_CHECKING:
     from eunomia.containers.cri_client import Asker, Service
@@ -36,7 +36,7 @@ class Cri:
     def __init__(
         self,
         sockets: Sequence[str] | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns,
         dial: Callable[[str], Service] | None = None,
     ) -> None:
         """``sockets`` replaces the usual ones, ``dial`` gRPC; ``clock`` gives monotonic nanoseconds."""

@@ -12,7 +12,6 @@ when it ended. The pid file tells nothing of that: it is there from the making o
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ from eunomia.containers.storage import Images, Store, roots_stores
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.inside import open_file, read
+from eunomia.kernel_clock import monotonic_ns
 
 _NOTE = "io.kubernetes.cri-o."
 _OWN = "io.kubernetes."
@@ -45,7 +45,7 @@ class Crio:
 
     name = "cri-o"
 
-    def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = monotonic_ns) -> None:
         """``stores`` replaces the search for them; ``clock`` gives monotonic nanoseconds."""
         self._stores = Stores(clock, stores, _usual)
         self._images = Images()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from eunomia.containers import oci
@@ -32,6 +31,7 @@ from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
 from eunomia.inside import open_file, read
+from eunomia.kernel_clock import monotonic_ns
 from eunomia.meaning import capability_name
 
 DEFAULT_ROOT = "/var/lib/docker"
@@ -55,7 +55,7 @@ class Docker:
 
     name = "docker"
 
-    def __init__(self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = monotonic_ns) -> None:
         """``roots`` replaces the search for daemons; ``clock`` gives monotonic nanoseconds."""
         self._clock = clock
         self._search = roots is None

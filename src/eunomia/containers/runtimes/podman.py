@@ -8,7 +8,6 @@ lead to stores that are not where they usually are.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from eunomia.containers.runtime import Found, bounded, texts, words
 from eunomia.containers.storage import Images, Store
 from eunomia.containers.when import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
+from eunomia.kernel_clock import monotonic_ns
 
 # libpod/define/containerstate.go: configured, created, running, stopped, paused, exited, removing, stopping.
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
@@ -37,7 +37,7 @@ class Podman:
 
     name = "podman"
 
-    def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = monotonic_ns) -> None:
         """``stores`` replaces the search for them; ``clock`` gives monotonic nanoseconds."""
         self._clock = clock
         self._stores = Stores(clock, stores)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Batch
 from eunomia.identity import CREATED, EXITED, PAUSED, PENDING, RUNNING, Identity
+from eunomia.kernel_clock import monotonic_ns
 
 if TYPE_CHECKING:
     from eunomia.containers.case import Case, News
@@ -76,7 +77,7 @@ class Life:
         self._later: list[_Sign | News] = []
         self._glance: int | None = None  # when to look who is paused
         self._rested = 0  # when there may be such a look again
-        self._began = time.monotonic_ns()
+        self._began = monotonic_ns()
 
     def start(self, news: Sequence[News]) -> None:
         """Learn of the containers that run already, and have the kernel tell of their ends."""
@@ -169,13 +170,13 @@ class Life:
             self._pause(life, news.time, after.state == PAUSED if frozen is None else frozen)
 
     def _look_who_is_paused(self, now: int) -> None:
-        began = time.monotonic_ns()
+        began = monotonic_ns()
         self._glance = None
         for life in list(self._lives.values()):
             frozen = self._registry.is_frozen(life.case, life.pid) if life.stage == RUNNING else None
             if frozen is not None:
                 self._pause(life, now, frozen)
-        ended = time.monotonic_ns()
+        ended = monotonic_ns()
         self._rested = ended + GLANCE_SHARE * (ended - began)
 
     def _sign(self, sign: _Sign) -> None:
@@ -246,7 +247,7 @@ class Life:
 
     def _add(self, life: _Life, then: int, event: int, **values: Any) -> None:
         if not life.rows:
-            life.since = time.monotonic_ns()
+            life.since = monotonic_ns()
             self._waiting[life.case] = life
         row = {"time": then, "event": event, "cgroup_id": life.cgroup_id, "exit_code": _NO_CODE}
         life.rows.append(row | values)
@@ -268,7 +269,7 @@ class Life:
     def _dated(self, row: dict[str, Any], identity: Identity) -> dict[str, Any]:
         """Set when a container was created to what its runtime says, where that can be."""
         if row["event"] == _CREATED and identity.container is not None and identity.container.created:
-            created = identity.container.created - (time.time_ns() - time.monotonic_ns())
+            created = identity.container.created - (time.time_ns() - monotonic_ns())
             if self._began <= created <= row["time"]:
                 row["time"] = created
         return row

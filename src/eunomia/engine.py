@@ -17,6 +17,7 @@ from eunomia import filters as shared
 from eunomia import whose
 from eunomia.batch import Batch, Schema
 from eunomia.faults import Faults
+from eunomia.identity import PENDING
 from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded, load_first
@@ -45,13 +46,16 @@ _EARLY = os.path.join(os.path.dirname(__file__), "containers", "early.bpf.o")
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
 _FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
-_DRAINS = 32  # of one stream in one step
+_DRAINS = 4  # of one stream in one step: others wait meanwhile, and with few processors for long
 _IDLE = 1000  # the longest sleep: probes end it
 _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
 
 _ENRICHER = "following Kubernetes"  # in sentences about its faults
 _NO_NAMES: Set[str] = frozenset()
+
+HOLD = 1_000_000_000  # ns that rows wait for their container's name
+HELD = 65536  # rows that do so at a time, at most
 
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
 _LIVES_RING = 8 << 20  # bytes of the ring of processes, at least where others are told to be larger
@@ -174,6 +178,8 @@ class Engine:
         self._waiter: Waiter | None = None
         self._clock = time.time_ns() - monotonic_ns()
         self._limit: int | None = None
+        self._held: list[tuple[_Stream, Batch, int]] = []  # rows that wait for a name, and until when
+        self._last = False
         self._drained = 0  # when the last step began that left nothing in the rings (monotonic ns)
         self._followed = 1  # objects that follow what rows are joined with
         self._stopping = False
@@ -339,7 +345,8 @@ class Engine:
             made = self._derive(raw, until, last)
             tick += made
             found = found or bool(made)
-        if tick:
+        self._last = last
+        if tick or self._held:
             self._pass_on(tick)
         if len(busy) == 1:
             stream = busy.pop()
@@ -348,6 +355,8 @@ class Engine:
                 self._feed_registry()
                 self._feed_processes()
                 self._pass_on([(stream, batch)])
+        if last and self._held:
+            self._pass_on([])
         if not any(stream.reader.waiting for stream in self.streams if not stream.is_table):
             self._drained = until
         if self._sink is not None and self._writer is not None and self._writer.waiting:
@@ -446,17 +455,18 @@ class Engine:
         table.refill(batch_of(lives.readers["life"].schema, lives.iterate("found")), since)
 
     def _pass_on(self, tick: list[tuple[_Stream, Batch]]) -> None:
-        """The stages, in order: name, filter by what rows hold, join, filter by whose they are, limit, sink.
+        """The stages, in order: name, filter by what rows hold, join, hold back, filter by whose they are, limit, sink.
 
         What is left out is not joined: to look at a process is an event, which a tracer of files sees.
         """
-        passed = []
+        joined = self._released()
         for stream, batch in tick:
             batch.tracker, batch.stream = stream.key
             kept = self._filter(stream, batch, stream.early)
             if kept.count:
                 self._join(stream, kept)
-                passed.append((stream, self._filter(stream, kept, stream.mask)))
+                joined.append((stream, self._hold(stream, kept)))
+        passed = [(stream, self._filter(stream, batch, stream.mask)) for stream, batch in joined]
         rows = [kept for _, kept in self._cut(passed) if kept.count]
         self.counted += sum(kept.count for kept in rows)
         if rows and self._sink is not None:
@@ -476,6 +486,33 @@ class Engine:
             batch.identities = [known[p] for p in pids]
         if who and self._processes is not None:
             self._processes.join(batch, who.ids(batch), who.threads)
+
+    def _hold(self, stream: _Stream, batch: Batch) -> Batch:
+        """Keep rows whose container is about to get a name, for a moment; return the others."""
+        if not stream.cgroup[id(batch.schema)] or all(owner.state != PENDING for owner in batch.owners):
+            return batch
+        waits = [owner.state == PENDING for owner in batch.owners]
+        each = [waits[0]] * batch.count if batch.owner is None else [waits[i] for i in batch.owner]
+        held = batch[each]
+        if self._last or sum(b.count for _, b, _ in self._held) + held.count > HELD:
+            return batch
+        self._held.append((stream, held, time.monotonic_ns() + HOLD))
+        return batch[[not wait for wait in each]]
+
+    def _released(self) -> list[tuple[_Stream, Batch]]:
+        """Return the rows that were held back and have a name by now, or have waited long enough."""
+        if not self._held:
+            return []
+        assert self._registry is not None
+        now, held, free = time.monotonic_ns(), self._held, []
+        self._held = []
+        for stream, batch, until in held:
+            self._registry.join(batch, stream.cgroup[id(batch.schema)])
+            if not self._last and now < until and any(owner.state == PENDING for owner in batch.owners):
+                self._held.append((stream, batch, until))
+            else:
+                free.append((stream, batch))
+        return free
 
     def _filter(self, stream: _Stream, batch: Batch, masks: Mapping[int, Mask | None]) -> Batch:
         chosen = masks.get(id(batch.schema))
@@ -553,6 +590,7 @@ class Engine:
             return
         now = monotonic_ns()
         due = [self._registry.next_deadline()] if self._registry is not None else []
+        due += [until for _, _, until in self._held[:1]]
         due += [self.faults.call(d.name, None, d.deriver.next_deadline) for d in self._derived]
         deadlines += [t for t in due if t is not None]
         left = min([(t - now) // 10**6 + 1 for t in deadlines] + [_IDLE])

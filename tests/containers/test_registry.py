@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The registry as records and time reach it, with data roots made here."""
 
+import itertools
+
 import pytest
 
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
@@ -20,6 +22,27 @@ def clock():
 def registry(tmp_path, clock):
     (tmp_path / "cgroup").mkdir()
     return Registry([Docker([DataRoot("/", str(tmp_path))])], mount=str(tmp_path / "cgroup"), clock=clock)
+
+
+class Asked:
+    """A runtime that knows nobody, and when it was asked."""
+
+    name = "asked"
+
+    def __init__(self, asked, clock):
+        self.asked, self.clock = asked, clock
+
+    def recognises(self, parent, name):
+        return ""
+
+    def lookup(self, container_id, path):
+        self.asked.append(self.clock())
+
+    def watches(self, container, path):
+        return ()
+
+    def changed(self, container, path):
+        return False
 
 
 def tick_until(registry, clock, seconds):
@@ -160,9 +183,19 @@ def test_metadata_written_late_is_picked_up_soon(tmp_path, registry, clock, path
     registry.feed([batch("made", (7, path))])
     tick_until(registry, clock, 0.5)
     write_config(tmp_path, WEB)
-    tick_until(registry, clock, 0.03)
+    tick_until(registry, clock, 0.15)
     assert registry[7].container.name == "web"
     assert registry.next_deadline() is None
+
+
+def test_a_container_that_nobody_knows_is_asked_for_ever_less_often(registry, clock):
+    asked = []
+    registry.runtimes = [Asked(asked, clock)]
+    registry.feed([batch("made", (7, f"/foo/{WEB}"))])
+    tick_until(registry, clock, 10)
+    assert len(asked) < 30
+    assert asked[-1] - asked[0] >= DEADLINE
+    assert max(after - before for before, after in itertools.pairwise(asked)) <= NS // 2
 
 
 def test_metadata_being_rewritten_is_read_when_it_is_whole(tmp_path, registry, clock):

@@ -28,9 +28,9 @@ from eunomia.kernel_clock import monotonic_ns
 
 # All in nanoseconds.
 DEADLINE = 5_000_000_000  # how long a runtime is asked for a container that it doesn't know
-EAGER = 1_000_000_000  # how long it is asked often
-EAGER_PAUSE = 20_000_000
-PAUSE = 200_000_000
+EAGER_PAUSE = 20_000_000  # between two times that it is asked at first, then ever longer ...
+PAUSE = 500_000_000  # ... up to this
+PATIENCE = 4  # a pause is this part of the time since it was asked first
 GRACE = 10_000_000_000  # how long a removed cgroup is remembered: its events may still be in a ring
 LONGEST = 300_000_000_000  # how much longer, where the rings are never emptied
 WALK_PAUSE = 200_000_000  # between two walks of the tree because of an unheard-of id, at least
@@ -536,7 +536,7 @@ class Registry(dict[int, Identity]):
         self._set(case, case.found, now)
         named = case.found is not None and case.found.container.name
         if not named and now - case.since < DEADLINE:
-            pause = EAGER_PAUSE if now - case.since < EAGER else PAUSE
+            pause = max(EAGER_PAUSE, min(PAUSE, (now - case.since) // PATIENCE))
             self._asked += 1
             case.waits = True
             heappush(self._waiting, (now + pause, self._asked, case))

@@ -196,7 +196,7 @@ def _shown_as(field: Field) -> str:
 def _schema_facts(schema: Schema) -> dict[str, Any]:
     return {
         "struct": schema.name,
-        "size": schema.size,
+        "size": schema.fixed,
         "fields": [
             {
                 "name": field.name,
@@ -297,7 +297,7 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         page.line(stream.schema.doc, 2)
     for schema in schemas(stream):
         if stream.by_size:
-            page.line(f"records of {schema.size} bytes: {schema.name}", 2)
+            page.line(f"records of {schema.fixed} bytes: {schema.name}", 2)
         _print_fields(page, schema, rules_of(stream))
     if stream.how:
         page.line(f"type from: {stream.how}", 2)

@@ -187,6 +187,11 @@ def _facts(source: Source) -> dict[str, Any]:
 def _shown_as(field: Field) -> str:
     from eunomia.meaning import MEANINGS
 
+    if field.meaning == "tail":
+        part = field.parts[0]
+        listed = part.meaning not in {"text", "texts", "bytes"}
+        kind = "list of objects" if part.meaning == "struct" else "list" if listed else MEANINGS[part.meaning][0]
+        return f"{kind}, behind the struct"
     if not field.tag:
         return MEANINGS[field.meaning][0]
     kinds = dict.fromkeys(MEANINGS[p.meaning][0] or "number" for p in field.parts if p.meaning != "absent")

@@ -37,6 +37,25 @@ def test_a_map_that_declares_what_no_program_sends_is_doubted(bpf, value, size, 
     assert bool(stream.hint) == bool(doubt)
 
 
+OPEN_ENDED = """
+struct items { int nr; int items[]; };
+struct whole { int a, b, c; };
+MAP(BPF_MAP_TYPE_RINGBUF, wholes); MAP(BPF_MAP_TYPE_RINGBUF, many);
+SEC("raw_tp/sys_enter") int f(void *ctx) {
+    struct items *some = bpf_ringbuf_reserve(&many, sizeof(*some) + 12, 0);
+    struct whole *whole = bpf_ringbuf_reserve(&wholes, sizeof(*whole), 0);
+    if (whole) { whole->a = 1; bpf_ringbuf_submit(whole, 0); }
+    if (some) { some->nr = 2; some->items[0] = 3; bpf_ringbuf_submit(some, 0); }
+    return 0; }
+"""
+
+
+def test_a_struct_of_the_size_that_is_sent_comes_before_one_with_a_flexible_array(bpf):
+    streams = Spec(bpf(OPEN_ENDED), "open").streams
+    assert [streams[name].schema.name for name in ("wholes", "many")] == ["whole", "items"]
+    assert not streams["wholes"].hint
+
+
 SOURCE = """
 MAP(BPF_MAP_TYPE_RINGBUF, rb);
 struct NAME { void *next, *prev; };

@@ -188,6 +188,11 @@ def _facts(source: Source) -> dict[str, Any]:
 def _shown_as(field: Field) -> str:
     from eunomia.meaning import MEANINGS
 
+    if field.meaning == "tail":
+        part = field.parts[0]
+        listed = part.meaning not in {"text", "texts", "bytes"}
+        kind = "list of objects" if part.meaning == "struct" else "list" if listed else MEANINGS[part.meaning][0]
+        return f"{kind}, behind the struct"
     if not field.tag:
         return MEANINGS[field.meaning][0]
     kinds = dict.fromkeys(MEANINGS[p.meaning][0] or "number" for p in field.parts if p.meaning != "absent")
@@ -197,7 +202,7 @@ def _shown_as(field: Field) -> str:
 def _schema_facts(schema: Schema) -> dict[str, Any]:
     return {
         "struct": schema.name,
-        "size": schema.size,
+        "size": schema.fixed,
         "fields": [
             {
                 "name": field.name,
@@ -298,7 +303,7 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         page.line(stream.schema.doc, 2)
     for schema in schemas(stream):
         if stream.by_size:
-            page.line(f"records of {schema.size} bytes: {schema.name}", 2)
+            page.line(f"records of {schema.fixed} bytes: {schema.name}", 2)
         _print_fields(page, schema, rules_of(stream))
     if stream.how:
         page.line(f"type from: {stream.how}", 2)

@@ -263,6 +263,7 @@ class _Search:
             for variable, type_ in self.pointers
             if _may_be_sent_as(type_, size)
         ]
+        pointed = [g for g in pointed if sizeof(g.type) == size] or pointed
         if size is None and (direct is None or _is_room(direct)):
             # what is sent is put together in memory that says nothing of it
             pointed = pointed or [
@@ -355,9 +356,9 @@ class _Search:
                 for v in self.dwarf.locals(function)
                 if _may_be_sent_as(v.type, size) and not (program and v.parameter)
             ]
-            structs = structs or [
-                v for v in near if isinstance(named(v.type), Struct) and self.own(named(v.type))
-            ]
+            ours = [v for v in near if isinstance(named(v.type), Struct) and self.own(named(v.type))]
+            # a struct of just that size comes before one that what is sent may begin with
+            structs = structs or [v for v in ours if sizeof(v.type) == size] or ours
             others = others or [
                 v
                 for v in near

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.cli import cluster, percpu, selectors
+from eunomia.cli import cluster, percpu, selectors, settings
 from eunomia.cli.errors import UsageError, say, say_fault
 from eunomia.cli.words import byte_size, number, pairs, seconds, shown, words
 
@@ -64,8 +64,9 @@ def add(subparsers: Any) -> None:
     cluster.add(parser)
     more = parser.add_argument_group("objects")
     more.add_argument(
-        "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE", help="a setting: a constant of .rodata"
-    )
+        "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE",
+        help="a setting: a global, a member of one (cfg.min_ns=5, ports[2]=80), an entry of a map (map[KEY]=VALUE)",
+    )  # fmt: skip
     more.add_argument(
         "--event", action="append", default=[], metavar="MAP=STRUCT", help="the struct that a buffer's records hold"
     )
@@ -74,6 +75,10 @@ def add(subparsers: Any) -> None:
         help="what to attach a program to that does not say: a device, a cgroup's directory, samples a second",
     )  # fmt: skip
     percpu.add(more)
+    more.add_argument(
+        "--map-size", action="append", default=[], metavar="[OBJECT.]MAP=ENTRIES",
+        help="how many entries a map has room for",
+    )  # fmt: skip
     more.add_argument("--streams", metavar="A,B,...", help="only these streams")
     more.add_argument("--ring-size", metavar="SIZE", help="bytes of each ring, as in 8MiB")
     parser.set_defaults(go=go)
@@ -107,7 +112,7 @@ def go(args: argparse.Namespace) -> int:
             if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
                 signal.signal(name, engine.stop)
         engine.start()
-        _say_hints(sources)
+        _say_hints(sources, engine.options.map_sizes)
         _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
@@ -136,13 +141,14 @@ def _engine(
     from eunomia.engine import Engine, Options
     from eunomia.faults import Faults
 
-    settings = _by_source(sources, args.set)
+    given = settings.by_source(sources, args.set)
+    sizes = settings.map_sizes(sources, args.map_size)
     targets = {s.name: _owned(s, pairs(args.attach, "--attach", "PROGRAM=TARGET"), len(sources)) for s in sources}
     try:
         return Engine(
             sources,
             filters,
-            Options(settings, targets, processes=_needs_processes(args), **options),
+            Options(given, sizes, targets, processes=_needs_processes(args), **options),
             cluster.watcher(args),
             Faults(say_fault),
         )
@@ -235,31 +241,16 @@ def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
             raise UsageError(f"there is no stream '{name}': there are {', '.join(sorted(have)) or 'none'}")
 
 
-def _say_hints(sources: Sequence[Source]) -> None:
+def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]) -> None:
     for source in sources:
         if not source.spec.streams:
             sys.stderr.write(
                 f"eunomia: {source.name} has no ring buffer, perf buffer or table to show: it runs, and that is all\n"
             )
+        settings.say_sizes(source, [*sized[source.name]])
         for stream in source.spec.streams.values():
             if stream.hint:
                 say(f"{source.name}/{stream.name}: {stream.hint}")
-
-
-def _by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Sort out settings: ``name=value`` goes to each source that has it, ``source.name=value`` to that one."""
-    result: dict[str, dict[str, object]] = {s.name: {} for s in sources}
-    for name, value in pairs(given, "--set", "NAME=VALUE").items():
-        before, _, after = name.rpartition(".")
-        chosen = [s for s in sources if before == s.name] if before else list(sources)
-        holders = [s for s in chosen if (setting := s.spec.settings.get(after)) and not setting.reserved]
-        if not holders:
-            known = sorted({n for s in sources for n, setting in s.spec.settings.items() if not setting.reserved})
-            there = f"there are {', '.join(known)}" if known else "there are none"
-            raise UsageError(f"--set: no setting '{name}': {there}")
-        for source in holders:
-            result[source.name][after] = value
-    return result
 
 
 def _owned(source: Source, targets: Mapping[str, str], sources: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from eunomia.kernel.errors import TOO_MANY_FILES, KernelError, NotPermitted, Unsupported, VerifierError
+from eunomia.kernel.libbpf import ffi, lib
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Program, Spec
@@ -23,7 +24,6 @@ _MISSING = (
     (r"invalid func unknown#(\d+)", "helper number {0}"),
     (r"unknown func ([^\s#]+)", "helper {0}"),
     (r"program of this type cannot use helper ([^\s#]+)", "helper {0} in this type of program"),
-    (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}"),
     (r"Error loading .BTF into kernel", "this object's BTF"),
 )  # fmt: skip
 
@@ -102,6 +102,8 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
     found = _missing(log)
     if found is not None:
         return Unsupported(found)
+    if (refused_map := _refused_map(spec, log)) is not None:
+        return refused_map
     program = re.search(r"prog '([^']+)': (?:BPF program load failed|failed to load)", log)
     name = program[1] if program else spec.name
     refused = next((p for p in loaded if p.name == name), None)
@@ -120,6 +122,30 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
         )
     said = _said(log)
     return KernelError(f"{spec.name}: the kernel did not take it: {said or os.strerror(number)}")
+
+
+def _refused_map(spec: Spec, log: str) -> KernelError | None:
+    """Return why a map could not be made: the kernel knows no such maps, or what the object says of it is wrong."""
+    match = re.search(r"map '([^']+)': failed to create: [^(]*\((-\d+)\)", log)
+    map_ = spec.maps.get(match[1]) if match else None
+    if match is None or map_ is None:
+        return None
+    number = -int(match[2])
+    if number == errno.EINVAL and lib.libbpf_probe_bpf_map_type(map_.type, ffi.NULL) == 0:
+        return Unsupported(f"maps of type {map_.type_name}, which {map_.name} is")
+    said = f"{map_.type_name}, key {map_.key_size} bytes, value {map_.value_size} bytes"
+    if number == errno.EINVAL:
+        why = "its sizes or flags do not fit its type"
+        if not map_.value_size or not map_.key_size:
+            part = "value" if map_.key_size else "key"
+            why = f"it declares no size of its {part}s, so its own loader sets it: add `__type({part}, ...)` to the map"
+        return KernelError(f"{spec.name}: map {map_.name} ({said}): {why}")
+    if number in {errno.E2BIG, errno.ENOMEM}:
+        return KernelError(
+            f"{spec.name}: map {map_.name} ({said}) has more entries than there is memory for: "
+            f"lower --map-size {map_.name}=ENTRIES, or --ring-size"
+        )
+    return None
 
 
 def attach_error(spec: Spec, program: Program, number: int, log: str) -> KernelError:

@@ -103,12 +103,13 @@ class _Derived:
 
 
 class Options(NamedTuple):
-    """How sources are loaded; settings and wishes by the source's name.
+    """How sources are loaded; settings, sizes of maps and wishes by the source's name.
 
     ``processes`` is for columns that the table of processes gives, without which it is not kept.
     """
 
     settings: Mapping[str, Mapping[str, object]] = {}
+    map_sizes: Mapping[str, Mapping[str, int]] = {}
     wishes: Mapping[str, Wish] = {}
     streams: tuple[str, ...] = ()
     ring_size: int | None = None
@@ -227,6 +228,7 @@ class Engine:
             live = source.load(
                 set_=set_,
                 ring_size=self.options.ring_size,
+                map_sizes=self.options.map_sizes.get(source.name, {}),
                 share={n: fd for n, fd in share.items() if n in source.spec.maps},
                 wish=self.options.wishes.get(source.name),
                 ready=self.filters.fill if own else None,

@@ -51,9 +51,9 @@ def test_programs_are_shown_with_hooks_and_variants(told):
 def test_settings_maps_and_the_origin_of_the_type_are_shown(told, eunomia, compiled):
     path = compiled()
     facts = told(path)
-    assert facts["settings"] == [{"name": "wanted_uid", "type": "__u32", "default": 7, "doc": ""}]
+    assert facts["settings"] == [{"name": "wanted_uid", "type": "__u32", "default": 7, "doc": "", "constant": True}]
     assert facts["maps"] == [
-        {"name": "seen", "type": "hash", "key_size": 4, "value_size": 8, "max_entries": 7}
+        {"name": "seen", "type": "hash", "key_size": 4, "value_size": 8, "max_entries": 7, "chosen": ""}
     ]
     assert facts["streams"][0]["type_from"] == "the map's __type(value, ...)"
     assert "wanted_uid" in eunomia("info", path).out

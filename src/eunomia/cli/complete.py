@@ -83,12 +83,16 @@ def _streams(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Itera
 
 
 def _settings(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
-    return [
-        f"{setting.name}="
-        for source in _sources(parsed_args)
-        for setting in source.spec.settings.values()
-        if not setting.reserved
+    from eunomia.kernel.settings import listed
+
+    specs = [source.spec for source in _sources(parsed_args)]
+    return [f"{s.name}=" for spec in specs for s in listed(spec.settings, spec.images)] + [
+        f"{name}[" for spec in specs for name in spec.tables
     ]
+
+
+def _sizes(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    return [f"{m.name}=" for source in _sources(parsed_args) for m in source.spec.maps.values() if not m.internal]
 
 
 def _programs(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
@@ -135,6 +139,7 @@ _COMPLETERS: dict[str, Completer] = {
     "add": _columns,
     "streams": _streams,
     "set": _settings,
+    "map_size": _sizes,
     "attach": _programs,
     "event": _buffers,
     "container": _of_containers("container.name"),

@@ -29,6 +29,7 @@ examples:
 
 _NAMES = 12  # of an enum's values
 _OWN = ("eunomia_", "ledger_")  # maps of what all trackers share
+_PLACES = 8  # of an array whose values are shown
 _OPTIONS = ("pid", "comm", "uid", "container", "host-only", "containers-only")
 
 
@@ -141,6 +142,8 @@ def _other_maps(spec: Spec) -> list[Map]:
 
 def _facts(source: Source) -> dict[str, Any]:
     from eunomia.cli.json_schema import row_schema
+    from eunomia.kernel.schema import spell
+    from eunomia.kernel.settings import listed
 
     spec, found = source.spec, source.found
     chosen = None if found else _plan(spec)
@@ -168,9 +171,11 @@ def _facts(source: Source) -> dict[str, Any]:
             for p in spec.programs
         ],
         "settings": [
-            {"name": s.name, "type": s.ctype, "default": s.default, "doc": s.doc}
-            for s in spec.settings.values()
-            if not s.reserved
+            {"name": s.name, "type": s.ctype, "default": s.default, "doc": s.doc, "constant": s.constant}
+            for s in listed(spec.settings, spec.images)
+        ],
+        "entries": [
+            {"map": name, "key": table.key_type, "value": spell(table.value)} for name, table in spec.tables.items()
         ],
         "maps": [
             {
@@ -179,6 +184,7 @@ def _facts(source: Source) -> dict[str, Any]:
                 "key_size": m.key_size,
                 "value_size": m.value_size,
                 "max_entries": m.max_entries,
+                "chosen": m.chosen,
             }
             for m in _other_maps(spec)
         ],
@@ -256,14 +262,7 @@ def _print(source: Source) -> None:
         page.line("The first variant that this kernel has is taken.", 2)
     if found is None:
         _print_choice(page, spec)
-    settings = [s for s in spec.settings.values() if not s.reserved]
-    if settings:
-        page.heading("settings, given as in --set NAME=VALUE")
-        page.table(
-            ("SETTING", "TYPE", "DEFAULT", "MEANING"),
-            [(s.name, s.ctype, _default(s.default), s.doc) for s in settings],
-            2,
-        )
+    _print_settings(page, spec)
     if maps := _other_maps(spec):
         page.heading("maps that are not shown")
         page.table(
@@ -285,6 +284,27 @@ def _print_choice(page: Page, spec: Spec) -> None:
         page.line("None would run as it is.", 2)
     elif chosen.left_out:
         page.line("--program NAME runs what is named alone, --skip-program NAME all but that.", 2)
+
+
+def _print_settings(page: Page, spec: Spec) -> None:
+    from eunomia.kernel.settings import listed
+
+    settings = listed(spec.settings, spec.images)
+    if settings:
+        page.heading("settings, given as in --set NAME=VALUE")
+        rows = [(s.name, s.ctype, _default(s.default), s.doc or _variable(s.constant)) for s in settings]
+        page.table(("SETTING", "TYPE", "DEFAULT", "MEANING"), rows, 2)
+    if spec.tables:
+        page.heading("entries of maps, given as in --set MAP[KEY]=VALUE or --set MAP[KEY].MEMBER=VALUE")
+        page.table(("MAP", "KEY TO VALUE"), [(f"{name}[KEY]", table.types) for name, table in spec.tables.items()], 2)
+    sized = [(m.name, m.type_name, m.chosen) for m in spec.maps.values() if m.chosen]
+    if sized:
+        page.heading("maps that have no size of their own, given as in --map-size MAP=ENTRIES")
+        page.table(("MAP", "TYPE", "DEFAULT"), sized, 2)
+
+
+def _variable(constant: bool) -> str:
+    return "" if constant else "a variable: programs may change it"
 
 
 def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
@@ -359,6 +379,11 @@ def _some(names: list[str]) -> str:
 
 
 def _default(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list) and len(value) > _PLACES:
+        first = ", ".join(map(str, value[:_PLACES]))
+        return f"[{value[0]}] * {len(value)}" if len(set(map(str, value))) == 1 else f"[{first}, ...]"
     if isinstance(value, bool):
         return "true" if value else "false"
     return f'"{value}"' if isinstance(value, str) else str(value)

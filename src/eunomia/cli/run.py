@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from eunomia.cli import cluster, percpu, selectors
+from eunomia.cli import cluster, percpu, selectors, settings
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault
 from eunomia.cli.words import byte_size, lists, number, pairs, seconds, shown, words
 
@@ -66,8 +66,9 @@ def add(subparsers: Any) -> None:
     cluster.add(parser)
     more = parser.add_argument_group("objects")
     more.add_argument(
-        "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE", help="a setting: a constant of .rodata"
-    )
+        "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE",
+        help="a setting: a global, a member of one (cfg.min_ns=5, ports[2]=80), an entry of a map (map[KEY]=VALUE)",
+    )  # fmt: skip
     more.add_argument(
         "--event", action="append", default=[], metavar="MAP=STRUCT", help="the struct that a buffer's records hold"
     )
@@ -82,6 +83,10 @@ def add(subparsers: Any) -> None:
         help="run these programs of an object alone; patterns as in 'on_*'; also those that their sections leave off",
     )  # fmt: skip
     more.add_argument("--skip-program", action="append", default=[], metavar="NAME", help="... all but these")
+    more.add_argument(
+        "--map-size", action="append", default=[], metavar="[OBJECT.]MAP=ENTRIES",
+        help="how many entries a map has room for",
+    )  # fmt: skip
     more.add_argument("--streams", metavar="A,B,...", help="only these streams")
     more.add_argument("--ring-size", metavar="SIZE", help="bytes of each ring, as in 8MiB")
     parser.set_defaults(go=go)
@@ -116,7 +121,7 @@ def go(args: argparse.Namespace) -> int:
             if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
                 signal.signal(name, engine.stop)
         engine.start()
-        _say_hints(sources)
+        _say_hints(sources, engine.options.map_sizes)
         _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
@@ -162,13 +167,14 @@ def _engine(
     from eunomia.engine import Engine, Options
     from eunomia.faults import Faults
 
-    settings = _by_source(sources, args.set)
+    given = settings.by_source(sources, args.set)
+    sizes = settings.map_sizes(sources, args.map_size)
     wishes = _wishes(sources, args)
     try:
         return Engine(
             sources,
             filters,
-            Options(settings, wishes, processes=_needs_processes(args), **options),
+            Options(given, sizes, wishes, processes=_needs_processes(args), **options),
             cluster.watcher(args),
             Faults(say_fault),
         )
@@ -261,7 +267,7 @@ def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
             raise UsageError(f"there is no stream '{name}': there are {', '.join(sorted(have)) or 'none'}")
 
 
-def _say_hints(sources: Sequence[Source]) -> None:
+def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]) -> None:
     for source in sources:
         for sentence in source.left_out:
             say(f"{source.name}: {sentence}")
@@ -269,25 +275,10 @@ def _say_hints(sources: Sequence[Source]) -> None:
             sys.stderr.write(
                 f"eunomia: {source.name} has no ring buffer, perf buffer or table to show: it runs, and that is all\n"
             )
+        settings.say_sizes(source, [*sized[source.name]])
         for stream in source.spec.streams.values():
             if stream.hint:
                 say(f"{source.name}/{stream.name}: {stream.hint}")
-
-
-def _by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Sort out settings: ``name=value`` goes to each source that has it, ``source.name=value`` to that one."""
-    result: dict[str, dict[str, object]] = {s.name: {} for s in sources}
-    for name, value in pairs(given, "--set", "NAME=VALUE").items():
-        before, _, after = name.rpartition(".")
-        chosen = [s for s in sources if before == s.name] if before else list(sources)
-        holders = [s for s in chosen if (setting := s.spec.settings.get(after)) and not setting.reserved]
-        if not holders:
-            known = sorted({n for s in sources for n, setting in s.spec.settings.items() if not setting.reserved})
-            there = f"there are {', '.join(known)}" if known else "there are none"
-            raise UsageError(f"--set: no setting '{name}': {there}")
-        for source in holders:
-            result[source.name][after] = value
-    return result
 
 
 def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wish]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.types import (
@@ -60,16 +61,22 @@ class Btf:
         at = 0
         while at < len(self._types):
             yield at
-            (info,) = struct.unpack_from(self._order + "I", self._types, at + 4)
+            (info,) = self._unpack("I", at + 4)
             kind = info >> 24 & 0x1F
             at += 12 + _EXTRA.get(kind, 0) + _ENTRY.get(kind, 0) * (info & 0xFFFF)
+
+    def _unpack(self, form: str, at: int) -> tuple[Any, ...]:
+        try:
+            return struct.unpack_from(self._order + form, self._types, at)
+        except struct.error:
+            raise BadObject("its BTF is broken: it ends within a type") from None
 
     def _head(self, id_: int) -> tuple[str, int, int, bool, int, int]:
         """Return name, kind, vlen, kind flag, size or type, and where what follows starts."""
         if not 0 < id_ < len(self._offsets):
             raise BadObject(f"its BTF refers to type {id_}, which is not there")
         at = self._offsets[id_]
-        name, info, size = struct.unpack_from(self._order + "III", self._types, at)
+        name, info, size = self._unpack("III", at)
         return self._string(name), info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), size, at + 12
 
     def _string(self, offset: int) -> str:
@@ -93,7 +100,7 @@ class Btf:
             self._tags = {}
             for tag in self.kind_ids(_DECL_TAG):
                 name, _, _, _, target, at = self._head(tag)
-                (index,) = struct.unpack_from(self._order + "i", self._types, at)
+                (index,) = self._unpack("i", at)
                 self._tags.setdefault((target, index), []).append(name)
         return tuple(self._tags.get((id_, component), ()))
 
@@ -112,9 +119,8 @@ class Btf:
 
     def _decode(self, id_: int, depth: int) -> Type:
         name, kind, _, _, size, at = self._head(id_)
-        order = self._order
         if kind == _INT:
-            (encoding,) = struct.unpack_from(order + "I", self._types, at)
+            (encoding,) = self._unpack("I", at)
             bits = encoding >> 24 & 0xF
             char = name == "char" or bool(bits & 2)  # "signed char" is __s8: a number
             return Int(name, size, signed=bool(bits & 1), boolean=bool(bits & 4), char=char)
@@ -122,7 +128,7 @@ class Btf:
             # Pointers may go round in circles; only what a global points at is ever asked for.
             return Pointer(_POINTER_SIZE, None)
         if kind == _ARRAY:
-            element, _, count = struct.unpack_from(order + "III", self._types, at)
+            element, _, count = self._unpack("III", at)
             return Array(self.type(element, depth), count)
         if kind in {_STRUCT, _UNION}:
             return self._struct(id_, depth)
@@ -140,7 +146,7 @@ class Btf:
         name, kind, vlen, flag, size, at = self._head(id_)
         members = []
         for index in range(vlen):
-            label, type_, offset = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
+            label, type_, offset = self._unpack("III", at + 12 * index)
             bits = offset >> 24 if flag else 0
             offset = offset & 0xFFFFFF if flag else offset
             member = Member(self._string(label), self.type(type_, depth), offset, bits, self.tags(id_, index))
@@ -154,9 +160,9 @@ class Btf:
         values = []
         for index in range(vlen):
             if kind == _ENUM:
-                label, value = struct.unpack_from(self._order + "II", self._types, at + 8 * index)
+                label, value = self._unpack("II", at + 8 * index)
             else:
-                label, low, high = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
+                label, low, high = self._unpack("III", at + 12 * index)
                 value = high << 32 | low
             values.append((value, self._string(label)))
         given = 32 if kind == _ENUM else 64
@@ -199,7 +205,7 @@ class Btf:
         for id_ in self.kind_ids(_DATASEC):
             section, _, vlen, _, _, at = self._head(id_)
             for index in range(vlen):
-                variable, offset, size = struct.unpack_from(self._order + "III", self._types, at + 12 * index)
+                variable, offset, size = self._unpack("III", at + 12 * index)
                 yield section, self._head(variable)[0], offset, size, variable
 
     def variable_type(self, id_: int) -> Type:
@@ -230,12 +236,12 @@ class Btf:
             return 0
         found = {
             self._string(label): type_
-            for label, type_, _ in struct.iter_unpack(self._order + "III", self._types[at : at + 12 * vlen])
+            for label, type_, _ in (self._unpack("III", at + 12 * index) for index in range(vlen))
         }
         if "values" in found:
             _, kind, _, _, _, at = self._head(found["values"])
             if kind == _ARRAY:
-                (element, _, _) = struct.unpack_from(self._order + "III", self._types, at)
+                (element, _, _) = self._unpack("III", at)
                 return self._map_member(element, member)
         return self._pointee(found[member]) if member in found else 0
 

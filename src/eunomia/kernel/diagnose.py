@@ -18,7 +18,7 @@ from eunomia.kernel.errors import (
     Unsupported,
     VerifierError,
 )
-from eunomia.kernel.libbpf import lib
+from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.rights import lack, privileged
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ _MISSING = (
      "variable {0}, which the object reads (__ksym), among the symbols of the kernel"),
     (r"calling kernel function (\w+) is not allowed", "function {0} in this type of program"),
     (r"struct_ops init_kern: struct (\w+) (?:data )?is not found", "struct_ops {0}"),
-    (r"map '([^']+)': failed to create: Invalid argument", "the type of map {0}, or its flags"),
     (r"Error loading .BTF into kernel", "this object's BTF"),
 )  # fmt: skip
 
@@ -164,6 +163,8 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
     found = _match(_MISSING, log)
     if found is not None:
         return Unsupported(found)
+    if (refused_map := _refused_map(spec, log)) is not None:
+        return refused_map
     found = _match(_AMISS, log)
     if found is not None:
         return KernelError(f"{spec.name}: {found}")
@@ -184,6 +185,30 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
         return Unsupported(f"programs of section {program.section}, or what {program.name} asks of it")
     said = _said(log)
     return KernelError(f"{spec.name}: the kernel did not take it: {said or strerror(number)}")
+
+
+def _refused_map(spec: Spec, log: str) -> KernelError | None:
+    """Return why a map could not be made: the kernel knows no such maps, or what the object says of it is wrong."""
+    match = re.search(r"map '([^']+)': failed to create: [^(]*\((-\d+)\)", log)
+    map_ = spec.maps.get(match[1]) if match else None
+    if match is None or map_ is None:
+        return None
+    number = -int(match[2])
+    if number == errno.EINVAL and lib.libbpf_probe_bpf_map_type(map_.type, ffi.NULL) == 0:
+        return Unsupported(f"maps of type {map_.type_name}, which {map_.name} is")
+    said = f"{map_.type_name}, key {map_.key_size} bytes, value {map_.value_size} bytes"
+    if number == errno.EINVAL:
+        why = "its sizes or flags do not fit its type"
+        if not map_.value_size or not map_.key_size:
+            part = "value" if map_.key_size else "key"
+            why = f"it declares no size of its {part}s, so its own loader sets it: add `__type({part}, ...)` to the map"
+        return KernelError(f"{spec.name}: map {map_.name} ({said}): {why}")
+    if number in {errno.E2BIG, errno.ENOMEM}:
+        return KernelError(
+            f"{spec.name}: map {map_.name} ({said}) has more entries than there is memory for: "
+            f"lower --map-size {map_.name}=ENTRIES, or --ring-size"
+        )
+    return None
 
 
 def _absent_type(program: Program | None, name: str) -> Absent:

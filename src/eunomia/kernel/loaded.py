@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from eunomia.kernel import attach, settings
+from eunomia.kernel import attach, entries, settings, sizes
 from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.diagnose import load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
@@ -16,7 +17,9 @@ from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
     LEDGER,
+    PER_CPU,
     PERF_EVENT_ARRAY,
+    PROG_ARRAY,
     RINGBUF,
     STACK_TRACE,
     Spec,
@@ -78,6 +81,7 @@ class Loaded:
         programs: Sequence[str] | None = None,
         set_: Mapping[str, object] | None = None,
         ring_size: int | None = None,
+        map_sizes: Mapping[str, int] | None = None,
         share: Mapping[str, int] | None = None,
         targets: Mapping[str, Sequence[str]] | None = None,
         unattached: Sequence[str] = (),
@@ -86,11 +90,12 @@ class Loaded:
     ) -> None:
         """Load a spec's programs, all or those named, and attach them.
 
-        ``set_`` gives settings, ``ring_size`` the bytes of each ring (a power of two), ``share`` the
-        descriptors of maps to be used in place of the object's own, ``targets`` what to attach programs to
-        in place of what their sections name, ``unattached`` programs that are loaded and no more;
-        ``ready`` is called when all is loaded and nothing attached yet. Where it is ``lenient``, programs that
-        cannot be attached are in ``refused`` afterwards. Raises what :mod:`eunomia.kernel.errors` lists.
+        ``set_`` gives settings and entries of maps by their paths, ``ring_size`` the bytes of each ring (a power
+        of two), ``map_sizes`` how many entries maps have room for, ``share`` the descriptors of maps to be used
+        in place of the object's own, ``targets`` what to attach programs to in place of what their sections
+        name, ``unattached`` programs that are loaded and no more; ``ready`` is called when all is loaded and
+        nothing attached yet. Where it is ``lenient``, programs that cannot be attached are in ``refused``
+        afterwards. Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
@@ -102,10 +107,14 @@ class Loaded:
         self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
+        self._sized = sizes.given(spec.name, spec.maps, map_sizes or {})
+        self._entries: list[entries.Entry] = []
         self._object = spec.take()
         try:
-            self._prepare(set_ or {}, ring_size, share or {})
+            self._size(ring_size, map_sizes or {})
+            self._prepare(set_ or {}, share or {})
             self._load()
+            self._write_entries()
             self._open_streams()
             if ready is not None:
                 ready(self)
@@ -120,7 +129,19 @@ class Loaded:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _prepare(self, set_: Mapping[str, object], ring_size: int | None, share: Mapping[str, int]) -> None:
+    def _size(self, ring_size: int | None, map_sizes: Mapping[str, int]) -> None:
+        for handle in walk_maps(self._object):
+            name, type_ = text(lib.bpf_map__name(handle)), lib.bpf_map__type(handle)
+            sizes.apply(handle, self._sized[name], name in map_sizes)
+            if type_ == RINGBUF:
+                # __type(value, ...) is for us; the kernel wants 0 here
+                lib.bpf_map__set_value_size(handle, 0)
+                if ring_size and name not in map_sizes:
+                    lib.bpf_map__set_max_entries(handle, ring_size)
+            elif type_ == PERF_EVENT_ARRAY and lib.bpf_map__value_size(handle) != 4:
+                lib.bpf_map__set_value_size(handle, 4)
+
+    def _prepare(self, set_: Mapping[str, object], share: Mapping[str, int]) -> None:
         chosen = {p.name: p for p in self._chosen}
         for handle in walk_programs(self._object):
             program = chosen.get(text(lib.bpf_program__name(handle)))
@@ -129,13 +150,6 @@ class Loaded:
                 attach.prepare(self.spec, program, handle, self._targets.get(program.name, ()))
         for handle in walk_maps(self._object):
             name = text(lib.bpf_map__name(handle))
-            if lib.bpf_map__type(handle) == RINGBUF:
-                # __type(value, ...) is for us; the kernel wants 0 here
-                lib.bpf_map__set_value_size(handle, 0)
-                if ring_size:
-                    lib.bpf_map__set_max_entries(handle, ring_size)
-            elif lib.bpf_map__type(handle) == PERF_EVENT_ARRAY and lib.bpf_map__value_size(handle) != 4:
-                lib.bpf_map__set_value_size(handle, 4)
             # nothing of ours stays behind in the kernel
             lib.bpf_map__set_pin_path(handle, ffi.NULL)
             if name in share and lib.bpf_map__reuse_fd(handle, share[name]):
@@ -147,20 +161,47 @@ class Loaded:
     def _set(self, set_: Mapping[str, object]) -> None:
         if not set_:
             return
-        images = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
-        for name, value in set_.items():
-            setting = self.spec.settings.get(name)
+        handles = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
+        memories: dict[str, bytearray] = {}
+        tables = {name: table._replace(map=self._sized[name]) for name, table in self.spec.tables.items()}
+        for path, value in set_.items():
+            entry = entries.locate(tables, path, value, [p.name for p in self.spec.programs])
+            if entry is not None:
+                self._entries.append(entry)
+                continue
+            setting = settings.locate(self.spec.settings, path)
             if setting is None:
-                known = [s.name for s in self.spec.settings.values() if not s.reserved]
-                raise BadSetting(
-                    f"{self.spec.name} has no setting {name!r}: "
-                    + (f"it has {', '.join(known)}" if known else "it has none")
-                )
-            raw = settings.encode(setting, value)
-            memory, size = memory_of(images[setting.section])
-            if memory is None or setting.offset + len(raw) > size:
-                raise BadSetting(f"setting {name}: the object has no room for it")
-            ffi.memmove(ffi.cast("char *", memory) + setting.offset, raw, len(raw))
+                types = {name: table.types for name, table in tables.items()}
+                raise settings.unknown(self.spec.name, path, self.spec.settings, types)
+            if setting.section not in memories:
+                memory, size = memory_of(handles[setting.section])
+                memories[setting.section] = bytearray(ffi.buffer(memory, size)) if memory is not None else bytearray()
+            settings.write(setting, value, memories[setting.section])
+        for section, content in memories.items():
+            ffi.memmove(memory_of(handles[section])[0], content, len(content))
+
+    def _write_entries(self) -> None:
+        """Write the entries of maps that were set; those of per-CPU maps for all CPUs alike."""
+        programs = {text(lib.bpf_program__name(h)): lib.bpf_program__fd(h) for h in walk_programs(self._object)}
+        for entry in self._entries:
+            map_ = entry.table.map
+            handle = self.maps[map_.name]
+            if map_.type == PROG_ARRAY:
+                content = max(programs[str(entry.value)], 0).to_bytes(4, sys.byteorder)
+            else:
+                before = handle.lookup(entry.key) or bytes(map_.value_size)
+                content = entries.merged(entry, before[: map_.value_size])
+            if map_.type in PER_CPU:
+                content = content.ljust((map_.value_size + 7) // 8 * 8, b"\0") * lib.libbpf_num_possible_cpus()
+            try:
+                handle.update(entry.key, content)
+            except OSError as failed:
+                if failed.errno == errno.E2BIG:
+                    room = self._sized[map_.name].max_entries
+                    raise BadSetting(f"map {map_.name} has room for {room} entries: raise --map-size") from None
+                raise KernelError(
+                    f"{self.spec.name}: {entry.part.name} could not be set: {failed.strerror}"
+                ) from None
 
     def _load(self) -> None:
         log_start()
@@ -171,7 +212,7 @@ class Loaded:
 
     def _open_streams(self) -> None:
         for name, inert in (self.spec.streams | self.spec.raw).items():
-            stream = self._with_stacks(inert)
+            stream = self._with_stacks(inert._replace(map=self._sized[inert.map.name]))
             handle = self.maps[stream.map.name]
             if stream.kind == "ring":
                 size = self._max_entries(stream.map.name)
@@ -179,7 +220,7 @@ class Loaded:
             elif stream.kind == "perf":
                 self.readers[name] = PerfReader(stream, handle.fd)
             elif stream.kind == "swapped":
-                inner = self.spec.maps[f"{name}_a"]
+                inner = self._sized[f"{name}_a"]
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
             elif stream.kind == "derived":

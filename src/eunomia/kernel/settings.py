@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Settings are an object's constants in .rodata, given before it is loaded."""
+"""Settings are an object's global variables and constants, given before it is loaded."""
 
 from __future__ import annotations
 
-import os
-import struct
-import sys
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from eunomia.batch import Batch
+from eunomia.kernel import encode as encoding
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.schema import schema, spell
-from eunomia.kernel.types import Array, Enum, Float, Int, Opaque, Pointer, Struct, Type, sizeof, strip
+from eunomia.kernel.types import Array, Int, Member, Opaque, Pointer, Struct, Type, sizeof, strip
 
-_ORDER = "<" if sys.byteorder == "little" else ">"
-_LONGEST = 400  # characters of a number: Python refuses to read thousands of digits
-_ECHOED = 40  # characters of a wrong value that an error repeats
 _RESERVED = "eunomia_"  # the shared filters' own constants
-_TRUTH = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
+_SECTION = re.compile(r"\.(rodata|data|bss)(\..+)?")
+_OURS = ".data.eunomia"
+_MEMBERS = 64  # of one variable that are listed; a path reaches the others too
+_SHOWN = 4096  # bytes of a variable whose initial value is read for show
+_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[([^\[\]]*)\]")
 
 
 class Setting(NamedTuple):
-    """A constant that can be set: where it stands, its C type and its default."""
+    """A variable, or a member of one, that can be set: where it stands, its C type and its default.
+
+    ``offset`` counts bytes from the start of its section; ``bits`` and ``shift`` are those of a bit field.
+    """
 
     name: str
     section: str
@@ -31,11 +35,19 @@ class Setting(NamedTuple):
     default: object
     doc: str
     reserved: bool
+    constant: bool = True
+    shift: int = 0
+    bits: int = 0
 
     @property
     def ctype(self) -> str:
         """Its type as C spells it."""
-        return spell(self.type)
+        return f"{spell(self.type)} : {self.bits}" if self.bits else spell(self.type)
+
+    @property
+    def member(self) -> Member:
+        """It as a member of its section."""
+        return Member(self.name, self.type, 8 * self.offset + self.shift, self.bits)
 
 
 def find(btf: Btf, images: Mapping[str, bytes]) -> dict[str, Setting]:
@@ -43,132 +55,173 @@ def find(btf: Btf, images: Mapping[str, bytes]) -> dict[str, Setting]:
     found = {}
     for section, name, offset, size, id_ in btf.variables():
         image = images.get(section)
-        if image is None or not section.startswith(".rodata") or not name.isidentifier():
+        if image is None or not _SECTION.fullmatch(section) or section == _OURS or not name.isidentifier():
             continue
         type_ = btf.variable_type(id_)
-        if isinstance(strip(type_), Pointer | Opaque | Struct):
+        if isinstance(strip(type_), Pointer | Opaque) or not size:
             continue
         doc = next((t.removeprefix("doc:") for t in btf.tags(id_) if t.startswith("doc:")), "")
-        default = _decode(type_, image[offset : offset + size])
-        found[name] = Setting(name, section, offset, type_, default, doc, name.startswith(_RESERVED))
+        default = decode(type_, image[offset : offset + size])
+        constant = section.startswith(".rodata")
+        found[name] = Setting(name, section, offset, type_, default, doc, name.startswith(_RESERVED), constant)
     return found
 
 
-def _decode(type_: Type, raw: bytes) -> object:
-    bare = strip(type_)
-    if isinstance(bare, Array) and isinstance(strip(bare.element), Int) and sizeof(bare.element) == 1:
-        return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
-    row = schema(type_)
-    if len(raw) != row.size:
-        return raw.hex()
-    from eunomia.batch import Batch
+def listed(settings: Mapping[str, Setting], images: Mapping[str, bytes]) -> list[Setting]:
+    """Return what users can set, member by member of structs."""
+    found = []
+    for setting in settings.values():
+        if setting.reserved:
+            continue
+        parts = list(_members(setting, images.get(setting.section, b"")))
+        found += parts if 0 < len(parts) <= _MEMBERS else [setting]
+    return found
 
+
+def _members(setting: Setting, image: bytes) -> Iterator[Setting]:
+    bare = strip(setting.type)
+    if not isinstance(bare, Struct):
+        yield setting
+        return
+    for member in bare.members:
+        if isinstance(strip(member.type), Pointer | Opaque):
+            continue
+        yield from _members(_of_member(setting, member, image), image)
+
+
+def _of_member(setting: Setting, member: Member, image: bytes = b"") -> Setting:
+    at = 8 * setting.offset + member.bit_offset
+    raw = image[at // 8 : at // 8 + sizeof(member.type)]
+    return setting._replace(
+        name=f"{setting.name}.{member.name}" if member.name else setting.name,
+        offset=at // 8,
+        type=member.type,
+        default=_bit_field(image, at, member.bits) if member.bits else decode(member.type, raw),
+        doc=next((t.removeprefix("doc:") for t in member.tags if t.startswith("doc:")), ""),
+        shift=at % 8 if member.bits else 0,
+        bits=member.bits,
+    )
+
+
+def _bit_field(image: bytes, at: int, bits: int) -> object:
+    span = int.from_bytes(image[at // 8 : (at + bits + 7) // 8], "little")
+    return span >> at % 8 & (1 << bits) - 1
+
+
+def decode(type_: Type, raw: bytes) -> object:
+    """Return the value that bytes of a type hold; None where it is too large, or no plain value, to be shown."""
+    bare = strip(type_)
+    if isinstance(bare, Array) and _is_text(bare, raw):
+        return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    if isinstance(bare, Struct | Pointer | Opaque) or not raw or len(raw) > _SHOWN:
+        return None
+    row = schema(type_)
+    if len(raw) != row.size or "value" not in row.fields:
+        return raw.hex()
     value: object = Batch(row, raw).values("value")[0]
     return value
 
 
-def encode(setting: Setting, value: object) -> bytes:
-    """Return the bytes of a value, given as text or as a Python number, bool or list.
+def _is_text(array: Array, raw: bytes) -> bool:
+    element = strip(array.element)
+    if not isinstance(element, Int) or element.size != 1:
+        return False
+    text = raw.rstrip(b"\0")
+    return element.char or (bool(text) and text.isascii() and text.decode("ascii").isprintable())
+
+
+def locate(settings: Mapping[str, Setting], path: str) -> Setting | None:
+    """Return the setting of a path such as ``cfg.ports[2]``, None where no variable is called so.
+
+    Raises :class:`BadSetting` where the variable has no such member.
+    """
+    root = re.match(r"[A-Za-z_]\w*", path)
+    setting = settings.get(root[0]) if root else None
+    if root is None or setting is None or (setting.reserved and root.end() != len(path)):
+        return None
+    return setting if root.end() == len(path) else walk(setting, path[root.end() :])
+
+
+def walk(setting: Setting, rest: str) -> Setting:
+    """Return the part of a setting that the rest of a path names."""
+    at = 0
+    while at < len(rest):
+        step = _STEP.match(rest, at)
+        if step is None:
+            raise BadSetting(f"setting {setting.name}{rest}: write members as .NAME and [INDEX]")
+        at = step.end()
+        setting = _field(setting, step[1]) if step[1] else _element(setting, step[2])
+    return setting
+
+
+def _field(setting: Setting, name: str) -> Setting:
+    bare = strip(setting.type)
+    if not isinstance(bare, Struct):
+        raise BadSetting(f"setting {setting.name} ({setting.ctype}) has no member '{name}': it is no struct")
+    chain = _chain(bare, name)
+    if chain is None:
+        raise BadSetting(
+            f"setting {setting.name} ({setting.ctype}) has no member '{name}': it has {', '.join(_names(bare))}"
+        )
+    for member in chain:
+        setting = _of_member(setting, member)
+    return setting
+
+
+def _chain(type_: Struct, name: str) -> list[Member] | None:
+    """Return the member of a name, and the members without a name that it is inside of."""
+    for member in type_.members:
+        if member.name == name:
+            return [member]
+        inner = strip(member.type)
+        if not member.name and isinstance(inner, Struct) and (rest := _chain(inner, name)) is not None:
+            return [member, *rest]
+    return None
+
+
+def _names(type_: Struct) -> Iterator[str]:
+    for member in type_.members:
+        inner = strip(member.type)
+        if member.name:
+            yield member.name
+        elif isinstance(inner, Struct):
+            yield from _names(inner)
+
+
+def _element(setting: Setting, word: str) -> Setting:
+    bare = strip(setting.type)
+    if not isinstance(bare, Array):
+        raise BadSetting(f"setting {setting.name} ({setting.ctype}) has no places: it is no array")
+    try:
+        index = encoding.number(word)
+    except ValueError:
+        index = -1
+    if not 0 <= index < bare.length:
+        shown = encoding.shown(word)
+        raise BadSetting(f"setting {setting.name} ({setting.ctype}): {shown} is not between 0 and {bare.length - 1}")
+    return setting._replace(
+        name=f"{setting.name}[{index}]", offset=setting.offset + index * sizeof(bare.element), type=bare.element
+    )
+
+
+def write(setting: Setting, value: object, memory: bytearray) -> None:
+    """Write a value, given as text or as a Python number, bool or list, into its section's bytes.
 
     Raises :class:`BadSetting` where it does not fit the setting's type.
     """
+    end = (8 * setting.offset + setting.shift + (setting.bits or 8 * sizeof(setting.type)) + 7) // 8
+    if end > len(memory):
+        raise BadSetting(f"setting {setting.name}: the object has no room for it")
     try:
-        return _encode(setting.type, value)
-    except (ValueError, OverflowError, struct.error) as error:
+        encoding.put(memory, setting.member, value)
+    except ValueError as error:
         raise BadSetting(f"setting {setting.name} ({setting.ctype}): {error}") from None
 
 
-def _encode(type_: Type, value: object) -> bytes:
-    bare = strip(type_)
-    if isinstance(bare, Int) and (kind := schema(type_).fields["value"].meaning) in {"ipv4", "port", "be"}:
-        return _network(bare, value, kind)
-    match bare:
-        case Float():
-            return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], _real(value))
-        case Int():
-            return _integer(bare, value, _number(value))
-        case Enum():
-            numbers = {name: number for number, name in bare.names.items()}
-            if str(value) in numbers:
-                return numbers[str(value)].to_bytes(bare.size, sys.byteorder, signed=bare.signed)
-            try:
-                number = _number(value)
-            except ValueError:
-                raise ValueError(f"{value!r} is none of {', '.join(numbers)}") from None
-            return _integer(bare, value, number)
-        case Array():
-            return _encode_array(bare, value)
-    raise ValueError(f"cannot be set: it is a {spell(type_)}")
-
-
-def _network(type_: Int, value: object, kind: str) -> bytes:
-    """Return a number or an address in network byte order, given as it is shown."""
-    if kind == "ipv4" and "." in str(value):
-        import socket
-
-        try:
-            return socket.inet_pton(socket.AF_INET, str(value).strip())
-        except (OSError, ValueError):
-            raise ValueError(f"{_shown(str(value))} is not an IPv4 address") from None
-    raw = _integer(type_, value, _number(value))
-    return raw[::-1] if sys.byteorder == "little" and kind != "ipv4" else raw
-
-
-def _integer(type_: Int | Enum, value: object, number: int) -> bytes:
-    low = -(1 << type_.size * 8 - 1) if type_.signed else 0
-    high = (1 << type_.size * 8 - type_.signed) - 1
-    if isinstance(type_, Int) and type_.boolean:
-        low, high = 0, 1
-    if not low <= number <= high:
-        raise ValueError(f"{_cut(value)} is not between {low} and {high}")
-    return number.to_bytes(type_.size, sys.byteorder, signed=type_.signed)
-
-
-def _encode_array(array: Array, value: object) -> bytes:
-    size = sizeof(array)
-    element = strip(array.element)
-    if isinstance(element, Int) and element.size == 1 and isinstance(value, str):
-        raw = os.fsencode(value)
-        if len(raw) >= size:
-            raise ValueError(f"{value!r} is longer than {size - 1} bytes")
-        return raw.ljust(size, b"\0")
-    parts = value.split(",") if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
-    if len(parts) > array.length:
-        raise ValueError(f"{len(parts)} values for {array.length} places")
-    return b"".join(_encode(array.element, part) for part in parts).ljust(size, b"\0")
-
-
-def _number(value: object) -> int:
-    if isinstance(value, bool | int):
-        return int(value)
-    word = str(value).strip().lower()
-    if word in _TRUTH:
-        return _TRUTH[word]
-    try:
-        return int(_plain(word), 0)
-    except ValueError:
-        raise ValueError(f"{_shown(word)} is not a number") from None
-
-
-def _real(value: object) -> float:
-    word = str(value).strip().lower()
-    try:
-        return float(_plain(word))
-    except ValueError:
-        raise ValueError(f"{_shown(word)} is not a number") from None
-
-
-def _plain(word: str) -> str:
-    """Return a number's text; refuse what Python reads and C does not: ``1_000``, other scripts' digits."""
-    if not word.isascii() or "_" in word or len(word) > _LONGEST:
-        raise ValueError(word)
-    return word
-
-
-def _cut(value: object) -> str:
-    word = hex(value) if isinstance(value, int) and abs(value) >> 128 else str(value)
-    return word if len(word) <= _ECHOED else f"{word[:_ECHOED]}..."
-
-
-def _shown(word: str) -> str:
-    return f"'{_cut(word)}'"
+def unknown(owner: str, path: str, settings: Mapping[str, Setting], maps: Mapping[str, str]) -> BadSetting:
+    """Return the error for a name that an object does not have; ``maps`` are those whose entries can be set."""
+    known = [f"{s.name} ({s.ctype})" for s in listed(settings, {})]
+    known += [f"{name}[KEY] ({types})" for name, types in maps.items()]
+    return BadSetting(
+        f"{owner} has no setting {encoding.shown(path)}: " + (f"it has {', '.join(known)}" if known else "it has none")
+    )

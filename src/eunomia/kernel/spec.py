@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Schema
-from eunomia.kernel import elf, lengths, settings
+from eunomia.kernel import elf, entries, lengths, settings, sizes
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.diagnose import open_error
 from eunomia.kernel.errors import BadObject, BadSetting
@@ -44,7 +44,10 @@ class Program(NamedTuple):
 
 
 class Map(NamedTuple):
-    """A map; sizes in bytes. ``type_name`` is libbpf's word for its type."""
+    """A map; sizes in bytes. ``type_name`` is libbpf's word for its type.
+
+    ``chosen`` says which of its sizes the object leaves to its loader, and what they are now.
+    """
 
     name: str
     type: int
@@ -53,6 +56,7 @@ class Map(NamedTuple):
     value_size: int
     max_entries: int
     internal: bool
+    chosen: str = ""
 
 
 class StreamSpec(NamedTuple):
@@ -78,6 +82,7 @@ class StreamSpec(NamedTuple):
 class Spec:
     """What an object says: ``programs``, ``maps``, ``streams``, ``settings``.
 
+    ``tables`` are the maps whose entries can be set, ``images`` the initial bytes of global variables.
     ``raw`` are the rings that derived streams are made from; they are no streams themselves.
     """
 
@@ -100,9 +105,11 @@ class Spec:
         try:
             self.btf = self._btf()
             self.programs = [self._program(p) for p in walk_programs(self._object)]
-            self.maps = {m.name: m for m in map(self._map, walk_maps(self._object))}
+            self.maps = {m.name: sizes.by_default(m) for m in map(self._map, walk_maps(self._object))}
             self.own = any(m.startswith(LEDGER) for m in self.maps)
-            self.settings = settings.find(self.btf, self._images())
+            self.images = self._images()
+            self.settings = settings.find(self.btf, self.images)
+            self.tables = entries.tables(self.btf, self.maps, self.own)
             found = self._streams(events or {})
             derived = any(s.kind == "derived" for s in found.values())
             self.raw = {n: s for n, s in found.items() if derived and n.startswith(RAW)}

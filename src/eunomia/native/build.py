@@ -49,6 +49,8 @@ uint32_t bpf_map__max_entries(const struct bpf_map *map);
 uint32_t bpf_map__btf_key_type_id(const struct bpf_map *map);
 uint32_t bpf_map__btf_value_type_id(const struct bpf_map *map);
 int bpf_map__set_value_size(struct bpf_map *map, uint32_t size);
+struct bpf_map *bpf_map__inner_map(struct bpf_map *map);
+int bpf_map__set_key_size(struct bpf_map *map, uint32_t size);
 int bpf_map__set_max_entries(struct bpf_map *map, uint32_t max_entries);
 int bpf_map__set_autocreate(struct bpf_map *map, bool autocreate);
 int bpf_map__set_pin_path(struct bpf_map *map, const char *path);

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How large maps are: some objects leave it to their own loader, which Eunomia stands in for."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.libbpf import error, ffi, lib
+
+if TYPE_CHECKING:
+    from eunomia.kernel.spec import Map
+
+_ENTRIES = 10_240  # what most of bcc's libbpf-tools have
+_RING = 256 << 10  # bytes
+_TAIL_CALLS = 32  # no program can make more in a row (MAX_TAIL_CALL_CNT, include/linux/bpf.h)
+_FRAMES = 127  # of a stack, where the kernel says nothing else (PERF_MAX_STACK_DEPTH)
+
+# enum bpf_map_type, include/uapi/linux/bpf.h
+_PROG_ARRAY, _PERF_EVENT_ARRAY, _STACK_TRACE = 3, 4, 7
+_RINGBUF, _USER_RINGBUF = 27, 31
+_RINGS = frozenset({_RINGBUF, _USER_RINGBUF})
+_BY_CPU = frozenset({2, 6, 16, 20})  # array, per-CPU array, cpumap, reuseport_sockarray
+_BY_NUMBER = frozenset({8, 14, 17})  # cgroup_array, devmap, xskmap
+_MANY = frozenset({1, 5, 9, 10, 11, _STACK_TRACE, 12, 13, 15, 18, 22, 23, 25, 30})
+_NO_SIZE = frozenset({19, 21, 24, 28, 29, 32})  # storage of sockets, tasks, inodes and cgroups has none
+
+
+def _entries(map_: Map) -> int:
+    """Return how many entries a map gets whose object leaves it open; 0 where the kernel or libbpf decides."""
+    if map_.type in _RINGS:
+        return _RING
+    if map_.type in _BY_CPU:
+        return max(1, int(lib.libbpf_num_possible_cpus()))
+    if map_.type == _PROG_ARRAY:
+        return _TAIL_CALLS
+    return 64 if map_.type in _BY_NUMBER else _ENTRIES if map_.type in _MANY else 0
+
+
+def by_default(map_: Map) -> Map:
+    """Return a map with the sizes that it leaves open filled in."""
+    if map_.internal:
+        return map_
+    said = []
+    if not map_.max_entries and (entries := _entries(map_)):
+        map_ = map_._replace(max_entries=entries)
+        said.append(f"{entries:,} {'bytes' if map_.type in _RINGS else 'entries'}")
+    if map_.type == _STACK_TRACE and not map_.value_size:
+        size = 8 * _frames()
+        map_ = map_._replace(key_size=map_.key_size or 4, value_size=size)
+        said.append(f"{size // 8} frames a stack")
+    return map_._replace(chosen=", ".join(said))
+
+
+def _frames() -> int:
+    try:
+        with open("/proc/sys/kernel/perf_event_max_stack", encoding="ascii") as file:
+            return int(file.read(16))
+    except (OSError, ValueError):
+        return _FRAMES
+
+
+def given(owner: str, maps: Mapping[str, Map], sizes: Mapping[str, int]) -> dict[str, Map]:
+    """Return an object's maps with the numbers of entries that the user gives some of them.
+
+    Raises :class:`BadSetting` where there is no such map, or none of that size.
+    """
+    sized = dict(maps)
+    for name, entries in sizes.items():
+        map_ = maps.get(name)
+        if map_ is None or map_.internal or map_.type in _NO_SIZE:
+            known = [m.name for m in maps.values() if not m.internal and m.type not in _NO_SIZE]
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise BadSetting(f"{owner} has no map '{name}' whose size can be set: {has}")
+        if map_.type in _RINGS and (entries % mmap.PAGESIZE or entries & (entries - 1)):
+            raise BadSetting(
+                f"map {name}: a ring has a power of two of bytes, at least {mmap.PAGESIZE}, and {entries} is none"
+            )
+        sized[name] = map_._replace(max_entries=entries, chosen="")
+    return sized
+
+
+def apply(handle: Any, map_: Map, by_user: bool) -> None:
+    """Give a map that is not loaded yet the sizes that its object left open, or the user gives."""
+    _apply_inner(handle)
+    if not map_.chosen and not by_user:
+        return
+    failed = (
+        (map_.max_entries and lib.bpf_map__set_max_entries(handle, map_.max_entries))
+        or (map_.type == _STACK_TRACE and lib.bpf_map__set_key_size(handle, map_.key_size))
+        or (map_.type == _STACK_TRACE and lib.bpf_map__set_value_size(handle, map_.value_size))
+    )
+    if failed:
+        raise BadSetting(f"map {map_.name}: its size cannot be set: {error(failed).strerror}")
+
+
+def _apply_inner(handle: Any) -> None:
+    """Give the maps that a map of maps is to hold a size, where their declaration has none."""
+    inner = lib.bpf_map__inner_map(handle)
+    if inner == ffi.NULL or lib.bpf_map__max_entries(inner):
+        return
+    type_ = lib.bpf_map__type(inner)
+    lib.bpf_map__set_max_entries(inner, _RING if type_ in _RINGS else _ENTRIES)

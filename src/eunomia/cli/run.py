@@ -106,6 +106,8 @@ def go(args: argparse.Namespace) -> int:
                 signal.signal(name, engine.stop)
         engine.start()
         _say_hints(sources)
+        for note in engine.notes:
+            sys.stderr.write(f"eunomia: {note}\n")
         _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
@@ -237,7 +239,7 @@ def _say_hints(sources: Sequence[Source]) -> None:
     for source in sources:
         if not source.spec.streams:
             sys.stderr.write(
-                f"eunomia: {source.name} has no ring buffer, perf buffer or table to show: it runs, and that is all\n"
+                f"eunomia: {source.name} has no ring buffer, perf buffer or table to show, and prints nothing: it runs, and that is all\n"
             )
         for stream in source.spec.streams.values():
             if stream.hint:

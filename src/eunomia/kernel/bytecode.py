@@ -25,6 +25,7 @@ _PERF_OUTPUTS = frozenset({25, 111, 121})  # perf_event_output, skb_output, xdp_
 _LOOKUPS = frozenset({1, 89, 107, 145, 156, 164, 195, 210})  # lookup, peek, *_storage_get, for_each, percpu
 _UPDATES = frozenset({2, 87, 107, 145, 156, 210})  # update, push, *_storage_get (which can create)
 _DELETES = frozenset({3, 88, 108, 146, 157, 211})  # delete, pop, *_storage_delete
+_PRINTS = frozenset({6, 177})  # trace_printk, trace_vprintk
 _READERS = _LOOKUPS | _UPDATES | _DELETES | _PERF_OUTPUTS | {_RING_OUTPUT}  # leave their arguments alone
 
 _LOAD_IMMEDIATE, _CALL, _EXIT, _JUMP = 0x18, 0x85, 0x95, 0x05
@@ -81,6 +82,15 @@ class _Instruction(NamedTuple):
     source: int
     offset: int
     number: int
+
+
+def prints(data: bytes) -> bool:
+    """Return whether a program of an object calls ``bpf_trace_printk`` or ``bpf_trace_vprintk``."""
+    return any(
+        at.code == _CALL and at.source == 0 and at.number in _PRINTS
+        for code in image(data).code.values()
+        for at in _decode(code.data)
+    )
 
 
 def uses(data: bytes) -> dict[str, MapUse]:

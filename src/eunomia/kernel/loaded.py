@@ -31,6 +31,8 @@ from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks
 
+_UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
+
 Readers = RingReader | PerfReader | TableReader | DerivedReader
 
 
@@ -80,18 +82,22 @@ class Loaded:
         ring_size: int | None = None,
         share: Mapping[str, int] | None = None,
         targets: Mapping[str, str] | None = None,
+        streams: Sequence[str] = (),
         ready: Callable[[Loaded], None] | None = None,
     ) -> None:
         """Load a spec's programs, all or those named, and attach them.
 
         ``set_`` gives settings, ``ring_size`` the bytes of each ring (a power of two), ``share`` the
         descriptors of maps to be used in place of the object's own, ``targets`` what to attach programs to
-        whose sections name nothing; ``ready`` is called when all is loaded and nothing attached yet. Raises
-        what :mod:`eunomia.kernel.errors` lists.
+        whose sections name nothing; ``streams`` are those that will be read, all where none is named;
+        ``ready`` is called when all is loaded and nothing attached yet. Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
+        self._unread = [n for n in spec.streams if streams and n not in streams]
+        self._ignored: list[Any] = []  # rings of strangers that nobody reads
+        self._adopted: dict[str, tuple[Loaded, str]] = {}
         self._links: list[Any] = []
         self._iterators: dict[str, Any] = {}
         self._stacks: list[Stacks] = []
@@ -137,6 +143,8 @@ class Loaded:
         self._set(set_)
 
     def _set(self, set_: Mapping[str, object]) -> None:
+        silent = (f"{_UNREAD}{name}" for name in self._unread)
+        set_ = {**set_, **{name: True for name in silent if name in self.spec.settings}}
         if not set_:
             return
         images = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
@@ -163,8 +171,17 @@ class Loaded:
 
     def _open_streams(self) -> None:
         for name, inert in (self.spec.streams | self.spec.raw).items():
+            if inert.kind == "printk":
+                continue  # another object's, to be adopted
+            handle = self.maps[inert.map.name]
+            if name in self._unread:
+                if inert.kind == "ring" and f"{_UNREAD}{name}" not in self.spec.settings:
+                    self._ignored.append(lib.eu_ring_open(handle.fd, self._max_entries(inert.map.name)))
+                    if self._ignored[-1] == ffi.NULL:
+                        self._ignored.pop()
+                        raise error()
+                continue
             stream = self._with_stacks(inert)
-            handle = self.maps[stream.map.name]
             if stream.kind == "ring":
                 size = self._max_entries(stream.map.name)
                 self.readers[name] = RingReader(stream, handle.fd, size)
@@ -211,9 +228,19 @@ class Loaded:
 
     # While it lives
 
+    def ignore(self) -> None:
+        """Empty the rings of streams that are not read: a full one would change what its program does."""
+        for ring in self._ignored:
+            lib.eu_ring_skip(ring)
+
     @property
     def armed(self) -> Any:
-        """The word by which the object's probes know that the consumer sleeps; None in foreign objects."""
+        """The word by which the object's probes know that the consumer sleeps; None in foreign objects.
+
+        None too where a probe would spend the one wakeup on a ring that nobody reads.
+        """
+        if self._ignored:
+            return None
         if self._armed is None:
             handle = next((m for n, m in self.maps.items() if n.endswith(".data.eunomia")), None)
             memory = lib.eu_map_mmap(handle.fd, handle.value_size) if handle else ffi.NULL
@@ -234,11 +261,24 @@ class Loaded:
                 written.append(piece)
         return b"".join(written)
 
+    def programs(self) -> list[Any]:
+        """Return libbpf's handles of the programs that are loaded."""
+        chosen = {p.name for p in self._chosen}
+        return [h for h in walk_programs(self._object) if text(lib.bpf_program__name(h)) in chosen]
+
+    def adopt(self, name: str, other: Loaded, stream: str) -> None:
+        """Take over another object, and have its stream as one's own; it is detached and closed with this one."""
+        self._adopted[name] = other, stream
+        self.readers[name] = other.readers[stream]
+
     def count(self, stream: str) -> Count:
         """Return what the probe of a stream has emitted and lost so far.
 
         A derived stream has emitted the rows that were made of it, and lost what its raw rings refused.
         """
+        if stream in self._adopted:
+            other, theirs = self._adopted[stream]
+            return other.count(theirs)
         reader = self.readers[stream]
         handle = self.maps.get(LEDGER + stream)
         if isinstance(reader, TableReader):
@@ -266,14 +306,11 @@ class Loaded:
 
         Only an object of one stream can put them down to it.
         """
-        if len(self.readers) != 1:
+        if len(self.spec.streams) + len(self.spec.raw) != 1:
             return 0
         out, total = ffi.new("uint64_t *"), 0
-        chosen = {p.name for p in self._chosen}
-        for handle in walk_programs(self._object):
-            if text(lib.bpf_program__name(handle)) in chosen and not lib.eu_recursion_misses(
-                lib.bpf_program__fd(handle), out
-            ):
+        for handle in self.programs():
+            if not lib.eu_recursion_misses(lib.bpf_program__fd(handle), out):
                 total += out[0]
         return total
 
@@ -284,12 +321,20 @@ class Loaded:
         attach.detach(links)
         if links:
             lib.eu_settle()
+        for other, _ in self._adopted.values():
+            other.detach()
 
     def close(self) -> None:
         """Detach, unmap and free everything."""
         self.detach()
-        for reader in self.readers.values():
-            reader.close()
+        for name, reader in self.readers.items():
+            if name not in self._adopted:
+                reader.close()
+        for other, _ in self._adopted.values():
+            other.close()
+        ignored, self._ignored = self._ignored, []
+        for ring in ignored:
+            lib.eu_ring_close(ring)
         if self._armed is not None:
             lib.eu_map_munmap(self._armed, 4)
             self._armed = None

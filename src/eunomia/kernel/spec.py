@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,8 @@ HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRAC
 LRU_HASH, LRU_PERCPU_HASH, ARRAY_OF_MAPS, RINGBUF = 9, 10, 12, 27
 PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 _TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH})
+
+PRINTK = os.path.join(os.path.dirname(__file__), "printk.bpf.o")  # follows what others print
 
 LEDGER = "ledger_"
 RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
@@ -52,8 +54,9 @@ class Map(NamedTuple):
 class StreamSpec(NamedTuple):
     """One stream: a ring or perf buffer, a table, or the object's global variables.
 
-    ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals`` or
-    ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`).
+    ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals``,
+    ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`) or ``printk``
+    (what programs print: :mod:`eunomia.kernel.printk` reads it).
     ``by_size`` holds the schemas of records that only their length tells apart. ``how`` says where the
     schema comes from; ``hint`` what would make it better.
     """
@@ -198,7 +201,24 @@ class Spec:
         if not found and not self.own:
             found += self._globals()
         order = list(self.maps)
-        return {s.name: s for s in sorted(found, key=lambda s: order.index(s.map.name))}
+        found.sort(key=lambda s: order.index(s.map.name))
+        if not self.own:
+            found += self._printed()
+        return {s.name: s for s in found}
+
+    def _printed(self) -> list[StreamSpec]:
+        """Return the stream of what the programs print, where any does."""
+        from eunomia.kernel import bytecode
+
+        if not bytecode.prints(self.data):
+            return []
+        with open(PRINTK, "rb") as file:
+            follower = Spec(file.read(), "printk")
+        follower.close()
+        stream = follower.streams["printk"]
+        name = "printk_" if "printk" in self.maps else "printk"
+        shape = naming(stream.schema, [p.name for p in self.programs])
+        return [stream._replace(name=name, kind="printk", schema=shape, how="the programs' calls of bpf_printk()")]
 
     def _declared(self, map_: Map) -> Type | None:
         """Return what ``__type(value, ...)`` says a buffer carries; perf buffers have an int there."""
@@ -320,6 +340,17 @@ class Spec:
                     StreamSpec(section[1:], "globals", shape, map_, "the object's global variables")
                 )
         return streams
+
+
+def naming(shape: Schema, programs: Sequence[str]) -> Schema:
+    """Return the schema of what is printed with programs' names for their numbers; without them, if nobody knows."""
+    fields = list(shape.fields.values())
+    if programs:
+        names = dict(enumerate(programs))
+        fields = [f._replace(names=names, meaning="enum") if f.name == "program" else f for f in fields]
+    else:
+        fields = [f for f in fields if f.name != "program"]
+    return Schema(shape.name, shape.size, fields, shape.doc)
 
 
 _kernel_btf: list[int] = []

@@ -37,6 +37,7 @@ void *eu_map_mmap(int fd, size_t size);
 void eu_map_munmap(void *memory, size_t size);
 int eu_recursion_misses(int prog_fd, uint64_t *ret);
 int eu_host_pid(void);
+int eu_program_code(int prog_fd, uint64_t *starts, uint64_t *ends, uint32_t room);
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
 struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz);
@@ -48,6 +49,7 @@ void eu_ring_close(struct eu_ring *ring);
 void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths);
 int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
 		  struct eu_drained *ret);
+void eu_ring_skip(struct eu_ring *ring);
 size_t eu_ring_waiting(const struct eu_ring *ring);
 
 struct eu_perf *eu_perf_open(int fd, size_t pages);

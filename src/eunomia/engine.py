@@ -76,7 +76,7 @@ class _Stream:
         self.filtered = 0
         self.early: dict[int, Mask | None] = {}  # by schema: before anybody asks whose rows are, and after
         self.mask: dict[int, Mask | None] = {}
-        schemas = [reader.schema, *(reader.spec.by_size or {}).values()]
+        schemas = [reader.schema, *reader.spec.shapes]
         self.schemas: list[Schema] = schemas
         self.cgroup = {id(s): shared.cgroup_field(s) for s in schemas}
         self.who = {id(s): whose.who(s) for s in schemas}

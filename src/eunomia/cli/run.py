@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError, say, say_fault
 from eunomia.cli.words import byte_size, number, pairs, seconds, shown, words
+from eunomia.cli.words import events as read_events
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
@@ -67,7 +68,8 @@ def add(subparsers: Any) -> None:
         "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE", help="a setting: a constant of .rodata"
     )
     more.add_argument(
-        "--event", action="append", default=[], metavar="MAP=STRUCT", help="the struct that a buffer's records hold"
+        "--event", action="append", default=[], metavar="MAP=[FIELD:VALUE=]STRUCT",
+        help="the struct that a buffer's records hold, all or those whose FIELD has this VALUE",
     )
     more.add_argument(
         "--attach", action="append", default=[], metavar="PROGRAM=TARGET",
@@ -93,7 +95,7 @@ def go(args: argparse.Namespace) -> int:
     added = words(args.add)
     if columns is not None and added:
         raise UsageError("--add: it is for columns beside the usual ones, and --columns names all there are to be")
-    events = pairs(args.event, "--event", "MAP=STRUCT")
+    events = read_events(args.event)
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
@@ -239,7 +241,8 @@ def _say_hints(sources: Sequence[Source]) -> None:
     for source in sources:
         if not source.spec.streams:
             sys.stderr.write(
-                f"eunomia: {source.name} has no ring buffer, perf buffer or table to show, and prints nothing: it runs, and that is all\n"
+                f"eunomia: {source.name} has no ring buffer, perf buffer or table to show, and prints nothing: "
+                "it runs, and that is all\n"
             )
         for stream in source.spec.streams.values():
             if stream.hint:

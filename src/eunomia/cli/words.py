@@ -34,6 +34,15 @@ def shown(word: str) -> str:
     return f"'{word}'" if len(word) <= _SHOWN else f"'{word[:_SHOWN]}...'"
 
 
+def events(given: Sequence[str]) -> dict[str, str]:
+    """Return what ``--event`` says of each buffer: structs, several by comma."""
+    result: dict[str, list[str]] = {}
+    for word in given:
+        for name, value in pairs([word], "--event", "MAP=STRUCT").items():
+            result.setdefault(name, []).append(value)
+    return {name: ",".join(values) for name, values in result.items()}
+
+
 def number(word: str, option: str, least: int) -> int:
     """Return a whole number of at least ``least`` that fits 32 bits, written in decimal digits alone."""
     digits = word.lstrip("0") or "0"

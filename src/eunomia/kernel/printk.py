@@ -7,7 +7,6 @@ behind it does, and leaves the pipe to its reader.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from eunomia.kernel.libbpf import ffi, lib, text

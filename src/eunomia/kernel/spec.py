@@ -17,7 +17,8 @@ from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
 
 if TYPE_CHECKING:
-    from eunomia.kernel.bytecode import MapUse
+    from eunomia.kernel.bytecode import Uses
+    from eunomia.kernel.discover import Found
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRACE = range(1, 8)
@@ -51,13 +52,23 @@ class Map(NamedTuple):
     internal: bool
 
 
+class Tag(NamedTuple):
+    """A number in each record, of ``size`` bytes at ``offset``, that says which schema is its."""
+
+    field: str
+    offset: int
+    size: int
+    schemas: Mapping[int, Schema]
+
+
 class StreamSpec(NamedTuple):
     """One stream: a ring or perf buffer, a table, or the object's global variables.
 
     ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals``,
     ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`) or ``printk``
     (what programs print: :mod:`eunomia.kernel.printk` reads it).
-    ``by_size`` holds the schemas of records that only their length tells apart. ``how`` says where the
+    ``by_size`` holds the schemas of records that only their length tells apart; ``tags`` tells those of one
+    length apart, or of any by 0. ``how`` says where the
     schema comes from; ``hint`` what would make it better.
     """
 
@@ -68,6 +79,14 @@ class StreamSpec(NamedTuple):
     how: str = ""
     hint: str = ""
     by_size: Mapping[int, Schema] | None = None
+    tags: Mapping[int, Tag] | None = None
+
+    @property
+    def shapes(self) -> list[Schema]:
+        """The schemas that records may have, apart from that of those nothing is known of."""
+        found = list((self.by_size or {}).values())
+        found += [shape for tag in (self.tags or {}).values() for shape in tag.schemas.values()]
+        return found
 
 
 class Spec:
@@ -235,7 +254,7 @@ class Spec:
         """
         if self.own or type_ is None:
             return False
-        sizes = {output.size for output in use.outputs} if (use := self._uses.get(name)) else set()
+        sizes = {output.size for output in use.outputs} if (use := self.uses.get(name)) else set()
         if not sizes or sizes & {sizeof(type_), None}:
             return False
         if not isinstance(strip(type_), Struct):
@@ -244,17 +263,30 @@ class Spec:
         targets = [t.target for t in variables if isinstance(t, Pointer) and t.target is not None]
         return any(isinstance(strip(t), Struct) and sizeof(t) in sizes for t in targets)
 
-    def _buffer(self, map_: Map, type_: Any, how: str, hint: str = "", by_size: Any = None) -> StreamSpec:
+    def _buffer(self, map_: Map, type_: Any, how: str) -> StreamSpec:
         kind = "ring" if map_.type == RINGBUF else "perf"
-        if by_size:
-            schemas = {size: schema(t) for size, t in by_size.items()}
-            return StreamSpec(map_.name, kind, unknown_schema(map_.name), map_, how, hint, schemas)
-        shape = unknown_schema(map_.name) if type_ is None else schema(type_, longer=self._longer(map_, type_))
-        hint = hint or lengths.hint(list(shape.fields.values()))
-        return StreamSpec(map_.name, kind, shape, map_, how, hint)
+        shape = schema(type_, longer=self._longer(map_, type_))
+        return StreamSpec(map_.name, kind, shape, map_, how, lengths.hint(list(shape.fields.values())))
+
+    def _found(self, map_: Map, found: Found, hint: str) -> StreamSpec:
+        kind = "ring" if map_.type == RINGBUF else "perf"
+        types = [*found.by_size.values(), *[t for tag in found.tags.values() for t in tag.types.values()]]
+        of = {id(t): schema(t) for t in types}
+        by_size = {size: of[id(t)] for size, t in found.by_size.items()}
+        tags = {
+            size: Tag(tag.field, tag.offset, tag.size, {n: of[id(t)] for n, t in tag.types.items()})
+            for size, tag in found.tags.items()
+        }
+        if found.type is not None:
+            other = schema(found.type, longer=not tags and self._longer(map_, found.type))
+            hint = hint or lengths.hint(list(other.fields.values()))
+        else:
+            other = unknown_schema(map_.name)
+        return StreamSpec(map_.name, kind, other, map_, found.how, hint, by_size or None, tags or None)
 
     @cached_property
-    def _uses(self) -> Mapping[str, MapUse]:
+    def uses(self) -> Uses:
+        """What the programs do with the maps."""
         from eunomia.kernel import bytecode
 
         return bytecode.uses(self.data)
@@ -263,7 +295,7 @@ class Spec:
         """Tell whether programs send more than a type: a larger constant, or what ends in no array to be cut."""
         if self.own:
             return False
-        sizes = [output.size for output in use.outputs] if (use := self._uses.get(map_.name)) else []
+        sizes = [output.size for output in use.outputs] if (use := self.uses.get(map_.name)) else []
         bare = strip(type_)
         last = strip(bare.members[-1].type) if isinstance(bare, Struct) and bare.members else None
         return any((not isinstance(last, Array)) if s is None else s > sizeof(type_) for s in sizes)
@@ -273,20 +305,22 @@ class Spec:
     ) -> list[StreamSpec]:
         from eunomia.kernel import discover
 
-        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events, self._uses)
+        padded = {m.name for m in buffers if m.type == PERF_EVENT_ARRAY}
+        names = [m.name for m in buffers]
+        found = discover.event_types(self.data, names, self.btf, events, self.uses, padded=padded)
         streams = []
         for map_ in buffers:
             what, said = found[map_.name], declared[map_.name]
             hint = what.hint
             if said is not None and map_.name not in events:
-                if not what.type and not what.by_size:
+                if not (what.type or what.by_size or what.tags):
                     streams.append(self._buffer(map_, said, "the map's __type(value, ...)"))
                     continue
                 hint = hint or (
                     f"its map says {spell(said)} of {sizeof(said)} bytes, and no program sends so many: "
                     f"choose by --event {map_.name}=STRUCT"
                 )
-            streams.append(self._buffer(map_, what.type, what.how, hint, what.by_size))
+            streams.append(self._found(map_, what, hint))
         return streams
 
     def _derived(self, map_: Map) -> StreamSpec:
@@ -316,7 +350,7 @@ class Spec:
             return []
         streams = []
         for map_ in tables:
-            use = self._uses.get(map_.name)
+            use = self.uses.get(map_.name)
             scratch = has_buffers and map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
             if use is None or use.deletes or scratch:
                 continue

@@ -342,7 +342,7 @@ class Engine:
         raw = [self._drain_raw(derived) for derived in self._derived]
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
-            if tables or not stream.is_table:
+            if tables or not stream.is_table or stream.reader.waiting:
                 tick += [(stream, batch) for batch in stream.reader.drain(self._clock, taken)]
                 self._fill = max(self._fill, getattr(stream.reader, "fill", 0.0))
         found = bool(tick)

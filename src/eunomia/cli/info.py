@@ -252,6 +252,8 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         "table": "a table, shown at each interval",
         "swapped": "a table, counted anew in each interval",
         "globals": "one row, shown at each interval",
+        "lines": "text of an iterator, written anew at each interval",
+        "records": "records of an iterator, written anew at each interval",
         "printk": "events, by bpf_printk()",
         "derived": "events, made of the kernel's and of what runtimes write",
     }[stream.kind]

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from eunomia.kernel import attach, settings
+from eunomia.kernel import attach, iterator, settings
 from eunomia.kernel.derived import DerivedReader
-from eunomia.kernel.diagnose import load_error, no_descriptors
+from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported
+from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
@@ -19,8 +21,10 @@ from eunomia.kernel.spec import (
     PERF_EVENT_ARRAY,
     RINGBUF,
     STACK_TRACE,
+    Program,
     Spec,
     StreamSpec,
+    is_iterator,
     memory_of,
     section_of,
     walk_maps,
@@ -31,6 +35,7 @@ from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks
 
+_ITERATED = frozenset({"lines", "records"})
 _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
 
 Readers = RingReader | PerfReader | TableReader | DerivedReader
@@ -105,6 +110,10 @@ class Loaded:
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._object = spec.take()
         try:
+            for program in self._chosen:
+                if is_iterator(program):
+                    maps = [m.name for m in spec.maps.values() if not m.internal]
+                    iterator.check(program, (targets or {}).get(program.name, ""), maps)
             self._prepare(set_ or {}, ring_size, share or {})
             self._load()
             self._open_streams()
@@ -171,8 +180,11 @@ class Loaded:
 
     def _open_streams(self) -> None:
         for name, inert in (self.spec.streams | self.spec.raw).items():
-            if inert.kind == "printk":
-                continue  # another object's, to be adopted
+            if inert.kind == "printk" or (inert.kind in _ITERATED and name in self._unread):
+                continue  # another object's, to be adopted; or not to be read
+            if inert.kind in _ITERATED:
+                self.readers[name] = IteratorReader(inert, functools.partial(self._begin, name))
+                continue
             handle = self.maps[inert.map.name]
             if name in self._unread:
                 if inert.kind == "ring" and f"{_UNREAD}{name}" not in self.spec.settings:
@@ -221,10 +233,30 @@ class Loaded:
             raise BadSetting(f"{self.spec.name} has no program {wrong[0]!r}: it has {names}")
         handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
         for program in self._chosen:
+            if is_iterator(program):
+                self._attach_iterator(program, handles[program.name], targets.get(program.name, ""))
+                continue
             links = attach.attach(self.spec, program, handles[program.name], targets.get(program.name, ""))
             self._links += links
-            if program.section.startswith("iter"):
-                self._iterators[program.name] = links[0]
+
+    def _attach_iterator(self, program: Program, handle: Any, target: str) -> None:
+        log_start()
+        maps = {n: self.maps[n].fd for n, m in self.spec.maps.items() if not m.internal}
+        link = iterator.attach(program, handle, target, maps)
+        if link == ffi.NULL:
+            raise attach_error(self.spec, program, ffi.errno or errno.EINVAL, log_take())
+        self._links.append(link)
+        self._iterators[program.name] = link
+
+    def _begin(self, program: str) -> int | None:
+        """Return a descriptor from which to read what an iterator writes; None when it is detached."""
+        link = self._iterators.get(program)
+        if link is None:
+            return None
+        descriptor: int = lib.bpf_iter_create(lib.bpf_link__fd(link))
+        if descriptor < 0:
+            raise error(descriptor)
+        return descriptor
 
     # While it lives
 
@@ -252,9 +284,8 @@ class Loaded:
 
         Raises :class:`OSError`.
         """
-        descriptor = lib.bpf_iter_create(lib.bpf_link__fd(self._iterators[program]))
-        if descriptor < 0:
-            raise error(descriptor)
+        descriptor = self._begin(program)
+        assert descriptor is not None
         with open(descriptor, "rb", buffering=0) as file:
             written = []
             while piece := os.read(file.fileno(), 1 << 20):
@@ -316,6 +347,9 @@ class Loaded:
 
     def detach(self) -> None:
         """Take the programs off their hooks, and wait for those that run; streams can still be drained."""
+        for reader in self.readers.values():
+            if isinstance(reader, IteratorReader) and self._links:
+                reader.prepare()
         links, self._links = self._links, []
         self._iterators.clear()
         attach.detach(links)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eunomia.batch import Schema
+from eunomia.batch import Field, Schema
 from eunomia.kernel import elf, lengths, settings
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.errors import BadObject
@@ -65,6 +65,7 @@ class StreamSpec(NamedTuple):
     """One stream: a ring or perf buffer, a table, or the object's global variables.
 
     ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals``,
+    ``lines`` and ``records`` (what an iterator writes at each interval, named by its program),
     ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`) or ``printk``
     (what programs print: :mod:`eunomia.kernel.printk` reads it).
     ``by_size`` holds the schemas of records that only their length tells apart; ``tags`` tells those of one
@@ -202,6 +203,11 @@ class Spec:
     # Streams
 
     def _streams(self, events: Mapping[str, str]) -> dict[str, StreamSpec]:
+        iterators = {p.name for p in self.programs if is_iterator(p)}
+        of_iterators, events = (
+            {n: w for n, w in events.items() if n in iterators},
+            {n: w for n, w in events.items() if n not in iterators},
+        )
         buffers = [m for m in self.maps.values() if m.type in {RINGBUF, PERF_EVENT_ARRAY}]
         declared = {m.name: self._declared(m) for m in buffers}
         told = {name for name, type_ in declared.items() if type_ is not None}
@@ -222,8 +228,33 @@ class Spec:
         order = list(self.maps)
         found.sort(key=lambda s: order.index(s.map.name))
         if not self.own:
-            found += self._printed()
+            found += self._iterators(of_iterators) + self._printed()
         return {s.name: s for s in found}
+
+    def _iterators(self, events: Mapping[str, str]) -> list[StreamSpec]:
+        """Return what iterators write: text where any of it is, else structs."""
+        streams = []
+        for program in self.programs:
+            use = self.uses.get(program.name) if is_iterator(program) else None
+            if use is None or not (use.prints or use.outputs):
+                continue
+            place = Map(program.name, 0, "iterator", 0, 0, 0, internal=True)
+            if use.prints and program.name not in events:
+                how = "the program's calls of bpf_seq_printf()"
+                streams.append(StreamSpec(program.name, "lines", lines_schema(program.name), place, how))
+                continue
+            from eunomia.kernel import discover
+
+            said = {n: w for n, w in events.items() if n == program.name}
+            found = discover.event_types(self.data, [program.name], self.btf, said, self.uses)[program.name]
+            shape = unknown_schema(program.name) if found.type is None else schema(found.type)
+            hint = found.hint
+            if found.by_size or found.tags:
+                hint = f"its records must be of one struct: --event {program.name}=STRUCT"
+                shape = unknown_schema(program.name)
+            stream = StreamSpec(program.name, "records", shape, place, found.how, hint)
+            streams.append(stream)
+        return streams
 
     def _printed(self) -> list[StreamSpec]:
         """Return the stream of what the programs print, where any does."""
@@ -374,6 +405,16 @@ class Spec:
                     StreamSpec(section[1:], "globals", shape, map_, "the object's global variables")
                 )
         return streams
+
+
+def is_iterator(program: Program) -> bool:
+    """Tell whether a program writes when it is read, and not when something happens."""
+    return program.section.lstrip("?").partition("/")[0] in {"iter", "iter.s"}
+
+
+def lines_schema(name: str) -> Schema:
+    """Return the schema of text that an iterator writes: a line a row."""
+    return Schema(name, 8, [Field("line", 0, 8, "II", "str", ctype="text", doc="a line of what it wrote")])
 
 
 def naming(shape: Schema, programs: Sequence[str]) -> Schema:

@@ -453,6 +453,25 @@ struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *cate
 }
 
 /* Sampling on the software clock; there is one on every machine. */
+/* Attaches an iterator to what it goes through: a map, a cgroup and those below it, a process; 0 for none. */
+struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid)
+{
+	union bpf_iter_link_info info = {};
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+
+	if (map_fd) {
+		info.map.map_fd = map_fd;
+	} else if (cgroup_fd) {
+		info.cgroup.order = BPF_CGROUP_ITER_DESCENDANTS_PRE;
+		info.cgroup.cgroup_fd = cgroup_fd;
+	} else if (pid) {
+		info.task.pid = pid;
+	} else {
+		return bpf_program__attach_iter(prog, NULL);
+	}
+	return bpf_program__attach_iter(prog, &opts);
+}
+
 struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz)
 {
 	struct perf_event_attr attr = {

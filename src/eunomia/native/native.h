@@ -41,6 +41,7 @@ int eu_program_code(int prog_fd, uint64_t *starts, uint64_t *ends, uint32_t room
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
 struct bpf_link *eu_attach_clock(struct bpf_program *prog, int cpu, uint64_t hertz);
+struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid);
 int eu_tracepoint_exists(const char *category, const char *name);
 
 void eu_keep_memory(void);

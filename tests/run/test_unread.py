@@ -18,7 +18,7 @@ SEC("raw_tp/sys_enter") int busy(struct bpf_raw_tracepoint_args *ctx) {
 SEC("raw_tp/sched_process_exec") int seldom(void *ctx) {
     struct rare e = { sent }; bpf_ringbuf_output(&rare, &e, sizeof e, 0); return 0; }
 """
-CALLS = 400_000
+CALLS = 3_000_000
 RECORDS = 65536 // 24  # that the ring of `often` holds
 
 
@@ -38,7 +38,7 @@ def test_a_stranger_s_busy_stream_that_is_not_shown_takes_no_time(compiled, star
     busy = worker(f"for _ in range({CALLS}): os.getppid()")
     running = start(compiled("two", TWO), "-o", "json", "--streams", "rare").attached(links=5)
     ours, theirs = spent(running, busy)
-    assert ours < theirs / 4
+    assert ours < theirs / 2
     busy.end()
     ended = running.end()
     assert set(ended.ledger) == {"two/rare"}
@@ -46,7 +46,7 @@ def test_a_stranger_s_busy_stream_that_is_not_shown_takes_no_time(compiled, star
 
 
 def test_a_tracker_s_busy_streams_that_are_not_shown_take_no_time(start, worker):
-    busy = worker("for _ in range(400):\n    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)")
+    busy = worker("for _ in range(1500):\n    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)")
     running = start("process", "-o", "json", "--streams", "exec").attached(links=8)
     ours, theirs = spent(running, busy)
     assert ours < theirs

@@ -233,26 +233,28 @@ class Spec:
 
     def _iterators(self, events: Mapping[str, str]) -> list[StreamSpec]:
         """Return what iterators write: text where any of it is, else structs."""
-        streams = []
-        for program in self.programs:
-            use = self.uses.get(program.name) if is_iterator(program) else None
-            if use is None or not (use.prints or use.outputs):
-                continue
-            place = Map(program.name, 0, "iterator", 0, 0, 0, internal=True)
-            if use.prints and program.name not in events:
-                how = "the program's calls of bpf_seq_printf()"
-                streams.append(StreamSpec(program.name, "lines", lines_schema(program.name), place, how))
-                continue
-            from eunomia.kernel import discover
+        uses = {p.name: self.uses[p.name] for p in self.programs if is_iterator(p) and p.name in self.uses}
+        if not uses:
+            return []
+        from eunomia.kernel import discover
 
-            said = {n: w for n, w in events.items() if n == program.name}
-            found = discover.event_types(self.data, [program.name], self.btf, said, self.uses)[program.name]
-            shape = unknown_schema(program.name) if found.type is None else schema(found.type)
+        streams = []
+        writers = [n for n, use in uses.items() if n in events or (use.outputs and not use.prints)]
+        written = discover.event_types(self.data, writers, self.btf, events, self.uses)
+        for name, use in uses.items():
+            place = Map(name, 0, "iterator", 0, 0, 0, internal=True)
+            if name not in written:
+                if use.prints:
+                    how = "the program's calls of bpf_seq_printf()"
+                    streams.append(StreamSpec(name, "lines", lines_schema(name), place, how))
+                continue
+            found = written[name]
+            shape = unknown_schema(name) if found.type is None else schema(found.type)
             hint = found.hint
             if found.by_size or found.tags:
-                hint = f"its records must be of one struct: --event {program.name}=STRUCT"
-                shape = unknown_schema(program.name)
-            stream = StreamSpec(program.name, "records", shape, place, found.how, hint)
+                hint = f"its records must be of one struct: --event {name}=STRUCT"
+                shape = unknown_schema(name)
+            stream = StreamSpec(name, "records", shape, place, found.how, hint)
             streams.append(stream)
         return streams
 

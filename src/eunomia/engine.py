@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -19,6 +20,7 @@ from eunomia.batch import Batch, Schema
 from eunomia.faults import Faults
 from eunomia.identity import PENDING
 from eunomia.kernel.derived import DerivedReader
+from eunomia.kernel.errors import Unsupported
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.ring import PerfReader, RingReader
@@ -80,7 +82,7 @@ class _Stream:
         self.filtered = 0
         self.early: dict[int, Mask | None] = {}  # by schema: before anybody asks whose rows are, and after
         self.mask: dict[int, Mask | None] = {}
-        schemas = [reader.schema, *(reader.spec.by_size or {}).values()]
+        schemas = [reader.schema, *reader.spec.shapes]
         self.schemas: list[Schema] = schemas
         self.cgroup = {id(s): shared.cgroup_field(s) for s in schemas}
         self.who = {id(s): whose.who(s) for s in schemas}
@@ -163,6 +165,7 @@ class Engine:
         self.options = options or Options()
         self.selection = filters.selection()
         self.streams: list[_Stream] = []
+        self.notes: list[str] = []  # what users should know of how it started
         self.counted = 0  # rows handed to the sink
         self._derived: list[_Derived] = []
         self._objects: list[Loaded] = []
@@ -231,14 +234,15 @@ class Engine:
                 map_sizes=self.options.map_sizes.get(source.name, {}),
                 share={n: fd for n, fd in share.items() if n in source.spec.maps},
                 wish=self.options.wishes.get(source.name),
-                ready=self.filters.fill if own else None,
+                streams=self.options.streams,
+                ready=functools.partial(self._before_attaching, hierarchy, own),
             )
             self._objects.append(live)
             for name, reader in live.readers.items():
-                if name in live.spec.raw or (self.options.streams and name not in self.options.streams):
+                if name in live.spec.raw:
                     continue
                 stream = _Stream((source.name, name), live, reader)
-                if hierarchy.version == 1 and not knows_hierarchy:
+                if hierarchy.version == 1 and not knows_hierarchy and live.spec.streams[name].kind != "printk":
                     stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
                 if source.spec.own:  # whose ids are of processes
                     stream.who = {i: w and w._replace(threads=False) for i, w in stream.who.items()}
@@ -255,6 +259,18 @@ class Engine:
         # a cause is drained after its effect, so that no tick shows an exec and not its fork
         self._waiter = Waiter(self._objects)
         self._follow_containers()
+
+    def _before_attaching(self, hierarchy: Hierarchy, own: bool, live: Loaded) -> None:
+        if own:
+            self.filters.fill(live)
+        for name, stream in live.spec.streams.items():
+            if stream.kind == "printk" and (not self.options.streams or name in self.options.streams):
+                from eunomia.kernel import printk
+
+                try:
+                    printk.follow(live, name, hierarchy.constants())
+                except Unsupported as error:
+                    self.notes.append(f"{live.spec.name}: what it prints by bpf_printk() is not shown: {error}")
 
     def _begin_to_learn(self) -> None:
         if self._enricher is not None:
@@ -331,10 +347,12 @@ class Engine:
         self._set_clock()
         self._fill = 0.0
         taken, until = time.time_ns(), monotonic_ns()
+        for live in self._objects:
+            live.ignore()
         raw = [self._drain_raw(derived) for derived in self._derived]
         tick: list[tuple[_Stream, Batch]] = []
         for stream in reversed(self.streams):
-            if tables or not stream.is_table:
+            if tables or not stream.is_table or stream.reader.waiting:
                 tick += [(stream, batch) for batch in stream.reader.drain(self._clock, taken)]
                 self._fill = max(self._fill, getattr(stream.reader, "fill", 0.0))
         found = bool(tick)

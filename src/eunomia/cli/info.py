@@ -49,8 +49,8 @@ def add(subparsers: Subparsers) -> None:
         "--event",
         action="append",
         default=[],
-        metavar="MAP=STRUCT",
-        help="the struct that a buffer's records hold",
+        metavar="MAP=[FIELD:VALUE=]STRUCT",
+        help="the struct that a buffer's records hold, all or those whose FIELD has this VALUE",
     )
     percpu.add(parser)
     parser.set_defaults(go=go)
@@ -58,10 +58,10 @@ def add(subparsers: Subparsers) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Print what there is to know; return 0."""
-    from eunomia.cli.words import pairs
+    from eunomia.cli.words import events
     from eunomia.source import open_source
 
-    source = open_source(args.what, pairs(args.event, "--event", "MAP=STRUCT") or None)
+    source = open_source(args.what, events(args.event) or None)
     try:
         percpu.choose(args, [source])
         if args.format == "json":
@@ -77,7 +77,7 @@ def go(args: argparse.Namespace) -> int:
 
 def schemas(stream: StreamSpec) -> list[Schema]:
     """Return a stream's schemas: one, or several that only a record's length tells apart."""
-    return list(stream.by_size.values()) if stream.by_size else [stream.schema]
+    return stream.shapes or [stream.schema]
 
 
 def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
@@ -316,14 +316,17 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         "table": "a table, shown at each interval",
         "swapped": "a table, counted anew in each interval",
         "globals": "one row, shown at each interval",
+        "lines": "text of an iterator, written anew at each interval",
+        "records": "records of an iterator, written anew at each interval",
+        "printk": "events, by bpf_printk()",
         "derived": "events, made of the kernel's and of what runtimes write",
     }[stream.kind]
     page.heading(f"stream {stream.name}: {kind}")
     if stream.schema.doc:
         page.line(stream.schema.doc, 2)
-    for schema in schemas(stream):
-        if stream.by_size:
-            page.line(f"records of {schema.fixed} bytes: {schema.name}", 2)
+    for words, schema in _told_apart(stream):
+        if words:
+            page.line(f"records {words}: {schema.name}", 2)
         _print_fields(page, schema, rules_of(stream))
     if stream.how:
         page.line(f"type from: {stream.how}", 2)
@@ -341,6 +344,23 @@ def rules_of(stream: StreamSpec) -> dict[str, str]:
     from eunomia.kernel.percpu import SAID
 
     return {name: SAID[rule] for name, rule in stream.cpus.rules.items()}
+
+
+def _told_apart(stream: StreamSpec) -> list[tuple[str, Schema]]:
+    """Return each schema, and by what its records are known; the last is that of all others."""
+    found = [(f"of {size} bytes", schema) for size, schema in (stream.by_size or {}).items()]
+    for size, tag in (stream.tags or {}).items():
+        length = f"of {size} bytes " if size else ""
+        numbers: dict[int, list[int]] = {}
+        of = {id(schema): schema for schema in tag.schemas.values()}
+        for number, schema in tag.schemas.items():
+            numbers.setdefault(id(schema), []).append(number)
+        for key, values in numbers.items():
+            found.append((f"{length}with {tag.field} {' or '.join(map(str, values))}", of[key]))
+    if not found:
+        return [("", stream.schema)]
+    unknown = any(field.meaning == "blob" for field in stream.schema.fields.values())
+    return found if unknown else [*found, ("of any other kind", stream.schema)]
 
 
 def _whose(schema: Schema) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from eunomia.cli import cluster, percpu, selectors, settings
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault
-from eunomia.cli.words import byte_size, lists, number, pairs, seconds, shown, words
+from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
+from eunomia.cli.words import events as read_events
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
@@ -70,7 +71,8 @@ def add(subparsers: Any) -> None:
         help="a setting: a global, a member of one (cfg.min_ns=5, ports[2]=80), an entry of a map (map[KEY]=VALUE)",
     )  # fmt: skip
     more.add_argument(
-        "--event", action="append", default=[], metavar="MAP=STRUCT", help="the struct that a buffer's records hold"
+        "--event", action="append", default=[], metavar="MAP=[FIELD:VALUE=]STRUCT",
+        help="the struct that a buffer's records hold, all or those whose FIELD has this VALUE",
     )
     more.add_argument(
         "--attach", action="append", default=[], metavar="PROGRAM=TARGET",
@@ -107,7 +109,7 @@ def go(args: argparse.Namespace) -> int:
     added = words(args.add)
     if columns is not None and added:
         raise UsageError("--add: it is for columns beside the usual ones, and --columns names all there are to be")
-    events = pairs(args.event, "--event", "MAP=STRUCT")
+    events = read_events(args.event)
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
@@ -122,6 +124,8 @@ def go(args: argparse.Namespace) -> int:
                 signal.signal(name, engine.stop)
         engine.start()
         _say_hints(sources, engine.options.map_sizes)
+        for note in engine.notes:
+            say(note)
         _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 
@@ -273,7 +277,8 @@ def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]
             say(f"{source.name}: {sentence}")
         if not source.spec.streams:
             sys.stderr.write(
-                f"eunomia: {source.name} has no ring buffer, perf buffer or table to show: it runs, and that is all\n"
+                f"eunomia: {source.name} has no ring buffer, perf buffer or table to show, and prints nothing: "
+                "it runs, and that is all\n"
             )
         settings.say_sizes(source, [*sized[source.name]])
         for stream in source.spec.streams.values():

@@ -46,6 +46,15 @@ def lists(given: Sequence[str], option: str, form: str) -> dict[str, list[str]]:
     return result
 
 
+def events(given: Sequence[str]) -> dict[str, str]:
+    """Return what ``--event`` says of each buffer: structs, several by comma."""
+    result: dict[str, list[str]] = {}
+    for word in given:
+        for name, value in pairs([word], "--event", "MAP=STRUCT").items():
+            result.setdefault(name, []).append(value)
+    return {name: ",".join(values) for name, values in result.items()}
+
+
 def number(word: str, option: str, least: int) -> int:
     """Return a whole number of at least ``least`` that fits 32 bits, written in decimal digits alone."""
     digits = word.lstrip("0") or "0"

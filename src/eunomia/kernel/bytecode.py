@@ -11,21 +11,26 @@ from __future__ import annotations
 import operator
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from eunomia.kernel.elf import Image, image
 
 _MANY = 8  # different values in one place beyond which it is unknown
-_STEPS = 1_000_000  # instructions after which the walk gives up: what it found by then counts
+_STEPS = 25_000  # instructions, half a second, after which the walk gives up: what it found by then counts
+_SLOTS = 64  # known places in memory that make a step cost as much as another
 _DEPTH = 8  # calls within calls, as in the kernel
 
-_RESERVE, _DYNPTR, _RING_OUTPUT = 131, 198, 130
+_RESERVE, _DYNPTR, _RING_OUTPUT, _SUBMIT = 131, 198, 130, 132
+_SEQ_WRITE, _SEQ_PRINTS = 127, frozenset({126, 150})  # seq_printf, seq_printf_btf
 _PERF_OUTPUTS = frozenset({25, 111, 121})  # perf_event_output, skb_output, xdp_output
 _LOOKUPS = frozenset({1, 89, 107, 145, 156, 164, 195, 210})  # lookup, peek, *_storage_get, for_each, percpu
 _UPDATES = frozenset({2, 87, 107, 145, 156, 210})  # update, push, *_storage_get (which can create)
 _DELETES = frozenset({3, 88, 108, 146, 157, 211})  # delete, pop, *_storage_delete
-_READERS = _LOOKUPS | _UPDATES | _DELETES | _PERF_OUTPUTS | {_RING_OUTPUT}  # leave their arguments alone
+_PRINTS = frozenset({6, 177})  # trace_printk, trace_vprintk
+# Those that leave what their arguments point at alone.
+_READERS = _LOOKUPS | _UPDATES | _DELETES | _PERF_OUTPUTS | {_RING_OUTPUT, _SUBMIT, _SEQ_WRITE}
 
 _STACKS = frozenset({27})  # get_stackid
 _USER_STACK = 1 << 8  # BPF_F_USER_STACK
@@ -34,11 +39,15 @@ _LOAD_IMMEDIATE, _CALL, _EXIT, _JUMP = 0x18, 0x85, 0x95, 0x05
 _FRAME = 10
 
 
+Marks = Mapping[tuple[int, int], frozenset[int]]
+
+
 class Output(NamedTuple):
     """One place where a program sends a record; ``size`` in bytes, None if it varies.
 
     ``functions`` contain the call, the innermost first. Where the record is a value of a map or a
     global variable, ``map_value`` or ``variable`` names it; ``reserved`` ones are filled in place.
+    ``marks`` are the constants that the record surely holds, by the offset and size of where they stand.
     """
 
     size: int | None
@@ -48,6 +57,7 @@ class Output(NamedTuple):
     map_value: str = ""
     variable: str = ""
     reserved: bool = False
+    marks: Marks = MappingProxyType({})
 
 
 class MapUse(NamedTuple):
@@ -57,6 +67,8 @@ class MapUse(NamedTuple):
     ``adds``: what a value holds is added to in place, as counters are. ``since``: what it holds is subtracted
     from something, as the start of a time is. ``lent``: its bytes are handed to a helper, as those of a buffer
     in which a record or a key is put together.
+    An iterator's program stands here too: its outputs are what it writes by ``bpf_seq_write``, and
+    ``prints`` is whether it writes text.
     """
 
     outputs: list[Output]
@@ -67,6 +79,13 @@ class MapUse(NamedTuple):
     adds: bool = False
     since: bool = False
     lent: bool = False
+    prints: bool = False
+
+
+class Uses(dict[str, MapUse]):
+    """What is done to each map, by its name; ``cut`` says that the code was too long to be followed to its end."""
+
+    cut = False
 
 
 class Walked(NamedTuple):
@@ -76,7 +95,7 @@ class Walked(NamedTuple):
     highest bit of a number; ``whole`` whether all code was followed.
     """
 
-    maps: dict[str, MapUse]
+    maps: Uses
     globals: dict[tuple[str, int], MapUse]
     stacks: set[tuple[str, bool]]
     halves: bool
@@ -84,18 +103,19 @@ class Walked(NamedTuple):
 
 
 class _Atom(NamedTuple):
-    """One value: a constant, a map, or a place in a map's value, in the frame or among the globals.
+    """One value: a constant, a map, or a place in a map's value, a ring's record, the frame or the globals.
 
     ``number`` is the constant or the distance from where the place starts.
     """
 
-    kind: str  # const, map, value, frame, data; was and more: what was read from a place, and more than that
+    kind: str  # const, map, value, record, frame, data; was and more: what was read from a place, and more than that
     name: str = ""
     number: int = 0
 
 
 _Value = frozenset[_Atom] | None
-_State = tuple[list[_Value], dict[tuple[int, int], _Value]]
+_Memory = dict[tuple[str, int, int], _Value]  # by what it is part of, offset and width
+_State = tuple[list[_Value], _Memory]
 
 
 class _Instruction(NamedTuple):
@@ -106,7 +126,16 @@ class _Instruction(NamedTuple):
     number: int
 
 
-def uses(data: bytes) -> dict[str, MapUse]:
+def prints(data: bytes) -> bool:
+    """Return whether a program of an object calls ``bpf_trace_printk`` or ``bpf_trace_vprintk``."""
+    return any(
+        at.code == _CALL and at.source == 0 and at.number in _PRINTS
+        for code in image(data).code.values()
+        for at in _decode(code.data)
+    )
+
+
+def uses(data: bytes) -> Uses:
     """Return what the programs of an object do with each map that they mention."""
     return walked(data).maps
 
@@ -115,8 +144,18 @@ def walked(data: bytes) -> Walked:
     """Return all that is known of what the programs of an object do."""
     walk = _Walk(image(data))
     walk.run()
+    walk.found.cut = walk.steps >= _STEPS
     halves = any(map(_halves, walk.code.values()))
-    return Walked(walk.found, walk.globals, walk.stacks, halves, walk.steps < _STEPS)
+    return Walked(walk.found, walk.globals, walk.stacks, halves, not walk.found.cut)
+
+
+def constants(marks: Marks, offset: int, size: int) -> frozenset[int] | None:
+    """Return the numbers that a record surely has in a place; None where that is not known."""
+    for (start, width), numbers in marks.items():
+        if start <= offset and offset + size <= start + width:
+            skipped = offset - start if sys.byteorder == "little" else start + width - offset - size
+            return frozenset(n >> 8 * skipped & ((1 << 8 * size) - 1) for n in numbers)
+    return None
 
 
 def _const(number: int) -> _Value:
@@ -143,9 +182,10 @@ def _join(one: _Value, other: _Value) -> _Value:
 
 class _Walk:
     def __init__(self, obj: Image) -> None:
-        self.found: dict[str, MapUse] = {}
+        self.found = Uses()
         self.globals: dict[tuple[str, int], MapUse] = {}
         self.stacks: set[tuple[str, bool]] = set()
+        self.filled: dict[str, list[Marks]] = {}  # what records of rings hold when they are submitted
         self.image = obj
         self.code = {name: _decode(code.data) for name, code in obj.code.items()}
         self.places = {(s.section, s.offset): s.name for s in obj.symbols if s.kind == "OBJECT"}
@@ -161,6 +201,11 @@ class _Walk:
         for (where, start), name in sorted(self.functions.items(), key=lambda f: f[0][0] == ".text"):
             if where != ".text" or (where, start) not in self.entered:
                 self.function(where, start, unknown, (name,))
+        for use in self.found.values():
+            for i, output in enumerate(use.outputs):
+                filled = self.filled.get(_record(output.section, output.offset // 8))
+                if output.reserved and filled:
+                    use.outputs[i] = output._replace(marks=_common(filled))
 
     def function(self, where: str, start: int, given: tuple[_Value, ...], chain: tuple[str, ...]) -> None:
         """Follow all ways through a function, then note what its calls were given."""
@@ -170,7 +215,7 @@ class _Walk:
         self.walked.add(key)
         self.entered.add((where, start))
         regs: list[_Value] = [None, *given, None, None, None, None, frozenset({_Atom("frame")})]
-        calls: dict[tuple[int, object], list[_Value]] = {}
+        calls: dict[tuple[int, object], _State] = {}
         # States are told apart by the maps in registers, so that a size stays with the map it was meant for.
         states: dict[tuple[int, object], _State] = {}
         ready: list[tuple[int, object]] = []
@@ -188,12 +233,12 @@ class _Walk:
         code = self.code[where]
         arrive(start, (regs, {}))
         while ready and self.steps < _STEPS:
-            self.steps += 1
             place = ready.pop()
             pc = place[0]
             at, state = code[pc], states[place]
+            self.steps += 1 + len(state[1]) // _SLOTS
             if at.code == _CALL:
-                calls[place] = state[0]
+                calls[place] = state
             elif at.code == _EXIT:
                 continue
             for target, after in self.step(where, pc, at, (list(state[0]), dict(state[1]))):
@@ -210,14 +255,7 @@ class _Walk:
             yield pc + 2, state
             return
         if at.code == _CALL:
-            if at.source == 0 and at.number not in _READERS:
-                for passed in regs[1:6]:
-                    self.written(passed)
-            _forget_written(at, state)
-            result: _Value = None
-            if at.source == 0 and at.number in _LOOKUPS and regs[1] is not None:
-                result = frozenset(_Atom("value", a.name) for a in regs[1] if a.kind == "map") or None
-            regs[:6] = [result, None, None, None, None, None]
+            self.returned(where, pc, at, state)
         elif kind in (5, 6):
             jump = at.number if at.code == 0x06 else at.offset  # gotol keeps its distance in the number
             yield pc + 1 + jump, state if at.code in (_JUMP, 0x06) else (list(regs), dict(stack))
@@ -235,6 +273,21 @@ class _Walk:
         else:
             regs[0] = None  # LD_ABS and LD_IND
         yield pc + 1, state
+
+    def returned(self, where: str, pc: int, at: _Instruction, state: _State) -> None:
+        """Change a state to what it is after a call of a helper or a function."""
+        regs, memory = state
+        if at.source == 0 and at.number not in _READERS:
+            for passed in regs[1:6]:
+                self.written(passed)
+        _forget_written(at, state)
+        result: _Value = None
+        if at.source == 0 and at.number in _LOOKUPS and regs[1] is not None:
+            result = frozenset(_Atom("value", a.name) for a in regs[1] if a.kind == "map") or None
+        elif at.source == 0 and at.number == _RESERVE:
+            result = frozenset({_Atom("record", _record(where, pc))})
+            _forget(memory, _record(where, pc), 0, 1 << 32)
+        regs[:6] = [result, None, None, None, None, None]
 
     def written(self, place: _Value) -> None:
         self.note(place, "value", writes=True)
@@ -278,9 +331,10 @@ class _Walk:
             return frozenset({_Atom("data", symbol.section, place)})
         return None
 
-    def call(self, where: str, pc: int, regs: list[_Value], chain: tuple[str, ...]) -> None:
+    def call(self, where: str, pc: int, state: _State, chain: tuple[str, ...]) -> None:
         """Note what one call does to maps; walk into functions of the object."""
         at = self.code[where][pc]
+        regs = state[0]
         if at.source == 1:
             symbol = self.image.code[where].relocations.get(pc * 8)
             section, target = where, pc + at.number + 1
@@ -296,12 +350,7 @@ class _Walk:
             return
         if at.source != 0:
             return
-        if at.number in (_RESERVE, _DYNPTR):
-            self.output(regs[1], regs[2], None, Output(None, where, pc * 8, chain, reserved=True))
-        elif at.number == _RING_OUTPUT:
-            self.output(regs[1], regs[3], regs[2], Output(None, where, pc * 8, chain))
-        elif at.number in _PERF_OUTPUTS:
-            self.output(regs[2], regs[5], regs[4], Output(None, where, pc * 8, chain))
+        self.sending(at.number, Output(None, where, pc * 8, chain), state)
         if at.number in _STACKS:
             users = [bool(n & _USER_STACK) for n in _numbers(regs[3]) or ()]
             self.stacks.update((name, user) for name in _maps(regs[2]) for user in users)
@@ -315,6 +364,26 @@ class _Walk:
                 updates=use.updates or at.number in _UPDATES,
                 lookups=use.lookups or at.number in _LOOKUPS,
             )
+
+    def sending(self, helper: int, made: Output, state: _State) -> None:
+        """Note what one call of a helper sends, if it does."""
+        regs, memory = state
+        chain = made.functions
+        if helper in (_RESERVE, _DYNPTR):
+            self.output(regs[1], regs[2], None, made._replace(reserved=True))
+        elif helper == _RING_OUTPUT:
+            self.output(regs[1], regs[3], regs[2], made._replace(marks=_marks(memory, regs[2])))
+        elif helper in _PERF_OUTPUTS:
+            self.output(regs[2], regs[5], regs[4], made._replace(marks=_marks(memory, regs[4])))
+        elif helper == _SUBMIT:
+            for atom in regs[1] or ():
+                if atom.kind == "record":
+                    self.filled.setdefault(atom.name, []).append(_marks(memory, frozenset({atom})))
+        elif helper == _SEQ_WRITE:
+            program = frozenset({_Atom("map", chain[-1])})
+            self.output(program, regs[3], regs[2], made._replace(marks=_marks(memory, regs[2])))
+        elif helper in _SEQ_PRINTS:
+            self.found[chain[-1]] = self.found.get(chain[-1], MapUse([]))._replace(prints=True)
 
     def output(self, to: _Value, size: _Value, record: _Value, made: Output) -> None:
         """Note one call that sends, for each map and each size that it can have been given."""
@@ -348,6 +417,31 @@ def _halves(code: list[_Instruction]) -> bool:
     ) or ones >= 4 or (ones >= 1 and loops) or {1, 2, 4, 8, 16} <= {at.number for at in shifts}
 
 
+def _record(where: str, pc: int) -> str:
+    return f"{where}:{pc}"
+
+
+def _marks(memory: _Memory, record: _Value) -> Marks:
+    """Return the constants that stand in memory from where a record starts."""
+    place = _place(record, 0)
+    if place is None:
+        return {}
+    base, start = place
+    found = {}
+    for (of, offset, width), value in memory.items():
+        numbers = _numbers(value)
+        if of == base and offset >= start and numbers is not None:
+            found[offset - start, width] = frozenset(numbers)
+    return found
+
+
+def _common(filled: list[Marks]) -> Marks:
+    """Return what is known wherever a record is submitted."""
+    first, *others = filled
+    both = {k: v.union(*[o[k] for o in others]) for k, v in first.items() if all(k in o for o in others)}
+    return {k: v for k, v in both.items() if len(v) <= _MANY}
+
+
 def _maps(value: _Value) -> list[str]:
     """Return the maps that a value can be; what a look-up gave counts as its outer map."""
     return sorted({a.name for a in value or () if a.kind in ("map", "value")})
@@ -365,8 +459,8 @@ def _decode(data: bytes) -> list[_Instruction]:
 
 def _merge(one: _State, other: _State) -> _State:
     regs = [_join(a, b) for a, b in zip(one[0], other[0], strict=True)]
-    stack = {k: _join(v, other[1][k]) for k, v in one[1].items() if k in other[1]}
-    return regs, {k: v for k, v in stack.items() if v is not None}
+    memory = {k: _join(v, other[1][k]) for k, v in one[1].items() if k in other[1]}
+    return regs, {k: v for k, v in memory.items() if v is not None}
 
 
 def _arithmetic(at: _Instruction, old: _Value, right: _Value) -> _Value:
@@ -407,7 +501,7 @@ _SOMEWHERE = 1 << 32  # in a map's value or a global, who knows where; what is a
 
 
 def _places(value: _Value) -> bool:
-    return bool(value) and all(a.kind in ("frame", "value", "data") for a in value or ())
+    return bool(value) and all(a.kind in ("frame", "value", "record", "data") for a in value or ())
 
 
 def _moved(old: _Value, right: _Value, sign: int) -> _Value:
@@ -421,7 +515,7 @@ def _moved(old: _Value, right: _Value, sign: int) -> _Value:
             frozenset(
                 a._replace(number=_SOMEWHERE + (a.number % _SOMEWHERE if a.kind == "data" else 0))
                 for a in place
-                if a.kind in ("value", "data")
+                if a.kind in ("value", "data", "record")
             )
             or None
         )
@@ -452,52 +546,64 @@ def _each(value: _Value, change: Callable[[int], int]) -> _Value:
 _WIDTHS = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 
 
-def _frame_offset(base: _Value, offset: int) -> int | None:
+def _place(base: _Value, offset: int) -> tuple[str, int] | None:
+    """Return the memory that an address is part of, and where in it; None where that is not known."""
     if base is None or len(base) != 1:
         return None
     (atom,) = base
-    return atom.number + offset if atom.kind == "frame" else None
+    if atom.kind not in ("frame", "value", "record") or atom.number >= _SOMEWHERE:
+        return None
+    return ("" if atom.kind == "frame" else f"{atom.kind} {atom.name}"), atom.number + offset
 
 
-def _load(at: _Instruction, base: _Value, stack: dict[tuple[int, int], _Value]) -> _Value:
-    place = _frame_offset(base, at.offset)
-    if place is None:
+def _load(at: _Instruction, base: _Value, memory: _Memory) -> _Value:
+    place = _place(base, at.offset)
+    if place is None or place[0]:  # others write to a map's values
         found = _shifted(base, at.offset)
         return found and frozenset(a._replace(kind="was") for a in found)
-    return stack.get((place, _WIDTHS[at.code & 0x18]))
+    return memory.get((*place, _WIDTHS[at.code & 0x18]))
 
 
 def _store(at: _Instruction, state: _State) -> None:
-    regs, stack = state
+    regs, memory = state
     mode, width = at.code & 0xE0, _WIDTHS[at.code & 0x18]
+    place = _place(regs[at.to], at.offset)
+    if place is None:
+        _forget_all(memory, regs[at.to])
+    else:
+        _forget(memory, place[0], place[1], place[1] + width)
     if mode == 0xC0:  # atomics; those that fetch put the old value into a register
         if at.number & 1:
             regs[0 if at.number == 0xF1 else at.source] = None
-        touched = _frame_offset(regs[at.to], at.offset)
-        if touched is not None:
-            _forget(stack, touched, touched + width)
         return
-    place = _frame_offset(regs[at.to], at.offset)
     if place is None:
         return
-    _forget(stack, place, place + width)
     value = regs[at.source] if at.code & 7 == 3 else _const(at.number)
     if value is not None:
-        stack[place, width] = value if width == 8 else _each(value, lambda n: n & ((1 << 8 * width) - 1))
+        memory[(*place, width)] = value if width == 8 else _each(value, lambda n: n & ((1 << 8 * width) - 1))
 
 
-def _forget(stack: dict[tuple[int, int], _Value], start: int, end: int) -> None:
-    for place in [k for k in stack if k[0] < end and k[0] + k[1] > start]:
-        del stack[place]
+def _forget(memory: _Memory, base: str, start: int, end: int) -> None:
+    for key in [k for k in memory if k[0] == base and k[1] < end and k[1] + k[2] > start]:
+        del memory[key]
+
+
+def _forget_all(memory: _Memory, address: _Value) -> None:
+    """Forget what all memory holds that an address may be part of; of the frame's it is known."""
+    bases = {f"{a.kind} {a.name}" for a in address or () if a.kind in ("value", "record")}
+    for key in [k for k in memory if k[0] in bases]:
+        del memory[key]
 
 
 def _forget_written(at: _Instruction, state: _State) -> None:
-    """Forget what a call may have written to the stack through its arguments."""
-    regs, stack = state
+    """Forget what a call may have written to memory through its arguments."""
+    regs, memory = state
     if at.source == 0 and at.number in _READERS:
         return
     for i in range(1, 6):
-        start = _frame_offset(regs[i], 0)
-        if start is not None:
+        place = _place(regs[i], 0)
+        if place is None:
+            _forget_all(memory, regs[i])
+        else:
             length = (_numbers(regs[i + 1]) if i < 5 and at.source == 0 else None) or [512]
-            _forget(stack, start, start + max(length))
+            _forget(memory, place[0], place[1], place[1] + max(length))

@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+from eunomia.batch import Field
 from eunomia.kernel import bytecode
-from eunomia.kernel.bytecode import MapUse, Output
+from eunomia.kernel.bytecode import MapUse, Output, Uses
 from eunomia.kernel.core_types import kernel_structs
 from eunomia.kernel.dwarf import Dwarf, Local, named
 from eunomia.kernel.elf import section
 from eunomia.kernel.errors import BadObject, BadSetting
+from eunomia.kernel.schema import schema as shape
 from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, open_ended, sizeof, strip
 
-_KIND_STRUCT, _KIND_TYPEDEF = 4, 8  # enum btf_kind
+_KIND_STRUCT, _KIND_ENUM, _KIND_TYPEDEF, _KIND_ENUM64 = 4, 6, 8, 19  # enum btf_kind
 
 # Structs that the kernel hands to programs: never what a program sends.
 _CONTEXT = re.compile(
     r"trace_event_raw_.*|trace_entry|pt_regs|user_pt_regs|user_regs_struct|__sk_buff|xdp_md|(__)?bpf_.*|"
     r"syscall_trace_(enter|exit)|sk_(msg|reuseport)_md|task_struct|.*(_|^)(ctx|context)"
 )
+_NUMBERS = frozenset("bBhHiIqQ")  # codes of whole numbers
 _EVENTLIKE = re.compile(r"event|evt|record|msg|message|sample|data|info|log|entry|payload|packet")
 _ARGUMENTS = re.compile(r"_args?(_t)?$")  # tracepoints' own, by custom
 _COMMON = {"event", "evt", "rb", "ring", "ringbuf", "perf", "buf", "buffer", "map", "t", "output"}
@@ -67,12 +70,22 @@ class Btf(Protocol):
         ...
 
 
+class Tag(NamedTuple):
+    """A number in each record that tells structs of one length apart: where it stands, and whose it is."""
+
+    field: str
+    offset: int
+    size: int
+    types: Mapping[int, Type]
+
+
 class Found(NamedTuple):
     """What a buffer carries.
 
-    Where records of several lengths share it, ``by_size`` tells them apart; a perf buffer pads what it
-    is given to a multiple of 8, less 4. ``type`` is that of all others, None where unknown; ``hint``
-    then says what to add. ``size`` is that of all records in bytes, None if they differ or nobody knows.
+    Where records of several lengths share it, ``by_size`` tells them apart, by the length with which they
+    arrive (:func:`arriving`); where that is the same, ``tags`` do, by that length or, for all, by 0. ``type``
+    is that of all others, None where unknown; ``hint`` then says what to add. ``size`` is that of all
+    records in bytes, None if they differ or nobody knows.
     """
 
     type: Type | None
@@ -81,6 +94,15 @@ class Found(NamedTuple):
     hint: str = ""
     by_size: Mapping[int, Type] = {}
     candidates: tuple[str, ...] = ()
+    tags: Mapping[int, Tag] = {}
+
+
+class _Sent(NamedTuple):
+    """One output, and what it may send."""
+
+    output: Output
+    types: list[Type]
+    how: str
 
 
 class _Guess(NamedTuple):
@@ -95,11 +117,14 @@ def event_types(
     btf: Btf,
     overrides: Mapping[str, str],
     uses: Mapping[str, MapUse] | None = None,
+    *,
+    padded: Container[str] = (),
 ) -> dict[str, Found]:
     """Return what each of these buffers carries.
 
     ``buffers`` are those whose map has no ``__type(value, ...)``, and those that ``overrides`` (map to
-    type name) is about. :exc:`BadSetting` says which map or type of ``overrides`` does not exist.
+    type name, or ``FIELD:VALUE=TYPE``, several by comma) is about; ``padded`` are perf buffers among them.
+    :exc:`BadSetting` says which map or type of ``overrides`` does not exist.
     """
     for name in overrides:
         if name not in buffers:
@@ -109,16 +134,20 @@ def event_types(
     if not buffers:
         return {}
     try:
-        search = _Search(data, btf, uses)
+        search = _Search(data, btf, uses, padded)
         return {n: search.said(n, overrides[n]) if n in overrides else search.buffer(n) for n in buffers}
     except struct.error as error:
         raise BadObject(f"its BTF is broken: {error}") from error
 
 
 class _Search:
-    def __init__(self, data: bytes, btf: Btf, uses: Mapping[str, MapUse] | None) -> None:
+    def __init__(
+        self, data: bytes, btf: Btf, uses: Mapping[str, MapUse] | None, padded: Container[str] = ()
+    ) -> None:
         self.btf = btf
+        self.padded = padded
         self.uses = uses if uses is not None else bytecode.uses(data)
+        self.uses_cut = isinstance(self.uses, Uses) and self.uses.cut
         self.dwarf = Dwarf(data)
         self.kernel = kernel_structs(section(data, ".BTF"), section(data, ".BTF.ext"))
         self.globals: list[tuple[str, Type]] = []
@@ -174,7 +203,30 @@ class _Search:
         return name not in self.kernel and not _CONTEXT.fullmatch(name)
 
     def said(self, buffer: str, wanted: str) -> Found:
-        """Return the type that the user names."""
+        """Return what the user says: a struct for all records, or one for each value of a field."""
+        default: Type | None = None
+        tagged: dict[str, dict[str, Type]] = {}
+        for word in wanted.split(","):
+            condition, sign, name = word.rpartition("=")
+            type_ = self.type_said(buffer, word, name)
+            if not sign:
+                default = type_
+                continue
+            field, colon, value = condition.partition(":")
+            if not colon or not field or not value:
+                raise BadSetting(f"--event {buffer}={word}: write {buffer}=FIELD:VALUE=STRUCT")
+            tagged.setdefault(field.strip(), {})[value.strip()] = type_
+        if not tagged:
+            assert default is not None
+            return Found(default, f"{_say(default)}, as --event says", sizeof(default))
+        if len(tagged) > 1:
+            raise BadSetting(f"--event {buffer}: one field tells its structs apart, not {' and '.join(tagged)}")
+        ((field, types),) = tagged.items()
+        tag = self.tag_said(buffer, field, types)
+        how = f"{', '.join(map(_say, types.values()))} by {field}, as --event says"
+        return Found(default, how, tags={0: tag})
+
+    def type_said(self, buffer: str, word: str, wanted: str) -> Type:
         name = wanted.strip().removeprefix("struct ").strip()
         type_ = self.in_btf.get(name) or self.in_dwarf.get(name)
         if type_ is None:
@@ -184,10 +236,48 @@ class _Search:
             names = self.candidates(None)
             known = ", ".join(names) or "none: was the object stripped?"
             similar = _similar(name, names)
+            raise BadSetting(f"--event {buffer}={word}: the object has no such type{similar} (there are: {known})")
+        return type_
+
+    def tag_said(self, buffer: str, name: str, types: Mapping[str, Type]) -> Tag:
+        common = _common_fields(list(types.values()))
+        field = next((f for f in common if f.name in (name, f"{name}_")), None)
+        if field is None:
+            known = ", ".join(f.name for f in common) or "none"
+            structs = ", ".join(map(_say, types.values()))
             raise BadSetting(
-                f"--event {buffer}={wanted}: the object has no such type{similar} (there are: {known})"
+                f"--event {buffer}: {name} is no number in the same place of {structs} (there are: {known})"
             )
-        return Found(type_, f"{_say(type_)}, as --event says", sizeof(type_))
+        mask = (1 << 8 * field.size) - 1
+        numbers: dict[int, Type] = {}
+        for word, type_ in types.items():
+            number = self.number(word, field)
+            if number is None:
+                raise BadSetting(f"--event {buffer}: {word} is neither a number nor an enumeration's name")
+            if not -(mask + 1) // 2 <= number <= mask:
+                raise BadSetting(f"--event {buffer}: {word} does not fit {name}, which has {field.size} bytes")
+            numbers[number & mask] = type_
+        return Tag(field.name, field.offset, field.size, numbers)
+
+    def number(self, word: str, field: Field) -> int | None:
+        """Return what a number or an enumeration's name stands for."""
+        try:
+            return int(word, 0)
+        except ValueError:
+            pass
+        for names in (field.names or {}, *self.enumerations()):
+            for value, name in names.items():
+                if name == word:
+                    return value
+        return None
+
+    def enumerations(self) -> Iterator[Mapping[int, str]]:
+        for id_ in self.btf.kind_ids(_KIND_ENUM, _KIND_ENUM64):
+            type_ = self.btf.type(id_)
+            if isinstance(type_, Enum):
+                yield type_.names
+        for enum in self.dwarf.enumerations():
+            yield enum.names
 
     def candidates(self, size: int | None) -> tuple[str, ...]:
         """Return the names of structs that a program may send, events first."""
@@ -208,33 +298,69 @@ class _Search:
         outputs = self.uses.get(name, MapUse([])).outputs
         if not outputs:
             return self.unseen(name)
-        by_size: dict[int, Type] = {}
-        varying: Type | None = None
-        hows: list[str] = []
-        hint = ""
+        sent = [self.sent(name, output) for output in outputs]
+        groups: dict[int | None, list[_Sent]] = {}
+        for one in sent:
+            size = one.output.size
+            groups.setdefault(size and arriving(size, name in self.padded), []).append(one)
+        known = _different([t for one in sent for t in one.types])
+        if None in groups and len(groups) > 1 and len(known) > 1:
+            groups = {None: sent}  # what has no length of its own may have that of another
+        decided = {length: self.decided(name, group) for length, group in groups.items()}
+        tags = {length or 0: what for length, what in decided.items() if isinstance(what, Tag)}
+        by_size = {n: what for n, what in decided.items() if n is not None and not isinstance(what, Tag | str)}
+        only = decided.get(None)
+        varying = None if isinstance(only, Tag | str) else only
+        hint = next((what for what in decided.values() if isinstance(what, str)), "")
+        if varying is not None:
+            hint = hint or self.doubt(name, varying)
         sizes = {o.size for o in outputs}
-        for output in outputs:
-            guesses = self.guesses(name, output)
-            if not guesses:
-                hint = hint or self.hint(name, output.size)
-                continue
-            best = max(guesses, key=lambda g: g.score)
-            equal = sorted({_label(g.type) for g in guesses if g.score == best.score})
-            if len(equal) > 1:
-                hint = f"{', '.join(equal)} have {output.size} bytes each: choose by --event {name}=STRUCT"
-            if output.size is None:
-                hint = hint or self.doubt(name, best.type)
-                varying = varying or best.type
-            elif output.size not in by_size:
-                by_size[output.size] = best.type
-            else:
-                continue
-            hows.append(best.how)
         size = next(iter(sizes)) if len(sizes) == 1 else None
-        how = "; ".join(dict.fromkeys(hows)) or _unknown(name, size)
-        if size is not None and by_size:
-            varying, by_size = by_size[size], {}
-        return Found(varying, how, size, hint, by_size, () if varying or by_size else self.candidates(size))
+        how = "; ".join(dict.fromkeys(one.how for one in sent if one.how)) or _unknown(name, size)
+        for tag in tags.values():
+            how += f"; told apart by the constants that are stored in {tag.field}"
+        if self.uses_cut:
+            how += "; the code is too long to be followed to its end, so there may be others"
+        if len(groups) == 1 and by_size and size is not None:
+            ((_, varying),) = by_size.items()
+            by_size = {}
+        candidates = () if varying or by_size or tags else self.candidates(size)
+        return Found(varying, how, size, hint, by_size, candidates, tags)
+
+    def sent(self, name: str, output: Output) -> _Sent:
+        """Return what types one output may send, one if it is known."""
+        guesses = self.guesses(name, output)
+        if not guesses:
+            return _Sent(output, [], "")
+        best = max(g.score for g in guesses)
+        likely = [g for g in guesses if g.score == best]
+        return _Sent(output, _different([g.type for g in likely]), "; or ".join(dict.fromkeys(g.how for g in likely)))
+
+    def decided(self, name: str, group: list[_Sent]) -> Type | Tag | str:
+        """Return the type of records that arrive with one length, what tells their types apart, or what to ask."""
+        types = _different([t for one in group for t in one.types])
+        if not types:
+            return self.hint(name, group[0].output.size)
+        if all(len(one.types) == 1 for one in group):
+            if len(types) == 1:
+                return types[0]
+            tag = _tag_of(group)
+            if tag is not None:
+                return tag
+        return self.ambiguous(name, group, types)
+
+    def ambiguous(self, name: str, group: list[_Sent], types: list[Type]) -> str:
+        """Return the sentence that asks which of several structs a record is."""
+        names = ", ".join(_label(t) for t in types)
+        if any(not one.types for one in group):
+            names += " and one that is not known"
+        common = _common_fields(types)
+        field = common[0].name if common else "FIELD"
+        some = _label(types[0])
+        return (
+            f"{names} cannot be told apart by length, so records are shown as bytes: say --event {name}={some} "
+            f"if all are of one struct; where a field tells, --event {name}={field}:VALUE={some} for each"
+        )
 
     def unseen(self, name: str) -> Found:
         """Return what a buffer carries that no code was seen to write to."""
@@ -259,11 +385,14 @@ class _Search:
         where = output.functions[0] if output.functions else output.section
         direct = self.source(output)
         pointed = [
-            _Guess(type_, f"{_say(type_)}, which the global `{variable}` points at", _likeness(buffer, type_))
+            _Guess(type_, f"{_say(type_)}, which the global `{variable}` points at", _likeness(buffer, type_) // 2)
             for variable, type_ in self.pointers
             if _may_be_sent_as(type_, size)
         ]
         pointed = [g for g in pointed if sizeof(g.type) == size] or pointed
+        if len(_different([g.type for g in pointed])) > 1 and size is not None:
+            at_hand = [named(v.type) for v in self.variables(output, size)[0]]
+            pointed = [g for g in pointed if any(_same(g.type, t) for t in at_hand)] or pointed
         if size is None and (direct is None or _is_room(direct)):
             # what is sent is put together in memory that says nothing of it
             pointed = pointed or [
@@ -384,6 +513,53 @@ def _is_room(type_: Type) -> bool:
     members = type_.members if isinstance(type_, Struct) else ()
     inner = strip(members[0].type) if len(members) == 1 else strip(type_)
     return isinstance(inner, Array) and sizeof(inner.element) == 1
+
+
+def arriving(size: int, padded: bool) -> int:
+    """Return the length with which a record arrives: perf buffers pad it, its own 4 bytes of length with it, to 8."""
+    return (size + 4 + 7) // 8 * 8 - 4 if padded else size
+
+
+def _different(types: Sequence[Type]) -> list[Type]:
+    """Return types without those that look the same."""
+    found: list[Type] = []
+    for type_ in types:
+        if not any(_same(type_, other) for other in found):
+            found.append(type_)
+    return found
+
+
+def _same(one: Type, other: Type) -> bool:
+    if isinstance(one, Struct) and isinstance(other, Struct):
+        return (one.members == other.members and one.size == other.size) or (bool(one.name) and one.name == other.name)
+    return one == other
+
+
+def _common_fields(types: Sequence[Type]) -> list[Field]:
+    """Return the numbers that stand in the same place of all these structs, as the first calls them."""
+    first, *others = [list(shape(t).fields.values()) for t in types]
+    places = [{(f.offset, f.size, f.name) for f in fields} for fields in others]
+    return [
+        f
+        for f in first
+        if f.bits is None
+        and f.code in _NUMBERS
+        and all((f.offset, f.size, f.name) in there for there in places)
+    ]
+
+
+def _tag_of(group: Sequence[_Sent]) -> Tag | None:
+    """Return the field in which each sender stores constants that no sender of another struct does."""
+    types = _different([one.types[0] for one in group])
+    for field in _common_fields(types):
+        owners: dict[int, Type] = {}
+        for one in group:
+            numbers = bytecode.constants(one.output.marks, field.offset, field.size)
+            if numbers is None or any(not _same(owners.setdefault(n, one.types[0]), one.types[0]) for n in numbers):
+                break
+        else:
+            return Tag(field.name, field.offset, field.size, owners)
+    return None
 
 
 def _label(type_: Type | None) -> str:

@@ -92,6 +92,16 @@ class Dwarf:
             if isinstance(found, Struct) and found.members:
                 yield found
 
+    def enumerations(self) -> Iterator[Enum]:
+        """Yield every enumeration of the outermost level, those without a name too."""
+        found: list[Enum] = []
+        with _lenient():
+            for unit in self._units():
+                for die in unit.get_top_DIE().iter_children():
+                    if die.tag == "DW_TAG_enumeration_type":
+                        found.append(self._enum(die, 0))
+        yield from found
+
     def locals(self, function: str) -> list[Local]:
         """Return a function's variables and parameters, those of functions inlined into it too."""
         found: list[Local] = []

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from eunomia.kernel import attach, entries, settings, sizes
+from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.derived import DerivedReader
-from eunomia.kernel.diagnose import load_error, no_descriptors
+from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
+from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
@@ -22,8 +24,10 @@ from eunomia.kernel.spec import (
     PROG_ARRAY,
     RINGBUF,
     STACK_TRACE,
+    Program,
     Spec,
     StreamSpec,
+    is_iterator,
     memory_of,
     section_of,
     walk_maps,
@@ -33,6 +37,9 @@ from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
 
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks
+
+_ITERATED = frozenset({"lines", "records"})
+_UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
 
 Readers = RingReader | PerfReader | TableReader | DerivedReader
 
@@ -86,6 +93,7 @@ class Loaded:
         targets: Mapping[str, Sequence[str]] | None = None,
         unattached: Sequence[str] = (),
         lenient: bool = False,
+        streams: Sequence[str] = (),
         ready: Callable[[Loaded], None] | None = None,
     ) -> None:
         """Load a spec's programs, all or those named, and attach them.
@@ -93,15 +101,19 @@ class Loaded:
         ``set_`` gives settings and entries of maps by their paths, ``ring_size`` the bytes of each ring (a power
         of two), ``map_sizes`` how many entries maps have room for, ``share`` the descriptors of maps to be used
         in place of the object's own, ``targets`` what to attach programs to in place of what their sections
-        name, ``unattached`` programs that are loaded and no more; ``ready`` is called when all is loaded and
-        nothing attached yet. Where it is ``lenient``, programs that cannot be attached are in ``refused``
-        afterwards. Raises what :mod:`eunomia.kernel.errors` lists.
+        name, ``unattached`` programs that are loaded and no more; ``streams`` are those that will be read, all
+        where none is named; ``ready`` is called when all is loaded and nothing attached yet. Where it is
+        ``lenient``, programs that cannot be attached are in ``refused`` afterwards. Raises what
+        :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self.refused: dict[str, KernelError] = {}
         self._targets = targets or {}
+        self._unread = [n for n in spec.streams if streams and n not in streams]
+        self._ignored: list[Any] = []  # rings of strangers that nobody reads
+        self._adopted: dict[str, tuple[Loaded, str]] = {}
         self._links: list[attach.Link] = []
         self._iterators: dict[str, attach.Link] = {}
         self._stacks: list[Stacks] = []
@@ -111,6 +123,10 @@ class Loaded:
         self._entries: list[entries.Entry] = []
         self._object = spec.take()
         try:
+            for program in self._chosen:
+                if is_iterator(program):
+                    maps = [m.name for m in spec.maps.values() if not m.internal]
+                    iterator.check(program, self._target(program), maps)
             self._size(ring_size, map_sizes or {})
             self._prepare(set_ or {}, share or {})
             self._load()
@@ -159,6 +175,8 @@ class Loaded:
         self._set(set_)
 
     def _set(self, set_: Mapping[str, object]) -> None:
+        silent = (f"{_UNREAD}{name}" for name in self._unread)
+        set_ = {**set_, **{name: True for name in silent if name in self.spec.settings}}
         if not set_:
             return
         handles = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
@@ -212,8 +230,20 @@ class Loaded:
 
     def _open_streams(self) -> None:
         for name, inert in (self.spec.streams | self.spec.raw).items():
+            if inert.kind == "printk" or (inert.kind in _ITERATED and name in self._unread):
+                continue  # another object's, to be adopted; or not to be read
+            if inert.kind in _ITERATED:
+                self.readers[name] = IteratorReader(inert, functools.partial(self._begin, name))
+                continue
+            handle = self.maps[inert.map.name]
+            if name in self._unread:
+                if inert.kind == "ring" and f"{_UNREAD}{name}" not in self.spec.settings:
+                    self._ignored.append(lib.eu_ring_open(handle.fd, self._max_entries(inert.map.name)))
+                    if self._ignored[-1] == ffi.NULL:
+                        self._ignored.pop()
+                        raise error()
+                continue
             stream = self._with_stacks(inert._replace(map=self._sized[inert.map.name]))
-            handle = self.maps[stream.map.name]
             if stream.kind == "ring":
                 size = self._max_entries(stream.map.name)
                 self.readers[name] = RingReader(stream, handle.fd, size)
@@ -256,6 +286,9 @@ class Loaded:
             if program.name in unattached:
                 continue
             try:
+                if is_iterator(program):
+                    self._attach_iterator(program, handles[program.name])
+                    continue
                 links = attach.attach(
                     self.spec, program, handles[program.name], self._targets.get(program.name, ())
                 )
@@ -267,14 +300,50 @@ class Loaded:
                 self.refused[program.name] = error_
                 continue
             self._links += links
-            if program.section.startswith("iter"):
-                self._iterators[program.name] = links[0]
+
+    def _target(self, program: Program) -> str:
+        """Return the one target of an iterator, empty where none was given."""
+        targets = self._targets.get(program.name, ())
+        if len(targets) > 1:
+            raise BadSetting(f"program {program.name} goes through one thing at a time: give one target")
+        return targets[0] if targets else ""
+
+    def _attach_iterator(self, program: Program, handle: Any) -> None:
+        log_start()
+        maps = {n: self.maps[n].fd for n, m in self.spec.maps.items() if not m.internal}
+        target = self._target(program)
+        made = iterator.attach(program, handle, target, maps)
+        if made == ffi.NULL:
+            raise attach_error(self.spec, program, ffi.errno or errno.EINVAL, log_take(), [target] if target else ())
+        link = attach.Link(lib.bpf_link__fd(made), functools.partial(lib.bpf_link__destroy, made))
+        self._links.append(link)
+        self._iterators[program.name] = link
+
+    def _begin(self, program: str) -> int | None:
+        """Return a descriptor from which to read what an iterator writes; None when it is detached."""
+        link = self._iterators.get(program)
+        if link is None:
+            return None
+        descriptor: int = lib.bpf_iter_create(link.fd)
+        if descriptor < 0:
+            raise error(descriptor)
+        return descriptor
 
     # While it lives
 
+    def ignore(self) -> None:
+        """Empty the rings of streams that are not read: a full one would change what its program does."""
+        for ring in self._ignored:
+            lib.eu_ring_skip(ring)
+
     @property
     def armed(self) -> Any:
-        """The word by which the object's probes know that the consumer sleeps; None in foreign objects."""
+        """The word by which the object's probes know that the consumer sleeps; None in foreign objects.
+
+        None too where a probe would spend the one wakeup on a ring that nobody reads.
+        """
+        if self._ignored:
+            return None
         if self._armed is None:
             handle = next((m for n, m in self.maps.items() if n.endswith(".data.eunomia")), None)
             memory = lib.eu_map_mmap(handle.fd, handle.value_size) if handle else ffi.NULL
@@ -286,20 +355,32 @@ class Loaded:
 
         Raises :class:`OSError`.
         """
-        descriptor = lib.bpf_iter_create(self._iterators[program].fd)
-        if descriptor < 0:
-            raise error(descriptor)
+        descriptor = self._begin(program)
+        assert descriptor is not None
         with open(descriptor, "rb", buffering=0) as file:
             written = []
             while piece := os.read(file.fileno(), 1 << 20):
                 written.append(piece)
         return b"".join(written)
 
+    def programs(self) -> list[Any]:
+        """Return libbpf's handles of the programs that are loaded."""
+        chosen = {p.name for p in self._chosen}
+        return [h for h in walk_programs(self._object) if text(lib.bpf_program__name(h)) in chosen]
+
+    def adopt(self, name: str, other: Loaded, stream: str) -> None:
+        """Take over another object, and have its stream as one's own; it is detached and closed with this one."""
+        self._adopted[name] = other, stream
+        self.readers[name] = other.readers[stream]
+
     def count(self, stream: str) -> Count:
         """Return what the probe of a stream has emitted and lost so far.
 
         A derived stream has emitted the rows that were made of it, and lost what its raw rings refused.
         """
+        if stream in self._adopted:
+            other, theirs = self._adopted[stream]
+            return other.count(theirs)
         reader = self.readers[stream]
         handle = self.maps.get(LEDGER + stream)
         if isinstance(reader, TableReader):
@@ -327,30 +408,38 @@ class Loaded:
 
         Only an object of one stream can put them down to it.
         """
-        if len(self.readers) != 1:
+        if len(self.spec.streams) + len(self.spec.raw) != 1:
             return 0
         out, total = ffi.new("uint64_t *"), 0
-        chosen = {p.name for p in self._chosen}
-        for handle in walk_programs(self._object):
-            if text(lib.bpf_program__name(handle)) in chosen and not lib.eu_recursion_misses(
-                lib.bpf_program__fd(handle), out
-            ):
+        for handle in self.programs():
+            if not lib.eu_recursion_misses(lib.bpf_program__fd(handle), out):
                 total += out[0]
         return total
 
     def detach(self) -> None:
         """Take the programs off their hooks, and wait for those that run; streams can still be drained."""
+        for reader in self.readers.values():
+            if isinstance(reader, IteratorReader) and self._links:
+                reader.prepare()
         links, self._links = self._links, []
         self._iterators.clear()
         attach.detach(links)
         if links:
             lib.eu_settle()
+        for other, _ in self._adopted.values():
+            other.detach()
 
     def close(self) -> None:
         """Detach, unmap and free everything."""
         self.detach()
-        for reader in self.readers.values():
-            reader.close()
+        for name, reader in self.readers.items():
+            if name not in self._adopted:
+                reader.close()
+        for other, _ in self._adopted.values():
+            other.close()
+        ignored, self._ignored = self._ignored, []
+        for ring in ignored:
+            lib.eu_ring_close(ring)
         if self._armed is not None:
             lib.eu_map_munmap(self._armed, 4)
             self._armed = None

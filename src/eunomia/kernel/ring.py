@@ -48,6 +48,8 @@ class Reader:
         self.waiting = 0  # bytes left behind by the last drain
         self.fill = 0.0  # how full the buffer was, of 1, when it was last drained
         self._shapes = dict(spec.by_size or {})
+        self._tags = dict(spec.tags or {})
+        self._sorts = bool(self._shapes or self._tags)
         self._raw = self.schema.fields.get("data")
         self._ret = ffi.new("struct eu_drained *")
 
@@ -73,7 +75,7 @@ class Reader:
         fixed = bytes(ffi.buffer(data, ret.records * self._stride))
         tails = bytes(ffi.buffer(heap, ret.heap))
         make = self._maker(clock, taken)
-        if self._shapes or self._cut:
+        if self._sorts or self._cut:
             return self._sort_out(fixed, tails, make)
         return [make(self.schema, fixed, tails)]
 
@@ -92,29 +94,29 @@ class Reader:
         run: list[bytes] = []
         of: Schema | None = None
         for size, at, length in _UNKNOWN.iter_unpack(fixed):
-            shape = self._shape(size)
+            record = tails[at : at + length]
+            shape = self._shape(size, record)
             if shape is not of and run and of is not None:
                 batches.append(self._made(of, run, make))
                 run = []
             of = shape
-            run.append(tails[at : at + length])
+            run.append(record)
             if shape is not self.spec.schema and size < shape.fixed:
                 self.odd += 1
         if of is not None:
             batches.append(self._made(of, run, make))
         return batches
 
-    def _shape(self, size: int) -> Schema:
-        if self._cut and not self._shapes:
-            return self.schema
-        # a perf buffer's records are padded to the next 8 bytes, less the 4 of their length
-        for known, shape in self._shapes.items():
-            if size == known or (self.spec.kind == "perf" and known <= size < known + 8):
-                return shape
-        return self.spec.schema
+    def _shape(self, size: int, record: bytes) -> Schema:
+        if self._tags:
+            tag = self._tags.get(size) or self._tags.get(0)
+            if tag is not None and len(record) >= tag.offset + tag.size:
+                number = int.from_bytes(record[tag.offset : tag.offset + tag.size], sys.byteorder)
+                return tag.schemas.get(number, self.spec.schema)
+        return self._shapes.get(size, self.spec.schema)
 
     def _made(self, shape: Schema, run: list[bytes], make: Callable[[Schema, bytes, bytes], Batch]) -> Batch:
-        if shape is self.spec.schema and (self._shapes or not self._cut):
+        if shape is self.spec.schema and self._raw and self._raw.meaning == "blob":
             at, places = 0, []
             for record in run:
                 places.append(_UNKNOWN.pack(len(record), at, len(record)))
@@ -146,7 +148,7 @@ class RingReader(Reader):
         if self.ring == ffi.NULL:
             raise error()
         self._cut = self.schema.fixed < self.schema.size
-        if spec.by_size is None and not self._cut and not (self._raw and self._raw.meaning == "blob"):
+        if not self._sorts and not self._cut and not (self._raw and self._raw.meaning == "blob"):
             self._stride = self.schema.size
             strings = list(self.schema.strings)
             texts = [self.schema.fields[name].meaning for name in self.schema.texts]
@@ -159,7 +161,7 @@ class RingReader(Reader):
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
         """Return what the ring holds, as far as one drain takes; call again while ``waiting``."""
-        if self._stride != self.schema.size or self._shapes:
+        if self._stride != self.schema.size or self._sorts:
             return super().drain(clock, taken)
         if self._is_empty():
             self.waiting = 0

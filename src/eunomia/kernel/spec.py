@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eunomia.batch import Schema
+from eunomia.batch import Field, Schema
 from eunomia.kernel import elf, entries, lengths, settings, sizes
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.diagnose import open_error
@@ -18,7 +18,8 @@ from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
 
 if TYPE_CHECKING:
-    from eunomia.kernel.bytecode import Walked
+    from eunomia.kernel.bytecode import Uses, Walked
+    from eunomia.kernel.discover import Found
     from eunomia.kernel.percpu import Plan
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
@@ -26,6 +27,8 @@ HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, STACK_TRAC
 LRU_HASH, LRU_PERCPU_HASH, ARRAY_OF_MAPS, RINGBUF = 9, 10, 12, 27
 PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 _TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH})
+
+PRINTK = os.path.join(os.path.dirname(__file__), "printk.bpf.o")  # follows what others print
 
 LEDGER = "ledger_"
 RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
@@ -59,12 +62,24 @@ class Map(NamedTuple):
     chosen: str = ""
 
 
+class Tag(NamedTuple):
+    """A number in each record, of ``size`` bytes at ``offset``, that says which schema is its."""
+
+    field: str
+    offset: int
+    size: int
+    schemas: Mapping[int, Schema]
+
+
 class StreamSpec(NamedTuple):
     """One stream: a ring or perf buffer, a table, or the object's global variables.
 
-    ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals`` or
-    ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`).
-    ``by_size`` holds the schemas of records that only their length tells apart. ``how`` says where the
+    ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals``,
+    ``lines`` and ``records`` (what an iterator writes at each interval, named by its program),
+    ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`) or ``printk``
+    (what programs print: :mod:`eunomia.kernel.printk` reads it).
+    ``by_size`` holds the schemas of records that only their length tells apart; ``tags`` tells those of one
+    length apart, or of any by 0. ``how`` says where the
     schema comes from; ``hint`` what would make it better.
     """
 
@@ -75,8 +90,16 @@ class StreamSpec(NamedTuple):
     how: str = ""
     hint: str = ""
     by_size: Mapping[int, Schema] | None = None
+    tags: Mapping[int, Tag] | None = None
     cpus: Plan | None = None  # of per-CPU tables: how the CPUs' values become one row
     cpu_rows: bool = False  # ... or whether each CPU has a row
+
+    @property
+    def shapes(self) -> list[Schema]:
+        """The schemas that records may have, apart from that of those nothing is known of."""
+        found = list((self.by_size or {}).values())
+        found += [shape for tag in (self.tags or {}).values() for shape in tag.schemas.values()]
+        return found
 
 
 class Spec:
@@ -194,6 +217,11 @@ class Spec:
     # Streams
 
     def _streams(self, events: Mapping[str, str]) -> dict[str, StreamSpec]:
+        iterators = {p.name for p in self.programs if is_iterator(p)}
+        of_iterators, events = (
+            {n: w for n, w in events.items() if n in iterators},
+            {n: w for n, w in events.items() if n not in iterators},
+        )
         buffers = [m for m in self.maps.values() if m.type in {RINGBUF, PERF_EVENT_ARRAY}]
         declared = {m.name: self._declared(m) for m in buffers}
         told = {name for name, type_ in declared.items() if type_ is not None}
@@ -211,7 +239,51 @@ class Spec:
             found += self._tables(bool(buffers))
             found += self._globals(alone=not found)
         order = list(self.maps)
-        return {s.name: s for s in sorted(found, key=lambda s: order.index(s.map.name))}
+        found.sort(key=lambda s: order.index(s.map.name))
+        if not self.own:
+            found += self._iterators(of_iterators) + self._printed()
+        return {s.name: s for s in found}
+
+    def _iterators(self, events: Mapping[str, str]) -> list[StreamSpec]:
+        """Return what iterators write: text where any of it is, else structs."""
+        uses = {p.name: self.uses[p.name] for p in self.programs if is_iterator(p) and p.name in self.uses}
+        if not uses:
+            return []
+        from eunomia.kernel import discover
+
+        streams = []
+        writers = [n for n, use in uses.items() if n in events or (use.outputs and not use.prints)]
+        written = discover.event_types(self.data, writers, self.btf, events, self.uses)
+        for name, use in uses.items():
+            place = Map(name, 0, "iterator", 0, 0, 0, internal=True)
+            if name not in written:
+                if use.prints:
+                    how = "the program's calls of bpf_seq_printf()"
+                    streams.append(StreamSpec(name, "lines", lines_schema(name), place, how))
+                continue
+            found = written[name]
+            shape = unknown_schema(name) if found.type is None else schema(found.type)
+            hint = found.hint
+            if found.by_size or found.tags:
+                hint = f"its records must be of one struct: --event {name}=STRUCT"
+                shape = unknown_schema(name)
+            stream = StreamSpec(name, "records", shape, place, found.how, hint)
+            streams.append(stream)
+        return streams
+
+    def _printed(self) -> list[StreamSpec]:
+        """Return the stream of what the programs print, where any does."""
+        from eunomia.kernel import bytecode
+
+        if not bytecode.prints(self.data):
+            return []
+        with open(PRINTK, "rb") as file:
+            follower = Spec(file.read(), "printk")
+        follower.close()
+        stream = follower.streams["printk"]
+        name = "printk_" if "printk" in self.maps else "printk"
+        shape = naming(stream.schema, [p.name for p in self.programs])
+        return [stream._replace(name=name, kind="printk", schema=shape, how="the programs' calls of bpf_printk()")]
 
     def _declared(self, map_: Map) -> Type | None:
         """Return what ``__type(value, ...)`` says a buffer carries; perf buffers have an int there."""
@@ -228,7 +300,7 @@ class Spec:
         """
         if self.own or type_ is None:
             return False
-        sizes = {output.size for output in use.outputs} if (use := self._walked.maps.get(name)) else set()
+        sizes = {output.size for output in use.outputs} if (use := self.uses.get(name)) else set()
         if not sizes or sizes & {sizeof(type_), None}:
             return False
         if not isinstance(strip(type_), Struct):
@@ -237,20 +309,37 @@ class Spec:
         targets = [t.target for t in variables if isinstance(t, Pointer) and t.target is not None]
         return any(isinstance(strip(t), Struct) and sizeof(t) in sizes for t in targets)
 
-    def _buffer(self, map_: Map, type_: Any, how: str, hint: str = "", by_size: Any = None) -> StreamSpec:
+    def _buffer(self, map_: Map, type_: Any, how: str) -> StreamSpec:
         kind = "ring" if map_.type == RINGBUF else "perf"
-        if by_size:
-            schemas = {size: schema(t) for size, t in by_size.items()}
-            return StreamSpec(map_.name, kind, unknown_schema(map_.name), map_, how, hint, schemas)
-        shape = unknown_schema(map_.name) if type_ is None else schema(type_, longer=self._longer(map_, type_))
-        hint = hint or lengths.hint(list(shape.fields.values()))
-        return StreamSpec(map_.name, kind, shape, map_, how, hint)
+        shape = schema(type_, longer=self._longer(map_, type_))
+        return StreamSpec(map_.name, kind, shape, map_, how, lengths.hint(list(shape.fields.values())))
+
+    def _found(self, map_: Map, found: Found, hint: str) -> StreamSpec:
+        kind = "ring" if map_.type == RINGBUF else "perf"
+        types = [*found.by_size.values(), *[t for tag in found.tags.values() for t in tag.types.values()]]
+        of = {id(t): schema(t) for t in types}
+        by_size = {size: of[id(t)] for size, t in found.by_size.items()}
+        tags = {
+            size: Tag(tag.field, tag.offset, tag.size, {n: of[id(t)] for n, t in tag.types.items()})
+            for size, tag in found.tags.items()
+        }
+        if found.type is not None:
+            other = schema(found.type, longer=not tags and self._longer(map_, found.type))
+            hint = hint or lengths.hint(list(other.fields.values()))
+        else:
+            other = unknown_schema(map_.name)
+        return StreamSpec(map_.name, kind, other, map_, found.how, hint, by_size or None, tags or None)
+
+    @property
+    def uses(self) -> Uses:
+        """What the programs do with the maps."""
+        return self._walked.maps
 
     def _longer(self, map_: Map, type_: Any) -> bool:
         """Tell whether programs send more than a type: a larger constant, or what ends in no array to be cut."""
         if self.own:
             return False
-        sizes = [output.size for output in use.outputs] if (use := self._walked.maps.get(map_.name)) else []
+        sizes = [output.size for output in use.outputs] if (use := self.uses.get(map_.name)) else []
         bare = strip(type_)
         last = strip(bare.members[-1].type) if isinstance(bare, Struct) and bare.members else None
         return any((not isinstance(last, Array)) if s is None else s > sizeof(type_) for s in sizes)
@@ -260,20 +349,22 @@ class Spec:
     ) -> list[StreamSpec]:
         from eunomia.kernel import discover
 
-        found = discover.event_types(self.data, [m.name for m in buffers], self.btf, events, self._walked.maps)
+        padded = {m.name for m in buffers if m.type == PERF_EVENT_ARRAY}
+        names = [m.name for m in buffers]
+        found = discover.event_types(self.data, names, self.btf, events, self.uses, padded=padded)
         streams = []
         for map_ in buffers:
             what, said = found[map_.name], declared[map_.name]
             hint = what.hint
             if said is not None and map_.name not in events:
-                if not what.type and not what.by_size:
+                if not (what.type or what.by_size or what.tags):
                     streams.append(self._buffer(map_, said, "the map's __type(value, ...)"))
                     continue
                 hint = hint or (
                     f"its map says {spell(said)} of {sizeof(said)} bytes, and no program sends so many: "
                     f"choose by --event {map_.name}=STRUCT"
                 )
-            streams.append(self._buffer(map_, what.type, what.how, hint, what.by_size))
+            streams.append(self._found(map_, what, hint))
         return streams
 
     def _derived(self, map_: Map) -> StreamSpec:
@@ -306,7 +397,7 @@ class Spec:
         streams = []
         for map_ in tables:
             single = map_.max_entries == 1 and map_.type in {ARRAY, PERCPU_ARRAY}
-            if is_result(self._walked.maps.get(map_.name), single, has_buffers):
+            if is_result(self.uses.get(map_.name), single, has_buffers):
                 streams.append(self._table(map_, {}))
         return streams
 
@@ -370,6 +461,27 @@ class Spec:
                 how = "the global variables that the programs write to"
                 streams.append(StreamSpec(name, "globals", shape, map_, how))
         return streams
+
+
+def is_iterator(program: Program) -> bool:
+    """Tell whether a program writes when it is read, and not when something happens."""
+    return program.section.lstrip("?").partition("/")[0] in {"iter", "iter.s"}
+
+
+def lines_schema(name: str) -> Schema:
+    """Return the schema of text that an iterator writes: a line a row."""
+    return Schema(name, 8, [Field("line", 0, 8, "II", "str", ctype="text", doc="a line of what it wrote")])
+
+
+def naming(shape: Schema, programs: Sequence[str]) -> Schema:
+    """Return the schema of what is printed with programs' names for their numbers; without them, if nobody knows."""
+    fields = list(shape.fields.values())
+    if programs:
+        names = dict(enumerate(programs))
+        fields = [f._replace(names=names, meaning="enum") if f.name == "program" else f for f in fields]
+    else:
+        fields = [f for f in fields if f.name != "program"]
+    return Schema(shape.name, shape.size, fields, shape.doc)
 
 
 _kernel_btf: list[int] = []

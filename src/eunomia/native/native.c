@@ -316,6 +316,31 @@ int eu_recursion_misses(int prog_fd, uint64_t *ret)
 }
 
 /*
+ * Writes where the machine code of a program's functions starts and ends. Returns how many there are, of
+ * which at most `room` were written; 0 where the kernel does not say, negative where it cannot be asked.
+ */
+int eu_program_code(int prog_fd, uint64_t *starts, uint64_t *ends, uint32_t room)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+	__u32 *lengths = calloc(room, sizeof(*lengths));
+	int err;
+
+	if (!lengths)
+		return -ENOMEM;
+	info.nr_jited_ksyms = info.nr_jited_func_lens = room;
+	info.jited_ksyms = (uintptr_t)starts;
+	info.jited_func_lens = (uintptr_t)lengths;
+	err = bpf_obj_get_info_by_fd(prog_fd, &info, &size);
+	for (__u32 i = 0; !err && i < room && i < info.nr_jited_ksyms; i++)
+		ends[i] = starts[i] ? starts[i] + lengths[i] : 0;
+	free(lengths);
+	if (err)
+		return -errno;
+	return !info.jited_ksyms || !info.jited_func_lens ? 0 : (int)info.nr_jited_ksyms;
+}
+
+/*
  * What a helper returns to a program that is run for a trial, which runs in the caller's name: `shift` bits
  * to the right, 32 bits of it. Negative where that may not be done.
  */
@@ -445,6 +470,25 @@ struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *cate
 		return NULL;
 	attr.config = id;
 	return attach_event(prog, &attr, -1, 0);
+}
+
+/* Attaches an iterator to what it goes through: a map, a cgroup and those below it, a process; 0 for none. */
+struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid)
+{
+	union bpf_iter_link_info info = {};
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+
+	if (map_fd) {
+		info.map.map_fd = map_fd;
+	} else if (cgroup_fd) {
+		info.cgroup.order = BPF_CGROUP_ITER_DESCENDANTS_PRE;
+		info.cgroup.cgroup_fd = cgroup_fd;
+	} else if (pid) {
+		info.task.pid = pid;
+	} else {
+		return bpf_program__attach_iter(prog, NULL);
+	}
+	return bpf_program__attach_iter(prog, &opts);
 }
 
 /* Sampling by an event of perf's: at each `rate`th, or `rate` times a second where `freq` is set. */
@@ -756,6 +800,23 @@ next:
 	ret->heap = sink.heap_at;
 	ret->waiting = end - at;
 	return full;
+}
+
+/* Lets go of what the ring holds, up to a record that is still being written. */
+void eu_ring_skip(struct eu_ring *ring)
+{
+	unsigned long at = *ring->consumer;
+	unsigned long end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+
+	while (at < end) {
+		const uint32_t *header = (const uint32_t *)(ring->data + (at & (ring->size - 1)));
+		uint32_t word = __atomic_load_n(header, __ATOMIC_ACQUIRE);
+
+		if (word & BPF_RINGBUF_BUSY_BIT)
+			break;
+		at += ((word & ~BPF_RINGBUF_DISCARD_BIT) + BPF_RINGBUF_HDR_SZ + 7) / 8 * 8;
+	}
+	__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
 }
 
 /* Perf buffers are met in foreign objects only: libbpf reads them, and they keep to one shape of batch. */

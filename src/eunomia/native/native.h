@@ -37,6 +37,7 @@ void *eu_map_mmap(int fd, size_t size);
 void eu_map_munmap(void *memory, size_t size);
 int eu_recursion_misses(int prog_fd, uint64_t *ret);
 int eu_host_pid(void);
+int eu_program_code(int prog_fd, uint64_t *starts, uint64_t *ends, uint32_t room);
 int64_t eu_kernel_time(void);
 
 struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name);
@@ -49,6 +50,7 @@ struct bpf_link *eu_attach_ksyscall(struct bpf_program *prog, int retprobe, cons
 int eu_link_to_device(int prog_fd, int device, int attach_type, uint32_t flags);
 int eu_tc_attach(int prog_fd, int device, int egress, uint32_t *handle, uint32_t *priority, int *made);
 void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, int made);
+struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid);
 int eu_tracepoint_exists(const char *category, const char *name);
 
 void eu_keep_memory(void);
@@ -57,6 +59,7 @@ void eu_ring_close(struct eu_ring *ring);
 void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths);
 int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
 		  struct eu_drained *ret);
+void eu_ring_skip(struct eu_ring *ring);
 size_t eu_ring_waiting(const struct eu_ring *ring);
 
 struct eu_perf *eu_perf_open(int fd, size_t pages);

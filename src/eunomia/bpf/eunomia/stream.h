@@ -32,7 +32,9 @@ volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
 		__type(value, struct eunomia_ledger); \
 	} ledger_##name_ SEC(".maps")
 
+/* The consumer sets eunomia_unread_NAME where it does not read the stream: its ring would fill, and wake it. */
 #define STREAM(name_, struct_, bytes_) \
+	const volatile bool eunomia_unread_##name_ = false; \
 	struct { \
 		__uint(type, BPF_MAP_TYPE_RINGBUF); \
 		__uint(max_entries, bytes_); \
@@ -105,7 +107,8 @@ static __always_inline long eunomia_output(void *ring, void *ledger, void *recor
 }
 
 /* Copies a record into the stream's ring and counts what became of it; 0 or a negative errno. */
-#define stream_output(name_, record, size) eunomia_output(&name_, &ledger_##name_, record, size)
+#define stream_output(name_, record, size) \
+	(eunomia_unread_##name_ ? 0 : eunomia_output(&name_, &ledger_##name_, record, size))
 
 /* The same for a RAW() ring. */
 #define raw_output(name_, record, size) stream_output(raw_##name_, record, size)

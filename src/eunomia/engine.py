@@ -516,7 +516,7 @@ class Engine:
         held = batch[each]
         if self._last or sum(b.count for _, b, _ in self._held) + held.count > HELD:
             return batch
-        self._held.append((stream, held, time.monotonic_ns() + HOLD))
+        self._held.append((stream, held, monotonic_ns() + HOLD))
         return batch[[not wait for wait in each]]
 
     def _released(self) -> list[tuple[_Stream, Batch]]:
@@ -524,7 +524,7 @@ class Engine:
         if not self._held:
             return []
         assert self._registry is not None
-        now, held, free = time.monotonic_ns(), self._held, []
+        now, held, free = monotonic_ns(), self._held, []
         self._held = []
         for stream, batch, until in held:
             self._registry.join(batch, stream.cgroup[id(batch.schema)])

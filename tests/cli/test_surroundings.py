@@ -56,7 +56,7 @@ def test_who_follows_the_advice_on_capabilities_can_run(what):
 
 @pytest.mark.parametrize(
     ("capabilities", "mount", "lacking"),
-    [("+bpf,+perfmon", MOUNT, "(DAC_READ_SEARCH missing)"), (CAPABILITIES, "", "mount -t tracefs"),
+    [("+bpf,+perfmon", MOUNT, "with the capability DAC_READ_SEARCH"), (CAPABILITIES, "", "mount -t tracefs"),
      ("+dac_read_search", MOUNT, "(BPF, PERFMON missing)")],
 )  # fmt: skip
 def test_the_advice_on_capabilities_names_what_is_missing(capabilities, mount, lacking):

@@ -62,6 +62,10 @@ def lack() -> str:
     mount = "" if tracefs_mounted() else "tracefs mounted before by root (mount -t tracefs none /sys/kernel/tracing)"
     if not missing and not mount:
         return ""
+    if has(BPF) and has(PERFMON):  # programs can be loaded: it is their hooks that are out of reach
+        beside = ["with the capability DAC_READ_SEARCH beside BPF and PERFMON"] if missing else []
+        beside += [f"with {mount}"] if mount else []
+        return f"tracefs cannot be read, by which tracepoints are found: run as root (sudo), or {' and '.join(beside)}"
     needs = [f"the capabilities BPF, PERFMON and DAC_READ_SEARCH ({', '.join(missing)} missing)"] if missing else []
     needs += [mount] if mount else []
     return f"not permitted to run BPF programs: run as root (sudo), or with {', and with '.join(needs)}"

@@ -272,3 +272,24 @@ def test_looking_up_while_containers_come_and_go_never_fails(containerd, reader)
     finally:
         thread.join()
         containerd.remove("steady")
+
+
+def test_a_cgroup_that_was_asked_for_and_an_id_like_a_units_are_containers(containerd):
+    """``ctr run --cgroup``: the bundle alone says whose the cgroup is, also to one that comes later."""
+    places = {f"eu-group-{os.getpid()}": f"/eu-{os.getpid()}/deep", f"eu-{os.getpid()}.service": ""}
+    try:
+        for name, group in places.items():
+            containerd.start(name, options=["--cgroup", group] if group else [])
+        registry = Registry([Containerd()])
+        registry.start()
+        found = {case.candidate.path: case.identity for case in registry.cases()}
+        for name, group in places.items():
+            identity = found[group or f"/{containerd.namespace}/{name}"]
+            assert (identity.state, identity.container.id, identity.container.runtime) == (RESOLVED, name, "containerd")
+    finally:
+        for name in places:
+            containerd.ctr("task", "rm", "-f", name, check=False)
+            containerd.ctr("container", "rm", name, check=False)
+        for pattern in (f"eu-{os.getpid()}", f"*/eu-{os.getpid()}"):
+            for directory in Path("/sys/fs/cgroup").glob(pattern):
+                directory.rmdir()

@@ -119,13 +119,8 @@ class Containerd:
             return container_id if is_id(container_id) else ""
         if is_id(name[-64:]):
             return name[-64:] if name[:-64].endswith(":cri-containerd:") else ""
-        if chosen := next((place.id for place, _ in self._grouped(parent, name)), ""):
-            return chosen
-        if not _may_be(parent, name):
-            return ""
-        if self._has_bundle(parent, name) or (self._look_again() and self._has_bundle(parent, name)):
-            return name
-        return name if self._has_record(parent, name) else ""
+        known = self._called(parent, name) or (self._look_again() and self._called(parent, name))
+        return known or (name if _may_be(parent, name) and self._has_record(parent, name) else "")
 
     def lookup(self, container_id: str, path: str) -> Found | None:
         """Return what bundle and database tell; see :class:`Runtime`."""
@@ -220,6 +215,12 @@ class Containerd:
         """Whether a daemon that may speak for everything has such a container."""
         places = [_Place(s, namespace, container_id) for s in self._states if s.below == "/"]
         return any(place.is_there() or place.was_there() for place in places)
+
+    def _called(self, parent: str, name: str) -> str:
+        """Return the id of the container whose bundle asks for such a cgroup, or lies under these names."""
+        if asked := next((place.id for place, _ in self._grouped(parent, name)), ""):
+            return asked
+        return name if _may_be(parent, name) and self._has_bundle(parent, name) else ""
 
     def _grouped(self, parent: str, name: str) -> list[tuple[_Place, str]]:
         """Return the bundles that ask for a cgroup of this name in one called ``parent``, and the paths they ask for.

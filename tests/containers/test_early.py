@@ -16,7 +16,7 @@ import pytest
 
 from eunomia.containers import early, tree
 from eunomia.containers.daemons import DataRoot
-from eunomia.engine import Engine
+from eunomia.engine import Engine, Options
 from eunomia.filters import Filters
 from tests import needs
 from tests.containers.stage import hex_id
@@ -128,7 +128,8 @@ def test_pods_that_come_and_go_between_two_looks_are_all_named(containerd):
         return f"{n}-{word}", container_id
 
     # as if the loop had no processor
-    with tracked("process") as seen, seen._lock, ThreadPoolExecutor(4) as pool:
+    room = Options(ring_size=1 << 25)  # others' programs start meanwhile, too
+    with tracked("process", options=room) as seen, seen._lock, ThreadPoolExecutor(4) as pool:
         made = dict(pool.map(one, range(8)))
     for said, container_id in made.items():
         row = seen.row("exec", argv=["true", said])

@@ -305,7 +305,7 @@ def test_rows_of_a_time_in_which_records_were_lost_say_so(story):
     rows = batch_of(
         ROWS, *({"pid": pid, "time": time} for pid, time in ((10, before), (10, during), (99, during), (99, story.now)))
     )
-    story.table.join(rows, "pid")
+    story.table.join(rows, rows.raw("pid"))
     assert list(rows.values("process.state")) == ["known", "unsure", "lost", "unknown"]
     assert [argv[:1] for argv in rows.values("process.argv")] == [["old"], ["old"], [], []]
     assert (story.table.unsure, story.table.blank) == (1, 1)

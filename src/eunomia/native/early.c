@@ -43,6 +43,8 @@ struct eu_early {
 	int epoll, stop;
 	char *places;		/* what comes before an id and what behind it, a NUL behind each */
 	size_t places_size;
+	char *mine;		/* the thread's own copy */
+	size_t mine_size;
 	struct kept kept[KEPT];	/* a ring: `next` is the oldest */
 	unsigned int next;
 	size_t bytes;
@@ -100,13 +102,33 @@ out:
 	free(path);
 }
 
+/*
+ * Never waits for the lock once it has a copy: who holds it may wait for a processor for longer than a file is there.
+ */
+static void copy_places(struct eu_early *early)
+{
+	char *places;
+
+	if (!early->mine)
+		pthread_mutex_lock(&early->lock);
+	else if (pthread_mutex_trylock(&early->lock))
+		return;
+	places = early->places ? malloc(early->places_size) : NULL;
+	if (places) {
+		free(early->mine);
+		early->mine = memcpy(places, early->places, early->places_size);
+		early->mine_size = early->places_size;
+	}
+	pthread_mutex_unlock(&early->lock);
+}
+
 /* A record is where the text begins and its length (u32 each), and the cgroup's path. */
 static int on_new(void *context, void *data, size_t size)
 {
 	struct eu_early *early = context;
-	char name[256], *places, *at, *path;
-	const char *text, *slash, *id = name;
-	size_t length, room;
+	char name[256], *path;
+	const char *text, *slash, *at, *id = name;
+	size_t length;
 
 	if (size <= 2 * sizeof(uint32_t))
 		return 0;
@@ -127,25 +149,16 @@ static int on_new(void *context, void *data, size_t size)
 	if (!strcmp(id, ".") || !strcmp(id, ".."))
 		return 0;
 
-	pthread_mutex_lock(&early->lock);
-	room = early->places_size;
-	places = malloc(room + 1);
-	if (places && room)
-		memcpy(places, early->places, room);
-	pthread_mutex_unlock(&early->lock);
-	if (!places)
-		return 0;
-	places[room] = 0;
-	for (at = places; at < places + room;) {
+	copy_places(early);
+	for (at = early->mine; at < early->mine + early->mine_size;) {
 		const char *before = at, *after = at + strlen(at) + 1;
 
-		if (after >= places + room)
+		if (after >= early->mine + early->mine_size)
 			break;
-		at = (char *)after + strlen(after) + 1;
+		at = after + strlen(after) + 1;
 		if (asprintf(&path, "%s%s%s", before, id, after) >= 0)
 			read_early(early, path);
 	}
-	free(places);
 	return 0;
 }
 
@@ -187,6 +200,7 @@ static void early_free(struct eu_early *early)
 	for (i = 0; i < KEPT; i++)
 		forget(early, &early->kept[i]);
 	free(early->places);
+	free(early->mine);
 	ring_buffer__free(early->ring);
 	if (early->epoll >= 0)
 		close(early->epoll);

@@ -227,7 +227,7 @@ COUNTERS = program("on_miss", "perf_event", "return 0;") + program("on_ref", "pe
         (XDP, ["--attach", "count_all=lo", "--attach", "pass=lo"], 2, "lo takes one XDP program"),
         (XDP, ["--attach", "pass=lo:sideways"], 2, "is not of the form DEVICE"),
         (XDP, ["--attach", "pass=nowhere0"], 2, "no network device 'nowhere0'"),
-        (COUNTERS, [], 2, "on_miss, on_ref: its section does not say which event it samples"),
+        (COUNTERS, [], 2, "on_miss, on_ref: the section does not say which event it samples"),
         (COUNTERS, ["--attach", "on_miss=cash-misses"], 2, "there is no perf event 'cash-misses'"),
         (COUNTERS, ["--program", "on_miss"], 2, "speaks of another than a clock"),
         (program("f", "uprobe"), [], 2, "--attach f=BINARY:FUNCTION"),

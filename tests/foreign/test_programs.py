@@ -2,15 +2,19 @@
 """Which programs of an object run, what they hang on, and what is said of the others."""
 
 import ctypes
+import gc
 import json
 import os
 import platform
 import socket
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests import needs
+from tests.foreign.conftest import ARCH
 from tests.run.conftest import compiled, run, start  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs takes root")
@@ -169,6 +173,32 @@ def test_packets_are_counted_and_the_device_is_left_as_it_was(counted, section, 
     assert "xdp" not in link
 
 
+@pytest.mark.usefixtures("network")
+def test_where_the_kernel_has_no_links_for_tc_a_filter_and_its_qdisc_are_deleted_at_the_end(compiled, monkeypatch):
+    from eunomia.kernel import attach
+    from eunomia.kernel.loaded import Loaded
+    from eunomia.kernel.spec import Spec
+
+    monkeypatch.setattr(attach, "_TCX", {"ingress": 9999, "egress": 9999})  # as before Linux 6.6
+    path, before = compiled("p", COUNTED + program("p", "tc", "add(); return 0;")), qdiscs()
+    with Loaded(Spec.open(path), targets={"p": ["lo:ingress", "lo:egress"]}) as live:
+        assert "clsact" in qdiscs()
+        send(10)
+        (batch,) = live.readers["bss"].drain()
+        assert next(batch.rows()).count >= 20
+    assert qdiscs() == before
+
+
+def test_a_usdt_probe_of_a_program_is_found_by_its_name(counted):
+    python = os.path.realpath(sys.executable)
+    if b"gc__start" not in Path(python).read_bytes():
+        pytest.skip(f"{python} has no USDT probes")
+    head = "#include <linux/ptrace.h>\n#define bool _Bool\n#include <bpf/usdt.bpf.h>\n"
+    source = f"#define __TARGET_ARCH_{ARCH}\n{head}{mine('usdt')}"
+    target = f"p={python}:python:gc__start"
+    assert counted(source, lambda: [gc.collect() for _ in range(5)], "--attach", target) >= 5
+
+
 def test_faults_are_sampled_where_they_are_asked_for(counted):
     import mmap
 
@@ -197,7 +227,7 @@ COUNTERS = program("on_miss", "perf_event", "return 0;") + program("on_ref", "pe
         (XDP, ["--attach", "count_all=lo", "--attach", "pass=lo"], 2, "lo takes one XDP program"),
         (XDP, ["--attach", "pass=lo:sideways"], 2, "is not of the form DEVICE"),
         (XDP, ["--attach", "pass=nowhere0"], 2, "no network device 'nowhere0'"),
-        (COUNTERS, [], 2, "on_miss, on_ref: its section does not say which event it samples"),
+        (COUNTERS, [], 2, "on_miss, on_ref: the section does not say which event it samples"),
         (COUNTERS, ["--attach", "on_miss=cash-misses"], 2, "there is no perf event 'cash-misses'"),
         (COUNTERS, ["--program", "on_miss"], 2, "speaks of another than a clock"),
         (program("f", "uprobe"), [], 2, "--attach f=BINARY:FUNCTION"),

@@ -131,7 +131,7 @@ def test_what_the_verifier_refuses_is_said_by_its_last_telling_line(run, compile
     [
         ("helper", UNKNOWN_HELPER, "not supported by this kernel: helper number 9999"),
         ("tracepoint", NOTHING.replace("sched_process_exec", "nonesuch"), "tracepoint sched/nonesuch"),
-        ("section", NOTHING.replace("tp/sched/sched_process_exec", "wibble/x"), "its section 'wibble/x'"),
+        ("section", NOTHING.replace("tp/sched/sched_process_exec", "wibble/x"), "the section 'wibble/x'"),
         ("kind", NOTHING.replace("tp/sched/sched_process_exec", "sk_skb/stream_parser"), "no programs of this kind"),
     ],
 )

@@ -115,7 +115,7 @@ def _linked(call: Callable[..., Any], *arguments: Any) -> Callable[[], Link | No
 def _probe(handle: Any, returns: int, place: means.Place | str) -> Callable[[], Link | None]:
     if isinstance(place, str):
         function, _, offset = place.partition("+")
-        return _linked(lib.eu_attach_kprobe, handle, returns, function.encode(), int(offset or "0", 0))
+        return _linked(lib.eu_attach_kprobe, handle, returns, function.encode(), means.number_of(offset or "0"))
     path, symbol = os.fsencode(place.path), place.function.encode()
     return _linked(lib.eu_attach_uprobe, handle, returns, place.pid, path, symbol, place.offset)
 

@@ -57,7 +57,7 @@ def plan(spec: Spec, wish: Wish, failed: Mapping[str, Exception] = {}) -> Plan:
         if wish.only and not _matches(name, wish.only) and name not in wish.targets:
             continue
         if program.optional and not wish.only and name not in exact:
-            left_out[name] = KernelError(f"its section (?{program.section}) leaves it off: --program {name} runs it")
+            left_out[name] = KernelError(f"the section (?{program.section}) leaves it off: --program {name} runs it")
         else:
             wanted.append(program)
     ready = []

@@ -52,17 +52,17 @@ def parse(word: str) -> PerfEvent:
     A rate is ``49hz``, or a number of events. Raises :class:`ValueError`.
     """
     kind, name, rate = _split(word)
-    if name.isdecimal() and not kind and not rate:
+    if name.isascii() and name.isdecimal() and not kind and not rate:
         kind, name, rate = "software", "cpu-clock", f"{name}hz"
     type_, config = _find(kind, name.lower() if kind != "raw" else name)
     if not rate:
         clock = name in _CLOCKS
         number, frequent = (SAMPLES, True) if clock else (1 if type_ == _TYPES["software"] else 100_000, False)
     else:
-        match = re.fullmatch(r"(\d{1,18})(hz)?", rate.lower())
+        match = re.fullmatch(r"([0-9]{1,18})(hz)?", rate.lower())
         number, frequent = (int(match[1]), bool(match[2])) if match else (0, False)
         if not number or (frequent and number > 100_000):
-            raise ValueError(f"{rate!r} is not a rate: write 49hz (at most 100000hz), or a number of events")
+            raise ValueError(f"{shown(rate)} is not a rate: write 49hz (at most 100000hz), or a number of events")
     return PerfEvent(f"{kind}:{name}" if kind == "raw" else name, type_, config, number, frequent)
 
 
@@ -70,18 +70,18 @@ def _split(word: str) -> tuple[str, str, str]:
     parts = word.split(":")
     kind = parts.pop(0) if len(parts) > 1 and parts[0] in _TYPES else ""
     if not 1 <= len(parts) <= 2 or not parts[0]:
-        raise ValueError(f"{word!r} is not a perf event: write one as {SYNTAX}")
+        raise ValueError(f"{shown(word)} is not a perf event: write one as {SYNTAX}")
     return kind, parts[0], parts[1] if len(parts) > 1 else ""
 
 
 def _find(kind: str, name: str) -> tuple[int, int]:
     if kind == "raw":
         try:
-            config = int(name, 0)
+            config = int(name, 0) if name.isascii() and len(name) < 40 else -1
         except ValueError:
             config = -1
         if not 0 <= config < 1 << 64:
-            raise ValueError(f"{name!r} is not a raw event's number, such as 0x1c2")
+            raise ValueError(f"{shown(name)} is not a raw event's number, such as 0x1c2")
         return _TYPES["raw"], config
     for family, names in (("software", _SOFTWARE), ("hardware", _HARDWARE)):
         if kind in {"", family} and name in names:
@@ -89,5 +89,13 @@ def _find(kind: str, name: str) -> tuple[int, int]:
     match = re.fullmatch(r"(.+?)-(load|store|prefetch)(?:e?s|(?:e?s)?-(misses))", name)
     if kind in {"", "cache"} and match and match[1] in _CACHES:
         return _TYPES["cache"], _CACHES[match[1]] | _OPERATIONS[match[2]] << 8 | bool(match[3]) << 16
-    known = {"software": list(_SOFTWARE), "hardware": list(_HARDWARE)}.get(kind, [*_SOFTWARE, *_HARDWARE])
-    raise ValueError(f"there is no perf event {name!r}: write one as {SYNTAX}; there are {', '.join(known)}")
+    from difflib import get_close_matches
+
+    close = get_close_matches(name[:40], [*_SOFTWARE, *_HARDWARE], 1)
+    hint = f"did you mean {close[0]}?" if close else f"write one as {SYNTAX}"
+    raise ValueError(f"there is no perf event {shown(name)}: {hint}")
+
+
+def shown(word: str) -> str:
+    """Return a word in quotes for an error, cut where it is long."""
+    return f"'{word}'" if len(word) <= 40 else f"'{word[:40]}...'"

@@ -389,7 +389,7 @@ class Spec:
 
     def _tables(self, has_buffers: bool) -> list[StreamSpec]:
         """Return the maps that hold results: not what programs keep for themselves, nor configuration."""
-        tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal]
+        tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal and not _of_libbpf(m)]
         if not tables:
             return []
         from eunomia.kernel.results import is_result
@@ -504,6 +504,11 @@ def name_of(path: str | os.PathLike[str]) -> str:
     # rows and messages carry it: it can't be bytes that are no text, nor move a cursor
     name = "".join([c if c.isprintable() else "_" for c in os.fsdecode(os.path.basename(path))])
     return name.removesuffix(".o").removesuffix(".bpf")
+
+
+def _of_libbpf(map_: Map) -> bool:
+    """Return whether a map is what <bpf/usdt.bpf.h> keeps for libbpf."""
+    return map_.name.startswith("__bpf_usdt_")
 
 
 def section_of(map_name: str) -> str:

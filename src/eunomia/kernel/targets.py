@@ -12,7 +12,7 @@ from eunomia.kernel import perf_events
 from eunomia.kernel.binaries import find, is_elf
 from eunomia.kernel.diagnose import kind
 from eunomia.kernel.errors import BadSetting, KernelError, NoPlace
-from eunomia.kernel.perf_events import CLOCK, PerfEvent
+from eunomia.kernel.perf_events import CLOCK, PerfEvent, shown
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Program
@@ -90,28 +90,28 @@ def needs_target(program: Program, among: Sequence[Program]) -> str:
             else "its name speaks of another than a clock"
         )
         form = f"--attach {name}=EVENT, as in {perf_events.SYNTAX}"
-        return f"its section does not say which event it samples ({why}): {form}"
+        return f"the section does not say which event it samples ({why}): {form}"
     if word in {"xdp", "socket", "tc"}:
         form = "DEVICE" if word == "tc" and _way(program) else _FORMS[word]
         return f"it needs a network device: --attach {name}={form} ({_devices()})"
     if word in _FORMS and not rest:
-        return f"its section names no target: --attach {name}={_FORMS[word]}"
+        return f"the section names no target: --attach {name}={_FORMS[word]}"
     if word in {"uprobe", "usdt"} and ":" not in rest:
-        return f"its section ({program.section}) names no file: --attach {name}={_FORMS[word]}"
+        return f"the section ({program.section}) names no file: --attach {name}={_FORMS[word]}"
     if word in {"kprobe", "fentry"} and _PLACEHOLDER.match(rest):
         either = " or BINARY:FUNCTION" if word == "kprobe" else ""
-        return f"its section names a placeholder in place of a function: --attach {name}={_FORMS[word]}{either}"
+        return f"the section names a placeholder in place of a function: --attach {name}={_FORMS[word]}{either}"
     return ""
 
 
 def obstacle(program: Program, among: Sequence[Program], given: Sequence[str]) -> Exception | None:
-    """Return why a program cannot run, as far as its section and its targets tell."""
+    """Return why a program cannot run, as far as the section and its targets tell."""
     if not attachable(program):
         if given:
             return BadSetting(f"program {program.name} ({program.section}) takes no target: it is not attached")
         if not program.type:
             return KernelError(
-                f"program {program.name}: libbpf knows no kind of program for its section {program.section!r}"
+                f"program {program.name}: libbpf knows no kind of program for the section {program.section!r}"
             )
         return KernelError(f"program {program.name}: eunomia attaches no programs of this kind ({program.section})")
     if not given and (why := needs_target(program, among)):
@@ -149,7 +149,7 @@ def _own(program: Program) -> list[Any]:
 
 def _check(program: Program, word: str, target: str) -> Any:
     form = _FORMS.get(_FAMILY.get(word, word), "")
-    wrong = BadSetting(f"program {program.name}: {target!r} is not of the form {form}")
+    wrong = BadSetting(f"program {program.name}: {shown(target)} is not of the form {form}")
     if word == "perf_event":
         return sampled(program, target)
     if word == "xdp" or word in TC or word in SOCKETS:
@@ -161,7 +161,7 @@ def _check(program: Program, word: str, target: str) -> Any:
     if word in TRACEPOINTS:
         if not re.fullmatch(r"[^/\s]+/[^/\s]+", target):
             raise wrong
-    elif not re.fullmatch(r"[\w.$]+(\+(0x)?[0-9a-fA-F]+)?" if word in KPROBES else r"[\w.$]+", target):
+    elif not re.fullmatch(r"[\w.$]+(\+(0x[0-9a-fA-F]{1,8}|[0-9]{1,9}))?" if word in KPROBES else r"[\w.$]+", target):
         raise wrong
     return target
 
@@ -179,13 +179,13 @@ def place(program: Program, target: str) -> Place:
     usdt = kind(program.section) == "usdt"
     target, _, pid = target.partition(",pid=")
     parts = target.rsplit(":", 2 if usdt else 1)
-    if len(parts) != (3 if usdt else 2) or not all(parts) or (pid and not re.fullmatch(r"[1-9]\d{0,8}", pid)):
+    if len(parts) != (3 if usdt else 2) or not all(parts) or (pid and not re.fullmatch(r"[1-9][0-9]{0,8}", pid)):
         form = _FORMS["usdt" if usdt else "uprobe"]
-        raise BadSetting(f"program {program.name}: {target!r} is not of the form {form}[,pid=PID]")
+        raise BadSetting(f"program {program.name}: {shown(target)} is not of the form {form}[,pid=PID]")
     path = find(parts[0])
     if path is None:
         where = "" if "/" in parts[0] else " among the libraries and in PATH"
-        raise NoPlace(f"program {program.name} ({program.section}): there is no file {parts[0]!r}{where}")
+        raise NoPlace(f"program {program.name} ({program.section}): there is no file {shown(parts[0])}{where}")
     if not is_elf(path):
         raise NoPlace(f"program {program.name} ({program.section}): {path} is not an ELF file")
     if pid and not os.path.isdir(f"/proc/{pid}"):
@@ -195,11 +195,18 @@ def place(program: Program, target: str) -> Place:
         return Place(path, parts[2], 0, parts[1], number)
     function, plus, offset = parts[1].partition("+")
     try:
-        if re.fullmatch(r"0x[0-9a-fA-F]+|\d+", function):
-            return Place(path, "", int(function, 0), "", number)
-        return Place(path, function, int(offset, 0) if plus else 0, "", number)
+        if re.fullmatch(r"0x[0-9a-fA-F]{1,16}|[0-9]{1,19}", function):
+            return Place(path, "", number_of(function), "", number)
+        return Place(path, function, number_of(offset) if plus else 0, "", number)
     except ValueError:
-        raise BadSetting(f"program {program.name}: {offset!r} is not an offset in bytes") from None
+        raise BadSetting(f"program {program.name}: {shown(offset)} is not an offset in bytes") from None
+
+
+def number_of(word: str) -> int:
+    """Return an offset in bytes, as in 0x10 or 16; raises :class:`ValueError`."""
+    if not word.isascii() or len(word) > 20:
+        raise ValueError(word)
+    return int(word, 16) if word.startswith("0x") else int(word)
 
 
 def device(program: Program, word: str, target: str) -> Device:
@@ -215,12 +222,12 @@ def device(program: Program, word: str, target: str) -> Device:
             )
     elif way and (word != "xdp" or way not in {"native", "generic", "offload"}):
         modes = ", or DEVICE:native, :generic or :offload" if word == "xdp" else ""
-        raise BadSetting(f"program {program.name}: {target!r} is not of the form DEVICE{modes}")
+        raise BadSetting(f"program {program.name}: {shown(target)} is not of the form DEVICE{modes}")
     try:
         return Device(name, socket.if_nametoindex(name), way)
     except OSError:
         raise BadSetting(
-            f"program {program.name}: there is no network device {name!r}: there are {_devices()}"
+            f"program {program.name}: there is no network device {shown(name)}: there are {_devices()}"
         ) from None
 
 

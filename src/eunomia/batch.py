@@ -71,6 +71,7 @@ class Field(NamedTuple):
     length: str = ""
     count_in: str = ""
     show: Callable[[Any], Any] | None = None  # how a live object shows it, in place of its meaning
+    scale: str = ""  # of an array that is a histogram: log2 or linear
 
     @property
     def signed(self) -> bool:

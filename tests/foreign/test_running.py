@@ -123,3 +123,19 @@ def test_info_says_how_each_column_becomes_one(compiled):
     told = ended("info", compiled("percpu"), "--cpus", "total.value=max").stdout
     assert "number, summed over CPUs" in told
     assert told.count("greatest of all CPUs") == 2  # last_ns, and the total as it was told
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--histogram", "hists.slots=log10"], "'log10' is neither log2 nor linear"),
+        (["--histogram", "hists.key=log2"], "no array of numbers called 'key': there are slots"),
+        (["--histogram", "nothing.slots=log2"], "no stream is meant by 'nothing.slots'"),
+        (["--histogram", "hists.slots"], "not of the form STREAM.COLUMN=log2|linear"),
+    ],
+)
+def test_refuses_what_cannot_be_said_of_histograms(compiled, extra, said):
+    done = ended("run", compiled("histograms"), *extra)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

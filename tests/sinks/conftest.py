@@ -35,7 +35,8 @@ def make_schema(name, /, *, hidden=(), **fields):
         code = CODES[meaning]
         size = struct.calcsize("<" + code)
         kind = "array" if meaning == "slots" else meaning
-        made.append(Field(field, at, size, code, kind, hidden=field in hidden))
+        scale = "log2" if meaning == "slots" else ""
+        made.append(Field(field, at, size, code, kind, hidden=field in hidden, scale=scale))
         at += size
     return Schema(name, at, made)
 

@@ -114,6 +114,13 @@ def test_a_histogram_is_drawn_below_its_row(sample, written):
     assert len(lines) == 6
 
 
+def test_a_linear_histogram_has_a_line_for_each_step():
+    lines = [line.split() for line in draw([0, 0, 4, 8, 0], "slots", "linear")]
+    assert lines[0] == ["slots", ":", "count", "distribution"]
+    assert [(line[0], line[2]) for line in lines[1:]] == [("0", "0"), ("1", "0"), ("2", "4"), ("3", "8")]
+    assert [line[3].count("*") for line in lines[3:]] == [20, 40]
+
+
 def test_an_empty_histogram_draws_nothing():
     assert draw([0] * 10) == []
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eunomia.cli import percpu
+from eunomia.cli import values
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +52,7 @@ def add(subparsers: Subparsers) -> None:
         metavar="MAP=[FIELD:VALUE=]STRUCT",
         help="the struct that a buffer's records hold, all or those whose FIELD has this VALUE",
     )
-    percpu.add(parser)
+    values.add(parser)
     parser.set_defaults(go=go)
 
 
@@ -63,7 +63,7 @@ def go(args: argparse.Namespace) -> int:
 
     source = open_source(args.what, events(args.event) or None)
     try:
-        percpu.choose(args, [source])
+        values.choose(args, [source])
         if args.format == "json":
             from eunomia.cli.page import write_json
 

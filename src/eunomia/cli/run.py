@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from eunomia.cli import cluster, percpu, selectors, settings
+from eunomia.cli import cluster, selectors, settings, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
@@ -79,7 +79,7 @@ def add(subparsers: Any) -> None:
         help="what to attach a program to: DEVICE[:ingress], BINARY:FUNCTION, EVENT:RATE, FUNCTION, CATEGORY/NAME, "
         "a cgroup's directory; may be repeated",
     )  # fmt: skip
-    percpu.add(more)
+    values.add(more)
     more.add_argument(
         "--program", action="append", default=[], metavar="NAME",
         help="run these programs of an object alone; patterns as in 'on_*'; also those that their sections leave off",
@@ -113,7 +113,7 @@ def go(args: argparse.Namespace) -> int:
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
-    percpu.choose(args, sources)
+    values.choose(args, sources)
     _check_streams(sources, options["streams"])
     need_proc()
     engine = _engine(sources, filters, args, options)

@@ -239,6 +239,7 @@ class Spec:
             found += self._tables(bool(buffers))
             found += self._globals(alone=not found)
         order = list(self.maps)
+        found = [self._scaled(s) for s in found]
         found.sort(key=lambda s: order.index(s.map.name))
         if not self.own:
             found += self._iterators(of_iterators) + self._printed()
@@ -284,6 +285,39 @@ class Spec:
         name = "printk_" if "printk" in self.maps else "printk"
         shape = naming(stream.schema, [p.name for p in self.programs])
         return [stream._replace(name=name, kind="printk", schema=shape, how="the programs' calls of bpf_printk()")]
+
+    def _scaled(self, stream: StreamSpec) -> StreamSpec:
+        from eunomia.kernel.scale import scaled
+
+        def drawn(shape: Schema) -> Schema:
+            return scaled(shape, lambda: self._walked.halves)[0]
+
+        if stream.by_size or stream.tags:
+            by_size = {size: drawn(s) for size, s in (stream.by_size or {}).items()}
+            tags = {
+                size: tag._replace(schemas={number: drawn(s) for number, s in tag.schemas.items()})
+                for size, tag in (stream.tags or {}).items()
+            }
+            return stream._replace(by_size=by_size or None, tags=tags or None)
+        shape, guessed = scaled(stream.schema, lambda: self._walked.halves)
+        hint = stream.hint
+        if guessed and not hint:
+            hint = (
+                f"{guessed[0]} is drawn by index, for no code takes powers of two: "
+                f"--histogram {stream.name}.{guessed[0]}=log2 says otherwise"
+            )
+        return stream._replace(schema=shape, hint=hint)
+
+    def choose_scales(self, scales: Mapping[str, str]) -> None:
+        """Say which columns are histograms, ``STREAM.COLUMN`` -> scale. Raises :class:`BadSetting`."""
+        from eunomia.kernel.scale import chosen
+
+        for word, scale in scales.items():
+            name = max((n for n in self.streams if word.startswith(f"{n}.")), key=len)
+            stream = self.streams[name]
+            shape = chosen(stream.schema, name, {word[len(name) + 1 :]: scale})
+            hint = "" if " is drawn by index" in stream.hint else stream.hint
+            self.streams[name] = stream._replace(schema=shape, hint=hint)
 
     def _declared(self, map_: Map) -> Type | None:
         """Return what ``__type(value, ...)`` says a buffer carries; perf buffers have an int there."""
@@ -438,11 +472,11 @@ class Spec:
         for name, rules in wanted.items():
             map_ = tables[name].map
             percpu.check(self._entries(name, map_), aligned(map_.key_size), rules)
-            self.streams[name] = self._table(map_, rules)
+            self.streams[name] = self._scaled(self._table(map_, rules))
         for name in rows:
             map_ = tables[name].map
             shape = percpu.rows_schema(self._entries(name, map_), aligned(map_.key_size))
-            self.streams[name] = tables[name]._replace(schema=shape, cpus=None, cpu_rows=True)
+            self.streams[name] = self._scaled(tables[name]._replace(schema=shape, cpus=None, cpu_rows=True))
 
     def _globals(self, alone: bool) -> list[StreamSpec]:
         """Return the global variables that programs write to; ``alone`` where there is nothing else to show."""

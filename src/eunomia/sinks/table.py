@@ -16,7 +16,7 @@ from eunomia.joined import is_joined
 from eunomia.sinks.cells import acting_texts, joined_texts, texts
 from eunomia.sinks.columns import Looks, beside, checked, expanded, own_columns
 from eunomia.sinks.escape import escape, escape_all
-from eunomia.sinks.histogram import draw, is_histogram
+from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import Column, cut_all, cut_to, fill, longest, terminal_size, widths
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 from eunomia.sinks.shorten import shorten_all
@@ -63,7 +63,7 @@ class TableSink:
         self._terminal = writer.terminal
         self._color = _wanted(writer.terminal) if color is None else color
         self._streams = {s.key: s for s in streams}
-        self._histograms = {s.key: [f for f in s.schema.fields.values() if is_histogram(f)] for s in streams}
+        self._histograms = {s.key: [f for f in s.schema.fields.values() if f.scale] for s in streams}
         self._details: dict[Key, list[str]] = {}
         if columns is None:
             names = self._default(streams)
@@ -200,7 +200,7 @@ class TableSink:
         made = [f"{line.rstrip()}\n" for line in lines]
         for field in self._histograms.get(piece.key, ()):
             if field.name in piece.batch.schema.fields:
-                drawn = [draw(slots, escape(field.name)) for slots in piece.batch.values(field.name)]
+                drawn = [draw(slots, escape(field.name), field.scale) for slots in piece.batch.values(field.name)]
                 made = [m + "".join(f"{d}\n" for d in ds) for m, ds in zip(made, drawn, strict=True)]
         return made
 

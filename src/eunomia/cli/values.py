@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The options that say how per-CPU maps are shown, shared by ``run`` and ``info``."""
+"""The options that say how values of objects are shown, shared by ``run`` and ``info``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eunomia.source import Source
 
 _FORM = "MAP.COLUMN=sum|max|min|one"
+_SCALE = "STREAM.COLUMN=log2|linear"
 
 
 def add(group: Any) -> None:
@@ -25,10 +26,28 @@ def add(group: Any) -> None:
         "--cpus", action="append", default=[], metavar="MAP.COLUMN=RULE",
         help="how the CPUs' values of a column become one: sum, max, min, or one CPU's",
     )  # fmt: skip
+    group.add_argument(
+        "--histogram", action="append", default=[], metavar="STREAM.COLUMN=SCALE",
+        help="draw an array as a histogram: log2, or linear by index",
+    )  # fmt: skip
 
 
 def choose(args: argparse.Namespace, sources: Sequence[Source]) -> None:
     """Tell the objects what was asked for. Raises :class:`UsageError`."""
+    _choose_cpus(args, sources)
+    scales = pairs(args.histogram, "--histogram", _SCALE)
+    left = set(scales)
+    for source in sources:
+        mine = {n: scale for n, scale in scales.items() if any(n.startswith(f"{s}.") for s in source.spec.streams)}
+        if source.found is None:
+            source.spec.choose_scales(mine)
+            left -= set(mine)
+    if left:
+        known = ", ".join(n for source in sources for n in source.spec.streams) or "none"
+        raise UsageError(f"--histogram: no stream is meant by {min(left)!r}, as in {_SCALE}: there are {known}")
+
+
+def _choose_cpus(args: argparse.Namespace, sources: Sequence[Source]) -> None:
     rows, chosen = words(args.per_cpu), pairs(args.cpus, "--cpus", _FORM)
     for name in chosen:
         if "." not in name:

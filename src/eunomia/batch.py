@@ -70,7 +70,8 @@ class Field(NamedTuple):
     signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
     length: str = ""
     count_in: str = ""
-    show: Callable[[Any], Any] | None = None  # how a live object shows it, in place of its meaning
+    show: Callable[..., Any] | None = None  # how a live object shows it, in place of its meaning
+    beside: str = ""  # the field whose value ``show`` takes, too
     scale: str = ""  # of an array that is a histogram: log2 or linear
 
     @property
@@ -361,6 +362,8 @@ class Batch:
         if field.tag:
             return meaning.tagged(field, self.raw(name), self.raw(field.tag))
         raw = self.raw(name)
+        if field.show is not None and field.beside:
+            return list(map(field.show, raw, self.raw(field.beside)))
         shown = meaning.render(field, raw, self._text)
         if field.none is None:
             return shown

@@ -354,6 +354,7 @@ MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "exec_id": ("process as NODE:START:PID, empty for none", lambda raw: exec_id(*_EXEC_ID.unpack(raw))),
     "kstack": ("kernel stack, innermost function first, joined by ;", None),
     "ustack": ("user stack, innermost address first, joined by ;", None),
+    "stack": ("stack, innermost frame first, joined by ;", None),
     # rendered by render() itself
     "time": ("time, RFC 3339 with nanoseconds", None),
     "enum": ("name", None),
@@ -412,7 +413,7 @@ def _wide(value: int) -> int | str:
 
 def is_number(field: Field) -> bool:
     """Return whether a field is shown as the number that it is in C."""
-    plain = MEANINGS[field.meaning][1] is None and field.meaning not in {"enum", "kstack", "ustack"}
+    plain = MEANINGS[field.meaning][1] is None and field.meaning not in {"enum", "kstack", "ustack", "stack"}
     return plain and len(field.code) == 1
 
 

@@ -23,10 +23,12 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "texts": {"type": "array", "items": {"type": "string"}},
     "absent": {"type": "null"},
     "argv": {"type": "array", "items": {"type": "string"}},
+    "kstack": {"type": ["string", "integer"]},  # an id, where its stack is gone
+    "ustack": {"type": ["string", "integer"]},
     "wide": {"type": ["integer", "string"]},  # text beyond 64 bits
 }
 _WHOLE_TAIL = frozenset({"text", "texts", "bytes"})  # of what follows a struct: one value, not a list
-_NUMBERS = frozenset({"", "duration", "uid", "gid", "pid", "cgroup_id", "kstack", "ustack", "port"})
+_NUMBERS = frozenset({"", "duration", "uid", "gid", "pid", "cgroup_id", "port"})
 
 # One value of each meaning, as it looks in JSON.
 _EXAMPLES: dict[str, Any] = {
@@ -35,7 +37,10 @@ _EXAMPLES: dict[str, Any] = {
     "errno": "ENOENT", "signal": "SIGTERM", "syscall": "openat", "capability": "CAP_NET_ADMIN",
     "open_flags": "O_RDONLY|O_CLOEXEC", "mode": "0644", "device": "8:1", "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1", "ip": "192.0.2.1", "ip16": "192.0.2.1", "mac": "02:42:ac:11:00:02",
-    "be": 1, "absent": None, "texts": ["ls", "-l"], "port": 443, "kstack": 1, "ustack": 1,
+    "be": 1, "absent": None, "texts": ["ls", "-l"], "port": 443,
+    "kstack": "schedule;do_nanosleep", "ustack": "/usr/lib/libc.so.6+0x2a1c0",
+    "stack": "schedule;do_nanosleep",
+
     "time": "2026-11-23T20:05:29.123456789Z", "str": "text", "path": "/etc/passwd", "argv": ["ls", "-l"],
     "exec_id": "node-1:84213000000000:4242", "blob": "00ff", "union": "00ff",
 }  # fmt: skip

@@ -262,11 +262,11 @@ class Loaded:
 
     def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
         maps = {m.name: self.maps[m.name] for m in self.spec.maps.values() if m.type == STACK_TRACE}
-        if not maps:
+        if not maps and all(f.meaning != "stack" for f in stream.schema.fields.values()):
             return stream
         from eunomia.kernel import stacks
 
-        shape, opened = stacks.resolve(stream.schema, maps)
+        shape, opened = stacks.resolve(stream.schema, maps, self.spec.stack_maps)
         self._stacks += opened
         return stream._replace(schema=shape)
 

@@ -142,11 +142,12 @@ def plan(schema: Schema, base: int, map_name: str, chosen: Mapping[str, str]) ->
     """
     maker = _Maker(base, map_name)
     fields, rules = [], {}
+    sizes = {name for f in schema.fields.values() for name in (f.length, f.count_in, f.tag)}  # of what is one CPU's
     for field in schema.fields.values():
         if field.offset < base:
             fields.append(field)
             continue
-        rule = chosen.get(field.name) or rule_of(field, map_name)
+        rule = chosen.get(field.name) or (ONE if field.name in sizes else rule_of(field, map_name))
         fields.append(maker.column(field, rule, field.name in chosen))
         rules[field.name] = "members" if _has_members(field) and field.name not in chosen else rule
     size = (maker.end + 7) // 8 * 8

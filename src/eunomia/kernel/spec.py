@@ -239,6 +239,8 @@ class Spec:
             found += self._tables(bool(buffers))
             found += self._globals(alone=not found)
         order = list(self.maps)
+        if not self.own:
+            found = [self._with_stacks(s) for s in found]
         found = [self._scaled(s) for s in found]
         found.sort(key=lambda s: order.index(s.map.name))
         if not self.own:
@@ -285,6 +287,21 @@ class Spec:
         name = "printk_" if "printk" in self.maps else "printk"
         shape = naming(stream.schema, [p.name for p in self.programs])
         return [stream._replace(name=name, kind="printk", schema=shape, how="the programs' calls of bpf_printk()")]
+
+    def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
+        from eunomia.kernel.stack_fields import marked
+
+        has_map = any(m.type == STACK_TRACE for m in self.maps.values())
+        seen = self._walked.stacks if has_map else ()
+        if stream.by_size:
+            shapes = {size: marked(s, seen, has_map) for size, s in stream.by_size.items()}
+            return stream._replace(by_size=shapes)
+        return stream._replace(schema=marked(stream.schema, seen, has_map))
+
+    @property
+    def stack_maps(self) -> set[tuple[str, bool]]:
+        """The maps that a stranger's programs put stacks into, and whether those of user space."""
+        return set() if self.own else self._walked.stacks
 
     def _scaled(self, stream: StreamSpec) -> StreamSpec:
         from eunomia.kernel.scale import scaled
@@ -472,11 +489,12 @@ class Spec:
         for name, rules in wanted.items():
             map_ = tables[name].map
             percpu.check(self._entries(name, map_), aligned(map_.key_size), rules)
-            self.streams[name] = self._scaled(self._table(map_, rules))
+            self.streams[name] = self._scaled(self._with_stacks(self._table(map_, rules)))
         for name in rows:
             map_ = tables[name].map
             shape = percpu.rows_schema(self._entries(name, map_), aligned(map_.key_size))
-            self.streams[name] = self._scaled(tables[name]._replace(schema=shape, cpus=None, cpu_rows=True))
+            split = tables[name]._replace(schema=shape, cpus=None, cpu_rows=True)
+            self.streams[name] = self._scaled(self._with_stacks(split))
 
     def _globals(self, alone: bool) -> list[StreamSpec]:
         """Return the global variables that programs write to; ``alone`` where there is nothing else to show."""

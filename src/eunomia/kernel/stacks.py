@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import functools
+import struct
+import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from eunomia.batch import Field, Schema
+from eunomia.whose import who
 
 if TYPE_CHECKING:
     from eunomia.kernel.loaded import MapHandle
 
 _LIMIT = 16384  # stacks of one map that are remembered
+_PROCESSES = 256  # whose mappings are remembered
+_MAPS = 1 << 20  # bytes of /proc/PID/maps that are read
 
 
 class Symbols:
@@ -51,17 +56,97 @@ def kernel_symbols() -> Symbols | None:
     return symbols if len(symbols) else None
 
 
+class UserSpace:
+    """What is mapped where in processes that run: /proc/PID/maps, each read at most once a second."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, list[tuple[int, int, int, str]]]] = {}
+
+    def place(self, address: int, pid: int) -> str:
+        """Return the file that an address is in, and the place in it; the address in hex where nobody knows."""
+        for start, end, offset, path in self._maps(pid):
+            if start <= address < end:
+                return f"{path}+{address - start + offset:#x}"
+        return hex(address)
+
+    def _maps(self, pid: int) -> list[tuple[int, int, int, str]]:
+        now = time.monotonic()
+        read, found = self._known.get(pid, (0.0, []))
+        if pid in self._known and now - read < 1:
+            return found
+        if len(self._known) >= _PROCESSES:
+            self._known.clear()
+        found = self._read(pid)
+        self._known[pid] = now, found
+        return found
+
+    @staticmethod
+    def _read(pid: int) -> list[tuple[int, int, int, str]]:
+        """Return start, end, offset and path of what may be run; nothing of a process that is over."""
+        found = []
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as file:
+                lines = file.read(_MAPS).split(b"\n")
+        except OSError:
+            return []
+        for line in lines:
+            # "55d0c0a00000-55d0c0a28000 r-xp 00002000 fe:01 1234   /usr/bin/cat"
+            parts = line.split(None, 5)
+            if len(parts) == 6 and b"x" in parts[1]:
+                start, _, end = parts[0].partition(b"-")
+                path = parts[5].decode("utf-8", "backslashreplace")
+                found.append((int(start, 16), int(end, 16), int(parts[2], 16), path))
+        return found
+
+
+_users = UserSpace()
+
+
+def addresses(frames: Iterable[int], pid: int = 0) -> str:
+    """Return addresses, innermost first, up to the first that is 0: the kernel's functions, files of user space."""
+    shown = []
+    symbols: Symbols | None = None
+    for address in frames:
+        if not address:
+            break
+        if address >> 63:
+            symbols = symbols or kernel_symbols()
+            shown.append(symbols.name(address) if symbols else hex(address))
+        else:
+            shown.append(_users.place(address, _process(pid)) if pid else hex(address))
+    return ";".join(shown)
+
+
+def _process(pid: int) -> int:
+    """Return a process's id, which may be the upper half of what bpf_get_current_pid_tgid() gives."""
+    return pid >> 32 & 0xFFFFFFFF or pid & 0xFFFFFFFF
+
+
+_BUILD_ID = struct.Struct("=i20sQ")  # struct bpf_stack_build_id, include/uapi/linux/bpf.h
+
+
+def build_ids(raw: bytes, _pid: int = 0) -> str:
+    """Return frames that are places in files, by build id, or addresses where the kernel knew no file."""
+    shown = []
+    for status, build_id, place in _BUILD_ID.iter_unpack(raw[: len(raw) // _BUILD_ID.size * _BUILD_ID.size]):
+        if status not in (1, 2):  # valid, address alone
+            break
+        shown.append(f"{build_id.hex()}+{place:#x}" if status == 1 else hex(place))
+    return ";".join(shown)
+
+
 class Stacks:
     """Shows the ids of one map of stack traces, as long as the map lives."""
 
     def __init__(self, handle: MapHandle, *, kernel: bool) -> None:
         self._handle: MapHandle | None = handle
         self._kernel = kernel
-        self._known: dict[int, str] = {}
+        self._known: dict[tuple[int, int], str] = {}
 
-    def show(self, id_: int) -> str | int:
+    def show(self, id_: int, pid: int = 0) -> str | int:
         """Return a stack, innermost frame first, joined by ``;``, or the id where there is none to be had."""
-        known = self._known.get(id_)
+        pid = 0 if self._kernel else pid
+        known = self._known.get((id_, pid))
         if known is not None:
             return known
         if id_ < 0 or self._handle is None:
@@ -70,44 +155,49 @@ class Stacks:
         frames = [address for address in array("Q", raw[: len(raw) // 8 * 8]) if address] if raw else []
         if not frames:
             return id_
-        symbols = kernel_symbols() if self._kernel else None
-        if self._kernel and symbols is None:
+        if self._kernel and kernel_symbols() is None:
             return id_
         if len(self._known) >= _LIMIT:
             self._known.clear()
-        self._known[id_] = ";".join(map(symbols.name if symbols else hex, frames))
-        return self._known[id_]
+        self._known[id_, pid] = addresses(frames, pid)
+        return self._known[id_, pid]
 
     def close(self) -> None:
         """Look nothing up any more: the map's descriptor may soon be another's."""
         self._handle = None
 
 
-def resolve(schema: Schema, maps: Mapping[str, MapHandle]) -> tuple[Schema, list[Stacks]]:
+def resolve(
+    schema: Schema, maps: Mapping[str, MapHandle], seen: Collection[tuple[str, bool]] = ()
+) -> tuple[Schema, list[Stacks]]:
     """Return a schema whose stack ids are shown as stacks, and what shows them, to be closed with the maps.
 
-    ``maps`` are the object's maps of stack traces. Of several, one that says ``user`` in its name is not for
-    kernel stacks, and one that says ``kern`` not for those of user space.
+    ``maps`` are the object's maps of stack traces, ``seen`` those that programs put stacks into, and whether of
+    user space. Where that leaves several, one that says ``user`` in its name is not for kernel stacks, and one
+    that says ``kern`` not for those of user space. Frames of user space are looked up in the row's process.
     """
     opened: list[Stacks] = []
+    process = who(schema)
 
     def shown(field: Field) -> Field:
-        show = _show(field, maps, opened)
-        return field._replace(show=show) if show else field
+        if field.meaning in {"kstack", "ustack"} and maps:
+            field = field._replace(show=_show(field, maps, seen, opened))
+        if field.meaning in {"ustack", "stack"} and field.show is not None and process is not None:
+            field = field._replace(beside=process.field)
+        return field
 
-    if not maps or not any(f.meaning in {"kstack", "ustack"} for f in schema.fields.values()):
+    if not any(f.meaning in {"kstack", "ustack", "stack"} for f in schema.fields.values()):
         return schema, []
     return Schema(schema.name, schema.size, map(shown, schema.fields.values()), schema.doc), opened
 
 
 def _show(
-    field: Field, maps: Mapping[str, MapHandle], opened: list[Stacks]
-) -> Callable[[int], str | int] | None:
-    if field.meaning not in {"kstack", "ustack"}:
-        return None
+    field: Field, maps: Mapping[str, MapHandle], seen: Collection[tuple[str, bool]], opened: list[Stacks]
+) -> Callable[..., str | int]:
     kernel = field.meaning == "kstack"
     foreign = ("user", "ustack") if kernel else ("kern", "kstack")
-    fitting = [m for name, m in maps.items() if not any(word in name for word in foreign)]
-    stacks = Stacks(fitting[0] if fitting else next(iter(maps.values())), kernel=kernel)
+    given = [name for name, user in seen if user is not kernel and name in maps] or list(maps)
+    fitting = [name for name in given if not any(word in name for word in foreign)] or given
+    stacks = Stacks(maps[fitting[0]], kernel=kernel)
     opened.append(stacks)
     return stacks.show

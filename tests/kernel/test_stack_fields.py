@@ -36,6 +36,8 @@ def test_frames_of_user_space_are_places_in_files_while_their_process_runs():
     address = ctypes.cast(ctypes.CDLL(None).getppid, ctypes.c_void_p).value
     shown = stacks.addresses([address, 0x10, 0, 5], os.getpid())
     first, second = shown.split(";")
-    assert first.startswith("/") and "libc" in first and "+0x" in first
+    assert first.startswith("/")
+    assert "libc" in first
+    assert "+0x" in first
     assert second == "0x10"
     assert stacks.addresses([address], 0) == hex(address)

@@ -355,8 +355,8 @@ def _told_apart(stream: StreamSpec) -> list[tuple[str, Schema]]:
         of = {id(schema): schema for schema in tag.schemas.values()}
         for number, schema in tag.schemas.items():
             numbers.setdefault(id(schema), []).append(number)
-        for key, values in numbers.items():
-            found.append((f"{length}with {tag.field} {' or '.join(map(str, values))}", of[key]))
+        for key, of_one in numbers.items():
+            found.append((f"{length}with {tag.field} {' or '.join(map(str, of_one))}", of[key]))
     if not found:
         return [("", stream.schema)]
     unknown = any(field.meaning == "blob" for field in stream.schema.fields.values())

@@ -9,6 +9,7 @@ import re
 import resource
 from typing import TYPE_CHECKING
 
+from eunomia.kernel import elf
 from eunomia.kernel.errors import (
     TOO_MANY_FILES,
     Absent,
@@ -19,6 +20,7 @@ from eunomia.kernel.errors import (
     VerifierError,
 )
 from eunomia.kernel.libbpf import ffi, lib
+from eunomia.kernel.libbpf_versions import too_new
 from eunomia.kernel.rights import lack, privileged
 
 if TYPE_CHECKING:
@@ -157,14 +159,15 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
     # where it cannot open what it tries the kernel with, libbpf goes on as if the kernel had no such thing
     if number == errno.EMFILE or _descriptors_left() < _SCARCE:
         return no_descriptors(spec.name)
+    of_object = _of_object(spec, log, loaded)
+    if of_object is not None:
+        return of_object
     absent = re.search(r"failed to find kernel BTF type ID of '([^']+)'", log)
     if absent:
         return _absent_type(program, absent[1])
     found = _match(_MISSING, log)
     if found is not None:
         return Unsupported(found)
-    if (refused_map := _refused_map(spec, log)) is not None:
-        return refused_map
     found = _match(_AMISS, log)
     if found is not None:
         return KernelError(f"{spec.name}: {found}")
@@ -185,6 +188,14 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
         return Unsupported(f"programs of section {program.section}, or what {program.name} asks of it")
     said = _said(log)
     return KernelError(f"{spec.name}: the kernel did not take it: {said or strerror(number)}")
+
+
+def _of_object(spec: Spec, log: str, loaded: list[Program]) -> KernelError | None:
+    """Return what of the object itself keeps it from being loaded: a section of a newer libbpf, or a map."""
+    sections = [s for s in elf.section_names(spec.data, spec.name) if s.startswith(".")]
+    if newer := too_new([*sections, *(p.section for p in loaded if not p.type)]):
+        return KernelError(f"{spec.name}: {newer}")
+    return _refused_map(spec, log)
 
 
 def _refused_map(spec: Spec, log: str) -> KernelError | None:

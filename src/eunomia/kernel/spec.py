@@ -14,6 +14,7 @@ from eunomia.kernel.btf import Btf
 from eunomia.kernel.diagnose import open_error
 from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take, text
+from eunomia.kernel.libbpf_versions import too_new
 from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
 
@@ -173,7 +174,10 @@ class Spec:
         reduced = f"/proc/self/fd/{kernel_btf()}".encode() if self.quick else ffi.NULL
         opened = lib.eu_open(ffi.from_buffer(self.data), len(self.data), label.encode(), reduced)
         if opened == ffi.NULL:
-            raise BadObject(f"{self.name}: libbpf cannot read it: {open_error(ffi.errno, log_take())}")
+            reason = ffi.errno
+            if newer := too_new(elf.section_names(self.data, self.name)):
+                raise BadObject(f"{self.name}: {newer}")
+            raise BadObject(f"{self.name}: libbpf cannot read it: {open_error(reason, log_take())}")
         return opened
 
     def _btf(self) -> Btf:

@@ -12,6 +12,7 @@ from eunomia.kernel import perf_events
 from eunomia.kernel.binaries import find, is_elf
 from eunomia.kernel.diagnose import kind
 from eunomia.kernel.errors import BadSetting, KernelError, NoPlace
+from eunomia.kernel.libbpf_versions import too_new
 from eunomia.kernel.perf_events import CLOCK, PerfEvent, shown
 
 if TYPE_CHECKING:
@@ -110,9 +111,8 @@ def obstacle(program: Program, among: Sequence[Program], given: Sequence[str]) -
         if given:
             return BadSetting(f"program {program.name} ({program.section}) takes no target: it is not attached")
         if not program.type:
-            return KernelError(
-                f"program {program.name}: libbpf knows no kind of program for the section {program.section!r}"
-            )
+            unknown = f"libbpf knows no kind of program for its section {program.section!r}"
+            return KernelError(f"program {program.name}: {too_new([program.section]) or unknown}")
         return KernelError(f"program {program.name}: eunomia attaches no programs of this kind ({program.section})")
     if not given and (why := needs_target(program, among)):
         return BadSetting(f"program {program.name}: {why}")

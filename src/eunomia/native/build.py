@@ -64,6 +64,8 @@ int bpf_map_delete_elem(int fd, const void *key);
 int bpf_map_delete_batch(int fd, const void *keys, uint32_t *count, const void *opts);
 int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int libbpf_num_possible_cpus(void);
+uint32_t libbpf_major_version(void);
+uint32_t libbpf_minor_version(void);
 int libbpf_probe_bpf_map_type(int map_type, const void *opts);
 int libbpf_probe_bpf_prog_type(int prog_type, const void *opts);
 """

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which libbpf knows which sections, for those that Debian 12's 1.1 does not; see decision 19."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from eunomia.kernel.libbpf import lib
+
+# By the libbpf that brought each, after its list of exported functions and its releases; `False` where only an
+# upper bound is known, from its source. A name that ends in `/` stands for all that begin so.
+_SINCE = (
+    ("uprobe.multi", (1, 3), True),
+    ("uretprobe.multi", (1, 3), True),
+    ("tcx/", (1, 3), True),
+    ("tc/ingress", (1, 3), True),
+    ("tc/egress", (1, 3), True),
+    ("netkit/", (1, 3), True),
+    (".struct_ops.link", (1, 2), True),
+    (".arena", (1, 4), True),
+    ("kprobe.session", (1, 5), True),
+    ("usdt.s", (1, 5), False),
+    ("struct_ops.s", (1, 5), False),
+    ("cgroup/connect_unix", (1, 5), False),
+    ("cgroup/sendmsg_unix", (1, 5), False),
+    ("cgroup/recvmsg_unix", (1, 5), False),
+    ("cgroup/getpeername_unix", (1, 5), False),
+    ("cgroup/getsockname_unix", (1, 5), False),
+)
+
+
+def too_new(sections: Iterable[str]) -> str:
+    """Return why this libbpf cannot take an object with these sections; empty where it knows all of them."""
+    ours = lib.libbpf_major_version(), lib.libbpf_minor_version()
+    for section in sections:
+        for name, since, exact in _SINCE:
+            if ours < since and _is(section.lstrip("?"), name):
+                version = f"{since[0]}.{since[1]}"
+                later = f"libbpf {version} or later" if exact else f"a later libbpf, such as {version}"
+                return (
+                    f"section {section} needs {later}, this one is {ours[0]}.{ours[1]}: "
+                    "install that one's headers and library, and build eunomia from source (pip install .)"
+                )
+    return ""
+
+
+def _is(section: str, name: str) -> bool:
+    return section.startswith(name) if name.endswith("/") else name in {section, section.partition("/")[0]}

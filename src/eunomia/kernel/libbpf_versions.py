@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which libbpf knows which sections, for those that Debian 12's 1.1 does not; see decision 19."""
+"""Which libbpf knows which sections, for those that Debian 12's 1.1 does not; see decision 20."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_what_the_verifier_refuses_is_said_by_its_last_telling_line(run, compile
     [
         ("helper", UNKNOWN_HELPER, "not supported by this kernel: helper number 9999"),
         ("tracepoint", NOTHING.replace("sched_process_exec", "nonesuch"), "tracepoint sched/nonesuch"),
-        ("section", NOTHING.replace("tp/sched/sched_process_exec", "wibble/x"), "the section 'wibble/x'"),
+        ("section", NOTHING.replace("tp/sched/sched_process_exec", "wibble/x"), "its section 'wibble/x'"),
         ("kind", NOTHING.replace("tp/sched/sched_process_exec", "sk_skb/stream_parser"), "no programs of this kind"),
     ],
 )
@@ -184,7 +184,7 @@ def nobody(start):
 
 
 def test_missing_rights_are_said_without_inner_names(nobody):
-    nobody("process").refused(1, "eunomia: not permitted to load BPF programs: run as root")
+    nobody("process").refused(1, "eunomia: not permitted to run BPF programs: run as root")
 
 
 def test_a_file_that_may_not_be_read_is_refused(nobody, tmp_path):

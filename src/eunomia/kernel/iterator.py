@@ -25,7 +25,7 @@ _PLACE = struct.Struct("<II" if sys.byteorder == "little" else ">II")
 _RAW = struct.Struct("<III" if sys.byteorder == "little" else ">III")
 
 # What an iterator goes through that has to be named when it is attached.
-_OF_MAPS = frozenset({"bpf_map_elem", "bpf_sk_storage_map", "sockmap"})
+OF_MAPS = frozenset({"bpf_map_elem", "bpf_sk_storage_map", "sockmap"})
 _OF_TASKS = frozenset({"task", "task_file", "task_vma"})
 
 
@@ -35,21 +35,21 @@ def check(program: Program, target: str, maps: Collection[str]) -> None:
     A target is a map's name, a cgroup's directory or a process id, as the iterator goes through.
     """
     kind = _kind(program)
-    if kind in _OF_MAPS and target not in maps:
+    if kind in OF_MAPS and target not in maps:
         known = ", ".join(maps) or "it has none"
         wrong = f"the object has no map {target!r}" if target else "it goes through the entries of a map"
         raise BadSetting(f"program {program.name}: {wrong}: --attach {program.name}=MAP ({known})")
     if kind in _OF_TASKS and target:
         if not (target.isascii() and target.isdigit() and len(target) < 11 and 0 < int(target) < 1 << 31):
             raise BadSetting(f"program {program.name}: {target!r} is not a process id")
-    elif target and kind != "cgroup" and kind not in _OF_MAPS:
+    elif target and kind != "cgroup" and kind not in OF_MAPS:
         raise BadSetting(f"program {program.name}: iterators of {kind} take no target")
 
 
 def attach(program: Program, handle: Any, target: str, maps: Mapping[str, int]) -> Any:
     """Attach an iterator to what it goes through; ``maps`` are the object's, by descriptor. Return the link."""
     kind = _kind(program)
-    if kind in _OF_MAPS:
+    if kind in OF_MAPS:
         return lib.eu_attach_iter(handle, maps[target], 0, 0)
     if kind != "cgroup":
         return lib.eu_attach_iter(handle, 0, 0, int(target or 0))

@@ -126,7 +126,7 @@ class Loaded:
             for program in self._chosen:
                 if is_iterator(program):
                     maps = [m.name for m in spec.maps.values() if not m.internal]
-                    iterator.check(program, self._target(program), maps)
+                    iterator.check(program, "".join(self._targets.get(program.name, ())), maps)
             self._size(ring_size, map_sizes or {})
             self._prepare(set_ or {}, share or {})
             self._load()
@@ -301,17 +301,10 @@ class Loaded:
                 continue
             self._links += links
 
-    def _target(self, program: Program) -> str:
-        """Return the one target of an iterator, empty where none was given."""
-        targets = self._targets.get(program.name, ())
-        if len(targets) > 1:
-            raise BadSetting(f"program {program.name} goes through one thing at a time: give one target")
-        return targets[0] if targets else ""
-
     def _attach_iterator(self, program: Program, handle: Any) -> None:
         log_start()
         maps = {n: self.maps[n].fd for n, m in self.spec.maps.items() if not m.internal}
-        target = self._target(program)
+        target = "".join(self._targets.get(program.name, ()))  # one at most
         made = iterator.attach(program, handle, target, maps)
         if made == ffi.NULL:
             raise attach_error(self.spec, program, ffi.errno or errno.EINVAL, log_take(), [target] if target else ())

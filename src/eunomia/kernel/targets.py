@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eunomia.kernel import perf_events
+from eunomia.kernel import iterator, perf_events
 from eunomia.kernel.binaries import find, is_elf
 from eunomia.kernel.diagnose import kind
 from eunomia.kernel.errors import BadSetting, KernelError, NoPlace
@@ -92,6 +92,8 @@ def needs_target(program: Program, among: Sequence[Program]) -> str:
         )
         form = f"--attach {name}=EVENT, as in {perf_events.SYNTAX}"
         return f"the section does not say which event it samples ({why}): {form}"
+    if word == "iter" and rest in iterator.OF_MAPS:
+        return f"it goes through the entries of a map: --attach {name}=MAP"
     if word in {"xdp", "socket", "tc"}:
         form = "DEVICE" if word == "tc" and _way(program) else _FORMS[word]
         return f"it needs a network device: --attach {name}={form} ({_devices()})"
@@ -133,7 +135,9 @@ def check(program: Program, targets: Sequence[str]) -> list[Any]:
     if word in BY_TYPE and len(targets) > 1:
         raise BadSetting(f"program {program.name} ({program.section}) takes one target: the kernel ties it to that")
     if word == "iter":
-        raise BadSetting(f"program {program.name} ({program.section}) takes no target: --attach has no meaning for it")
+        if len(targets) > 1:
+            raise BadSetting(f"program {program.name} ({program.section}) goes through one thing: give one target")
+        return [*targets]  # of which eunomia.kernel.iterator knows more
     return [_check(program, word, target) for target in targets]
 
 

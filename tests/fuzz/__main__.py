@@ -16,7 +16,8 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import FOLDER, TARGETS
+from tests.fuzz.target import FOLDER
+from tests.fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS = 20  # of processor time that one input may take

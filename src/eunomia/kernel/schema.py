@@ -174,7 +174,8 @@ def _unique(fields: list[Field]) -> list[Field]:
             name += "_"
         while name in seen:
             name += "_"
-        renamed.setdefault(field.name, name)
+        if field.name:
+            renamed.setdefault(field.name, name)
         seen[name] = field._replace(name=name)
     fields = [
         f._replace(length=renamed.get(f.length, ""), count_in=renamed.get(f.count_in, "")) for f in seen.values()

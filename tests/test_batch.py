@@ -92,10 +92,10 @@ def test_batches_of_different_streams_cannot_be_joined():
 
 
 def test_rows_have_an_attribute_for_each_field_whatever_its_name():
-    names = ["a.b", "a_b", "1st", "size in bytes"]
+    names = ["a.b", "a_b", "1st", "size in bytes", "__pad"]
     schema = Schema("odd", len(names), [Field(name, i, 1, "B") for i, name in enumerate(names)])
     (row,) = Batch(schema, bytes(range(len(names)))).rows()
-    assert [row.a_b, row.a_b_, row._1st, row.size_in_bytes] == [0, 1, 2, 3]
+    assert [row.a_b, row.a_b_, row._1st, row.size_in_bytes, row._pad] == [0, 1, 2, 3, 4]
 
 
 def test_identities_follow_their_rows():

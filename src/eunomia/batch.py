@@ -87,6 +87,8 @@ def _attributes(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         plain = "".join(c if c.isidentifier() or c.isdecimal() else "_" for c in name) or "_"
         plain = plain if plain.isidentifier() else f"_{plain}"
+        if plain.startswith("__"):  # which Python would take for private to the class, and rename
+            plain = "_" + plain.lstrip("_")
         while plain in taken:
             plain += "_"
         taken.add(plain)

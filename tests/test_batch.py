@@ -91,6 +91,13 @@ def test_batches_of_different_streams_cannot_be_joined():
         Batch.concatenate([])
 
 
+def test_rows_have_an_attribute_for_each_field_whatever_its_name():
+    names = ["a.b", "a_b", "1st", "size in bytes", "__pad"]
+    schema = Schema("odd", len(names), [Field(name, i, 1, "B") for i, name in enumerate(names)])
+    (row,) = Batch(schema, bytes(range(len(names)))).rows()
+    assert [row.a_b, row.a_b_, row._1st, row.size_in_bytes, row._pad] == [0, 1, 2, 3, 4]
+
+
 def test_identities_follow_their_rows():
     who = [NOBODY_KNOWS._replace(state=str(i)) for i in range(5)]
     some = Batch(SCHEMA, FIVE.data, FIVE.heap, identities=who)

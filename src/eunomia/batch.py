@@ -80,6 +80,22 @@ class Field(NamedTuple):
         return self.signed_bits or self.code in {"b", "h", "i", "q"}
 
 
+def _attributes(names: Sequence[str]) -> dict[str, str]:
+    """Return what attributes of a row are called, by field: broken BTF may have any name for one, or two for two."""
+    found: dict[str, str] = {}
+    taken = {"container", "pod", "identity"}
+    for name in names:
+        plain = "".join(c if c.isidentifier() or c.isdecimal() else "_" for c in name) or "_"
+        plain = plain if plain.isidentifier() else f"_{plain}"
+        if plain.startswith("__"):  # which Python would take for private to the class, and rename
+            plain = "_" + plain.lstrip("_")
+        while plain in taken:
+            plain += "_"
+        taken.add(plain)
+        found[name] = plain
+    return found
+
+
 _BLOCK = 64  # records that are unpacked by one call
 _CASTS = frozenset("bBhHiIqQ?fd")  # codes that memoryview.cast() knows
 
@@ -407,7 +423,7 @@ class Batch:
         if key not in self.schema._types:
             import msgspec
 
-            safe = {n: n.replace(".", "_") for n in names}
+            safe = _attributes(names)
             self.schema._types[key] = msgspec.defstruct(
                 "Row",
                 [*safe.values(), "container", "pod", "identity"],

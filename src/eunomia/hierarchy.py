@@ -78,12 +78,13 @@ def _best(mounts: list[_Mount]) -> str | None:
 def _mounts() -> list[_Mount]:
     found = []
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
             for line in lines:
                 mount, _, kind = line.rstrip("\n").partition(" - ")
                 type_, _, rest = kind.partition(" ")
-                if type_ in {"cgroup", "cgroup2"}:
-                    root, point = mount.split(" ")[3:5]
+                parts = mount.split(" ")
+                if type_ in {"cgroup", "cgroup2"} and len(parts) > 4:
+                    root, point = parts[3:5]
                     options = tuple(rest.rpartition(" ")[2].split(","))
                     found.append(_Mount(2 if type_ == "cgroup2" else 1, root, _unescape(point), options))
     except OSError:

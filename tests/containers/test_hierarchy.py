@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eunomia import hierarchy
 from eunomia.containers import tree
 from eunomia.hierarchy import Hierarchy
 from tests.containers.stage import WEB
@@ -72,3 +73,10 @@ def test_the_path_of_a_process_is_that_in_the_hierarchy_asked_for():
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         number, _, path = line.split(":", 2)
         assert tree.path_of("self", Hierarchy("/", int(number))) == path
+
+
+def test_a_carriage_return_in_a_mount_point_ends_no_line(monkeypatch, tmp_path):
+    file = tmp_path / "mountinfo"
+    file.write_bytes(b"26 24 0:24 / /a\r0 - cgroup2 rw - cgroup2 cgroup2 rw\n27 - cgroup2\n")
+    monkeypatch.setattr(hierarchy, "open", lambda _, **how: file.open(**how), raising=False)
+    assert hierarchy.unified() == Hierarchy("/a\r0")

@@ -204,6 +204,15 @@ def test_a_hostile_schema_costs_little(tmp_path, podman, statement):
     assert time.monotonic() - start < 2
 
 
+@pytest.mark.parametrize("statement", ["VIEW {0} AS SELECT * FROM Own{0}", "TABLE {0}(ID TEXT, JSON TEXT AS (printf('{{}}')))"])
+def test_nothing_but_tables_is_read(tmp_path, podman, statement):
+    with closing(sqlite3.connect(sqlite(tmp_path))) as db:
+        db.execute("ALTER TABLE ContainerConfig RENAME TO OwnContainerConfig")
+        db.execute("CREATE " + statement.format("ContainerConfig"))
+        db.commit()
+    assert told(podman) is None
+
+
 def test_torn_databases_do_no_harm(tmp_path, podman):
     for path in (sqlite(tmp_path), boltdb(tmp_path)):
         whole = path.read_bytes()

@@ -16,7 +16,8 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import FOLDER, TARGETS
+from tests.fuzz.target import FOLDER
+from tests.fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS = 20  # of processor time that one input may take
@@ -45,6 +46,12 @@ def read(name: str, data: bytes) -> BaseException | None:
     return None
 
 
+def place(error: BaseException) -> str:
+    """Return where an error comes from: what fails in one place is one fault."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} {last.filename}:{last.lineno}"
+
+
 def kept(name: str) -> list[Path]:
     """Return the inputs that failed once."""
     return sorted((CORPUS / name).glob("*")) if (CORPUS / name).is_dir() else []
@@ -54,18 +61,23 @@ def run(name: str, seed: int, rounds: int, keep: bool) -> int:
     """Fuzz one target; return how many inputs failed."""
     target = TARGETS[name]
     seeds = [*target.seeds(), *(path.read_bytes() for path in kept(name))]
-    failed = sum(_try(name, data, False) for data in seeds)
+    told: set[str] = set()
+    failed = sum(_try(name, data, False, told) for data in seeds)
     for number in range(max(1, rounds // target.heavy)):
         random = Random(f"{seed}/{name}/{number}")
         data = mutated(random.choice(seeds), random)
-        failed += _try(name, target.mend(data, random) if target.mend else data, keep)
+        failed += _try(name, target.mend(data, random) if target.mend else data, keep, told)
     return failed
 
 
-def _try(name: str, data: bytes, keep: bool) -> int:
+def _try(name: str, data: bytes, keep: bool, told: set[str]) -> int:
+    """Return whether an input failed; say so, and keep it, where none has failed in the same place before."""
     error = read(name, data)
     if error is None:
         return 0
+    if place(error) in told:
+        return 1
+    told.add(place(error))
     digest = hashlib.sha256(data).hexdigest()[:16]
     print(f"{name}: {type(error).__name__}: {str(error)[:200]}, for input {digest} of {len(data)} bytes")
     traceback.print_exception(error, limit=-4)

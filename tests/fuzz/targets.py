@@ -5,35 +5,37 @@ from __future__ import annotations
 
 import json
 import struct
-import tempfile
-from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 from eunomia.kernel.errors import BadObject, BadSetting
 from tests.containers.bolt_file import Writer, fnv
+from tests.fuzz import host, records, runtimes
+from tests.fuzz.target import FOLDER, ID, Target
 from tests.kernel import compiled
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
-FOLDER = Path(tempfile.mkdtemp(prefix="eunomia-fuzz-"))
-ID = "ab" * 32
-
-
-class Target(NamedTuple):
-    """``heavy`` is by how much fewer inputs it takes than others do, for each takes longer."""
-
-    seeds: Callable[[], Sequence[bytes]]
-    read: Callable[[bytes], object]
-    declared: tuple[type[Exception], ...] = ()
-    heavy: int = 1
-    mend: Callable[[bytes, Random], bytes] | None = None
 
 
 @cache
 def objects() -> tuple[bytes, ...]:
-    return tuple(compiled.bpf((FOREIGN / f"{name}.bpf.c").read_text()) for name in ("tunable", "several_rings", "shapes"))
+    sources = [(FOREIGN / f"{name}.bpf.c").read_text() for name in ("tunable", "several_rings", "shapes")]
+    return tuple(map(compiled.bpf, [*sources, doubling(28)]))
+
+
+def doubling(levels: int) -> str:
+    """Return an object whose struct has two of the next smaller one at each level."""
+    structs = "".join(f"struct s{i} {{ struct s{i - 1} a, b; }};\n" for i in range(1, levels + 1))
+    return f'''#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct s0 {{ char a; }};
+{structs}
+struct {{ __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __type(key, __u32);
+         __type(value, struct s{levels}); }} doubled SEC(".maps");
+char LICENSE[] SEC("license") = "GPL";
+SEC("raw_tp/sys_enter") int go(void *ctx) {{ return bpf_map_lookup_elem(&doubled, &(__u32){{0}}) != 0; }}
+'''
 
 
 def _sections(name: str) -> list[bytes]:
@@ -291,6 +293,9 @@ def _targets() -> dict[str, Target]:
         "words": Target(_word_seeds, _words),
         "escape": Target(_path_seeds, _escape),
         "paths": Target(_path_seeds, _paths),
+        **runtimes.TARGETS,
+        **host.TARGETS,
+        **records.TARGETS,
     }
 
 

@@ -11,7 +11,9 @@ from eunomia.filters import cgroup_field
 from eunomia.joined import is_joined
 from eunomia.kernel.core_types import kernel_structs
 from eunomia.kernel.errors import BadObject
+from eunomia.kernel.schema import schema
 from eunomia.kernel.spec import Spec
+from eunomia.kernel.types import Int, Member, Struct
 from eunomia.whose import who
 
 RING = """
@@ -104,3 +106,10 @@ def test_a_name_without_an_end_is_broken_btf_and_no_fault_of_ours():
     )
     with pytest.raises(BadObject, match="its BTF is broken"):
         kernel_structs(btf, ext)
+
+
+def test_a_name_that_is_none_in_c_becomes_one():
+    names = ["a b", 'say "x"', "back\\slash", "\x1b[2J", "größe"]
+    members = tuple(Member(name, Int("int", 4, True), 32 * i, 0) for i, name in enumerate(names))
+    shape = schema(Struct("event", 4 * len(names), members))
+    assert list(shape.fields) == ["a_b", "say__x_", "back_slash", "__2J", "größe"]

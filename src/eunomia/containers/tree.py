@@ -107,7 +107,7 @@ def path_of(pid: int | str, hierarchy: Hierarchy | None = None) -> str | None:
         with open(f"/proc/{pid}/cgroup", "rb") as lines:
             for line in lines:
                 if line.startswith(start):
-                    path = line.split(b":", 2)[2].rstrip(b"\n").decode("utf-8", "backslashreplace")
+                    path = line[len(start) :].partition(b":")[2].rstrip(b"\n").decode("utf-8", "backslashreplace")
                     return path.removesuffix(" (deleted)")
     except OSError:
         pass
@@ -142,9 +142,9 @@ def first_process(mount: str, path: str) -> int:
                 with open(b"/proc/%s/status" % pid, "rb") as status:
                     spaces = next((line.split()[1:] for line in status if line.startswith(b"NSpid:")), [])
                 with open(b"/proc/%s/stat" % pid, "rb") as stat:
-                    started = int(stat.read().rpartition(b")")[2].split()[19])
+                    started, number = int(stat.read().rpartition(b")")[2].split()[19]), int(pid)
             except (OSError, ValueError, IndexError):
                 continue
             first = len(spaces) > 1 and spaces[-1] == b"1"
-            found.append((not first, len(spaces) if first else 0, started, int(pid)))
+            found.append((not first, len(spaces) if first else 0, started, number))
     return min(found)[3] if found else 0

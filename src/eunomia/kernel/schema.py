@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from eunomia.batch import VIRTUAL, Field, Schema
@@ -72,6 +73,7 @@ _NO_TAG = {"array", "bytes", "text", "str", "path", "argv", "struct", "union"}
 _INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
 _NOUNS = frozenset({"container", "pod", "process", "k8s"})  # of what every row can have: container.id, ...
+_NO_NAME = re.compile(r"[^\w.]")
 _ENVELOPE = {*VIRTUAL, *_NOUNS, "identity"}
 # Names that are the kernel's own, in everybody's objects; cgroup_id_t is what others may borrow of ours.
 _EVERYBODYS = {"pid_t": 4, "uid_t": 4, "gid_t": 4, "mode_t": 4, "umode_t": 2, "cgroup_id_t": 8}
@@ -159,12 +161,12 @@ def unknown_schema(name: str) -> Schema:
 
 
 def _unique(fields: list[Field]) -> list[Field]:
-    """Rename what collides with the envelope that each row has, or with another field."""
+    """Rename what collides with the envelope that each row has, or with another field, and what is no name in C."""
     fields = lengths.resolved(addresses.resolved(fields))
     seen: dict[str, Field] = {}
     renamed: dict[str, str] = {}
     for field in fields:
-        name = field.name
+        name = _NO_NAME.sub("_", field.name) or "_"
         noun, dot, rest = name.partition(".")
         if dot and noun in _NOUNS:
             name = f"{noun}_.{rest}"
@@ -172,7 +174,8 @@ def _unique(fields: list[Field]) -> list[Field]:
             name += "_"
         while name in seen:
             name += "_"
-        renamed.setdefault(field.name, name)
+        if field.name:
+            renamed.setdefault(field.name, name)
         seen[name] = field._replace(name=name)
     fields = [
         f._replace(length=renamed.get(f.length, ""), count_in=renamed.get(f.count_in, "")) for f in seen.values()

@@ -176,7 +176,7 @@ def spans_of(data: bytes) -> tuple[Span, ...]:
     found = []
     for line in data.splitlines():
         words = line.split()
-        if len(words) == 3 and all(word.isdigit() for word in words):
+        if len(words) == 3 and all(word.isdigit() and len(word) <= 10 for word in words):
             first, outside, count = map(int, words)
             found.append((first, outside, count))
     return tuple(found)

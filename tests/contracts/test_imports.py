@@ -23,7 +23,10 @@ ENGINE = {"engine", "filters", "ledger", "source"}
 FACES = {"cli", "server"}
 
 # Not before the first row of `eunomia run process`: each costs milliseconds or megabytes there.
-HEAVY = {"asyncio", "dataclasses", "elftools", "http", "json", "logging", "numpy", "socket", "typing_extensions"}
+HEAVY = {
+    *("asyncio", "dataclasses", "elftools", "http", "json", "logging", "numpy", "shutil", "socket"),
+    *("typing_extensions", "eunomia.kernel.choice"),
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

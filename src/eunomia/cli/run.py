@@ -287,7 +287,9 @@ def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]
 
 
 def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wish]:
-    """Return which programs of each source are to run, and on what."""
+    """Return which programs of each source are to run, and on what; nothing where nothing is wished."""
+    if not (args.attach or args.program or args.skip_program):
+        return {}
     from fnmatch import filter as matching
 
     from eunomia.kernel.choice import Wish

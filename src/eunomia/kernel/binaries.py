@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 
 _CACHE = "/etc/ld.so.cache"
@@ -20,7 +19,11 @@ def find(name: str) -> str | None:
     """
     if "/" in name:
         return name if os.path.isfile(name) else None
-    return _library(name) or shutil.which(name)
+    if library := _library(name):
+        return library
+    import shutil  # 5 ms, which few runs need
+
+    return shutil.which(name)
 
 
 def is_elf(path: str) -> bool:

@@ -45,6 +45,13 @@ struct text {
 	char bytes[2 * TEXT_MIDDLE + TEXT_TAIL];
 };
 
+/*
+ * A bound that the verifier sees. The compiler makes one comparison of two, of a difference in another register
+ * than the one that is used; before Linux 6.8 or so the verifier learns nothing from that.
+ */
+#define BELOW(var, bound) ({ barrier_var(var); (var) < (bound); })
+#define ABOVE(var, bound) ({ barrier_var(var); (var) > (bound); })
+
 /* One for each program that uses it: none runs twice on a CPU at a time. */
 #define TEXT(name_) \
 	struct { \
@@ -136,7 +143,7 @@ static long path_step(__u32 index, struct text **ctx)
 	len = view.len;
 	if (len > NAME_ROOM - 1)
 		len = NAME_ROOM - 1;
-	if (at < FIXED_ROOM + NAME_ROOM || at > TEXT_MIDDLE || at < text->walk.least + NAME_ROOM)
+	if (BELOW(at, FIXED_ROOM + NAME_ROOM) || ABOVE(at, TEXT_MIDDLE) || at < text->walk.least + NAME_ROOM)
 		return 1;	/* longer than any path that can be named */
 	if (first && !view.hashed && !pseudo) {
 		at -= TEXT_LENGTH(DELETED);
@@ -157,7 +164,7 @@ static long digit_step(__u32 index, struct text **ctx)
 	struct text *text = *ctx;
 	__u64 at = text->walk.at, number = text->walk.number;
 
-	if (at <= FIXED_ROOM || at > TEXT_MIDDLE)
+	if (BELOW(at, FIXED_ROOM + 1) || ABOVE(at, TEXT_MIDDLE))
 		return 1;
 	text->bytes[--at] = '0' + number % 10;
 	text->walk.at = at;
@@ -173,8 +180,7 @@ static __noinline int nameless_prepend(struct text *text)
 	__u64 at = text->walk.at;
 	long len;
 
-	barrier_var(at);	/* as below */
-	if (at <= FIXED_ROOM || at > TEXT_MIDDLE)
+	if (BELOW(at, FIXED_ROOM + 1) || ABOVE(at, TEXT_MIDDLE))
 		return 0;
 	text->bytes[--at] = ']';
 	text->walk.at = at;
@@ -182,7 +188,7 @@ static __noinline int nameless_prepend(struct text *text)
 	bpf_loop(20, digit_step, &text, 0);
 	len = bpf_probe_read_kernel_str(text->walk.type, sizeof(text->walk.type), BPF_CORE_READ(mnt, mnt_sb, s_type, name));
 	at = text->walk.at;
-	if (len < 4 || len > 16 || at < FIXED_ROOM + 32 || at > TEXT_MIDDLE)
+	if (BELOW(len, 4) || ABOVE(len, 16) || BELOW(at, FIXED_ROOM + 32) || ABOVE(at, TEXT_MIDDLE))
 		return 0;
 	text->bytes[at - 1] = '[';
 	text->bytes[at - 2] = ':';
@@ -197,7 +203,8 @@ static __noinline int nameless_prepend(struct text *text)
  * Writes the path of (mnt, dentry), as seen from a task's root directory, before `at`; returns where it
  * starts. What is not below that root has UNREACHABLE in front and its path from where its own tree of
  * mounts begins: a directory that a descriptor or the cwd leads to from outside a chroot or a container, of
- * another mount namespace, or of a mount that hangs nowhere. Loops in the kernel (bpf_loop, since 5.17): unrolled, it would be too long for the verifier.
+ * another mount namespace, or of a mount that hangs nowhere. Loops in the kernel (bpf_loop, since 5.17):
+ * unrolled, it would be too long for the verifier.
  */
 static __always_inline __u32 path_prepend(struct text *text, __u32 at, const struct path *path,
 					  const struct path *root)
@@ -228,9 +235,7 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 		text->walk.outside = true;	/* a file system's root, of which only a part is mounted */
 		start = at;
 	}
-	/* else the check may be made of another register than the one that is used */
-	barrier_var(start);
-	if (start < FIXED_ROOM + TEXT_LENGTH(UNREACHABLE) + 1 || start > TEXT_MIDDLE)
+	if (BELOW(start, FIXED_ROOM + TEXT_LENGTH(UNREACHABLE) + 1) || ABOVE(start, TEXT_MIDDLE))
 		return start;
 	if (!text->walk.whole) {
 		start -= 3;
@@ -286,11 +291,8 @@ static __always_inline struct file *task_file(const struct task_struct *task, __
 	({ \
 		__u32 start_ = (from_), end_ = (to_); \
 		long sent_ = -1; \
-		/* else another register may be checked than the one that is used */ \
-		barrier_var(start_); \
-		barrier_var(end_); \
-		if (start_ < FIXED_ROOM || start_ > TEXT_MIDDLE || end_ < TEXT_MIDDLE || \
-		    end_ > TEXT_MIDDLE + TEXT_TAIL) { \
+		if (BELOW(start_, FIXED_ROOM) || ABOVE(start_, TEXT_MIDDLE) || BELOW(end_, TEXT_MIDDLE) || \
+		    ABOVE(end_, TEXT_MIDDLE + TEXT_TAIL)) { \
 			stream_lost(name_); \
 		} else { \
 			start_ -= sizeof(*(fixed_)); \

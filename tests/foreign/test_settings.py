@@ -192,6 +192,13 @@ def test_a_map_without_a_size_of_values_is_the_objects_fault_not_the_kernels():
     assert "not supported" not in str(refused.value)
 
 
+@root
+def test_a_map_without_keys_is_asked_for_the_size_of_its_values():
+    source = 'struct { __uint(type, BPF_MAP_TYPE_QUEUE); } queue SEC(".maps");\n' + SIZES
+    with pytest.raises(KernelError, match=r"map queue .* declares no size of its values"):
+        Loaded(Spec(bpf(source), "open"))
+
+
 HELD = """
 struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 2); __type(key, __u32);
 	__array(values, struct { __uint(type, %s); __type(key, int); __type(value, int); }); } outer SEC(".maps");

@@ -81,6 +81,32 @@ def test_event_says_what_a_buffer_carries(told, compiled):
     assert [f["name"] for f in facts["streams"][0]["schemas"][0]["fields"]] == ["a", "rest"]
 
 
+TWO = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+char LICENSE[] SEC("license") = "GPL";
+struct one { __u32 type, pid; __u64 a; }; struct two { __u32 type, %s; __u64 b; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } rb SEC(".maps");
+#define SEND(S, N) struct S *e = bpf_ringbuf_reserve(&rb, sizeof *e, 0); if (!e) return 0; \\
+    __builtin_memset(e, 0, sizeof *e); e->type = N; bpf_ringbuf_submit(e, 0); return 0;
+SEC("tp_btf/sched_switch") int f(void *ctx) { SEND(one, 1) }
+SEC("tp_btf/sched_waking") int g(void *ctx) { SEND(two, 2) }
+"""
+
+
+@pytest.mark.parametrize(
+    ("member", "lines"),
+    [
+        ("pid", ["whose: by pid, which may be a thread"]),
+        ("x", ["whose: one: by pid, which may be a thread",
+               "whose: two: unknown: there is no cgroup id and no process id"]),
+    ],
+)  # fmt: skip
+def test_whose_a_row_is_is_told_of_each_struct(eunomia, compiled, member, lines):
+    out = eunomia("info", compiled(TWO % member)).out
+    assert [line.strip() for line in out.splitlines() if "whose: " in line] == lines
+
+
 def test_hidden_fields_are_marked(eunomia):
     line = next(line for line in eunomia("info", "process").out.splitlines() if " mnt_ns " in line)
     assert "(hidden in tables)" in line

@@ -240,7 +240,7 @@ COUNTERS = program("on_miss", "perf_event", "return 0;") + program("on_ref", "pe
         (program("f", "tc"), ["--attach", "f=lo"], 2, "lo:ingress or lo:egress"),
         (program("f", "raw_tp"), ["--attach", "f=nope"], 1, "this kernel has no tracepoint nope"),
         (program("f", "sk_skb/stream_parser", "return 1;"), ["--attach", "f=lo"], 2, "takes no target"),
-        (program("f", "iter/bpf_map"), ["--attach", "f=1"], 2, "take no target"),
+        (program("f", "iter/bpf_map"), ["--attach", "f=1"], 2, "iterators of bpf_map take no target"),
         (program("f", GETPPID), ["--program", "g"], 2, "--program: there is no program 'g': there are f"),
         (program("f", GETPPID), ["--skip-program", "g*"], 2, "--skip-program: there is no program 'g*'"),
         (program("f", GETPPID), ["--skip-program", "*"], 2, "leaves none of its programs"),

@@ -190,3 +190,31 @@ def test_a_map_without_a_size_of_values_is_the_objects_fault_not_the_kernels():
     with pytest.raises(KernelError, match="declares no size of its values") as refused:
         Loaded(Spec(bpf(source), "open"))
     assert "not supported" not in str(refused.value)
+
+
+@root
+def test_a_map_without_keys_is_asked_for_the_size_of_its_values():
+    source = 'struct { __uint(type, BPF_MAP_TYPE_QUEUE); } queue SEC(".maps");\n' + SIZES
+    with pytest.raises(KernelError, match=r"map queue .* declares no size of its values"):
+        Loaded(Spec(bpf(source), "open"))
+
+
+HELD = """
+struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 2); __type(key, __u32);
+	__array(values, struct { __uint(type, %s); __type(key, int); __type(value, int); }); } outer SEC(".maps");
+SEC("tp/syscalls/sys_enter_getppid") int f(void *ctx) {
+	__u32 zero = 0; return bpf_map_lookup_elem(&outer, &zero) != 0; }
+"""
+
+
+@root
+def test_maps_in_maps_that_have_no_size_need_none():
+    storage = "BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC"
+    with Loaded(Spec(bpf(HELD % storage), "held")) as live:
+        assert "outer" in live.maps
+
+
+@root
+def test_maps_in_maps_that_declare_no_size_are_refused():
+    with pytest.raises(KernelError, match="map outer: the maps that it is to hold declare no size"):
+        Loaded(Spec(bpf(HELD % "BPF_MAP_TYPE_HASH"), "held"))

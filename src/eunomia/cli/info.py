@@ -332,7 +332,8 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         page.line(f"type from: {stream.how}", 2)
     if stream.hint:
         page.line(stream.hint, 2, YELLOW)
-    page.line(f"whose: {_whose(stream.schema)}", 2)
+    for line in _owners(stream):
+        page.line(f"whose: {line}", 2)
     chosen = filters_of(source.spec, stream)
     page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none of the shared ones", 2)
 
@@ -361,6 +362,14 @@ def _told_apart(stream: StreamSpec) -> list[tuple[str, Schema]]:
         return [("", stream.schema)]
     unknown = any(field.meaning == "blob" for field in stream.schema.fields.values())
     return found if unknown else [*found, ("of any other kind", stream.schema)]
+
+
+def _owners(stream: StreamSpec) -> list[str]:
+    """Return what tells whose rows are: one line if it is the same for all records, else one for each struct."""
+    found = {schema.name: _whose(schema) for _, schema in _told_apart(stream)}
+    if len(set(found.values())) == 1:
+        return list(found.values())[:1]
+    return [f"{name}: {how}" for name, how in found.items()]
 
 
 def _whose(schema: Schema) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from eunomia.kernel import targets, twins
+from eunomia.kernel import iterator, targets, twins
 from eunomia.kernel.diagnose import kind
 from eunomia.kernel.errors import Absent, BadSetting, KernelError, NotPermitted, Unsupported, VerifierError
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.perf_events import CLOCK
-from eunomia.kernel.spec import PROG_ARRAY, Program, Spec
+from eunomia.kernel.spec import PROG_ARRAY, Program, Spec, is_iterator
 
 _ALL = 1000  # programs that one object can hold; each failure takes one away, so trying ends
 _SHOWN = 5  # reasons in one sentence
@@ -62,7 +62,8 @@ def plan(spec: Spec, wish: Wish, failed: Mapping[str, Exception] = {}) -> Plan:
             wanted.append(program)
     ready = []
     for program in wanted:
-        error = failed.get(program.name) or targets.obstacle(program, wanted, wish.targets.get(program.name, ()))
+        given = wish.targets.get(program.name, ())
+        error = failed.get(program.name) or targets.obstacle(program, wanted, given) or _no_object(spec, program, given)
         if error is None:
             ready.append(program)
         elif program.name in exact:
@@ -168,6 +169,17 @@ def _check_devices(run: Sequence[Program], given: Mapping[str, Sequence[str]]) -
                 raise BadSetting(
                     f"{device} takes one XDP program: choose one of {other} and {program.name}"
                 )
+
+
+def _no_object(spec: Spec, program: Program, given: Sequence[str]) -> BadSetting | None:
+    """Return why an iterator cannot run that has to be told what it goes through, such as a map of the object."""
+    if given or not is_iterator(program):
+        return None
+    try:
+        iterator.check(program, "", [m.name for m in spec.maps.values() if not m.internal])
+    except BadSetting as error:
+        return error
+    return None
 
 
 def _tail_called(spec: Spec) -> set[str]:

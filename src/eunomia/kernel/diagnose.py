@@ -102,6 +102,7 @@ _KINDS = {
 
 # What is found by tracefs, which only root can read, or who may read everything.
 _TRACING = {"tp", "tracepoint", "kprobe", "kretprobe", "ksyscall", "kretsyscall", "uprobe", "uretprobe"}
+_KEYLESS = frozenset({22, 23, 30})  # queue, stack and bloom filter, enum bpf_map_type
 
 
 def kind(section: str) -> str:
@@ -211,7 +212,7 @@ def _refused_map(spec: Spec, log: str) -> KernelError | None:
     if number == errno.EINVAL:
         why = "its sizes or flags do not fit its type"
         if not map_.value_size or not map_.key_size:
-            part = "value" if map_.key_size else "key"
+            part = "value" if map_.key_size or map_.type in _KEYLESS else "key"
             why = f"it declares no size of its {part}s, so its own loader sets it: add `__type({part}, ...)` to the map"
         return KernelError(f"{spec.name}: map {map_.name} ({said}): {why}")
     if number in {errno.E2BIG, errno.ENOMEM}:

@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import error, ffi, lib
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def given(owner: str, maps: Mapping[str, Map], sizes: Mapping[str, int]) -> dict
 
 def apply(handle: Any, map_: Map, by_user: bool) -> None:
     """Give a map that is not loaded yet the sizes that its object left open, or the user gives."""
-    _apply_inner(handle)
+    _check_inner(handle, map_.name)
     if not map_.chosen and not by_user:
         return
     failed = (
@@ -96,10 +96,12 @@ def apply(handle: Any, map_: Map, by_user: bool) -> None:
         raise BadSetting(f"map {map_.name}: its size cannot be set: {error(failed).strerror}")
 
 
-def _apply_inner(handle: Any) -> None:
-    """Give the maps that a map of maps is to hold a size, where their declaration has none."""
+def _check_inner(handle: Any, name: str) -> None:
+    """Refuse a map of maps whose maps are to have a size, and declare none: libbpf sets it only of maps by name."""
     inner = lib.bpf_map__inner_map(handle)
     if inner == ffi.NULL or lib.bpf_map__max_entries(inner):
         return
-    type_ = lib.bpf_map__type(inner)
-    lib.bpf_map__set_max_entries(inner, _RING if type_ in _RINGS else _ENTRIES)
+    if lib.bpf_map__type(inner) not in {*_NO_SIZE, _PERF_EVENT_ARRAY}:
+        raise KernelError(
+            f"map {name}: the maps that it is to hold declare no size: add `__uint(max_entries, N);` to them"
+        )

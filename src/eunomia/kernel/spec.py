@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,6 +101,21 @@ class StreamSpec(NamedTuple):
         found = list((self.by_size or {}).values())
         found += [shape for tag in (self.tags or {}).values() for shape in tag.schemas.values()]
         return found
+
+
+def _each(stream: StreamSpec, change: Callable[[Schema], Schema]) -> StreamSpec:
+    """Return a stream with a change to each schema that its records may have; what is one schema stays one."""
+    changed = {id(stream.schema): change(stream.schema)}
+    told = [*(stream.by_size or {}).values(), *[s for t in (stream.tags or {}).values() for s in t.schemas.values()]]
+    for shape in told:
+        if id(shape) not in changed:
+            changed[id(shape)] = change(shape)
+    by_size = {size: changed[id(s)] for size, s in (stream.by_size or {}).items()}
+    tags = {
+        size: tag._replace(schemas={number: changed[id(s)] for number, s in tag.schemas.items()})
+        for size, tag in (stream.tags or {}).items()
+    }
+    return stream._replace(schema=changed[id(stream.schema)], by_size=by_size or None, tags=tags or None)
 
 
 class Spec:
@@ -297,10 +312,7 @@ class Spec:
 
         has_map = any(m.type == STACK_TRACE for m in self.maps.values())
         seen = self._walked.stacks if has_map else ()
-        if stream.by_size:
-            shapes = {size: marked(s, seen, has_map) for size, s in stream.by_size.items()}
-            return stream._replace(by_size=shapes)
-        return stream._replace(schema=marked(stream.schema, seen, has_map))
+        return _each(stream, lambda shape: marked(shape, seen, has_map))
 
     @property
     def stack_maps(self) -> set[tuple[str, bool]]:
@@ -314,12 +326,7 @@ class Spec:
             return scaled(shape, lambda: self._walked.halves)[0]
 
         if stream.by_size or stream.tags:
-            by_size = {size: drawn(s) for size, s in (stream.by_size or {}).items()}
-            tags = {
-                size: tag._replace(schemas={number: drawn(s) for number, s in tag.schemas.items()})
-                for size, tag in (stream.tags or {}).items()
-            }
-            return stream._replace(by_size=by_size or None, tags=tags or None)
+            return _each(stream, drawn)
         shape, guessed = scaled(stream.schema, lambda: self._walked.halves)
         hint = stream.hint
         if guessed and not hint:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from eunomia.batch import Field, Schema
 from eunomia.kernel import stacks
 
-_ID = re.compile(r"(?:(k|kern|kernel|u|user|usr)_?)?(?:stack|stk)(?:_?trace)?_?(?:id|idx)")
+_ID = re.compile(r"(?:\w+?_)??(?:(k|kern|kernel|u|user|usr)_?)?(?:stack|stk)(?:_?trace)?_?(?:id|idx)")
 _ADDRESSES = re.compile(
     r"(?:[ku]|kern|kernel|user|call)?_?(?:stack|stk|stacktrace|stack_trace|callchain|chain|backtrace|bt)s?"
 )

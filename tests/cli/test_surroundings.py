@@ -29,6 +29,29 @@ def test_without_proc_that_is_what_is_said(words):
     assert (code, err) == (1, "eunomia: /proc is not mounted here, and nothing works without it: mount -t proc proc /proc\n")
 
 
+@pytest.mark.parametrize("words", ["run process --duration 1s", "tree", "list", "doctor"])
+def test_without_sys_that_is_what_is_said(words):
+    needs.root()
+    unshare = needs.program("unshare", "util-linux")
+    command = [unshare, "-m", "sh", "-c", f"umount -R -l /sys; exec {EUNOMIA} {words} 2>&1"]
+    out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert "/sys is not mounted here" in out
+    assert "mount -t sysfs sysfs /sys" in out
+    assert "libbpf:" not in out
+    assert "-2 possible" not in out
+    assert "CONFIG_DEBUG_INFO_BTF" not in out
+
+
+@pytest.mark.parametrize("words", ["run process --duration 300ms", "tree", "containers"])
+def test_without_cgroups_it_is_said_that_containers_cannot_be_told_apart(words):
+    needs.root()
+    unshare = needs.program("unshare", "util-linux")
+    code, err = said(unshare, "-m", "sh", "-c", f"umount -R -l /sys/fs/cgroup; exec {EUNOMIA} {words}")
+    assert code == 0
+    assert "containers cannot be told apart" in err
+    assert "mount -t cgroup2" in err
+
+
 def test_in_a_user_namespace_that_is_what_is_said():
     unshare = needs.program("unshare", "util-linux")
     code, err = said(unshare, "-Ur", EUNOMIA, "run", "process", "--duration", "1s")

@@ -121,6 +121,13 @@ def no_proc() -> KernelError | None:
     return KernelError("/proc is not mounted here, and nothing works without it: mount -t proc proc /proc")
 
 
+def no_sys() -> KernelError | None:
+    """Return the error where /sys is not mounted: the kernel's BTF is there."""
+    if os.path.exists("/sys/kernel"):
+        return None
+    return KernelError("/sys is not mounted here, and programs find the kernel's types there: mount -t sysfs sysfs /sys")
+
+
 def _descriptors_left() -> int:
     try:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd"))
@@ -165,6 +172,8 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
     absent = re.search(r"failed to find kernel BTF type ID of '([^']+)'", log)
     if absent:
         return _absent_type(program, absent[1])
+    if absent := no_sys():
+        return absent
     found = _match(_MISSING, log)
     if found is not None:
         return Unsupported(found)

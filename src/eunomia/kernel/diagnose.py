@@ -125,7 +125,7 @@ def no_sys() -> KernelError | None:
     """Return the error where /sys is not mounted: the kernel's BTF is there."""
     if os.path.exists("/sys/kernel"):
         return None
-    return KernelError("/sys is not mounted here, and programs find the kernel's types there: mount -t sysfs sysfs /sys")
+    return KernelError("/sys is not mounted here, and has the kernel's types: mount -t sysfs sysfs /sys")
 
 
 def _descriptors_left() -> int:
@@ -159,8 +159,8 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
 
 
 def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], program: Program | None) -> KernelError:
-    if (proc := no_proc()) is not None:
-        return proc
+    if (unmounted := no_proc() or no_sys()) is not None:
+        return unmounted
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
     # where it cannot open what it tries the kernel with, libbpf goes on as if the kernel had no such thing
@@ -172,8 +172,6 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
     absent = re.search(r"failed to find kernel BTF type ID of '([^']+)'", log)
     if absent:
         return _absent_type(program, absent[1])
-    if absent := no_sys():
-        return absent
     found = _match(_MISSING, log)
     if found is not None:
         return Unsupported(found)

@@ -105,6 +105,7 @@ BROKEN = {
     "raises": "eu_raises:TRACKER",
     "nothing": "eu_sound:NOTHING",
     "wrong": "eu_sound:WRONG",
+    "bold\x1b[1m": "eu_sound:WRONG",
 }
 
 
@@ -123,7 +124,8 @@ def broken(tmp_path):
     return {**os.environ, "PYTHONPATH": str(tmp_path)}
 
 
-def test_broken_packages_are_named_and_keep_nobody_else_from_running(broken):
+def test_broken_packages_are_named_and_keep_nobody_else_from_running(broken, tmp_path):
+    answer = tmp_path / "completed"
     done = subprocess.run([EUNOMIA, "list", "-o", "json"], capture_output=True, text=True, env=broken, check=True)
     rows = {r["tracker"]: r for r in map(json.loads, done.stdout.splitlines())}
     assert set(rows) >= {"process", "opensnoop", "syscall", "container", *BROKEN}
@@ -134,6 +136,11 @@ def test_broken_packages_are_named_and_keep_nobody_else_from_running(broken):
     assert "ZeroDivisionError" in rows["raises"]["why"]
     assert "SystemExit: 7" in rows["leaves"]["why"]
     assert "it is a str, not a Tracker" in rows["wrong"]["why"]
+    completing = {"COMP_LINE": "eunomia run ", "COMP_POINT": "12", "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+    assert subprocess.run([EUNOMIA], env={**broken, **completing}, check=False).returncode == 0
+    words = answer.read_text().split("\v")
+    assert "process" in " ".join(words)
+    assert all(w.strip().isprintable() for w in words), "an escape sequence would reach the terminal"
     for words in (["run", "leaves"], ["info", "wrong"]):
         code, err = said(EUNOMIA, *words, env=broken)
         assert code == 1

@@ -52,6 +52,13 @@ def test_what_is_no_number_is_wrong_usage_and_repeated_in_part(eunomia, compiled
     assert len(said) < 300
 
 
+def test_what_is_no_option_is_repeated_in_part(eunomia):
+    said = eunomia("run", "process", "--no-such", "9" * 5000).one_line(2)
+    assert "unrecognized arguments: --no-such 999" in said
+    assert said.endswith("... (see eunomia run --help)")
+    assert len(said) < 1000
+
+
 def test_a_terminal_of_absurd_width_is_none(eunomia):
     assert eunomia("list", environment={"COLUMNS": "9" * 5000}).code == 0
     assert eunomia("run", "--help", environment={"COLUMNS": "9" * 5000}).code == 0

@@ -29,6 +29,29 @@ def test_without_proc_that_is_what_is_said(words):
     assert (code, err) == (1, "eunomia: /proc is not mounted here, and nothing works without it: mount -t proc proc /proc\n")
 
 
+@pytest.mark.parametrize("words", ["run process --duration 1s", "tree", "list", "doctor"])
+def test_without_sys_that_is_what_is_said(words):
+    needs.root()
+    unshare = needs.program("unshare", "util-linux")
+    command = [unshare, "-m", "sh", "-c", f"umount -R -l /sys; exec {EUNOMIA} {words} 2>&1"]
+    out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert "/sys is not mounted here" in out
+    assert "mount -t sysfs sysfs /sys" in out
+    assert "libbpf:" not in out
+    assert "-2 possible" not in out
+    assert "CONFIG_DEBUG_INFO_BTF" not in out
+
+
+@pytest.mark.parametrize("words", ["run process --duration 300ms", "tree", "containers"])
+def test_without_cgroups_it_is_said_that_containers_cannot_be_told_apart(words):
+    needs.root()
+    unshare = needs.program("unshare", "util-linux")
+    code, err = said(unshare, "-m", "sh", "-c", f"umount -R -l /sys/fs/cgroup; exec {EUNOMIA} {words}")
+    assert code == 0
+    assert "containers cannot be told apart" in err
+    assert "mount -t cgroup2" in err
+
+
 def test_in_a_user_namespace_that_is_what_is_said():
     unshare = needs.program("unshare", "util-linux")
     code, err = said(unshare, "-Ur", EUNOMIA, "run", "process", "--duration", "1s")
@@ -82,6 +105,7 @@ BROKEN = {
     "raises": "eu_raises:TRACKER",
     "nothing": "eu_sound:NOTHING",
     "wrong": "eu_sound:WRONG",
+    "bold\x1b[1m": "eu_sound:WRONG",
 }
 
 
@@ -100,7 +124,8 @@ def broken(tmp_path):
     return {**os.environ, "PYTHONPATH": str(tmp_path)}
 
 
-def test_broken_packages_are_named_and_keep_nobody_else_from_running(broken):
+def test_broken_packages_are_named_and_keep_nobody_else_from_running(broken, tmp_path):
+    answer = tmp_path / "completed"
     done = subprocess.run([EUNOMIA, "list", "-o", "json"], capture_output=True, text=True, env=broken, check=True)
     rows = {r["tracker"]: r for r in map(json.loads, done.stdout.splitlines())}
     assert set(rows) >= {"process", "opensnoop", "syscall", "container", *BROKEN}
@@ -111,6 +136,11 @@ def test_broken_packages_are_named_and_keep_nobody_else_from_running(broken):
     assert "ZeroDivisionError" in rows["raises"]["why"]
     assert "SystemExit: 7" in rows["leaves"]["why"]
     assert "it is a str, not a Tracker" in rows["wrong"]["why"]
+    completing = {"COMP_LINE": "eunomia run ", "COMP_POINT": "12", "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+    assert subprocess.run([EUNOMIA], env={**broken, **completing}, check=False).returncode == 0
+    words = answer.read_text().split("\v")
+    assert "process" in " ".join(words)
+    assert all(w.strip().isprintable() for w in words), "an escape sequence would reach the terminal"
     for words in (["run", "leaves"], ["info", "wrong"]):
         code, err = said(EUNOMIA, *words, env=broken)
         assert code == 1

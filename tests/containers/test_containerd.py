@@ -2,8 +2,11 @@
 """What is told of real containers of containerd: plain ones, and pods that CRI was asked for."""
 
 import os
+import select
+import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.containerd import TASKS, Containerd
 from eunomia.containers.tree import mount_point
 from eunomia.identity import RESOLVED, RUNNING, Identity, Mount
+from eunomia.kernel_clock import monotonic_ns
+from tests import needs
 from tests.harness import tracked
 
 
@@ -293,3 +298,61 @@ def test_a_cgroup_that_was_asked_for_and_an_id_like_a_units_are_containers(conta
         for pattern in (f"eu-{os.getpid()}", f"*/eu-{os.getpid()}"):
             for directory in Path("/sys/fs/cgroup").glob(pattern):
                 directory.rmdir()
+
+
+@pytest.fixture
+def shared(containerd):
+    """A cgroup that containers are put in one after the other: its path, and that of its directory."""
+    group = f"/eu-shared-{os.getpid()}/deep"
+    yield group
+    for name in ("former", "latter"):
+        containerd.remove(name)
+    for pattern in (group[1:], f"*{group}"):
+        for directory in Path("/sys/fs/cgroup").glob(pattern):
+            for one in (directory / "keep", directory, directory.parent):
+                if one.exists():
+                    one.rmdir()
+
+
+def names_in(registry, path):
+    return {case.identity.container.name for case in registry.cases() if case.candidate.path == path}
+
+
+def wait_for(registry, path, name):
+    deadline = time.monotonic() + 20 * needs.PATIENCE
+    while names_in(registry, path) != {name}:
+        assert time.monotonic() < deadline, f"{names_in(registry, path)} in {path}, not {name}"
+        select.select([registry.notices.fd], [], [], 0.1)
+        registry.tick(monotonic_ns())
+
+
+def test_a_cgroup_that_was_never_removed_is_the_next_containers(containerd, shared):
+    containerd.start("former", options=["--cgroup", shared])
+    registry = Registry([Containerd([DataRoot("/", str(containerd.state))])])
+    registry.start()
+    wait_for(registry, shared, "former")
+    keep = Path(f"{mount_point()}{shared}/keep")
+    keep.mkdir()
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    try:
+        (keep / "cgroup.procs").write_text(str(sleeper.pid))  # so that it cannot be removed
+        containerd.remove("former")
+        wait_for(registry, shared, "former")
+        containerd.start("latter", options=["--cgroup", shared])
+        wait_for(registry, shared, "latter")
+        assert registry.by_pid(sleeper.pid).container.name == "latter", "cgroups below it, too"
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_cgroup_of_the_same_path_is_not_the_container_that_was_there_before(containerd, shared):
+    """``former`` is remembered for a while: rows of it may still come."""
+    with tracked("process") as seen:
+        for name in ("former", "latter"):
+            containerd.start(name, "sh", "-c", f"/bin/true {name}; sleep 1000", options=["--cgroup", shared])
+            seen.until(lambda s, n=name: s.rows("exec", argv=["/bin/true", n]))
+            containerd.remove(name)
+    for name in ("former", "latter"):
+        row = seen.row("exec", argv=["/bin/true", name])
+        assert (row["container.name"], row["identity"]) == (name, "resolved")

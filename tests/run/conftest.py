@@ -54,6 +54,17 @@ def _known(ids: set[tuple[str, int]]) -> set[tuple[str, int]]:
     return ids & known
 
 
+def watching(pid: int) -> set[int]:
+    """The links of what a process runs, without those by which every Eunomia follows cgroups."""
+    held = set()
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(OSError):
+            said = info.read_bytes()
+            if not re.search(rb"^tp_name:\s*cgroup_", said, re.M):
+                held |= {int(number) for kind, number in IDS.findall(said) if kind == b"link"}
+    return held
+
+
 class Running:
     """An eunomia that runs; its standard error tells when it has attached."""
 
@@ -67,12 +78,12 @@ class Running:
         return self.process.pid
 
     def attached(self, links: int = 1) -> Running:
-        """Wait until it watches: its links are there, and stay the same for a moment."""
-        deadline, before = time.monotonic() + 10, None
+        """Wait until it watches: so many links beside those on cgroups are there, and stay the same for a moment."""
+        deadline, before = time.monotonic() + 10 * needs.PATIENCE, None
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.stderr.read().decode()
             now = kernel_ids(self.pid)
-            if now == before and sum(kind == "link" for kind, _ in now) >= links:
+            if now == before and len(watching(self.pid)) >= links:
                 return self
             before = now
             time.sleep(0.06)

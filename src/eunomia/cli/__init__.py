@@ -49,6 +49,9 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=max(width or 80, 40) - 2)
 
 
+_MOST = 500  # characters of an error that repeats what was given
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line. ``asked`` is the command whose help tells more."""
 
@@ -63,6 +66,8 @@ class Parser(argparse.ArgumentParser):
         """Leave with exit code 2."""
         from eunomia.cli.errors import say
 
+        if len(message) > _MOST:
+            message = f"{message[:_MOST]}..."
         say(f"{message} (see {self.asked or self.prog} --help)")
         raise SystemExit(2)
 

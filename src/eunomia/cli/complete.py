@@ -38,7 +38,7 @@ def _what(prefix: str, **_: object) -> Iterable[str]:
 
     from eunomia import tracker
 
-    names = [] if "/" in prefix else [found.name for found in tracker.every()]
+    names = [] if "/" in prefix else [found.name for found in tracker.every() if found.name.isprintable()]
     return [*names, *FilesCompleter(allowednames=("o",))(prefix)]
 
 

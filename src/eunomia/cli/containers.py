@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eunomia.cli import cluster, selectors
-from eunomia.cli.errors import UsageError, need_proc, say, say_fault
+from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import number, seconds, words
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def go(args: argparse.Namespace) -> int:
         raise UsageError(f"--{'duration' if args.duration else 'count'} goes with --watch")
     columns = words([args.columns]) if args.columns else None
     need_proc()
+    say_without_cgroups()
     if args.watch:
         return _watch(args, columns)
     from eunomia.containers.registry import Registry

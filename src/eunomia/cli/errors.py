@@ -36,6 +36,17 @@ def need_proc() -> None:
         raise absent
 
 
+def say_without_cgroups() -> None:
+    """Say that nobody can be told whose they are, where no hierarchy is mounted that has containers."""
+    from eunomia.containers.tree import mount_point
+
+    if mount_point() is None:
+        say(
+            "containers cannot be told apart, for no cgroup hierarchy is mounted that has any: "
+            "mount -t cgroup2 none /sys/fs/cgroup"
+        )
+
+
 def no_such_command(word: str, commands: Sequence[str]) -> UsageError:
     """Return the error for a first word that is no command."""
     import difflib

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from eunomia.cli import cluster, selectors, settings, values
-from eunomia.cli.errors import UsageError, need_proc, say, say_fault
+from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
 
@@ -126,6 +126,8 @@ def go(args: argparse.Namespace) -> int:
         _say_hints(sources, engine.options.map_sizes)
         for note in engine.notes:
             say(note)
+        if engine.registry is not None:
+            say_without_cgroups()
         _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
         from eunomia.sinks import open_sink
 

@@ -71,7 +71,7 @@ def add(subparsers: Subparsers) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Print the tree; return 0, or 1 where containers were asked for and nothing runs in any."""
-    from eunomia.cli.errors import need_proc, say_fault
+    from eunomia.cli.errors import need_proc, say_fault, say_without_cgroups
     from eunomia.containers.registry import Registry
     from eunomia.containers.selection import Selection
     from eunomia.faults import Faults
@@ -85,6 +85,7 @@ def go(args: argparse.Namespace) -> int:
     registry = Registry(faults=faults)
     if selection is not None:
         registry.subscribe(selection)
+    say_without_cgroups()
     registry.start()
 
     def whose(process: Process) -> Identity:

@@ -19,42 +19,59 @@ class Groups:
 
     def __init__(self, state: DataRoot, directory: str) -> None:
         """``directory`` has the bundles of a namespace, as their daemon sees it."""
-        self._state = state
-        self._directory = directory
+        self.state = state
+        self.directory = directory
         self._changed = -1
-        self._groups: dict[str, str] = {}  # by id
+        self._groups: dict[str, tuple[int, str]] = {}  # by id: when it was written, and the cgroup
+        self._unread: list[str] = []
         self._by_name: dict[tuple[str, str], list[tuple[str, str]]] = {}
 
     def asked(self, parent: str, name: str) -> Sequence[tuple[str, str]]:
-        """Return ids of containers and the paths that they ask for, of those that end in these two names."""
+        """Return ids of containers and the paths that they ask for, of those that end in these two names.
+
+        The one made last comes first: a bundle stays when its container has ended, and another may use its cgroup.
+        """
+        self.look()
+        return self._by_name.get((parent, name), ())
+
+    @property
+    def unread(self) -> Sequence[str]:
+        """The bundles that are there without what they ask for: their file is yet to be written."""
+        return self._unread
+
+    def look(self) -> None:
+        """Read the bundles that came."""
         try:
-            changed = os.stat(self._state.shown(self._directory)).st_mtime_ns
+            changed = os.stat(self.state.shown(self.directory)).st_mtime_ns
         except (OSError, ValueError):
-            return ()
+            self._groups, self._by_name, self._unread = {}, {}, []
+            return
         if changed != self._changed:
             # the kernel's clock for this may stand still while another comes
             self._changed = changed if self._read() and time.time_ns() - changed > _TICK else -1
-        return self._by_name.get((parent, name), ())
 
     def _read(self) -> bool:
         """Read the bundles that came; return whether all could be read: a directory is made before its file."""
         try:
-            ids = os.listdir(self._state.shown(self._directory))[:_BUNDLES]
+            ids = os.listdir(self.state.shown(self.directory))[:_BUNDLES]
         except OSError:
             return False
-        known, self._groups, self._by_name = self._groups, {}, {}
+        known, self._groups, self._by_name, self._unread = self._groups, {}, {}, []
         for container_id in ids:
-            group = known.get(container_id) or self._group(container_id)
-            if group:
-                self._groups[container_id] = group
-                above, _, name = group.rpartition("/")
-                self._by_name.setdefault((above.rpartition("/")[2], name), []).append((container_id, group))
-        return len(self._groups) == len(ids)
+            asked = known.get(container_id) or self._group(container_id)
+            if asked[1]:
+                self._groups[container_id] = asked
+            else:
+                self._unread.append(f"{self.directory}/{container_id}")
+        for container_id, (_, group) in sorted(self._groups.items(), key=lambda item: item[1][0], reverse=True):
+            above, _, name = group.rpartition("/")
+            self._by_name.setdefault((above.rpartition("/")[2], name), []).append((container_id, group))
+        return not self._unread
 
-    def _group(self, container_id: str) -> str:
+    def _group(self, container_id: str) -> tuple[int, str]:
         try:
-            data, _ = self._state.read(f"{self._directory}/{container_id}/config.json")
+            data, written = self.state.read(f"{self.directory}/{container_id}/config.json")
         except (OSError, ValueError):
-            return ""
+            return 0, ""
         bundle = oci.bundle(data)
-        return "" if bundle is None else bundle.group(container_id)
+        return (0, "") if bundle is None else (written, bundle.group(container_id))

@@ -318,6 +318,8 @@ class Registry(dict[int, Identity]):
         identity, path = case.identity, case.candidate.path
         if identity is None or identity.container is None:
             return
+        if self._is_anothers(case, now):
+            return
         container = identity.container
         runtimes = self._speakers(container)
         rewritten = identity.state == RESOLVED and any(r.changed(container, path) for r in runtimes)
@@ -327,6 +329,32 @@ class Registry(dict[int, Identity]):
             self._watch(case)  # what is watched may be another file by now
         if case.recorded and not self._is_kept(container, path):
             self._erase(case, now)
+
+    def _is_anothers(self, case: Case, now: int) -> bool:
+        """Whether a cgroup that its container left is another's now; then that is who it is from now on.
+
+        Only where its path does not tell the container's id (``ctr run --cgroup``).
+        """
+        path = case.candidate.path
+        cgroup_id = self._paths.get(path)
+        if cgroup_id not in case.cgroups or case.candidate.id in path.rpartition("/")[2]:
+            return False
+        candidate = next((c for c in candidates(path, self.runtimes) if c.path == path), case.candidate)
+        if candidate.id == case.candidate.id:
+            return False
+        self._drop(case)
+        heir = self._cases[path] = self._case(candidate, case.around, now)
+        for other in self._cases.values():
+            other.around = tuple(heir if c is case else c for c in other.around)
+        for one in list(case.cgroups):
+            cgroup = self._cgroups[one]
+            if not cgroup.gone:
+                cgroup.cases = tuple(heir if c is case else c for c in cgroup.cases)
+                heir.cgroups.add(one)
+        case.cgroups -= heir.cgroups
+        self._ask(heir, now)
+        self._say(MADE, heir, now, cgroup_id)
+        return True
 
     def _speakers(self, container: Container) -> Sequence[Runtime]:
         """Return the runtimes that may know of a container: its own, if it is known which that is."""
@@ -436,6 +464,8 @@ class Registry(dict[int, Identity]):
             found = self._guessed(path, found, by_runtime)
         for candidate in found:
             case = self._cases.get(candidate.path)
+            if case is not None and candidate.path == path and candidate.id != case.candidate.id:
+                case = None  # a cgroup of the same name, which was another's
             fresh = case is None
             if case is None:
                 case = self._cases[candidate.path] = self._case(candidate, tuple(cases), now)

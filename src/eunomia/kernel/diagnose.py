@@ -122,6 +122,13 @@ def no_proc() -> KernelError | None:
     return KernelError("/proc is not mounted here, and nothing works without it: mount -t proc proc /proc")
 
 
+def no_sys() -> KernelError | None:
+    """Return the error where /sys is not mounted: the kernel's BTF is there."""
+    if os.path.exists("/sys/kernel"):
+        return None
+    return KernelError("/sys is not mounted here, and has the kernel's types: mount -t sysfs sysfs /sys")
+
+
 def _descriptors_left() -> int:
     try:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd"))
@@ -153,8 +160,8 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
 
 
 def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], program: Program | None) -> KernelError:
-    if (proc := no_proc()) is not None:
-        return proc
+    if (unmounted := no_proc() or no_sys()) is not None:
+        return unmounted
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
     # where it cannot open what it tries the kernel with, libbpf goes on as if the kernel had no such thing

@@ -12,6 +12,7 @@ from eunomia.actor import Process
 from eunomia.batch import Batch, Schema
 
 ARGV_MAX = 1024  # as in processes.bpf.c
+_THREADS = 64  # of a process that are looked at
 _PLACE = struct.Struct("<II" if sys.byteorder == "little" else ">II")
 
 
@@ -37,7 +38,17 @@ def batch_of(schema: Schema, written: bytes) -> Batch:
 
 def argv_of(pid: int) -> bytes:
     """Return a process's arguments, a NUL behind each, at most :data:`ARGV_MAX` bytes; empty where it is gone."""
-    return _read(f"/proc/{pid}/cmdline", ARGV_MAX)
+    return _read(f"/proc/{pid}/cmdline", ARGV_MAX) or _read(f"/proc/{_living_thread(pid)}/cmdline", ARGV_MAX)
+
+
+def _living_thread(pid: int) -> str:
+    """Return ``PID/task/TID`` of a thread that still has the program, where the main thread is over."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return str(pid)
+    tasks = (f"{pid}/task/{thread}" for thread in threads[:_THREADS])
+    return next((task for task in tasks if os.path.exists(f"/proc/{task}/exe")), str(pid))
 
 
 def look_up(pid: int, start: int) -> Process | None:
@@ -49,7 +60,7 @@ def look_up(pid: int, start: int) -> Process | None:
     process.comm_bytes = comm.removesuffix(b"\n")
     process.argv_bytes = argv_of(pid)
     with suppress(OSError):
-        process.exe_bytes = os.readlink(f"/proc/{pid}/exe".encode())
+        process.exe_bytes = os.readlink(f"/proc/{_living_thread(pid)}/exe".encode())
     return process
 
 

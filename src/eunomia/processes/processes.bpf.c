@@ -155,12 +155,18 @@ int found(struct bpf_iter__task *ctx)
 	struct life event = {};
 	__u32 from;
 
-	if (!task || !text || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+	if (!task || !text)
+		return 0;
+	/* Once its main thread is over, what the process is only the others have. */
+	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid) &&
+	    (BPF_CORE_READ(task, group_leader, mm) || !BPF_CORE_READ(task, mm)))
 		return 0;
 	if (!BPF_CORE_READ(task, signal, live.counter))
 		return 0;	/* has ended, and waits for its parent to ask */
 	who(&event, task, FOUND);
 	what(&event, task);
+	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		BPF_CORE_READ_STR_INTO(&event.comm, task, group_leader, comm);
 	from = program(&event, text, task);
 	barrier_var(from);	/* as in stream_text() */
 	if (from < FIXED_ROOM || from > TEXT_MIDDLE)

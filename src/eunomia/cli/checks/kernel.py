@@ -37,6 +37,8 @@ def _release() -> Finding:
 
 
 def _btf() -> Finding:
+    if not os.path.exists("/sys/kernel"):
+        return Finding("BTF", FAIL, "/sys is not mounted here", "mount -t sysfs sysfs /sys")
     if not os.path.exists(_BTF):
         return Finding(
             "BTF",
@@ -92,6 +94,8 @@ def _tracepoints() -> Finding:
 
 
 def _cpus() -> Finding:
+    if read("/sys/devices/system/cpu/possible") is None:
+        return Finding("CPUs", UNKNOWN, f"{len(online_cpus())} online; how many are possible cannot be read")
     online, possible = len(online_cpus()), int(lib.libbpf_num_possible_cpus())
     found = f"{online} online, {possible} possible"
     if possible - online > _MANY:

@@ -137,11 +137,23 @@ class Containerd:
         The latter for what people make, which may be labelled and renamed. What the kubelet asked for stays as it
         is, and its node's database is written to all the time.
         """
-        at = self._place(container.id, path) if container.runtime == self.name else None
-        if at is None:
+        if container.runtime != self.name:
             return []
+        # a cgroup that does not tell its container's id may be another's later
+        others = [] if not path or container.id in path.rpartition("/")[2] else self._bundles_to_come()
+        at = self._place(container.id, path)
+        if at is None:
+            return others
         bundle = at.state.shown(at.directory)
-        return [bundle] if at.namespace == KUBERNETES else [bundle, self._database(at).shown]
+        return [bundle] if at.namespace == KUBERNETES else [bundle, self._database(at).shown, *others]
+
+    def _bundles_to_come(self) -> list[str]:
+        """Return where bundles will be that ask for a cgroup, and those whose file is not there yet."""
+        return [
+            groups.state.shown(directory)
+            for groups in self._groups.values()
+            for directory in (groups.directory, *groups.unread)
+        ]
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether the first process has come, or containerd has changed the container (``ctr c label``)."""

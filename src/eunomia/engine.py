@@ -48,7 +48,7 @@ _EARLY = os.path.join(os.path.dirname(__file__), "containers", "early.bpf.o")
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
 _FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
-_DRAINS = 4  # of one stream in one step: others wait meanwhile, and with few processors for long
+_DRAINS = 4  # of one stream in one step, where no other stream has rows
 _IDLE = 1000  # the longest sleep: probes end it
 _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
@@ -357,7 +357,9 @@ class Engine:
                 self._fill = max(self._fill, getattr(stream.reader, "fill", 0.0))
         found = bool(tick)
         busy = {stream for stream, _ in tick}
-        if len(busy) > 1:  # to be merged by time, so all of them at once
+        # Where several have rows each is drained once: with little of a processor the rows of one drain take seconds,
+        # and a small ring must not fill while those of a flood are written.
+        if len(busy) > 1 and last:
             tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
         found |= self._feed_processes()
@@ -411,9 +413,13 @@ class Engine:
     def _rest_of(self, stream: _Stream, taken: int, last: bool) -> Iterator[Batch]:
         """Drain a stream until it is empty, or has given enough for one step."""
         drains = 1
-        while stream.reader.waiting and (last or drains < _DRAINS):
+        while stream.reader.waiting and (last or (drains < _DRAINS and not self._others_wait(stream))):
             yield from stream.reader.drain(self._clock, taken)
             drains += 1
+
+    def _others_wait(self, stream: _Stream) -> bool:
+        """Whether another stream's ring has something by now."""
+        return any(s is not stream and isinstance(s.reader, RingReader) and s.reader.has_more() for s in self.streams)
 
     def _set_clock(self) -> None:
         clock = time.time_ns() - monotonic_ns()

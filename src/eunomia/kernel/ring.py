@@ -155,6 +155,10 @@ class RingReader(Reader):
             paths = sum(1 << i for i, meaning in enumerate(texts) if meaning == "path")
             lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings), paths)
 
+    def has_more(self) -> bool:
+        """Whether there is something to drain now."""
+        return bool(lib.eu_ring_waiting(self.ring))
+
     def _is_empty(self) -> bool:
         self.fill = int(lib.eu_ring_waiting(self.ring)) / self._size
         return not self.fill

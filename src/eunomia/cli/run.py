@@ -125,6 +125,7 @@ def go(args: argparse.Namespace) -> int:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
                 signal.signal(name, engine.stop)
+        _come_first()
         engine.start()
         _say_hints(sources, engine.options.map_sizes)
         for note in engine.notes:
@@ -135,7 +136,6 @@ def go(args: argparse.Namespace) -> int:
         writer = _writer(args)
         sink = open_sink(args.format, writer, engine.infos(), columns, added=added)
         engine.open(sink, writer, limit)
-        _come_first()
         with _without_collections():
             engine.run(duration, interval)
         say_ledger(engine, args.format)

@@ -23,7 +23,7 @@ from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.errors import Unsupported
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded, load_first
-from eunomia.kernel.ring import PerfReader, RingReader
+from eunomia.kernel.ring import ROWS, PerfReader, RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
@@ -48,7 +48,9 @@ _EARLY = os.path.join(os.path.dirname(__file__), "containers", "early.bpf.o")
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 _PAUSE_MIN, _PAUSE_MAX = 1, 10
 _FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
-_DRAINS = 4  # of one stream in one step: others wait meanwhile, and with few processors for long
+_DRAINS = 4  # of one stream in one step, where no other stream has rows
+_LONG, _SHORT = 5 * 10**8, 10**8  # ns that a step takes: past the first the slice is halved, below the other doubled
+_SLICE_MIN = 512  # rows
 _IDLE = 1000  # the longest sleep: probes end it
 _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
@@ -189,6 +191,7 @@ class Engine:
         self._stopping = False
         self._pause = _PAUSE_MIN
         self._fill = 0.0  # of the fullest ring, when the last step came to it
+        self._slice = ROWS  # that a step takes of the stream that has most, where others have rows, too
 
     def __enter__(self) -> Engine:
         return self
@@ -351,13 +354,14 @@ class Engine:
             live.ignore()
         raw = [self._drain_raw(derived) for derived in self._derived]
         tick: list[tuple[_Stream, Batch]] = []
+        self._set_shares()
         for stream in reversed(self.streams):
             if tables or not stream.is_table or stream.reader.waiting:
                 tick += [(stream, batch) for batch in stream.reader.drain(self._clock, taken)]
                 self._fill = max(self._fill, getattr(stream.reader, "fill", 0.0))
         found = bool(tick)
         busy = {stream for stream, _ in tick}
-        if len(busy) > 1:  # to be merged by time, so all of them at once
+        if last and len(busy) > 1:  # to be merged by time
             tick += [(s, b) for s in busy for b in self._rest_of(s, taken, last)]
         self._feed_registry()
         found |= self._feed_processes()
@@ -381,7 +385,25 @@ class Engine:
             self._drained = until
         if self._sink is not None and self._writer is not None and self._writer.waiting:
             self._sink.flush()
+        self._set_slice(monotonic_ns() - until)
         return found
+
+    def _set_slice(self, took: int) -> None:
+        if took > _LONG:
+            self._slice = max(_SLICE_MIN, self._slice // 2)
+        elif took < _SHORT:
+            self._slice = min(ROWS, self._slice * 2)
+
+    def _set_shares(self) -> None:
+        """Let the fullest ring give no more than a slice.
+
+        With little of a processor the rows of one drain take seconds, and a ring must not fill while those of a
+        flood are written.
+        """
+        held = {s.reader: s.reader.held() for s in self.streams if isinstance(s.reader, RingReader)}
+        full = max(held, key=held.__getitem__, default=None)
+        for reader in held:
+            reader.most = self._slice if reader is full else ROWS
 
     def _drain_raw(self, derived: _Derived) -> dict[str, list[Batch]]:
         raw: dict[str, list[Batch]] = {}
@@ -411,9 +433,13 @@ class Engine:
     def _rest_of(self, stream: _Stream, taken: int, last: bool) -> Iterator[Batch]:
         """Drain a stream until it is empty, or has given enough for one step."""
         drains = 1
-        while stream.reader.waiting and (last or drains < _DRAINS):
+        while stream.reader.waiting and (last or (drains < _DRAINS and not self._others_wait(stream))):
             yield from stream.reader.drain(self._clock, taken)
             drains += 1
+
+    def _others_wait(self, stream: _Stream) -> bool:
+        """Whether another stream's ring has something by now."""
+        return any(s is not stream and isinstance(s.reader, RingReader) and s.reader.held() for s in self.streams)
 
     def _set_clock(self) -> None:
         clock = time.time_ns() - monotonic_ns()

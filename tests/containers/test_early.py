@@ -71,6 +71,21 @@ def test_a_file_is_read_as_the_cgroup_is_made_and_outlives_itself(engine, tmp_pa
         DataRoot("/", str(tmp_path)).read(f"{tmp_path}/{container_id}/absent.json")
 
 
+def test_a_later_container_of_the_same_name_is_not_given_what_an_earlier_one_had(engine, tmp_path):
+    file, other = tmp_path / "same" / "config.json", tmp_path / "other" / "config.json"
+    for directory in (file.parent, other.parent):
+        directory.mkdir()
+    early.want([f"{tmp_path}/{{}}/config.json"])
+    file.write_text("earlier")
+    with cgroup("same"):
+        assert kept(file)[0] == b"earlier"
+    file.unlink()
+    other.write_text("told")
+    with cgroup("same"), cgroup("other"):
+        assert kept(other)[0] == b"told"
+    assert early.kept(str(file)) is None
+
+
 def test_what_is_no_file_or_too_long_is_left_and_much_is_bounded(engine, tmp_path):
     early.want([f"{tmp_path}/{{}}", f"{tmp_path}/{{}}.json"])
     names = [hex_id() for _ in range(30)]

@@ -32,7 +32,6 @@ class Stopped:
         self.output = output
         with output.open("wb") as out:
             self.process = subprocess.Popen([*EUNOMIA, "run", "process", "-o", "json", *options], stdout=out)
-        self.until(lambda rows: rows, also=lambda: subprocess.run(["true"], check=True))
 
     @contextmanager
     def meanwhile(self) -> Iterator[None]:
@@ -73,6 +72,7 @@ def stopped(tmp_path: Path) -> Iterator[Callable[..., Stopped]]:
 
     def begin(*options: str) -> Stopped:
         begun.append(Stopped(tmp_path / f"{len(begun)}.json", options))
+        begun[-1].until(lambda rows: rows, also=lambda: subprocess.run(["true"], check=True))
         return begun[-1]
 
     yield begin
@@ -142,3 +142,40 @@ def test_a_container_in_a_cgroup_of_any_name_of_which_nothing_is_left_is_not_the
     for row in eunomia.of(word):
         assert row["identity"] in {"pending", "unknown"}, row
         assert row["container"]["id"] == "mine"
+
+
+def test_a_container_of_dockers_that_is_removed_at_its_end_is_not_the_hosts(docker, stopped):
+    word, eunomia = uuid.uuid4().hex, stopped()
+    with eunomia.meanwhile():
+        docker.run("run", "--rm", "--name", f"brief-{word}", "--network", "none", docker.image, "true", word)
+    for row in eunomia.of(word):
+        # its thread stood still, too: nothing was read as the cgroup was made
+        assert row["identity"] in {"pending", "unknown"}, row
+        assert (row["container"]["runtime"], len(row["container"]["id"])) == ("docker", 64)
+
+
+def test_a_container_of_podmans_whose_record_outlives_it_is_named(podman, stopped):
+    word = uuid.uuid4().hex
+    # a store that is not in the usual place is known by a container that runs
+    podman.run("run", "-d", "--network", "none", "--name", f"runs-{word}", podman.image, "sleep", "1000")
+    eunomia = stopped()
+    with eunomia.meanwhile():
+        made = podman.run("run", "-d", "--network", "none", "--name", f"brief-{word}", podman.image, "true", word)
+        podman.run("wait", f"brief-{word}")
+    try:
+        for row in eunomia.of(word):
+            assert row["identity"] == "resolved", row
+            assert row["container"]["id"] == made.stdout.strip()
+            assert row["container"]["name"] == f"brief-{word}"
+    finally:
+        podman.run("rm", "-f", "-t", "0", f"brief-{word}", f"runs-{word}")
+
+
+def test_a_container_of_podmans_that_is_removed_at_its_end_is_not_the_hosts(podman, stopped):
+    word, eunomia = uuid.uuid4().hex, stopped()
+    with eunomia.meanwhile():
+        podman.run("run", "--rm", "--network", "none", "--name", f"brief-{word}", podman.image, "true", word)
+    for row in eunomia.of(word):
+        assert row["identity"] in {"pending", "unknown"}, row
+        assert row["container"]["runtime"] == "podman"
+        assert len(row["container"]["id"]) == 64

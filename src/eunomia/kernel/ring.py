@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec
 
 # What one drain may take: so much that what it costs in Python is little beside the rows.
-_ROWS = 8192
+ROWS = 8192
 _DATA, _HEAP = 512 << 10, 1 << 20  # bytes
 _MEANWHILE = 64  # rows that may come between the look at a ring and its drain
 _HEADER = 8  # bytes before each record in a ring, BPF_RINGBUF_HDR_SZ
@@ -45,6 +45,7 @@ class Reader:
         self.schema = spec.schema
         self.drained = 0  # records
         self.odd = 0  # of them, shorter than the struct
+        self.most = ROWS  # that one drain takes
         self.waiting = 0  # bytes left behind by the last drain
         self.fill = 0.0  # how full the buffer was, of 1, when it was last drained
         self._shapes = dict(spec.by_size or {})
@@ -155,8 +156,12 @@ class RingReader(Reader):
             paths = sum(1 << i for i, meaning in enumerate(texts) if meaning == "path")
             lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings), paths)
 
+    def held(self) -> int:
+        """Return how many bytes there are to drain now."""
+        return int(lib.eu_ring_waiting(self.ring))
+
     def _is_empty(self) -> bool:
-        self.fill = int(lib.eu_ring_waiting(self.ring)) / self._size
+        self.fill = self.held() / self._size
         return not self.fill
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
@@ -169,7 +174,7 @@ class RingReader(Reader):
         # straight into what the batch will own: another copy would cost as much as the first
         least = (self._stride + _HEADER + 7) // 8 * 8  # that a record takes up in the ring
         there = int(self.fill * self._size) // least + _MEANWHILE
-        rows = max(1, min(there, _ROWS, _DATA // self._stride))
+        rows = max(1, min(there, self.most, _DATA // self._stride))
         fixed = bytearray(rows * self._stride)
         heap = _shared_buffers(0)[1]
         ret = self._ret
@@ -188,7 +193,7 @@ class RingReader(Reader):
         return [batch]
 
     def _drain(self, data: Any, heap: Any) -> int:
-        room = max(1, min(_ROWS, _DATA // self._stride)) * self._stride
+        room = max(1, min(self.most, _DATA // self._stride)) * self._stride
         return int(lib.eu_ring_drain(self.ring, data, room, heap, _HEAP, self._ret))
 
     def close(self) -> None:

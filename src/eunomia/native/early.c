@@ -26,6 +26,8 @@
 #define KEPT 1024		/* files */
 #define KEPT_BYTES (16 << 20)	/* of all of them */
 #define FILE_BYTES (1 << 20)	/* of one */
+#define FRESH 64		/* files read while the loop holds the lock */
+#define RETRY 1			/* ms until the lock is tried again */
 #define ID_LENGTH 64
 #define PRIORITY -10		/* of the thread, which has next to nothing to do and must not wait for it */
 
@@ -48,6 +50,8 @@ struct eu_early {
 	struct kept kept[KEPT];	/* a ring: `next` is the oldest */
 	unsigned int next;
 	size_t bytes;
+	struct kept fresh[FRESH];	/* the thread's own: read, and not among `kept` yet */
+	unsigned int fresh_count;
 };
 
 static void forget(struct eu_early *early, struct kept *kept)
@@ -58,21 +62,58 @@ static void forget(struct eu_early *early, struct kept *kept)
 	memset(kept, 0, sizeof(*kept));
 }
 
-/* Takes over path and data. */
-static void keep(struct eu_early *early, char *path, char *data, size_t size, int64_t written)
+/* Files are found by their paths: an older text of the same one is over, and so is one that is gone by now. */
+static void forget_older(struct eu_early *early, const char *path)
+{
+	unsigned int i;
+
+	for (i = 0; i < KEPT; i++)
+		if (early->kept[i].path && !strcmp(early->kept[i].path, path))
+			forget(early, &early->kept[i]);
+}
+
+static void keep(struct eu_early *early, struct kept *fresh)
 {
 	struct kept *kept;
 	unsigned int i;
 
-	pthread_mutex_lock(&early->lock);
-	for (i = 0; i < KEPT && early->bytes + size > KEPT_BYTES; i++)
+	forget_older(early, fresh->path);
+	if (!fresh->data) {
+		free(fresh->path);
+		return;
+	}
+	for (i = 0; i < KEPT && early->bytes + fresh->size > KEPT_BYTES; i++)
 		forget(early, &early->kept[(early->next + i) % KEPT]);
 	kept = &early->kept[early->next];
 	early->next = (early->next + 1) % KEPT;
 	forget(early, kept);
-	*kept = (struct kept){ path, data, size, written };
-	early->bytes += size;
+	*kept = *fresh;
+	early->bytes += fresh->size;
+}
+
+/* Hands over what was read. Waits for the lock only when there is no room for more. */
+static void hand_over(struct eu_early *early)
+{
+	unsigned int i;
+
+	if (!early->fresh_count)
+		return;
+	if (early->fresh_count == FRESH)
+		pthread_mutex_lock(&early->lock);
+	else if (pthread_mutex_trylock(&early->lock))
+		return;
+	for (i = 0; i < early->fresh_count; i++)
+		keep(early, &early->fresh[i]);
+	early->fresh_count = 0;
 	pthread_mutex_unlock(&early->lock);
+}
+
+/* Takes over path and data; no data: there is no such file. */
+static void add_fresh(struct eu_early *early, char *path, char *data, size_t size, int64_t written)
+{
+	early->fresh[early->fresh_count++] = (struct kept){ path, data, size, written };
+	if (early->fresh_count == FRESH)
+		hand_over(early);
 }
 
 static void read_early(struct eu_early *early, char *path)
@@ -92,14 +133,15 @@ static void read_early(struct eu_early *early, char *path)
 		size += got;
 	if (got < 0 || !size)
 		goto out;
-	keep(early, path, data, size, about.st_mtim.tv_sec * 1000000000LL + about.st_mtim.tv_nsec);
+	add_fresh(early, path, data, size, about.st_mtim.tv_sec * 1000000000LL + about.st_mtim.tv_nsec);
 	close(fd);
 	return;
 out:
 	if (fd >= 0)
 		close(fd);
 	free(data);
-	free(path);
+	/* What an earlier container of the same name left is not this one's. */
+	add_fresh(early, path, NULL, 0, 0);
 }
 
 /*
@@ -159,6 +201,7 @@ static int on_new(void *context, void *data, size_t size)
 		if (asprintf(&path, "%s%s%s", before, id, after) >= 0)
 			read_early(early, path);
 	}
+	hand_over(early);
 	return 0;
 }
 
@@ -169,13 +212,14 @@ static void *run(void *context)
 
 	setpriority(PRIO_PROCESS, 0, PRIORITY);	/* on Linux: of this thread */
 	for (;;) {
-		int count = epoll_wait(early->epoll, &event, 1, -1);
+		int count = epoll_wait(early->epoll, &event, 1, early->fresh_count ? RETRY : -1);
 
 		if (count < 0 && errno != EINTR)
 			break;
 		if (count > 0 && event.data.fd == early->stop)
 			break;
 		ring_buffer__consume(early->ring);
+		hand_over(early);
 	}
 	return NULL;
 }
@@ -199,6 +243,10 @@ static void early_free(struct eu_early *early)
 
 	for (i = 0; i < KEPT; i++)
 		forget(early, &early->kept[i]);
+	for (i = 0; i < early->fresh_count; i++) {
+		free(early->fresh[i].path);
+		free(early->fresh[i].data);
+	}
 	free(early->places);
 	free(early->mine);
 	ring_buffer__free(early->ring);

@@ -39,7 +39,7 @@ def kernel_ids(pid: int) -> set[tuple[str, int]]:
 
 def alive(ids: set[tuple[str, int]]) -> set[tuple[str, int]]:
     """Those of the ids that the kernel still knows, two seconds on: it frees maps when it finds the time."""
-    until = time.monotonic() + 2
+    until = time.monotonic() + 2 * needs.PATIENCE
     while (left := _known(ids)) and time.monotonic() < until:
         time.sleep(0.1)
     return left
@@ -68,7 +68,7 @@ class Running:
 
     def attached(self, links: int = 1) -> Running:
         """Wait until it watches: its links are there, and stay the same for a moment."""
-        deadline, before = time.monotonic() + 10, None
+        deadline, before = time.monotonic() + 10 * needs.PATIENCE, None
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.stderr.read().decode()
             now = kernel_ids(self.pid)
@@ -76,7 +76,7 @@ class Running:
                 return self
             before = now
             time.sleep(0.06)
-        raise AssertionError(f"it did not attach within 10 s: {before}")
+        raise AssertionError(f"it did not attach within {10 * needs.PATIENCE} s: {before}")
 
     def end(self, sign: int = signal.SIGINT, timeout: float = 15) -> Ended:
         if self.process.poll() is None:
@@ -85,7 +85,7 @@ class Running:
 
     def wait(self, timeout: float = 15) -> Ended:
         try:
-            out, err = self.process.communicate(timeout=timeout)
+            out, err = self.process.communicate(timeout=timeout * needs.PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()

@@ -67,6 +67,16 @@ def test_of_twins_one_counts_and_the_other_is_named(counted):
     assert counted(source + f"SEC({twin}", twenty_getppid, "--program", "p", "--program", "q") == 40
 
 
+@pytest.mark.skipif(not Path("/sys/bus/event_source/devices/kprobe").exists(), reason="this kernel lacks kprobes")
+@pytest.mark.parametrize(("better", "worse"), [("fentry", "kprobe"), ("fexit", "kretprobe")])
+def test_of_twins_at_a_function_of_the_kernel_one_counts(counted, better, worse):
+    source = mine(f"{worse}/do_nanosleep")
+    twin = source.rpartition("SEC(")[2].replace(worse, better).replace("int p(", "int q(")
+    usleep = ctypes.CDLL(None).usleep
+    assert counted(source + f"SEC({twin}", lambda: [usleep(1) for _ in range(20)]) == 20
+    assert f"p is left out: q ({better}/do_nanosleep) does the same" in counted.err
+
+
 def needs_number(call):
     if platform.machine() != "x86_64":
         pytest.skip(f"the number of {call} is written here for x86-64 alone")

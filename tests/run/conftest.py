@@ -38,8 +38,8 @@ def kernel_ids(pid: int) -> set[tuple[str, int]]:
 
 
 def alive(ids: set[tuple[str, int]]) -> set[tuple[str, int]]:
-    """Those of the ids that the kernel still knows, two seconds on: it frees maps when it finds the time."""
-    until = time.monotonic() + 2
+    """Those of the ids that the kernel still knows, after a while: it frees maps when it finds the time."""
+    until = time.monotonic() + 10 * needs.PATIENCE
     while (left := _known(ids)) and time.monotonic() < until:
         time.sleep(0.1)
     return left
@@ -79,7 +79,7 @@ class Running:
 
     def attached(self, links: int = 1) -> Running:
         """Wait until it watches: so many links beside those on cgroups are there, and stay the same for a moment."""
-        deadline, before = time.monotonic() + 10 * needs.PATIENCE, None
+        deadline, before = time.monotonic() + 60 * needs.PATIENCE, None
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.stderr.read().decode()
             now = kernel_ids(self.pid)
@@ -87,16 +87,16 @@ class Running:
                 return self
             before = now
             time.sleep(0.06)
-        raise AssertionError(f"it did not attach within 10 s: {before}")
+        raise AssertionError(f"it did not attach: {before}")
 
-    def end(self, sign: int = signal.SIGINT, timeout: float = 15) -> Ended:
+    def end(self, sign: int = signal.SIGINT, timeout: float = 60) -> Ended:
         if self.process.poll() is None:
             self.process.send_signal(sign)
         return self.wait(timeout)
 
-    def wait(self, timeout: float = 15) -> Ended:
+    def wait(self, timeout: float = 60) -> Ended:
         try:
-            out, err = self.process.communicate(timeout=timeout)
+            out, err = self.process.communicate(timeout=timeout * needs.PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()

@@ -307,9 +307,10 @@ def shared(containerd):
     yield group
     for name in ("former", "latter"):
         containerd.remove(name)
-    for pattern in (group[1:], f"*{group}"):
+    parent = group.split("/")[1]
+    for pattern in (parent, f"*/{parent}"):
         for directory in Path("/sys/fs/cgroup").glob(pattern):
-            for one in (directory / "keep", directory, directory.parent):
+            for one in (directory / "deep/keep", directory / "deep", directory):
                 if one.exists():
                     one.rmdir()
 

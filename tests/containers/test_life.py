@@ -38,7 +38,7 @@ class Stand:
 
     def __init__(self, tmp_path, monkeypatch):
         self.clock = Clock()
-        monkeypatch.setattr(life.time, "monotonic_ns", self.clock)
+        monkeypatch.setattr(life, "monotonic_ns", self.clock)
         (tmp_path / "cgroup").mkdir()
         (tmp_path / "containers").mkdir()
         self.registry = Registry(

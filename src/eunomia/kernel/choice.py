@@ -63,7 +63,7 @@ def plan(spec: Spec, wish: Wish, failed: Mapping[str, Exception] = {}) -> Plan:
     ready = []
     for program in wanted:
         given = wish.targets.get(program.name, ())
-        error = failed.get(program.name) or targets.obstacle(program, wanted, given) or _no_object(spec, program, given)
+        error = failed.get(program.name) or _no_object(spec, program, given) or targets.obstacle(program, wanted, given)
         if error is None:
             ready.append(program)
         elif program.name in exact:

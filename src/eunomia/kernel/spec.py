@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Field, Schema
-from eunomia.kernel import elf, entries, lengths, settings, sizes
+from eunomia.kernel import elf, entries, lengths, settings, sizes, unions
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.diagnose import open_error
 from eunomia.kernel.errors import BadObject, BadSetting
@@ -264,6 +264,7 @@ class Spec:
         found.sort(key=lambda s: order.index(s.map.name))
         if not self.own:
             found += self._iterators(of_iterators) + self._printed()
+            found = [_said_of_unions(s) for s in found]
         return {s.name: s for s in found}
 
     def _iterators(self, events: Mapping[str, str]) -> list[StreamSpec]:
@@ -545,6 +546,12 @@ def naming(shape: Schema, programs: Sequence[str]) -> Schema:
     else:
         fields = [f for f in fields if f.name != "program"]
     return Schema(shape.name, shape.size, fields, shape.doc)
+
+
+def _said_of_unions(stream: StreamSpec) -> StreamSpec:
+    shapes = [stream.schema, *stream.shapes]
+    said = next((hint for shape in shapes if (hint := unions.hint(shape.fields.values()))), "")
+    return stream._replace(hint=stream.hint or said)
 
 
 _kernel_btf: list[int] = []

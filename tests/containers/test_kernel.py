@@ -169,6 +169,7 @@ def test_containers_that_ran_before_are_known_and_selected_and_a_rename_is_follo
     container_id = container_id.stdout.strip()
     live = Live(readers)
     pid = int(docker.run("inspect", "-f", "{{.State.Pid}}", "before").stdout)
+    live.until(lambda: live.registry.by_pid(pid).state == RESOLVED)  # a dockerd is looked for now and then
     assert live.registry.by_pid(pid).container[:3] == (container_id, "before", docker.image)
     by_name, by_id, every = Selection(["before"]), Selection([container_id[:12]]), Selection(mode=CONTAINERS)
     for selection in (by_name, by_id, every):

@@ -7,24 +7,12 @@
  * hold all that is needed, so nothing here is relocated and libbpf need not
  * read the kernel's BTF.
  */
-#include <eunomia/types.h>
+#include <eunomia/cgroup_record.h>
 #include <eunomia/stream.h>
 #include <eunomia/set.h>
 
 /* No <eunomia/probe.h>: what containers there are is not to be filtered. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* The kernel cuts paths at this (TRACE_CGROUP_PATH_LEN). */
-#define PATH_MAX_LEN 1024
-
-/* /sys/kernel/tracing/events/cgroup/cgroup_mkdir/format; cgroup_rmdir's is the same. */
-struct cgroup_record {
-	__u64 common;
-	__s32 root;
-	__s32 level;
-	__u64 id;
-	__u32 path; /* __data_loc: length << 16 | offset, from the record's start */
-};
 
 struct cgroup_event {
 	time_ns_t time doc("when it was made or removed");
@@ -66,11 +54,7 @@ static __always_inline __u32 build(struct cgroup_record *ctx, struct scratch **r
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
 		return 0;
-	length = bpf_probe_read_kernel_str(scratch->text, sizeof(scratch->text),
-					   (char *)ctx + (ctx->path & 0xffff));
-	/* Counts the NUL; negative only if the record is not what its format says. */
-	length = length > 0 ? length - 1 : 0;
-	length &= PATH_MAX_LEN - 1;
+	length = cgroup_record_path(ctx, scratch->text);
 	scratch->event.time = bpf_ktime_get_ns();
 	scratch->event.cgroup_id = ctx->id;
 	scratch->event.hierarchy = hierarchy;

@@ -3,22 +3,10 @@
  * Which cgroups come? For the thread that reads at once what a runtime wrote about them (native/early.c): it has a
  * ring of its own, and is woken for each.
  */
-#include <eunomia/types.h>
+#include <eunomia/cgroup_record.h>
 #include <eunomia/stream.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* The kernel cuts paths at this (TRACE_CGROUP_PATH_LEN). */
-#define PATH_MAX_LEN 1024
-
-/* /sys/kernel/tracing/events/cgroup/cgroup_mkdir/format */
-struct cgroup_record {
-	__u64 common;
-	__s32 root;
-	__s32 level;
-	__u64 id;
-	__u32 path; /* __data_loc: length << 16 | offset, from the record's start */
-};
 
 struct early_event {
 	str_t path doc("its path from the root");
@@ -52,10 +40,7 @@ int on_new(struct cgroup_record *ctx)
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
 		return 0;
-	length = bpf_probe_read_kernel_str(scratch->text, sizeof(scratch->text),
-					   (char *)ctx + (ctx->path & 0xffff));
-	length = length > 0 ? length - 1 : 0;
-	length &= PATH_MAX_LEN - 1;
+	length = cgroup_record_path(ctx, scratch->text);
 	scratch->event.path.off = sizeof(scratch->event);
 	scratch->event.path.len = length;
 	/* What does not fit is not read early, and no more is lost by that. */

@@ -55,7 +55,6 @@ _IDLE = 1000  # the longest sleep: probes end it
 _FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 _UNWRITTEN = 10  # while a slow reader has rows to take
 
-_ENRICHER = "following Kubernetes"  # in sentences about its faults
 _NO_NAMES: Set[str] = frozenset()
 
 HOLD = 1_000_000_000  # ns that rows wait for their container's name
@@ -463,7 +462,8 @@ class Engine:
             registry.tick(now, self._drained)
         else:
             registry.look(now)
-        if self._enricher is not None and (names := self.faults.call(_ENRICHER, _NO_NAMES, self._enricher.news)):
+        enricher = self._enricher
+        if enricher is not None and (names := self.faults.call(registry.ENRICHER, _NO_NAMES, enricher.news)):
             registry.refresh(names)
 
     def _feed_processes(self) -> bool:

@@ -44,8 +44,6 @@ RECORDS = 8192  # containers that don't run and are remembered
 # What the commands are called that make containers' cgroups, where it is not systemd, which names them.
 MAKERS = ("runc", "crun", "youki", "runsc", "sysbox-runc", "kata-runtime")
 
-ENRICHER = "following Kubernetes"  # in sentences about its faults
-
 Subscriber = Callable[[int, Identity | None, str], None]
 
 
@@ -74,6 +72,8 @@ class Registry(dict[int, Identity]):
 
     Ids that nobody has heard of give :data:`NOBODY_KNOWS`.
     """
+
+    ENRICHER = "following Kubernetes"  # what the enricher does, in sentences about its faults
 
     def __init__(
         self,
@@ -583,7 +583,7 @@ class Registry(dict[int, Identity]):
         pod = None if found is None else found.pod
         if self._enricher is not None:
             known = container, pod
-            container, pod = self.faults.call(ENRICHER, known, self._enricher.enrich, container, pod, case.uid)
+            container, pod = self.faults.call(self.ENRICHER, known, self._enricher.enrich, container, pod, case.uid)
         if container.name:
             case.identity = Identity(RESOLVED, container, pod, case.parents)
         elif before is not None and before.state == RESOLVED:

@@ -48,7 +48,7 @@ def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # SIGINT is ignored by what a shell started in the background
 
 
 @contextmanager

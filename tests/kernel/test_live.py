@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from eunomia.batch import Batch
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported, VerifierError
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded, load_first
-from eunomia.kernel.table import read
+from eunomia.kernel.table import Snapshot
 from eunomia.kernel.wait import Waiter
 
 
@@ -389,10 +390,9 @@ def test_a_map_without_batches_is_read_key_by_key():
     with Loaded(compiled.spec(source), targets={"nothing": ["lo"]}) as live:
         for i in range(8):
             live.maps["devices"].update(i.to_bytes(4, "little"), (1).to_bytes(4, "little"))
-        count, keys, values = read(live.maps["devices"].fd, live.spec.maps["devices"])
-        assert count == 8
-        assert keys == b"".join(i.to_bytes(4, "little") for i in range(8))
-        assert values == (1).to_bytes(4, "little") * 8
+        devices = live.spec.maps["devices"]
+        read = Snapshot(devices, live.spec.streams["big"]).read(live.maps["devices"].fd)
+        assert read == b"".join(struct.pack("=I4xI4x", i, 1) for i in range(8))
 
 
 def test_maps_can_be_read_and_written_by_key():

@@ -61,7 +61,6 @@ bool bpf_map__is_internal(const struct bpf_map *map);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);
 int bpf_map_delete_elem(int fd, const void *key);
-int bpf_map_delete_batch(int fd, const void *keys, uint32_t *count, const void *opts);
 int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int libbpf_num_possible_cpus(void);
 uint32_t libbpf_major_version(void);
@@ -89,7 +88,7 @@ ffi.cdef(_LIBBPF + _INOTIFY + _declarations())
 ffi.set_source(
     "eunomia._native",
     '#include <sys/inotify.h>\n#include "native.h"',
-    sources=["src/eunomia/native/native.c", "src/eunomia/native/early.c"],
+    sources=[f"src/eunomia/native/{name}.c" for name in ("native", "early", "tables")],
     include_dirs=["src/eunomia/native"],
     libraries=["bpf"],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Werror"],

@@ -42,6 +42,21 @@ def _keys() -> Any:
 VIRTUAL = ("time", "tracker", "stream")
 
 
+class Scale(NamedTuple):
+    """What the elements of a histogram count.
+
+    Of ``log2`` element i counts the values from 2^i up to 2^(i+1) - 1, and the first 0 too; of ``linear`` those
+    from i * ``step`` up to (i+1) * ``step`` - 1. ``unit`` is the values'. ``more``: the last element counts all
+    greater values too. ``why`` says how that is known.
+    """
+
+    kind: str
+    unit: str = ""
+    step: int = 1
+    more: bool = False
+    why: str = ""
+
+
 class Field(NamedTuple):
     """One column: where it stands in the record and what it means.
 
@@ -72,7 +87,7 @@ class Field(NamedTuple):
     count_in: str = ""
     show: Callable[..., Any] | None = None  # how a live object shows it, in place of its meaning
     beside: str = ""  # the field whose value ``show`` takes, too
-    scale: str = ""  # of an array that is a histogram: log2 or linear
+    scale: Scale | None = None  # of an array that is a histogram
 
     @property
     def signed(self) -> bool:

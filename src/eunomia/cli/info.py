@@ -12,7 +12,7 @@ from eunomia.cli import values
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.batch import Field, Schema
+    from eunomia.batch import Field, Scale, Schema
     from eunomia.cli import Subparsers
     from eunomia.cli.page import Page
     from eunomia.kernel.choice import Plan
@@ -199,10 +199,18 @@ def _shown_as(field: Field) -> str:
         listed = part.meaning not in {"text", "texts", "bytes"}
         kind = "list of objects" if part.meaning == "struct" else "list" if listed else MEANINGS[part.meaning][0]
         return f"{kind}, behind the struct"
+    if field.scale is not None:
+        return _histogram(field.scale)
     if not field.tag:
         return MEANINGS[field.meaning][0]
     kinds = dict.fromkeys(MEANINGS[p.meaning][0] or "number" for p in field.parts if p.meaning != "absent")
     return f"by {field.tag}: {' or '.join(kinds)}"
+
+
+def _histogram(scale: Scale) -> str:
+    kind = "powers of two" if scale.kind == "log2" else f"steps of {scale.step}"
+    unit = f" {scale.unit}" if scale.unit else ""
+    return f"histogram by {kind}{unit}: {scale.why}"
 
 
 def _schema_facts(schema: Schema) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class Plan(NamedTuple):
 
 def rule_of(field: Field, map_name: str) -> str:
     """Return how the CPUs' values of a column become one, by what it means and what it is called."""
+    if field.scale is not None:
+        return SUM
     if field.meaning == "time":
         return MIN if set(_words(field.name)) & _FIRST_WORDS else MAX
     if field.meaning not in _NUMBERS | {"bytes", "array"}:

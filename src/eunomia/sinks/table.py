@@ -199,8 +199,9 @@ class TableSink:
             lines = (cut_to(line, self._line) for line in lines)
         made = [f"{line.rstrip()}\n" for line in lines]
         for field in self._histograms.get(piece.key, ()):
-            if field.name in piece.batch.schema.fields:
-                drawn = [draw(slots, escape(field.name), field.scale) for slots in piece.batch.values(field.name)]
+            if field.name in piece.batch.schema.fields and field.scale is not None:
+                name, scale = escape(field.name), field.scale._replace(unit=escape(field.scale.unit))
+                drawn = [draw(slots, name, scale) for slots in piece.batch.values(field.name)]
                 made = [m + "".join(f"{d}\n" for d in ds) for m, ds in zip(made, drawn, strict=True)]
         return made
 

@@ -31,7 +31,7 @@ from eunomia.ledger import Entry, Remark
 from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
-    from eunomia.containers.lately import Lately
+    from eunomia.containers.process_cgroups import ProcessCgroups
     from eunomia.containers.registry import Enricher, Registry
     from eunomia.filters import Filters, Mask
     from eunomia.hierarchy import Hierarchy
@@ -173,7 +173,7 @@ class Engine:
         self._cgroups: Loaded | None = None
         self._early: Loaded | None = None
         self._registry: Registry | None = None
-        self._lately: Lately | None = None
+        self._lately: ProcessCgroups | None = None
         self._lives: Loaded | None = None
         self._processes: ProcessTable | None = None
         self._lost = (0, 0)  # records of processes, and when that was last looked at
@@ -280,13 +280,14 @@ class Engine:
 
     def _follow_containers(self) -> None:
         from eunomia.containers import early
-        from eunomia.containers.lately import Lately
+        from eunomia.containers.process_cgroups import ProcessCgroups
         from eunomia.containers.registry import Registry
 
         assert self._waiter is not None
         self._registry = Registry(faults=self.faults)
-        self._lately = Lately(self._registry)
-        self._waiter.add(self._registry.notices.fd)
+        self._lately = ProcessCgroups(self._registry)
+        for descriptor in self._registry.descriptors:
+            self._waiter.add(descriptor)
         if self._enricher is not None:
             self._registry.enrich(self._enricher)
             self._waiter.add(self._enricher.descriptor)

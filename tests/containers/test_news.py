@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""News of containers: cgroups and records that come and go, each told once, and nothing looked at without cause."""
+"""LifecycleEvent of containers: cgroups and records that come and go, each told once, and nothing looked at without cause."""
 
 import os
 import shutil
 
 import pytest
 
-from eunomia.containers.case import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE
 from eunomia.containers.daemons import DataRoot
+from eunomia.containers.lifecycle import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE
 from eunomia.containers.registry import GRACE, Registry
-from eunomia.containers.runtime import Found, Keeper
+from eunomia.containers.runtime import Metadata, RecordKeeper
 from eunomia.containers.runtimes.docker import Docker
 from eunomia.identity import PENDING, Container
 from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
@@ -35,12 +35,13 @@ class NoRecords:
     """A runtime that keeps no records, as ctr's containers have none that matter."""
 
     name = "plain"
+    quick = True
 
     def recognises(self, parent, name):
         return name if parent == "plain" else ""
 
     def lookup(self, container_id, path):
-        return Found(Container(container_id, container_id, runtime=self.name)) if "/plain/" in path else None
+        return Metadata(Container(container_id, container_id, runtime=self.name)) if "/plain/" in path else None
 
     def watches(self, container, path):
         return []
@@ -75,8 +76,8 @@ def told(registry, clock):
 
 
 def test_which_runtimes_keep_records(docker):
-    assert isinstance(docker, Keeper)
-    assert not isinstance(NoRecords(), Keeper)
+    assert isinstance(docker, RecordKeeper)
+    assert not isinstance(NoRecords(), RecordKeeper)
 
 
 def test_a_record_comes_before_its_cgroup_and_outlasts_it(tmp_path, registry, clock):
@@ -216,5 +217,6 @@ def test_without_anybody_who_listens_nothing_is_kept(tmp_path, docker, clock):
     registry.start()
     registry.feed([batch("made", (7, PATH))])
     registry.look(clock.wait(1))
-    assert registry._news is None
-    assert registry._records == {}
+    assert registry.news() == []
+    registry.listen()
+    assert registry.news() == []

@@ -15,7 +15,7 @@ import pytest
 from eunomia import engine
 from eunomia.containers import runtimes as known
 from eunomia.containers import tree
-from eunomia.containers.runtime import Found
+from eunomia.containers.runtime import Metadata
 from eunomia.containers.selectors import Selectors
 from eunomia.filters import Filters
 from eunomia.identity import Container
@@ -28,6 +28,7 @@ class Late:
     """A runtime that names a container when it is told to."""
 
     name = "late"
+    quick = True
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -36,10 +37,10 @@ class Late:
     def recognises(self, parent: str, name: str) -> str:
         return ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         self.asked += 1
         name = self.names.get(container_id)
-        return Found(Container(container_id, name, runtime="late")) if name else None
+        return Metadata(Container(container_id, name, runtime="late")) if name else None
 
     def watches(self, container: Container, path: str) -> tuple[str, ...]:
         return ()

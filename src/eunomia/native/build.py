@@ -69,7 +69,7 @@ int libbpf_probe_bpf_map_type(int map_type, const void *opts);
 int libbpf_probe_bpf_prog_type(int prog_type, const void *opts);
 """
 
-# The C library's, for eunomia.containers.notices.
+# The C library's, for eunomia.containers.file_watcher.
 _INOTIFY = """
 int inotify_init1(int flags);
 int inotify_add_watch(int fd, const char *pathname, uint32_t mask);

@@ -121,11 +121,11 @@ def test_without_room_for_watches_the_owner_is_told_every_few_seconds(clock, tmp
     class Full:
         """The kernel with max_user_watches used up."""
 
-        inotify_init1 = notices.lib.inotify_init1
+        inotify_init1 = file_watcher.lib.inotify_init1
 
         @staticmethod
         def inotify_add_watch(*_: object) -> int:
-            notices.ffi.errno = errno.ENOSPC
+            file_watcher.ffi.errno = errno.ENOSPC
             return -1
 
     monkeypatch.setattr(file_watcher, "lib", Full)

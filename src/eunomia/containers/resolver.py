@@ -207,6 +207,9 @@ class Resolver:
                 os.close(self.fd)
                 self.fd = -1
 
+    def __del__(self) -> None:
+        self.close()
+
     def _worker(self, reader: RuntimeReader) -> Worker:
         worker = self._workers.get(reader)
         if worker is None:

@@ -541,7 +541,12 @@ class Engine:
         waits = [owner.state == PENDING for owner in batch.owners]
         each = [waits[0]] * batch.count if batch.owner is None else [waits[i] for i in batch.owner]
         held = batch[each]
-        if self._last or sum(b.count for _, b, _ in self._held) + held.count > HELD:
+        if self._last:  # nothing comes after: what can be known at once is
+            assert self._registry is not None
+            self._registry.settle()
+            self._registry.join(batch, stream.cgroup[id(batch.schema)])
+            return batch
+        if sum(b.count for _, b, _ in self._held) + held.count > HELD:
             return batch
         self._held.append((stream, held, monotonic_ns() + HOLD))
         return batch[[not wait for wait in each]]
@@ -553,6 +558,8 @@ class Engine:
         assert self._registry is not None
         now, held, free = monotonic_ns(), self._held, []
         self._held = []
+        if self._last:
+            self._registry.settle()
         for stream, batch, until in held:
             self._registry.join(batch, stream.cgroup[id(batch.schema)])
             if not self._last and now < until and any(owner.state == PENDING for owner in batch.owners):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from eunomia.containers import lifecycle
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.lifecycle import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE
 from eunomia.containers.registry import GRACE, Registry
@@ -220,3 +221,25 @@ def test_without_anybody_who_listens_nothing_is_kept(tmp_path, docker, clock):
     assert registry.news() == []
     registry.listen()
     assert registry.news() == []
+
+
+def test_each_listener_has_a_queue_of_its_own_until_it_leaves(tmp_path, registry, clock):
+    registry.start()
+    first, second = registry.listener(), registry.listener()
+    registry.feed([batch("made", (7, "/plain/a"))])
+    assert [event.what for event in first.take()] == [MADE]
+    assert first.take() == []
+    first.close()
+    registry.feed([batch("removed", (7, "/plain/a"))])
+    assert [event.what for event in second.take()] == [MADE, REMOVED]
+    assert [event.what for event in registry.news()] == [MADE, REMOVED]
+    assert first.take() == []
+
+
+def test_a_listener_that_takes_nothing_loses_what_is_too_much_and_says_how_much(registry, monkeypatch):
+    monkeypatch.setattr(lifecycle, "LIMIT", 2)
+    registry.start()
+    left = registry.listener()
+    registry.feed([batch("made", *((i, f"/plain/{i}") for i in range(5)))])
+    assert left.lost == 3
+    assert len(left.take()) == 2

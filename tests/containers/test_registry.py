@@ -2,9 +2,12 @@
 """The registry as records and time reach it, with data roots made here."""
 
 import itertools
+import struct
 
 import pytest
 
+from eunomia.batch import Batch, Field, Schema
+from eunomia.containers import tree
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
@@ -353,3 +356,69 @@ def test_without_a_v2_hierarchy_nobody_knows(tmp_path):
     registry.tick(registry.next_deadline())
     assert registry[1] == NOBODY_KNOWS
     assert registry.next_deadline() is None
+
+
+def test_a_subscription_ends_and_others_go_on(registry):
+    first, second = [], []
+    end = registry.subscribe(lambda cgroup_id, *_: first.append(cgroup_id))
+    registry.subscribe(lambda cgroup_id, *_: second.append(cgroup_id))
+    registry.feed([batch("made", (7, "/x"))])
+    end()
+    end()
+    registry.feed([batch("made", (8, "/y"))])
+    assert (first, second) == ([7], [7, 8])
+
+
+def rows_of(*ids):
+    schema = Schema("row", 8, [Field("cgroup_id", 0, 8, "Q", "cgroup_id")])
+    return Batch(schema, struct.pack(f"={len(ids)}Q", *ids))
+
+
+def joined(registry, *ids):
+    """The identity of each row after a join, in which nobody may look into the tree."""
+    found = rows_of(*ids)
+    before = tree.walk
+    tree.walk = None
+    try:
+        registry.join(found, "cgroup_id")
+    finally:
+        tree.walk = before
+    return [found.owners[i] for i in found.owner] if found.owner is not None else found.owners * len(ids)
+
+
+def test_rows_of_an_unheard_of_cgroup_are_pending_until_it_was_looked_for(tmp_path, registry, clock):
+    write_config(tmp_path, WEB)
+    registry.start()
+    directory = tmp_path / "cgroup" / "docker" / WEB
+    directory.mkdir(parents=True)
+    there, gone = directory.stat().st_ino, 1 << 40
+    assert [i.state for i in joined(registry, there, gone)] == [PENDING, PENDING]
+    due = registry.next_deadline()
+    assert due is not None
+    assert due - clock() <= NS // 5
+    registry.tick(due)
+    assert [i.state for i in joined(registry, there, gone)] == [RESOLVED, UNKNOWN]
+    assert registry.next_deadline() is None, "what a walk did not find is not looked for again"
+
+
+def test_rows_are_not_held_for_a_walk_that_is_far_off(registry, clock, monkeypatch):
+    registry.start()
+    ticking = itertools.count(clock.now, NS)
+    monkeypatch.setattr(registry, "_clock", lambda: next(ticking))  # a walk takes a second
+    joined(registry, 5)
+    registry.tick(registry.next_deadline())
+    monkeypatch.setattr(registry, "_clock", clock)
+    assert joined(registry, 6) == [NOBODY_KNOWS]
+
+
+def test_an_id_that_a_record_tells_of_is_not_looked_for(registry, clock):
+    registry.start()
+    joined(registry, 7)
+    registry.feed([batch("made", (7, "/x"))])
+    before = tree.walk
+    tree.walk = None
+    try:
+        registry.tick(clock.wait(1))
+    finally:
+        tree.walk = before
+    assert joined(registry, 7) == [ON_HOST]

@@ -15,6 +15,7 @@ import pytest
 from eunomia import engine
 from eunomia.containers import runtimes as known
 from eunomia.containers import tree
+from eunomia.containers.registry import Registry
 from eunomia.containers.runtime import Metadata
 from eunomia.containers.selectors import Selectors
 from eunomia.filters import Filters
@@ -55,6 +56,13 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
     runtime = Late()
     monkeypatch.setattr(known, "every", lambda: [runtime])
     return runtime
+
+
+@pytest.fixture
+def unheard(late, monkeypatch: pytest.MonkeyPatch) -> Late:
+    """The same, and no record tells of new cgroups."""
+    monkeypatch.setattr(Registry, "feed", lambda registry, batches: None)
+    return late
 
 
 @contextmanager
@@ -120,3 +128,37 @@ def test_rows_that_wait_at_the_end_are_shown(late):
             run_in(path, "one")
         assert seen.row("exec", argv=["/bin/true", "one"])["identity"] == "pending"
         assert seen.ledger("exec").balanced
+
+
+def test_a_row_of_a_cgroup_that_no_record_told_of_waits_until_it_was_looked_for(unheard, monkeypatch):
+    monkeypatch.setattr(engine, "HOLD", 10**12)
+    container_id = hex_id()
+    unheard.names[container_id] = "web"
+    with tracked("process") as seen, container(container_id) as path:
+        run_in(path, "one")
+        seen.until(lambda s: s.rows("exec", argv=["/bin/true", "one"]))
+    row = seen.row("exec", argv=["/bin/true", "one"])
+    assert (row["identity"], row["container.name"]) == ("resolved", "web")
+    assert seen.ledger("exec").balanced
+
+
+def test_a_row_of_a_cgroup_that_is_gone_and_no_record_told_of_is_unknown(unheard):
+    container_id = hex_id()
+    with tracked("process") as seen:
+        with seen._lock, container(container_id) as path:
+            run_in(path, "one")
+        seen.until(lambda s: s.rows("exec", argv=["/bin/true", "one"]))
+    row = seen.row("exec", argv=["/bin/true", "one"])
+    assert (row["identity"], row["container.id"]) == ("unknown", None)
+    assert seen.ledger("exec").balanced
+
+
+def test_cgroups_that_no_record_told_of_are_looked_for_at_the_end(unheard):
+    container_id = hex_id()
+    unheard.names[container_id] = "web"
+    with container(container_id) as path:
+        with tracked("process") as seen, seen._lock:
+            run_in(path, "one")
+        row = seen.row("exec", argv=["/bin/true", "one"])
+    assert (row["identity"], row["container.name"]) == ("resolved", "web")
+    assert seen.ledger("exec").balanced

@@ -19,7 +19,7 @@ from eunomia.containers.identities import Enricher, Identities
 from eunomia.containers.lifecycle import LifecycleEvent, Listener, Subscriber
 from eunomia.containers.membership import MAKERS
 from eunomia.containers.paths import is_below
-from eunomia.containers.resolver import DEADLINE, WAIT
+from eunomia.containers.resolver import DEADLINE, START_WAIT, WAIT
 from eunomia.containers.runtime import Runtime
 from eunomia.containers.runtime_reader import RuntimeReader
 from eunomia.faults import Faults
@@ -84,7 +84,8 @@ class Registry(Identities):
         found = self._tree.of_process(pid)
         if found is None:
             return None
-        self._add(*found, self._clock())
+        if found[0] not in self._tree:
+            self._add(*found, self._clock())
         return found[0]
 
     # Time and records pass
@@ -100,7 +101,7 @@ class Registry(Identities):
         self._walk(self._clock())
         if self._lifecycle.is_heard:
             self._records.find_places()
-        self._resolver.settle()
+        self._resolver.settle(START_WAIT)
         self._resolver.starting = False
 
     def feed(self, batches: Iterable[Batch]) -> None:

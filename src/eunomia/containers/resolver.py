@@ -30,7 +30,10 @@ DEADLINE = 5_000_000_000  # how long a runtime is asked for a container that it 
 EAGER_PAUSE = 20_000_000  # between two times that it is asked at first, then ever longer ...
 PAUSE = 500_000_000  # ... up to this
 PATIENCE = 4  # a pause is this part of the time since it was asked first
-WAIT = 50_000_000  # the engine waits so long for slow runtimes that answer in time: most do, and it holds nothing up
+# The engine waits so long for slow runtimes, and longer when it starts. One that it waited for in vain is not waited
+# for again before it has answered all.
+WAIT = 50_000_000
+START_WAIT = 1_000_000_000
 
 ASKED_AT_ONCE = 256  # containers asked for in one tick
 
@@ -186,7 +189,7 @@ class Resolver:
     def settle(self, patience: int = WAIT) -> None:
         """Wait for the runtimes that are being asked, but for those that were waited for in vain before."""
         end = 0
-        while any(worker.busy and not worker.late for worker in self._workers.values()):
+        while self._workers and any(worker.busy and not worker.late for worker in self._workers.values()):
             now = monotonic_ns()
             end = end or now + patience
             if now >= end:

@@ -149,7 +149,7 @@ def test_a_row_of_a_cgroup_that_is_gone_and_no_record_told_of_is_unknown(unheard
             run_in(path, "one")
         seen.until(lambda s: s.rows("exec", argv=["/bin/true", "one"]))
     row = seen.row("exec", argv=["/bin/true", "one"])
-    assert (row["identity"], row["container.id"]) == ("unknown", None)
+    assert (row["identity"], row["container.id"]) == ("unknown", "")
     assert seen.ledger("exec").balanced
 
 

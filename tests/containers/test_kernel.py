@@ -48,7 +48,7 @@ def readers():
     from eunomia.kernel.loaded import Loaded
     from eunomia.kernel.spec import Spec
 
-    with Loaded(Spec.open(OBJECT)) as loaded:
+    with Loaded.attached(Spec.open(OBJECT)) as loaded:
         yield loaded.readers
 
 

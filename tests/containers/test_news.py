@@ -211,7 +211,7 @@ def test_a_container_that_nobody_names_is_pending_and_its_news_are_told(registry
     assert (news.what, news.case.identity.state) == (MADE, PENDING)
 
 
-def test_without_anybody_who_listens_nothing_is_kept(tmp_path, docker, clock):
+def test_before_anybody_listens_nothing_is_kept_and_then_it_begins_with_what_there_is(tmp_path, docker, clock):
     (tmp_path / "cgroup").mkdir()
     registry = Registry([docker], mount=str(tmp_path / "cgroup"), clock=clock)
     write_config(tmp_path, WEB)
@@ -220,7 +220,7 @@ def test_without_anybody_who_listens_nothing_is_kept(tmp_path, docker, clock):
     registry.look(clock.wait(1))
     assert registry.news() == []
     registry.listen()
-    assert registry.news() == []
+    assert [(news.what, news.cgroup_id) for news in registry.news() if news.cgroup_id] == [(THERE, 7)]
 
 
 def test_each_listener_has_a_queue_of_its_own_until_it_leaves(tmp_path, registry, clock):

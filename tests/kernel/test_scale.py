@@ -174,7 +174,7 @@ def test_what_cpus_count_in_a_declared_histogram_is_summed_whatever_it_is_called
 
 def test_a_declared_histogram_is_filled_in_the_kernel_and_read():
     needs.root()
-    with Loaded(compiled.spec(declared()), set_={"target": os.getpid()}) as live:
+    with Loaded.attached(compiled.spec(declared()), set_={"target": os.getpid()}) as live:
         for _ in range(3):
             os.getppid()
         (batch,) = live.readers["t"].drain()

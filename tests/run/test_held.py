@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from eunomia import engine
 from eunomia.containers import runtimes as known
 from eunomia.containers import tree
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtime import Metadata
 from eunomia.containers.selectors import Selectors
+from eunomia.engine import held
 from eunomia.filters import Filters
 from eunomia.identity import Container
 from tests import needs
@@ -86,7 +86,7 @@ def run_in(path: Path, word: str) -> None:
 
 
 def test_a_row_waits_for_its_containers_name(late, monkeypatch):
-    monkeypatch.setattr(engine, "HOLD", 10**12)
+    monkeypatch.setattr(held, "HOLD", 10**12)
     container_id = hex_id()
     with container(container_id) as path, tracked("process") as seen:
         run_in(path, "one")
@@ -99,7 +99,7 @@ def test_a_row_waits_for_its_containers_name(late, monkeypatch):
 
 
 def test_a_row_is_shown_by_the_name_that_its_container_gets(late, monkeypatch):
-    monkeypatch.setattr(engine, "HOLD", 10**12)
+    monkeypatch.setattr(held, "HOLD", 10**12)
     container_id, other = hex_id(), hex_id()
     wanted = Filters(selectors=Selectors(("web",)), traces_itself=True)
     with tracked("process", filters=wanted) as seen, container(container_id) as path, container(other) as beside:
@@ -131,7 +131,7 @@ def test_rows_that_wait_at_the_end_are_shown(late):
 
 
 def test_a_row_of_a_cgroup_that_no_record_told_of_waits_until_it_was_looked_for(unheard, monkeypatch):
-    monkeypatch.setattr(engine, "HOLD", 10**12)
+    monkeypatch.setattr(held, "HOLD", 10**12)
     container_id = hex_id()
     unheard.names[container_id] = "web"
     with tracked("process") as seen, container(container_id) as path:

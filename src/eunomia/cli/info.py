@@ -82,7 +82,7 @@ def schemas(stream: StreamSpec) -> list[Schema]:
 
 def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
     """Return the options of ``eunomia run`` that choose among a stream's rows."""
-    from eunomia.filters import Filters, choosing_mask, early_mask, has_filters
+    from eunomia.filters import Filters, container_mask, has_filters, process_mask
     from eunomia.kernel.errors import BadSetting
 
     if has_filters(spec.maps):
@@ -92,13 +92,14 @@ def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
         ("pid", Filters(pids=(1,))), ("comm", Filters(comms=("a",))), ("uid", Filters(uids=(0,))),
     ):  # fmt: skip
         try:
-            early_mask(wish, stream.schema, stream.name)
+            process_mask(wish, stream.schema, stream.name)
         except BadSetting:
             continue
         found.append(f"--{name}")
-    of_containers = Filters(host_only=True)
+    of_containers = Filters(host_only=True).selection()
+    assert of_containers is not None
     try:
-        choosing_mask(of_containers.selection(), stream.schema, stream.name)
+        container_mask(of_containers, stream.schema, stream.name)
     except BadSetting:
         return found
     return found + [f"--{name}" for name in _OPTIONS[3:]]

@@ -47,6 +47,10 @@ class Records:
         self._places: dict[str, RuntimeReader] = {}
         self._names: dict[str, set[str]] = {}  # by place
 
+    def every(self) -> list[ContainerEntry]:
+        """Return the containers that there is a record of."""
+        return list(self._entries.values())
+
     def get(self, container_id: str) -> ContainerEntry | None:
         """Return the container with this id that has a record."""
         return self._entries.get(container_id)

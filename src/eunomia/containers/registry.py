@@ -16,7 +16,7 @@ from eunomia.containers import runtimes as known_runtimes
 from eunomia.containers.cgroup_tree import GRACE
 from eunomia.containers.entry import ContainerEntry
 from eunomia.containers.identities import Enricher, Identities
-from eunomia.containers.lifecycle import LifecycleEvent, Listener, Subscriber
+from eunomia.containers.lifecycle import THERE, LifecycleEvent, Listener, Subscriber
 from eunomia.containers.membership import MAKERS
 from eunomia.containers.paths import is_below
 from eunomia.containers.resolver import DEADLINE, START_WAIT, WAIT
@@ -55,6 +55,7 @@ class Registry(Identities):
             hierarchy = tree.current() if mount is None else Hierarchy(mount)
         every = known_runtimes.every() if runtimes is None else runtimes
         super().__init__(every, hierarchy, clock, Faults() if faults is None else faults)
+        self._started = False
         self._news: Listener | None = None
         self._hurried: dict[RuntimeReader, Sequence[str]] = {}
         self._room = ROOM
@@ -99,6 +100,12 @@ class Registry(Identities):
         """Learn of all that runs already; call it when the cgroup streams are attached."""
         self._resolver.starting = True
         self._walk(self._clock())
+        self._find_records()
+        self._started = True
+
+    def _find_records(self) -> None:
+        """Learn what containers runtimes keep records of, and say that they were there before."""
+        self._resolver.starting = True
         if self._lifecycle.is_heard:
             self._records.find_places()
         self._resolver.settle(START_WAIT)
@@ -187,7 +194,7 @@ class Registry(Identities):
     # Who hears of it
 
     def listen(self) -> None:
-        """Keep events for :meth:`news`, also of containers without a cgroup; before :meth:`start`."""
+        """Keep events for :meth:`news`, also of containers without a cgroup."""
         self._news = self._news or self.listener()
 
     def news(self) -> list[LifecycleEvent]:
@@ -195,9 +202,19 @@ class Registry(Identities):
         return [] if self._news is None else self._news.take()
 
     def listener(self) -> Listener:
-        """Return one who gets all events of containers from now on, in a queue of his own, until he is closed."""
+        """Return a queue of all events of containers, from now on, until it is closed.
+
+        After :meth:`start` it begins with the containers that are there.
+        """
         self._resolver.records = True
-        return self._lifecycle.listener()
+        listener = self._lifecycle.listener()
+        if self._started:
+            now = self._clock()
+            kept = [entry for entry in self._records.every() if not entry.cgroups]
+            for entry in [*self.cases(), *kept]:
+                listener.add(LifecycleEvent(THERE, entry, now, self._tree.at(entry.candidate.path) or 0))
+            self._find_records()
+        return listener
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber(cgroup id, identity, path)`` for each cgroup, now, when it appears or changes.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eunomia.actor import is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.joined import is_joined
+from eunomia.sinks import ByteSink
 from eunomia.sinks.cells import acting_texts, joined_texts, texts
 from eunomia.sinks.columns import Looks, beside, checked, expanded, union
 from eunomia.sinks.merge import Piece, interleave, pieces, tally
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from eunomia.sinks.writer import Writer
 
 
-class CsvSink:
+class CsvSink(ByteSink):
     """Writes one line a row; what could break a line or move a cursor is escaped as in tables."""
 
     def __init__(

@@ -13,6 +13,7 @@ from eunomia.actor import LOST, UNKNOWN, is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.joined import MEMBERS, look
 from eunomia.meaning import valid
+from eunomia.sinks import ByteSink
 from eunomia.sinks.columns import WHOLE, Looks, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
@@ -55,7 +56,7 @@ class _Plan:
         self.row = msgspec.defstruct("Row", names, rename=dict(zip(names, columns, strict=True)), gc=False)
 
 
-class JsonSink:
+class JsonSink(ByteSink):
     """Writes ``time``, ``tracker``, ``stream``, the fields, ``container``, ``pod`` and ``identity``.
 
     With ``columns`` only those, in their order; ``container.name`` and its like choose an object's members.

@@ -13,6 +13,7 @@ from eunomia.actor import is_acting
 from eunomia.batch import VIRTUAL
 from eunomia.identity import HOST
 from eunomia.joined import is_joined
+from eunomia.sinks import ByteSink
 from eunomia.sinks.cells import acting_texts, joined_texts, texts
 from eunomia.sinks.columns import Looks, beside, checked, expanded, own_columns
 from eunomia.sinks.escape import escape, escape_all
@@ -43,7 +44,7 @@ _LONG_ONES = 2  # columns of any length that one line has room for
 _LIKE_A_DETAIL = re.compile(r"[A-Za-z_][\w.]*=")
 
 
-class TableSink:
+class TableSink(ByteSink):
     """Writes aligned lines, fitted to a terminal; elsewhere nothing is cut.
 
     The column ``container`` is a container's name, or the start of its id while the name is not known,

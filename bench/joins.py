@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the registry costs the engine: a join, a join of ids that nobody told of, and a tick with nothing to do.
+"""What the registry costs the engine: a join, a join of ids that no event reported, and a tick with nothing to do.
 
     .venv/bin/python bench/joins.py [CONTAINERS]
 

@@ -249,7 +249,7 @@ def _output(wanted: _Wanted, filters: Filters, args: argparse.Namespace, is_one_
 
         try:
             if columns is not None or added:
-                checked(columns or added, streams)  # before an old file is begun anew
+                checked(columns or added, streams)  # before an old file is emptied
             return open_sink(wanted.format, open_writer(wanted.file, rotate), streams, columns, added=added)
         except ValueError as error:
             raise UsageError(str(error)) from None

@@ -33,7 +33,7 @@ def refused() -> Iterator[None]:
 def check(base: str, path: str) -> None:
     """Raise :class:`WouldBlock` where this thread must not wait and the path may make it wait.
 
-    ``base`` is the root directory of whoever named the path: ``/`` or ``/proc/PID/root``.
+    ``base`` is the root directory of the process that named the path: ``/`` or ``/proc/PID/root``.
     """
     if _impatient and get_ident() in _impatient and may_hang(base, path):
         raise WouldBlock(f"{path} is on a file system that may not answer")

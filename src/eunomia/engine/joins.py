@@ -92,7 +92,7 @@ class Joins:
     def follow_processes(self, hierarchy: Hierarchy, ring_size: int | None) -> None:
         """Keep the table of processes from now on, if it is not kept already.
 
-        Trackers that are attached later are told of an exec after it is.
+        Trackers that run already hear of an exec before the table does.
         """
         if self.processes is not None:
             return

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from eunomia.actor import is_acting
 from eunomia.batch import Batch, Schema
+from eunomia.columns.joined import ACTOR, is_of
+from eunomia.columns.meanings import MEANINGS
 from eunomia.engine import Engine, Options
 from eunomia.filters import Filters
 from eunomia.ledger import Entry, Remark
-from eunomia.meaning import VARIABLE
 from eunomia.source import Source, open_source
 from tests import needs
 
@@ -124,7 +124,7 @@ def tracked(
     """
     needs.root()
     source = only(open_source(what), variant) if isinstance(what, str) else what
-    options = (options or Options())._replace(processes=any(map(is_acting, added)))
+    options = (options or Options())._replace(processes=any(is_of(ACTOR, name) for name in added))
     with Engine([source], filters, options) as engine:
         engine.start()
         assert source.variant == variant or not variant
@@ -156,7 +156,7 @@ def batch_of(schema: Schema, *records: Mapping[str, int | bytes]) -> Batch:
             field = schema.fields[name]
             if isinstance(value, int):
                 raw = (value % (1 << 8 * field.size)).to_bytes(field.size, sys.byteorder)
-            elif field.meaning in VARIABLE:
+            elif MEANINGS[field.meaning].variable:
                 raw = struct.pack("=II", len(heap), len(value))
                 heap += value
             else:

@@ -23,7 +23,7 @@ def program(sanitizers: str) -> Path:
     """Return the harness, compiled with these sanitizers."""
     source = (
         "#define perf_buffer__consume consume_random\n"
-        f'#include "{NATIVE}/native.c"\n#include "{NATIVE}/early.c"\n#include "{HERE}/native_harness.c"\n'
+        f'#include "{NATIVE}/native.c"\n#include "{NATIVE}/early.c"\n#include "{NATIVE}/columns.c"\n#include "{HERE}/native_harness.c"\n'
     )
     flags = ("-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", f"-I{NATIVE}", "-lbpf", "-lpthread")
     return compiled.native(source, *flags)

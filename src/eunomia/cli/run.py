@@ -215,9 +215,9 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _needs_processes(args: argparse.Namespace) -> bool:
-    from eunomia.actor import is_acting
+    from eunomia.columns.joined import ACTOR, is_of
 
-    return any(map(is_acting, words([args.columns or "", *args.add])))
+    return any(is_of(ACTOR, name) for name in words([args.columns or "", *args.add]))
 
 
 def _filters(args: argparse.Namespace) -> Filters:

@@ -89,7 +89,7 @@ ffi.cdef(_LIBBPF + _INOTIFY + _declarations())
 ffi.set_source(
     "eunomia._native",
     '#include <sys/inotify.h>\n#include "native.h"',
-    sources=["src/eunomia/native/native.c", "src/eunomia/native/early.c"],
+    sources=["src/eunomia/native/native.c", "src/eunomia/native/early.c", "src/eunomia/native/columns.c"],
     include_dirs=["src/eunomia/native"],
     libraries=["bpf"],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Werror"],

@@ -154,8 +154,8 @@ class Schema:
     """
 
     __slots__ = (
-        "_columns", "_dtype", "_readers", "_types", "doc", "faces", "fields", "fixed", "name", "packs", "size", "strings",
-        "texts", "time",
+        "_columns", "_dtype", "_readers", "_types", "doc", "faces", "fields", "fixed", "name", "packs", "size",
+        "strings", "texts", "time",
     )  # fmt: skip
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `eunomia` does: they spin for a while, idle
 
@@ -32,14 +32,27 @@ def _cpu_ns() -> int:
     return round((use.ru_utime + use.ru_stime) * 1e9)
 
 
-class _Columns:
+class _Counting:
+    """A sink that keeps no account; the events that came are the output's to count."""
+
+    wants: frozenset[str] = frozenset()
+    closed = False
+    delivered: ClassVar[dict[Any, int]] = {}
+    dropped: ClassVar[dict[Any, dict[str, int]]] = {}
+    waiting: ClassVar[dict[Any, int]] = {}
+
+    def flush(self) -> None:
+        pass
+
+    close = flush
+
+
+class _Columns(_Counting):
     """A sink that looks at each number as a numpy array.
 
     Text is decoded when somebody reads it, and so it is in C. ``touched``: what ring.c's callback reads of
     each event is read here too.
     """
-
-    wants: frozenset[str] = frozenset()
 
     def __init__(self, schema: Any, touched: bool) -> None:
         import numpy as np
@@ -59,25 +72,18 @@ class _Columns:
             for name in self._touched:
                 self._read(batch[name])
 
-    def flush(self) -> None:
-        pass
 
-    close = flush
-
-
-class _Rows:
+class _Rows(_Counting):
     """The JSON sink, over a container that the flood is said to run in; keeps one batch to compare with."""
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, streams: Any) -> None:
         from eunomia.identity import RESOLVED, Container, Identity
         from eunomia.sinks import open_sink
         from eunomia.sinks.writer import open_writer
 
-        for cgroup in list(engine._registry):
-            engine._registry[cgroup] = Identity(RESOLVED, Container(*CONTAINER))
-        self.writer = open_writer("/dev/null")
-        self._sink = open_sink("json", self.writer, engine.infos())
-        self.wants = self._sink.wants
+        for cgroup in list(engine.registry):
+            engine.registry[cgroup] = Identity(RESOLVED, Container(*CONTAINER))
+        self._sink = open_sink("json", open_writer("/dev/null"), streams)
         self.largest: Any = None
 
     def write(self, batches: Sequence[Any]) -> None:
@@ -110,30 +116,29 @@ class _Rows:
 
 def by_engine(mode: str, path: str, pid: int) -> dict[str, Any]:
     """The real loop: drain, join, filter, sink."""
-    from eunomia.engine import Engine, Options
-    from eunomia.filters import Filters
-    from eunomia.source import open_source
+    from eunomia.engine import Engine
+    from eunomia.engine.output import Output
+    from eunomia.source import Options, open_source
 
     source = open_source(path)
     schema = source.spec.streams["events"].schema
-    with Engine([source], Filters(), Options(settings={source.name: {"target": pid}})) as engine:
+    with Engine() as engine:
+        engine.add(source, Options({"target": pid}))
+        output = Output(
+            mode, lambda streams: _Rows(engine, streams) if mode == "json" else _Columns(schema, mode == "touched")
+        )
+        engine.connect(output)
+        signal.signal(signal.SIGTERM, lambda *_: engine.stop())
         engine.start()
-        signal.signal(signal.SIGTERM, engine.stop)
-        rows = _Rows(engine) if mode == "json" else None
-        if rows is not None:
-            engine.open(rows, rows.writer)
-        else:
-            from eunomia.sinks.writer import open_writer
-
-            engine.open(_Columns(schema, mode == "touched"), open_writer("/dev/null"))
+        sink = output.sink
         ends: list[int] = []
         # as in ring.c: what detaching costs is not an event's
-        detach, engine.finish = engine.finish, lambda *args: (ends.append(_cpu_ns()), detach(*args))[1]
+        detach, engine.finish = engine.finish, lambda **how: (ends.append(_cpu_ns()), detach(**how))[1]
         began = _cpu_ns()
         print("ready", flush=True)
         engine.run()
-        told = {"events": engine.counted, "cpu_ns": ends[0] - began}
-    return told | (rows.prepared() if rows is not None and rows.largest is not None else {})
+        told = {"events": output.counted, "cpu_ns": ends[0] - began}
+    return told | (sink.prepared() if isinstance(sink, _Rows) and sink.largest is not None else {})
 
 
 def by_drain(path: str, pid: int) -> dict[str, Any]:
@@ -143,7 +148,7 @@ def by_drain(path: str, pid: int) -> dict[str, Any]:
 
     going = [True]
     signal.signal(signal.SIGTERM, lambda *_: going.clear())
-    with Loaded(Spec.open(path), set_={"target": pid}) as live:
+    with Loaded.attached(Spec.open(path), set_={"target": pid}) as live:
         reader = live.readers["events"]
         began = _cpu_ns()
         print("ready", flush=True)

@@ -26,8 +26,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from eunomia.batch import Batch
-from eunomia.engine import Engine, Options
-from eunomia.filters import Filters
+from eunomia.engine import Engine
+from eunomia.engine.output import Output
 from eunomia.processes.found import batch_of
 from eunomia.processes.table import GRACE, ProcessTable
 from eunomia.source import open_source
@@ -45,12 +45,12 @@ class Judge:
     """A sink that compares what the table says with what the kernel said, and counts."""
 
     wants: frozenset[str] = frozenset()
-    waiting = 0
     closed = False
 
     def __init__(self) -> None:
         self.delivered: dict[tuple[str, str], int] = {}
         self.dropped: dict[tuple[str, str], dict[str, int]] = {}
+        self.waiting: dict[tuple[str, str], int] = {}
         self.rows = self.unknown = self.wrong = self.wrong_argv = self.orphans = 0
         self.pids: dict[int, int] = {}
         self.lives: dict[str, list[str]] = {}
@@ -102,7 +102,7 @@ def resident() -> int:
 
 def bytes_each(engine: Engine, copies: int = 100) -> float:
     """What the table holds for a process: of so many tables of what runs now."""
-    lives = engine._lives
+    lives = engine._joins._lives
     assert lives is not None
     found = batch_of(lives.readers["life"].schema, lives.iterate("found"))
     gc.collect()
@@ -119,10 +119,11 @@ def main() -> int:
     parser.add_argument("--pid-max", type=int, default=8192)
     asked = parser.parse_args()
     judge = Judge()
-    with pid_max(asked.pid_max), Engine([open_source("process")], Filters(), Options(processes=True)) as engine:
+    with pid_max(asked.pid_max), Engine() as engine:
+        engine.add(open_source("process"))
+        engine.connect(Output("judge", lambda _: judge, processes=True))
         engine.start()
-        engine.open(judge, judge)  # type: ignore[arg-type]
-        table = engine._processes
+        table = engine._joins.processes
         assert table is not None
         began, cpu = time.monotonic(), time.process_time()
         before, memory = len(table), resident()

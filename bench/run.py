@@ -24,6 +24,7 @@ from machine import ROOT, NotMeasured, build, facts, say, tracefs
 MEASURES = {
     "drain": "drain + schema + container join, beside libbpf's callback in C",
     "json_rows": "JSON rows, drain to bytes",
+    "tables": "a per-CPU map read and merged, beside the same in Python",
     "throughput": "sustained events with none lost",
     "start": "start to first event, memory, wheel",
     "tax": "what any program on the same hooks costs the calls of others",

@@ -26,7 +26,7 @@ def measure(quick: bool) -> tuple[list[Figure], Any]:
     costs: dict[str, list[float]] = {name: [] for name in HOOKS}
     for _ in range(rounds):
         for name, programs in HOOKS.items():
-            with Loaded(Spec.open(BUILT / "tax.bpf.o"), programs=programs):
+            with Loaded.attached(Spec.open(BUILT / "tax.bpf.o"), programs=programs):
                 told = run_load("getppid", "-n", str(calls), "-c", str(LOAD_CPU))
                 costs[name].append(float(told["cpu_ns_per_op"]))
     bare = statistics.median(costs.pop(""))

@@ -19,10 +19,11 @@ from typing import Any
 from eunomia.batch import Batch, Schema
 from eunomia.columns.joined import ACTOR, is_of
 from eunomia.columns.meanings import MEANINGS
-from eunomia.engine import Engine, Options
+from eunomia.engine import Engine
+from eunomia.engine.output import Output
 from eunomia.filters import Filters
-from eunomia.ledger import Entry, Remark
-from eunomia.source import Source, open_source
+from eunomia.ledger import Entry, Remark, combined
+from eunomia.source import Options, Source, open_source
 from tests import needs
 
 Row = Mapping[str, Any]
@@ -34,10 +35,9 @@ ALL = Filters(traces_itself=True)
 
 
 class Seen:
-    """A sink that keeps all rows, and a writer that has written them at once."""
+    """A sink that keeps all rows, and takes each at once."""
 
     wants: frozenset[str] = frozenset()
-    waiting = 0
     closed = False
 
     def __init__(self, engine: Engine, added: Sequence[str] = ()) -> None:
@@ -46,12 +46,16 @@ class Seen:
         self._added = added
         self.delivered: dict[tuple[str, str], int] = {}
         self.dropped: dict[tuple[str, str], dict[str, int]] = {}
+        self.waiting: dict[tuple[str, str], int] = {}
         self._engine = engine
-        engine.open(self, self)  # type: ignore[arg-type]
+        self._ledger: list[Any] = []
         self._finished = threading.Event()
         self._lock = threading.Lock()
         # The engine drains while the test acts, as it does for users: containers come and go meanwhile.
         self._stepping = threading.Thread(target=self._step, name="engine")
+
+    def begin(self) -> None:
+        """Take rows from now on."""
         self._stepping.start()
 
     def write(self, batches: Sequence[Batch]) -> None:
@@ -82,6 +86,9 @@ class Seen:
             self._finished.set()
             self._stepping.join()
             self._engine.finish(tables=True)
+            # What the kernel gave is asked for now: the engine forgets it when it closes.
+            self._ledger = combined(self._engine.ledger(), self._engine.accounts())
+            self.remarks = self._engine.remarks()
 
     def rows(self, stream: str = "", **columns: Any) -> list[Row]:
         """Return the rows so far, of a stream and with these values where given."""
@@ -106,7 +113,9 @@ class Seen:
 
     def ledger(self, stream: str) -> Entry:
         """Return a stream's account, which is at rest when the run is finished."""
-        return next(entry for entry in self._engine.ledger() if entry.stream.endswith(f"/{stream}"))
+        entries = self._ledger or combined(self._engine.ledger(), self._engine.accounts())
+        found = [e for e in entries if isinstance(e, Entry) and e.stream.endswith(f"/{stream}")]
+        return found[0]
 
 
 @contextmanager
@@ -124,18 +133,17 @@ def tracked(
     """
     needs.root()
     source = only(open_source(what), variant) if isinstance(what, str) else what
-    options = (options or Options())._replace(processes=any(is_of(ACTOR, name) for name in added))
-    with Engine([source], filters, options) as engine:
+    with Engine(ring_size=options.ring_size if options else None) as engine:
+        engine.add(source, options)
+        seen = Seen(engine, added)
+        engine.connect(Output("seen", lambda _: seen, filters, processes=any(is_of(ACTOR, n) for n in added)))
         engine.start()
         assert source.variant == variant or not variant
-        seen = Seen(engine, added)
+        seen.begin()
         try:
             yield seen
         finally:
             seen.finish()
-        # What the kernel gave is asked for now: the engine forgets it when it closes.
-        ledger, seen.remarks = engine.ledger(), engine.remarks()
-        seen._engine.ledger = lambda: ledger  # type: ignore[method-assign]
 
 
 def schema_of(tracker: str, stream: str) -> Schema:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from eunomia.batch import Batch
-from eunomia.containers.lately import AGAIN, STEADY, Lately
+from eunomia.containers.process_cgroups import AGAIN, STEADY, ProcessCgroups
 from eunomia.identity import NOBODY_KNOWS
 from eunomia.processes.found import process_of
 from eunomia.whose import Who, candidates, of_process, of_us, who
@@ -98,7 +98,7 @@ class TestLately:
 
     @pytest.fixture
     def lately(self, looks, now):
-        return Lately(looks, lambda: now[0])
+        return ProcessCgroups(looks, lambda: now[0])
 
     def test_a_process_that_stays_is_looked_up_once_in_a_while(self, lately, looks, now):
         looks.cgroups[5] = 1

@@ -34,6 +34,21 @@ _FEW = 4  # a coded column is less work than a value a row where so many rows sh
 _fresh = _native.ffi.new_allocator(should_clear_after_alloc=False)  # memory that C writes before it is read
 
 
+class Scale(NamedTuple):
+    """What the elements of a histogram count.
+
+    Of ``log2`` element i counts the values from 2^i up to 2^(i+1) - 1, and the first 0 too; of ``linear`` those
+    from i * ``step`` up to (i+1) * ``step`` - 1. ``unit`` is the values'. ``more``: the last element counts all
+    greater values too. ``why`` says how that is known.
+    """
+
+    kind: str
+    unit: str = ""
+    step: int = 1
+    more: bool = False
+    why: str = ""
+
+
 class Field(NamedTuple):
     """One column: where it stands in the record and what it means.
 
@@ -64,7 +79,7 @@ class Field(NamedTuple):
     count_in: str = ""
     show: Callable[..., Any] | None = None  # how a live object shows it, in place of its meaning
     beside: str = ""  # the field whose value ``show`` takes, too
-    scale: str = ""  # of an array that is a histogram: log2 or linear
+    scale: Scale | None = None  # of an array that is a histogram
 
     @property
     def signed(self) -> bool:
@@ -576,7 +591,7 @@ class Batch:
     @overload
     def __getitem__(self, key: str) -> np.ndarray[Any, Any]: ...
     @overload
-    def __getitem__(self, key: slice | Sequence[bool] | np.ndarray[Any, Any]) -> Batch: ...
+    def __getitem__(self, key: slice | Sequence[bool] | bytes | np.ndarray[Any, Any]) -> Batch: ...
     def __getitem__(self, key: Any) -> Any:
         """Return a column by name, or the rows that a slice or a mask of booleans selects."""
         if isinstance(key, str):

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 KINDS = 64  # that are told apart
 
+_MISSING = "what it would have told is missing, the run goes on"
+
 
 class Faults:
     """Counts by reader and kind of error; ``told`` gets a sentence and the error, the first time of each kind."""
@@ -23,8 +25,11 @@ class Faults:
         self.counts: Counter[tuple[str, str]] = Counter()
         self._told = told
 
-    def note(self, reader: str, error: Exception) -> None:
-        """Count an error of a reader; any thread may call it."""
+    def note(self, reader: str, error: Exception, outcome: str = _MISSING) -> None:
+        """Count an error of a reader, or of another part that may fail; any thread may call it.
+
+        ``outcome`` is what users are told of what follows.
+        """
         kind = (reader, type(error).__name__)
         if kind not in self.counts and len(self.counts) >= KINDS:
             kind = ("another reader", "errors")
@@ -32,7 +37,7 @@ class Faults:
         self.counts[kind] += 1
         if first and self._told is not None:
             what = f"{kind[1]}: {error}" if str(error) else kind[1]
-            self._told(f"{reader} failed ({what}): what it would have told is missing, the run goes on", error)
+            self._told(f"{reader} failed ({what}): {outcome}", error)
 
     def call(self, reader: str, default: T, function: Callable[..., T], *arguments: object) -> T:
         """Return what a function returns, ``default`` where it raises."""

@@ -4,24 +4,18 @@
 from __future__ import annotations
 
 import os
-import struct
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eunomia.batch import Batch, Schema
 from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
 from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
-from eunomia.kernel.loaded import Loaded, MapHandle
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
 from eunomia.whose import Who, of_process, of_us, who
 
-_ORDER = "<" if sys.byteorder == "little" else ">"
 _COMM = 16  # TASK_COMM_LEN
-_SET_ROOM = 1024  # max_entries of EUNOMIA_SET, but for cgroups
-_IN_SET, _NOT_IN_SET = 1, 2  # eunomia_by_cgroup in eunomia/filter.h
 
 # What strangers call these, the most telling first.
 _COMM_NAMES = ("comm", "task", "command")
@@ -53,47 +47,29 @@ class Filters(NamedTuple):
             return Selection((), HOST if self.host_only else CONTAINERS)
         return None
 
-    def constants(self) -> dict[str, object]:
-        """Return the constants that switch the kernel's side on."""
-        return {
-            "eunomia_self": 0 if self.traces_itself else host_pid(),
-            "eunomia_by_pid": bool(self.pids),
-            "eunomia_by_uid": bool(self.uids),
-            "eunomia_by_comm": bool(self.comms),
-            "eunomia_by_cgroup": _NOT_IN_SET if self.host_only else _IN_SET if self.by_cgroup else 0,
-        }
-
     @property
-    def by_cgroup(self) -> bool:
-        """Whether nothing passes but what is in the set of cgroups."""
-        return any(self.selectors) or self.containers_only
-
-    def fill(self, live: Loaded) -> None:
-        """Fill a live object's sets, as far as they do not change."""
-        for name, option, keys in (
-            ("eunomia_pids", "pid", {struct.pack(_ORDER + "I", p) for p in self.pids}),
-            ("eunomia_uids", "uid", {struct.pack(_ORDER + "I", u) for u in self.uids}),
-            ("eunomia_comms", "comm", {_comm(c).ljust(_COMM, b"\0") for c in self.comms}),
-        ):
-            if len(keys) > _SET_ROOM:
-                raise BadSetting(f"--{option}: {len(keys)} are more than the {_SET_ROOM} that can be told apart")
-            for key in keys:
-                live.maps[name].update(key, b"\1")
+    def by_process(self) -> Filters:
+        """The part of it that speaks of processes, not of containers."""
+        return Filters(self.pids, self.comms, self.uids, traces_itself=self.traces_itself)
 
 
-class CgroupSet:
-    """The kernel's set of cgroup ids, shared by all objects; kept like a selection's."""
+def united(several: Sequence[Filters]) -> Filters:
+    """Return the narrowest filters on processes that let through all that any of these wants.
 
-    def __init__(self, handle: MapHandle) -> None:
-        self._handle = handle
+    What not all of them restrict, such as user ids, is not restricted at all.
+    """
+    if not several:
+        return Filters()
+    each = [f.by_process for f in several]
+    first = each[0]
+    if all(f == first for f in each):
+        return first
 
-    def add(self, cgroup_id: int) -> None:
-        """Take a cgroup in."""
-        self._handle.update(struct.pack(_ORDER + "Q", cgroup_id), b"\1")
+    def merged(name: str) -> tuple[Any, ...]:
+        sets: list[tuple[Any, ...]] = [getattr(f, name) for f in each]
+        return tuple(dict.fromkeys(one for chosen in sets for one in chosen)) if all(sets) else ()
 
-    def remove(self, cgroup_id: int) -> None:
-        """Let a cgroup go."""
-        self._handle.delete(struct.pack(_ORDER + "Q", cgroup_id))
+    return Filters(merged("pids"), merged("comms"), merged("uids"), traces_itself=any(f.traces_itself for f in each))
 
 
 def has_filters(live_maps: Mapping[str, object]) -> bool:
@@ -120,36 +96,16 @@ def _first(schema: Schema, names: Sequence[str], size: int, meaning: str) -> str
     return ""
 
 
-def _comm(name: str) -> bytes:
+def comm_bytes(name: str) -> bytes:
     """Return a command's name as the kernel keeps it: bytes, cut."""
     return os.fsencode(name)[: _COMM - 1]
 
 
-Mask = Callable[[Batch], list[bool] | None]  # which rows are wanted; None where all are
+Mask = Callable[[Batch], bytes | None]  # which rows are wanted, a byte each, 1 or 0; None where all are
 
 
-def late_mask(selection: Selection | None) -> Mask | None:
-    """Return what filters a batch whose probe has filters, None where nothing has to.
-
-    The kernel lets through what it does not yet know of: a new cgroup, until we have told it whose that is.
-    """
-    return None if selection is None else _chosen(selection)
-
-
-def _chosen(selection: Selection) -> Mask:
-    """Return what asks once for each of the containers that a batch's rows are of."""
-
-    def chosen(batch: Batch) -> list[bool] | None:
-        wanted = list(map(selection.passes, batch.owners))
-        if all(wanted):
-            return None
-        return wanted[:1] * batch.count if batch.owner is None else list(map(wanted.__getitem__, batch.owner))
-
-    return chosen
-
-
-def early_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
-    """Return what filters a foreign stream's batches before anybody asks whose they are, None where nothing does.
+def process_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
+    """Return what filters batches by what their records say of processes, None where nothing does.
 
     Raises :class:`BadSetting` where the stream lacks the field that a filter needs.
     """
@@ -168,18 +124,29 @@ def early_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
         tests.append(_by_id(pid, of_process(frozenset(filters.pids), pid.threads), True))
     if filters.uids:
         uids = frozenset(filters.uids)
-        tests.append(lambda b: [u in uids for u in b.raw(uid)])
+        tests.append(lambda b: bytes([u in uids for u in b.raw(uid)]))
     if filters.comms:
-        comms = frozenset(decode(_comm(c)) for c in filters.comms)
-        tests.append(lambda b: [c in comms for c in b.values(comm)])
+        comms = frozenset(decode(comm_bytes(c)) for c in filters.comms)
+        tests.append(lambda b: bytes([c in comms for c in b.values(comm)]))
     if pid and not filters.traces_itself:
         tests.append(_by_id(pid, of_us(host_pid(), pid.threads), False))
-    if not tests:
-        return None
+    return all_of(tests)
 
-    def together(batch: Batch) -> list[bool] | None:
+
+def all_of(tests: Sequence[Mask]) -> Mask | None:
+    """Return what wants the rows that each of these wants; None for no tests."""
+    if len(tests) < 2:
+        return tests[0] if tests else None
+
+    def together(batch: Batch) -> bytes | None:
         answers = [answer for test in tests if (answer := test(batch)) is not None]
-        return list(map(all, zip(*answers, strict=True))) if answers else None
+        if len(answers) < 2:
+            return answers[0] if answers else None
+        size = len(answers[0])
+        both = int.from_bytes(answers[0], "little")
+        for answer in answers[1:]:
+            both &= int.from_bytes(answer, "little")
+        return both.to_bytes(size, "little")
 
     return together
 
@@ -187,21 +154,26 @@ def early_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
 def _by_id(pid: Who, of: Callable[[int], bool], wanted: bool) -> Mask:
     """Return what asks once for each of the ids of a batch."""
 
-    def test(batch: Batch) -> list[bool]:
+    def test(batch: Batch) -> bytes:
         ids = pid.ids(batch)
         known = {number: of(number) is wanted for number in set(ids)}
-        return [known[number] for number in ids]
+        return bytes(map(known.__getitem__, ids))
 
     return test
 
 
-def choosing_mask(selection: Selection | None, schema: Schema, stream: str) -> Mask | None:
-    """Return what chooses a foreign stream's rows by their containers, None where all are wanted.
+def container_mask(selection: Selection, schema: Schema, stream: str) -> Mask:
+    """Return what chooses a stream's rows by their containers: it asks once for each container of a batch.
 
     Raises :class:`BadSetting` where nothing says whose they are.
     """
-    if selection is None:
-        return None
     if not cgroup_field(schema) and not who(schema):
         raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
-    return _chosen(selection)
+
+    def chosen(batch: Batch) -> bytes | None:
+        wanted = bytes(map(selection.passes, batch.owners))
+        if 0 not in wanted:
+            return None
+        return wanted[:1] * batch.count if batch.owner is None else bytes(map(wanted.__getitem__, batch.owner))
+
+    return chosen

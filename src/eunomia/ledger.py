@@ -1,19 +1,88 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What became of each stream's records. At rest, ``emitted = filtered + delivered + dropped``."""
+"""What became of each stream's records, on both sides of the engine.
+
+Of a stream, ``emitted + lost`` is what its probe saw; of what was emitted the engine left out ``filtered``, and passed
+the rest on to each output that takes the stream. There, at any time,
+``received = filtered + delivered + dropped + waiting``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
-class Entry(NamedTuple):
-    """One stream's account, in records.
+def _json(fields: Mapping[str, object]) -> str:
+    import msgspec
+
+    return msgspec.json.encode(fields).decode()
+
+
+class SourceEntry(NamedTuple):
+    """A stream's account, in records, over all generations of its source.
 
     ``emitted`` reached the ring; ``lost`` the ring refused, None where nothing in the object counts them;
-    ``filtered`` were left out on purpose in user space; ``delivered`` were written; ``dropped`` were not,
-    by reason.
+    ``filtered`` the engine left out, for no output wanted them.
     """
+
+    stream: str
+    emitted: int
+    lost: int | None
+    filtered: int
+
+    def line(self) -> str:
+        """Return it for people."""
+        lost = "unknown" if self.lost is None else self.lost
+        return f"{self.stream}: emitted {self.emitted}, lost {lost}, filtered {self.filtered}"
+
+    def json(self) -> str:
+        """Return it as one JSON object."""
+        return _json({
+            "ledger": self.stream, "emitted": self.emitted, "lost": "unknown" if self.lost is None else self.lost,
+            "filtered": self.filtered,
+        })  # fmt: skip
+
+
+class OutputEntry(NamedTuple):
+    """What an output made of a stream's rows.
+
+    ``received`` came from the engine; ``filtered`` it did not want; ``delivered`` were written; ``dropped`` were
+    not, by reason; ``waiting`` are in its queue, or wait for a slow reader.
+    """
+
+    output: str
+    stream: str
+    received: int
+    filtered: int
+    delivered: int
+    dropped: Mapping[str, int]
+    waiting: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that came is accounted for."""
+        return self.received == self.filtered + self.delivered + sum(self.dropped.values()) + self.waiting
+
+    def line(self) -> str:
+        """Return it for people."""
+        return (
+            f"{self.output}: {self.stream}: in {self.received}, filtered {self.filtered}, delivered {self.delivered}, "
+            f"dropped {_dropped(self.dropped)}" + (f", waiting {self.waiting}" if self.waiting else "")
+        )
+
+    def json(self) -> str:
+        """Return it as one JSON object."""
+        fields: dict[str, object] = {
+            "output": self.output, "stream": self.stream, "in": self.received, "filtered": self.filtered,
+            "delivered": self.delivered, "dropped": sum(self.dropped.values()), "waiting": self.waiting,
+        }  # fmt: skip
+        if self.dropped:
+            fields["dropped_reasons"] = dict(self.dropped)
+        return _json(fields)
+
+
+class Entry(NamedTuple):
+    """Both sides in one, where there is one output: at rest, ``emitted = filtered + delivered + dropped``."""
 
     stream: str
     emitted: int
@@ -22,6 +91,14 @@ class Entry(NamedTuple):
     delivered: int
     dropped: Mapping[str, int]
 
+    @classmethod
+    def of(cls, source: SourceEntry, output: OutputEntry | None) -> Entry:
+        """Put the two sides together; ``output`` is None where the stream's rows went nowhere."""
+        if output is None:
+            return cls(*source, 0, {})
+        filtered = source.filtered + output.filtered
+        return cls(source.stream, source.emitted, source.lost, filtered, output.delivered, output.dropped)
+
     @property
     def balanced(self) -> bool:
         """Whether every record that was emitted is accounted for."""
@@ -29,18 +106,14 @@ class Entry(NamedTuple):
 
     def line(self) -> str:
         """Return it for people."""
-        dropped = sum(self.dropped.values())
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        lost = "unknown" if self.lost is None else self.lost
         return (
-            f"{self.stream}: emitted {self.emitted}, lost {'unknown' if self.lost is None else self.lost}, "
-            f"filtered {self.filtered}, delivered {self.delivered}, dropped {dropped}"
-            + (f" ({reasons})" if reasons else "")
+            f"{self.stream}: emitted {self.emitted}, lost {lost}, filtered {self.filtered}, "
+            f"delivered {self.delivered}, dropped {_dropped(self.dropped)}"
         )
 
     def json(self) -> str:
         """Return it as one JSON object."""
-        import msgspec
-
         fields: dict[str, object] = {
             "ledger": self.stream,
             "emitted": self.emitted,
@@ -51,7 +124,17 @@ class Entry(NamedTuple):
         }
         if self.dropped:
             fields["dropped_reasons"] = dict(self.dropped)
-        return msgspec.json.encode(fields).decode()
+        return _json(fields)
+
+
+def combined(
+    sources: Sequence[SourceEntry], outputs: Sequence[OutputEntry]
+) -> list[Entry | SourceEntry | OutputEntry]:
+    """Return both sides: one line a stream where there is one output, else the streams' and then the outputs'."""
+    if len({entry.output for entry in outputs}) > 1:
+        return [*sources, *outputs]
+    by_stream = {entry.stream: entry for entry in outputs}
+    return [Entry.of(entry, by_stream.get(entry.stream)) for entry in sources]
 
 
 class Remark(NamedTuple):
@@ -67,6 +150,9 @@ class Remark(NamedTuple):
 
     def json(self) -> str:
         """Return it as one JSON object."""
-        import msgspec
+        return _json({"remark": self.subject, "text": self.text, **self.counts})
 
-        return msgspec.json.encode({"remark": self.subject, "text": self.text, **self.counts}).decode()
+
+def _dropped(reasons: Mapping[str, int]) -> str:
+    named = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"{sum(reasons.values())}" + (f" ({named})" if named else "")

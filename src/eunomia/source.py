@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import tracker
 from eunomia.kernel.errors import BadObject
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 class NoSuchTracker(LookupError):
     """Neither a tracker nor a file; the message says what there is."""
+
+
+class Options(NamedTuple):
+    """How a source is loaded: values of its settings, sizes of its maps, and what of it is to run.
+
+    ``streams`` are those that will be read, all where none is named. ``ring_size`` is in bytes, a power of two.
+    """
+
+    settings: Mapping[str, object] = {}
+    map_sizes: Mapping[str, int] = {}
+    wish: Wish | None = None
+    streams: tuple[str, ...] = ()
+    ring_size: int | None = None
 
 
 class Source:

@@ -8,7 +8,7 @@ import pytest
 
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.runtimes.docker import Docker
-from eunomia.containers.when import nanoseconds
+from eunomia.containers.timestamps import nanoseconds
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
 from eunomia.meaning import capability_name
 

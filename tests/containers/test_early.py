@@ -16,8 +16,8 @@ import pytest
 
 from eunomia.containers import early, tree
 from eunomia.containers.daemons import DataRoot
-from eunomia.engine import Engine, Options
-from eunomia.filters import Filters
+from eunomia.engine import Engine
+from eunomia.source import Options
 from tests import needs
 from tests.containers.stage import hex_id
 from tests.harness import tracked
@@ -40,7 +40,7 @@ def cgroup(name: str) -> Iterator[None]:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     needs.root()
-    with Engine([], Filters()) as engine:
+    with Engine() as engine:
         engine.start()
         yield engine
 
@@ -104,11 +104,11 @@ def test_what_is_no_file_or_too_long_is_left_and_much_is_bounded(engine, tmp_pat
 
 def test_nothing_is_read_any_more_when_the_run_is_over(tmp_path):
     needs.root()
-    with Engine([], Filters()) as engine:
+    with Engine() as engine:
         engine.start()
     assert early.kept(str(tmp_path)) is None
     threads = len(os.listdir("/proc/self/task"))
-    with Engine([], Filters()) as engine:
+    with Engine() as engine:
         engine.start()
         assert len(os.listdir("/proc/self/task")) == threads + 1
     assert len(os.listdir("/proc/self/task")) == threads

@@ -48,7 +48,7 @@ def readers():
     from eunomia.kernel.loaded import Loaded
     from eunomia.kernel.spec import Spec
 
-    with Loaded(Spec.open(OBJECT)) as loaded:
+    with Loaded.attached(Spec.open(OBJECT)) as loaded:
         yield loaded.readers
 
 
@@ -131,7 +131,7 @@ def test_a_process_is_looked_up_by_its_cgroup(live):
 
 
 def test_a_thousand_short_lived_cgroups_leave_nothing_behind(live, monkeypatch):
-    monkeypatch.setattr("eunomia.containers.registry.GRACE", 0)
+    monkeypatch.setattr("eunomia.containers.cgroup_tree.GRACE", 0)
     with cgroup("/eunomia-test/loop"):
         live.step()
         before = len(live.registry)

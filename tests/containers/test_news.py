@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""News of containers: cgroups and records that come and go, each told once, and nothing looked at without cause."""
+"""LifecycleEvent of containers: cgroups and records that come and go, each told once, and nothing looked at without cause."""
 
 import os
 import shutil
 
 import pytest
 
-from eunomia.containers.case import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE
+from eunomia.containers import lifecycle
 from eunomia.containers.daemons import DataRoot
+from eunomia.containers.lifecycle import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE
 from eunomia.containers.registry import GRACE, Registry
-from eunomia.containers.runtime import Found, Keeper
+from eunomia.containers.runtime import Metadata, RecordKeeper
 from eunomia.containers.runtimes.docker import Docker
 from eunomia.identity import PENDING, Container
 from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
@@ -35,12 +36,13 @@ class NoRecords:
     """A runtime that keeps no records, as ctr's containers have none that matter."""
 
     name = "plain"
+    quick = True
 
     def recognises(self, parent, name):
         return name if parent == "plain" else ""
 
     def lookup(self, container_id, path):
-        return Found(Container(container_id, container_id, runtime=self.name)) if "/plain/" in path else None
+        return Metadata(Container(container_id, container_id, runtime=self.name)) if "/plain/" in path else None
 
     def watches(self, container, path):
         return []
@@ -75,8 +77,8 @@ def told(registry, clock):
 
 
 def test_which_runtimes_keep_records(docker):
-    assert isinstance(docker, Keeper)
-    assert not isinstance(NoRecords(), Keeper)
+    assert isinstance(docker, RecordKeeper)
+    assert not isinstance(NoRecords(), RecordKeeper)
 
 
 def test_a_record_comes_before_its_cgroup_and_outlasts_it(tmp_path, registry, clock):
@@ -209,12 +211,35 @@ def test_a_container_that_nobody_names_is_pending_and_its_news_are_told(registry
     assert (news.what, news.case.identity.state) == (MADE, PENDING)
 
 
-def test_without_anybody_who_listens_nothing_is_kept(tmp_path, docker, clock):
+def test_before_anybody_listens_nothing_is_kept_and_then_it_begins_with_what_there_is(tmp_path, docker, clock):
     (tmp_path / "cgroup").mkdir()
     registry = Registry([docker], mount=str(tmp_path / "cgroup"), clock=clock)
     write_config(tmp_path, WEB)
     registry.start()
     registry.feed([batch("made", (7, PATH))])
     registry.look(clock.wait(1))
-    assert registry._news is None
-    assert registry._records == {}
+    assert registry.news() == []
+    registry.listen()
+    assert [(news.what, news.cgroup_id) for news in registry.news() if news.cgroup_id] == [(THERE, 7)]
+
+
+def test_each_listener_has_a_queue_of_its_own_until_it_leaves(tmp_path, registry, clock):
+    registry.start()
+    first, second = registry.listener(), registry.listener()
+    registry.feed([batch("made", (7, "/plain/a"))])
+    assert [event.what for event in first.take()] == [MADE]
+    assert first.take() == []
+    first.close()
+    registry.feed([batch("removed", (7, "/plain/a"))])
+    assert [event.what for event in second.take()] == [MADE, REMOVED]
+    assert [event.what for event in registry.news()] == [MADE, REMOVED]
+    assert first.take() == []
+
+
+def test_a_listener_that_takes_nothing_loses_what_is_too_much_and_says_how_much(registry, monkeypatch):
+    monkeypatch.setattr(lifecycle, "LIMIT", 2)
+    registry.start()
+    left = registry.listener()
+    registry.feed([batch("made", *((i, f"/plain/{i}") for i in range(5)))])
+    assert left.lost == 3
+    assert len(left.take()) == 2

@@ -2,9 +2,12 @@
 """The registry as records and time reach it, with data roots made here."""
 
 import itertools
+import struct
 
 import pytest
 
+from eunomia.batch import Batch, Field, Schema
+from eunomia.containers import tree
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
@@ -28,6 +31,7 @@ class Asked:
     """A runtime that knows nobody, and when it was asked."""
 
     name = "asked"
+    quick = True
 
     def __init__(self, asked, clock):
         self.asked, self.clock = asked, clock
@@ -188,9 +192,9 @@ def test_metadata_written_late_is_picked_up_soon(tmp_path, registry, clock, path
     assert registry.next_deadline() is None
 
 
-def test_a_container_that_nobody_knows_is_asked_for_ever_less_often(registry, clock):
+def test_a_container_that_nobody_knows_is_asked_for_ever_less_often(tmp_path, clock):
     asked = []
-    registry.runtimes = [Asked(asked, clock)]
+    registry = Registry([Asked(asked, clock)], mount=str(tmp_path), clock=clock)
     registry.feed([batch("made", (7, f"/foo/{WEB}"))])
     tick_until(registry, clock, 10)
     assert len(asked) < 30
@@ -302,9 +306,12 @@ def test_a_cgroup_whose_record_was_lost_is_found_by_walking_again_at_most_five_t
     registry.start()
     directory = tmp_path / "cgroup" / "docker" / WEB
     directory.mkdir(parents=True)
-    assert registry[directory.stat().st_ino] == NOBODY_KNOWS
-    clock.wait(0.2)
-    assert registry[directory.stat().st_ino].container.name == "web"
+    cgroup_id = directory.stat().st_ino
+    assert registry[cgroup_id] == NOBODY_KNOWS
+    registry.look(clock())
+    assert registry[cgroup_id] == NOBODY_KNOWS
+    registry.look(clock.wait(0.2))
+    assert registry[cgroup_id].container.name == "web"
 
 
 def test_a_cgroup_whose_removal_was_lost_is_forgotten_when_the_tree_is_walked(tmp_path, registry, clock):
@@ -346,3 +353,72 @@ def test_without_a_v2_hierarchy_nobody_knows(tmp_path):
     registry = Registry([], mount=str(tmp_path / "absent"))
     registry.start()
     assert registry[1] == NOBODY_KNOWS
+    registry.tick(registry.next_deadline())
+    assert registry[1] == NOBODY_KNOWS
+    assert registry.next_deadline() is None
+
+
+def test_a_subscription_ends_and_others_go_on(registry):
+    first, second = [], []
+    end = registry.subscribe(lambda cgroup_id, *_: first.append(cgroup_id))
+    registry.subscribe(lambda cgroup_id, *_: second.append(cgroup_id))
+    registry.feed([batch("made", (7, "/x"))])
+    end()
+    end()
+    registry.feed([batch("made", (8, "/y"))])
+    assert (first, second) == ([7], [7, 8])
+
+
+def rows_of(*ids):
+    schema = Schema("row", 8, [Field("cgroup_id", 0, 8, "Q", "cgroup_id")])
+    return Batch(schema, struct.pack(f"={len(ids)}Q", *ids))
+
+
+def joined(registry, *ids):
+    """The identity of each row after a join, in which nobody may look into the tree."""
+    found = rows_of(*ids)
+    before = tree.walk
+    tree.walk = None
+    try:
+        registry.join(found, "cgroup_id")
+    finally:
+        tree.walk = before
+    return [found.owners[i] for i in found.owner] if found.owner is not None else found.owners * len(ids)
+
+
+def test_rows_of_an_unheard_of_cgroup_are_pending_until_it_was_looked_for(tmp_path, registry, clock):
+    write_config(tmp_path, WEB)
+    registry.start()
+    directory = tmp_path / "cgroup" / "docker" / WEB
+    directory.mkdir(parents=True)
+    there, gone = directory.stat().st_ino, 1 << 40
+    assert [i.state for i in joined(registry, there, gone)] == [PENDING, PENDING]
+    due = registry.next_deadline()
+    assert due is not None
+    assert due - clock() <= NS // 5
+    registry.tick(due)
+    assert [i.state for i in joined(registry, there, gone)] == [RESOLVED, UNKNOWN]
+    assert registry.next_deadline() is None, "what a walk did not find is not looked for again"
+
+
+def test_rows_are_not_held_for_a_walk_that_is_far_off(registry, clock, monkeypatch):
+    registry.start()
+    ticking = itertools.count(clock.now, NS)
+    monkeypatch.setattr(registry, "_clock", lambda: next(ticking))  # a walk takes a second
+    joined(registry, 5)
+    registry.tick(registry.next_deadline())
+    monkeypatch.setattr(registry, "_clock", clock)
+    assert joined(registry, 6) == [NOBODY_KNOWS]
+
+
+def test_an_id_that_a_record_tells_of_is_not_looked_for(registry, clock):
+    registry.start()
+    joined(registry, 7)
+    registry.feed([batch("made", (7, "/x"))])
+    before = tree.walk
+    tree.walk = None
+    try:
+        registry.tick(clock.wait(1))
+    finally:
+        tree.walk = before
+    assert joined(registry, 7) == [ON_HOST]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from eunomia.containers.containerd_db import BLOBS
 from eunomia.containers.daemons import DataRoot
-from eunomia.containers.runtime import Found
+from eunomia.containers.runtime import Metadata
 from eunomia.containers.runtimes.containerd import Containerd
 from eunomia.containers.runtimes.crio import Crio
 from eunomia.containers.storage import Store
-from eunomia.containers.when import nanoseconds
+from eunomia.containers.timestamps import nanoseconds
 
 STATES = {"CREATED": "created", "RUNNING": "running", "EXITED": "exited", "READY": "running", "NOTREADY": "exited", "PAUSED": "paused"}
 SAID_ALREADY = ("io.kubernetes.pod.", "io.kubernetes.container.name")
@@ -72,7 +72,7 @@ def containerds(tree: Path) -> dict[str, list[str]]:
     return found
 
 
-def _differences(told: Found | None, one: dict, truth: dict, runtime: str, is_sandbox: bool) -> list[str]:
+def _differences(told: Metadata | None, one: dict, truth: dict, runtime: str, is_sandbox: bool) -> list[str]:
     if told is None or told.pod is None:
         return ["nothing is told"]
     container, pod = told
@@ -121,7 +121,7 @@ def _differences(told: Found | None, one: dict, truth: dict, runtime: str, is_sa
     return [f"{name}: {ours!r}, and the truth is {theirs!r}" for name, (ours, theirs) in pairs.items() if ours != theirs]
 
 
-def _plain(told: Found | None, one: dict) -> list[str]:
+def _plain(told: Metadata | None, one: dict) -> list[str]:
     """Compare a container that was made by ``ctr``; a task that is over leaves nothing that tells its state."""
     if told is None:
         return ["nothing is told"]

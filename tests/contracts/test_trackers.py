@@ -8,6 +8,7 @@ import pytest
 
 from eunomia import tracker
 from eunomia.containers.selectors import Selectors
+from eunomia.engine.kernel_filter import KernelFilter
 from eunomia.filters import Filters, has_filters
 from eunomia.kernel.errors import Unsupported
 from eunomia.source import open_source
@@ -96,14 +97,16 @@ def _name(filters: Filters) -> str:
 
 @pytest.mark.parametrize("filters", EVERY_FILTER, ids=_name)
 def test_it_loads_by_each_variant_under_each_filter(name: str, filters: Filters):
-    """A filter is a constant to the verifier: each choice of them is another program to it."""
+    """Its sets are filled, and its word is set, before it is attached."""
     needs.root()
     found = tracker.find(name)
     assert found is not None
     for variant in found.tracker.variants:
         source = only(open_source(name), variant.name)
+        kernel_filter = KernelFilter()
+        kernel_filter.want([(filters, filters.selection())])
         own = has_filters(source.spec.maps)  # else rows are chosen in user space
-        kernel_side = {"set_": filters.constants(), "ready": filters.fill} if own else {}
+        kernel_side = {"set_": kernel_filter.constants(), "ready": kernel_filter.fill} if own else {}
         try:
             with source.load(**kernel_side) as live:
                 assert live.readers

@@ -191,7 +191,7 @@ def test_where_the_kernel_has_no_links_for_tc_a_filter_and_its_qdisc_are_deleted
 
     monkeypatch.setattr(attach, "_TCX", {"ingress": 9999, "egress": 9999})  # as before Linux 6.6
     path, before = compiled("p", COUNTED + program("p", "tc", "add(); return 0;")), qdiscs()
-    with Loaded(Spec.open(path), targets={"p": ["lo:ingress", "lo:egress"]}) as live:
+    with Loaded.attached(Spec.open(path), targets={"p": ["lo:ingress", "lo:egress"]}) as live:
         assert "clsact" in qdiscs()
         send(10)
         (batch,) = live.readers["bss"].drain()

@@ -40,7 +40,7 @@ def bpf(source):
 
 def seen(path, set_):
     """What the program saw in a getppid() of ours."""
-    with Loaded(Spec.open(path), set_=set_) as live:
+    with Loaded.attached(Spec.open(path), set_=set_) as live:
         os.getppid()
         for batch in live.readers["rb"].drain():
             for pid, *row in zip(*(batch.values(n) for n in batch.schema.fields), strict=True):
@@ -126,7 +126,7 @@ def test_an_entry_too_many_is_wrong_usage_and_more_room_helps(compiled):
     five = {f"by_flow[127.0.0.1,{port}]": "1" for port in range(50, 55)}
     with pytest.raises(BadSetting, match="by_flow has room for 4 entries: raise --map-size"):
         seen(compiled("tunable"), five)
-    with Loaded(Spec.open(compiled("tunable")), set_=five, map_sizes={"by_flow": 5}):
+    with Loaded.attached(Spec.open(compiled("tunable")), set_=five, map_sizes={"by_flow": 5}):
         pass
 
 
@@ -158,7 +158,7 @@ def test_maps_that_leave_their_size_to_a_loader_get_one_and_it_is_said(tmp_path)
 
 @root
 def test_the_size_that_a_user_gives_is_the_maps():
-    with Loaded(Spec(bpf(SIZES), "open"), map_sizes={"seen": 3, "rb": 8192}, ring_size=4096) as live:
+    with Loaded.attached(Spec(bpf(SIZES), "open"), map_sizes={"seen": 3, "rb": 8192}, ring_size=4096) as live:
         handle = live.maps["seen"]
         for i in range(3):
             handle.update(bytes([i, 0, 0, 1]), bytes(8))
@@ -188,7 +188,7 @@ def test_a_size_that_no_map_can_have_is_wrong_usage(tmp_path, word, says):
 def test_a_map_without_a_size_of_values_is_the_objects_fault_not_the_kernels():
     source = SIZES.replace("__type(key, __u32); __type(value, __u64); } seen", "__type(key, __u32); } seen")
     with pytest.raises(KernelError, match="declares no size of its values") as refused:
-        Loaded(Spec(bpf(source), "open"))
+        Loaded.attached(Spec(bpf(source), "open"))
     assert "not supported" not in str(refused.value)
 
 
@@ -196,7 +196,7 @@ def test_a_map_without_a_size_of_values_is_the_objects_fault_not_the_kernels():
 def test_a_map_without_keys_is_asked_for_the_size_of_its_values():
     source = 'struct { __uint(type, BPF_MAP_TYPE_QUEUE); } queue SEC(".maps");\n' + SIZES
     with pytest.raises(KernelError, match=r"map queue .* declares no size of its values"):
-        Loaded(Spec(bpf(source), "open"))
+        Loaded.attached(Spec(bpf(source), "open"))
 
 
 HELD = """
@@ -210,11 +210,11 @@ SEC("tp/syscalls/sys_enter_getppid") int f(void *ctx) {
 @root
 def test_maps_in_maps_that_have_no_size_need_none():
     storage = "BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC"
-    with Loaded(Spec(bpf(HELD % storage), "held")) as live:
+    with Loaded.attached(Spec(bpf(HELD % storage), "held")) as live:
         assert "outer" in live.maps
 
 
 @root
 def test_maps_in_maps_that_declare_no_size_are_refused():
     with pytest.raises(KernelError, match="map outer: the maps that it is to hold declare no size"):
-        Loaded(Spec(bpf(HELD % "BPF_MAP_TYPE_HASH"), "held"))
+        Loaded.attached(Spec(bpf(HELD % "BPF_MAP_TYPE_HASH"), "held"))

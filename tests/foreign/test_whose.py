@@ -7,9 +7,9 @@ import sys
 import threading
 
 from eunomia.containers.registry import Registry
-from eunomia.engine import Options
 from eunomia.filters import Filters
 from eunomia.identity import UNKNOWN
+from eunomia.source import Options
 from tests.harness import tracked
 
 # tells its thread's id, and has the thread call getppid() when it is told to

@@ -21,9 +21,13 @@ SANITIZERS = ("address,undefined", "thread")
 
 def program(sanitizers: str) -> Path:
     """Return the harness, compiled with these sanitizers."""
+    replaced = ("perf_buffer__consume", *(f"bpf_map_{name}" for name in ("lookup_batch", "lookup_and_delete_batch")))
+    replaced += tuple(f"bpf_map_{name}" for name in ("get_next_key", "lookup_elem", "delete_elem"))
     source = (
-        "#define perf_buffer__consume consume_random\n"
-        f'#include "{NATIVE}/native.c"\n#include "{NATIVE}/early.c"\n#include "{NATIVE}/columns.c"\n#include "{HERE}/native_harness.c"\n'
+        '#define _GNU_SOURCE\n#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n'
+        + "".join(f"#define {name} random_{name}\n" for name in replaced)
+        + "".join(f'#include "{NATIVE}/{name}.c"\n' for name in ("native", "early", "tables", "columns"))
+        + f'#include "{HERE}/native_harness.c"\n'
     )
     flags = ("-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", f"-I{NATIVE}", "-lbpf", "-lpthread")
     return compiled.native(source, *flags)

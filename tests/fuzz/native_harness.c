@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What the binding does with what strangers wrote: records of perf buffers, times, keys, and files of new
- * containers that change while they are read. native.c is included before, with perf_buffer__consume()
- * replaced by one that hands over records of random sizes; early.c too. argv: seed, rounds, a directory.
+ * What the binding does with what strangers wrote: records of perf buffers, times, keys, maps of any types, and
+ * files of new containers that change while they are read. native.c, early.c and tables.c are included before,
+ * with perf_buffer__consume() and the calls that read maps replaced by those below, which hand over what they
+ * like. argv: seed, rounds, a directory.
  */
 #include <assert.h>
 #include <sys/stat.h>
@@ -17,7 +18,7 @@ static unsigned int chance(unsigned int below)
 static struct eu_perf *sampled;
 static uint64_t sent;
 
-int consume_random(struct perf_buffer *buffer)
+int random_perf_buffer__consume(struct perf_buffer *buffer)
 {
 	(void)buffer;
 	for (int n = chance(40); n > 0; n--) {
@@ -91,7 +92,7 @@ static void columns_are_read(int rounds)
 		uint32_t *ends = malloc((count + 1) * sizeof(*ends));
 		struct eu_span spans[3];
 		uint32_t strings[] = { 0, 8 };
-		struct eu_part parts[9] = {};
+		struct eu_json_part parts[9] = {};
 		long found, size;
 
 		for (size_t n = 0; n < count * stride; n++)
@@ -112,7 +113,7 @@ static void columns_are_read(int rounds)
 		assert(eu_select(mask, count, data, stride, out) == kept);
 		eu_select_packed(mask, count, data, stride, out, strings, 2, heap, heap_size, chance(9), heap_out);
 		for (int j = 0; j < 9; j++) {
-			parts[j] = (struct eu_part){ "\"k\":", 4, j, chance(stride - 15), 1 << chance(4), lines, sizeof(lines) - 1, index };
+			parts[j] = (struct eu_json_part){ "\"k\":", 4, j, chance(stride - 15), 1 << chance(4), lines, sizeof(lines) - 1, index };
 			if (j >= EU_CHARS && j <= EU_PATH)
 				parts[j].size = 8;
 		}
@@ -133,6 +134,180 @@ static void columns_are_read(int rounds)
 		free(first);
 		free(index);
 		free(ends);
+	}
+}
+
+/* A map as the kernel reads it out: in batches of any size, or refusing them at any time. */
+
+static struct {
+	size_t key_size, entry_size;
+	uint64_t entries, at, deleted;
+	int refuses;		/* one call in so many; 0: none */
+	int bucket;		/* entries that only fit together */
+} map;
+
+static void give_entries(char *keys, char *values, uint32_t count)
+{
+	for (uint32_t n = 0; n < count; n++, map.at++) {
+		memset(keys + n * map.key_size, 0, map.key_size);
+		memcpy(keys + n * map.key_size, &map.at, map.key_size < 8 ? map.key_size : 8);
+		for (size_t i = 0; i < map.entry_size; i++)
+			values[n * map.entry_size + i] = chance(4) ? 0 : chance(3) ? chance(256) : 255;
+	}
+}
+
+static int batch(void *in, void *out, void *keys, void *values, uint32_t *count)
+{
+	uint64_t left;
+
+	map.at = 0;
+	if (in)
+		memcpy(&map.at, in, map.key_size < 8 ? map.key_size : 8);
+	left = map.entries - map.at;
+	if (map.refuses && !chance(map.refuses)) {
+		errno = (int[]){ EINVAL, ENOTSUP, EINTR, EFAULT }[chance(4)];
+		return -1;
+	}
+	if (left && *count < left && *count < (uint32_t)map.bucket) {
+		*count = 0;
+		errno = ENOSPC;
+		return -1;
+	}
+	*count = left && left <= *count ? left : left ? 1 + chance(*count) : 0;
+	give_entries(keys, values, *count);
+	if (*count == left) {
+		errno = ENOENT;
+		return -1;
+	}
+	memset(out, 0, map.key_size);
+	memcpy(out, &map.at, map.key_size < 8 ? map.key_size : 8);
+	return 0;
+}
+
+int random_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
+				const struct bpf_map_batch_opts *opts)
+{
+	(void)fd, (void)opts;
+	return batch(in, out, keys, values, count);
+}
+
+int random_bpf_map_lookup_and_delete_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
+					   const struct bpf_map_batch_opts *opts)
+{
+	(void)fd, (void)opts;
+	return batch(in, out, keys, values, count);
+}
+
+int random_bpf_map_get_next_key(int fd, const void *key, void *next)
+{
+	uint64_t at = map.deleted;
+
+	(void)fd;
+	if (key) {
+		at = 0;
+		memcpy(&at, key, map.key_size < 8 ? map.key_size : 8);
+		at++;
+	}
+	if (at >= map.entries) {
+		errno = ENOENT;
+		return -1;
+	}
+	memset(next, 0, map.key_size);
+	memcpy(next, &at, map.key_size < 8 ? map.key_size : 8);
+	return 0;
+}
+
+int random_bpf_map_lookup_elem(int fd, const void *key, void *value)
+{
+	char copy[600];
+
+	(void)fd;
+	assert(map.key_size <= sizeof(copy));
+	memcpy(copy, key, map.key_size);
+	if (!chance(200)) {
+		errno = chance(2) ? ENOENT : EPERM;
+		return -1;
+	}
+	give_entries(copy, value, 1);
+	return 0;
+}
+
+int random_bpf_map_delete_elem(int fd, const void *key)
+{
+	(void)fd, (void)key;
+	map.deleted++;
+	return 0;
+}
+
+static void random_part(struct eu_part *part, const struct eu_table_plan *plan)
+{
+	static const uint32_t sizes[] = { 1, 2, 4, 8, 16, 3, 0, 40 };
+
+	memset(part, 0, sizeof(*part));
+	part->rule = chance(5);
+	part->size = sizes[chance(8)];
+	part->wide = chance(3) ? part->size : 8;
+	part->count = chance(4) ? chance(5) : chance(2) ? 0x40000000 : 0xffffffff;
+	part->is_signed = chance(2);
+	part->is_real = !chance(6);
+	part->at = chance(20) ? chance(plan->value_size + 1) : 0xfffffff8;
+	part->to = chance(20) ? chance(plan->row_value_size + 1) : 0xfffffff8;
+	if (!chance(5)) {
+		part->bits = chance(70);
+		part->shift = chance(70);
+		part->size = chance(18);
+		part->count = 1;
+		part->wide = 8;
+	}
+}
+
+static void tables_are_read(int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		struct eu_part parts[6];
+		struct eu_table_plan plan = {
+			.key_size = chance(20) ? 4 + chance(16) : 520, .cpus = 1 + chance(5), .value_size = 8 * chance(12),
+			.max_entries = chance(2000), .row_value_size = chance(300), .clock_at = chance(2) ? -1 : (int)chance(80),
+			.keep_zeros = chance(2), .row_per_cpu = !chance(4),
+		};
+		struct eu_table *table;
+		size_t row;
+
+		if (plan.cpus == 1)
+			plan.value_size = chance(90);
+		if (plan.row_per_cpu)
+			plan.row_value_size = to_8(plan.value_size) + 8;
+		row = to_8(plan.key_size) + to_8(plan.row_value_size);
+		for (int n = 0; n < 6; n++)
+			do
+				random_part(&parts[n], &plan);
+			while (!fits(&plan, &parts[n]) && chance(200));
+		table = eu_table_open(&plan, parts, 6);
+		if (!table) {
+			assert(errno == EINVAL);
+			continue;
+		}
+		map.key_size = plan.key_size;
+		map.entry_size = (size_t)plan.value_size * plan.cpus;
+		for (int n = 0; n < 3; n++) {
+			int empty = chance(2);
+			const char *rows = NULL;
+			char *copy;
+			long count;
+
+			map.entries = chance(plan.max_entries + 1);
+			map.deleted = 0;
+			map.refuses = chance(3) ? 0 : 3;
+			map.bucket = chance(30);
+			count = eu_table_read(table, 0, empty, &rows);
+			assert(count >= 0 || count == -EPERM);
+			assert(map.refuses || map.key_size > 512 || !plan.keep_zeros || plan.row_per_cpu || count == (long)map.entries);
+			copy = malloc(count > 0 ? count * row : 1);	/* each byte is read, and was written */
+			if (count > 0)
+				memcpy(copy, rows, count * row);
+			free(copy);
+		}
+		eu_table_close(table);
 	}
 }
 
@@ -275,6 +450,7 @@ int main(int argc, char **argv)
 	snprintf(directory, sizeof(directory), "%s", argv[3]);
 	perf_is_drained(rounds);
 	columns_are_read(rounds);
+	tables_are_read(rounds);
 	files_are_read_early(rounds);
 	puts("ok");
 	return 0;

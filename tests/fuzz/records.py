@@ -168,6 +168,15 @@ def _found(data: bytes) -> None:
     _shown(batch_of(schema, data))
 
 
+def _merged(plan: Any, each: Sequence[bytes]) -> Batch:
+    """Return the row that C makes of what each CPU holds."""
+    from eunomia.kernel.table import Snapshot
+
+    map_ = _spec().maps["cpus"]._replace(value_size=len(each[0]))
+    spec = _spec().streams["cpus"]._replace(schema=plan.schema, cpus=plan, map=map_)
+    return Batch(plan.schema, Snapshot(map_, spec, len(each)).rows(bytes(4), b"".join(each), 1))
+
+
 def _per_cpu(data: bytes) -> None:
     from eunomia.kernel import percpu
 
@@ -183,8 +192,7 @@ def _per_cpu(data: bytes) -> None:
             except percpu.BadSetting:
                 continue
             chosen[name] = rule
-        plan = percpu.plan(schema, 8, "cpus", chosen)
-        _shown(Batch(plan.schema, bytes(8) + percpu.merged(plan, each)))
+        _shown(_merged(percpu.plan(schema, 8, "cpus", chosen), each))
     rows = percpu.rows_schema(schema, 8)
     _shown(Batch(rows, b"".join(bytes(8) + v + bytes(8) for v in each)))
 
@@ -210,7 +218,7 @@ def _types(raw: bytes) -> None:
             _shown(Batch(shape, pattern[: shape.size * 2], pattern))
         plan = percpu.plan(entries, 8, "x", {})
         wide = (size + 7) // 8 * 8
-        _shown(Batch(plan.schema, bytes(8) + percpu.merged(plan, [pattern[:wide], pattern[wide : 2 * wide]])))
+        _shown(_merged(plan, [pattern[:wide], pattern[wide : 2 * wide]]))
 
 
 def _type_seeds() -> list[bytes]:

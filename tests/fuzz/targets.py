@@ -175,9 +175,9 @@ def _json_seeds() -> list[bytes]:
 
 def _json(data: bytes) -> None:
     from eunomia.containers.daemons import DataRoot
-    from eunomia.containers.lenient import object_of
     from eunomia.containers.oci import bundle
     from eunomia.containers.runtimes.docker import Docker
+    from eunomia.containers.tolerant_json import object_of
 
     object_of(data)
     found = bundle(data)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not OLD, reason="this libbpf knows these section
 def test_a_section_of_a_newer_libbpf_is_refused_with_its_version(bpf, section, version):
     data = bpf(f'SEC("{section}") int f(void *ctx) {{ return 0; }}')
     with pytest.raises((BadObject, KernelError), match=f"needs libbpf {version} or later, this one is 1.") as refused:
-        Loaded(Spec(data, "new"), programs=["f"])
+        Loaded.attached(Spec(data, "new"), programs=["f"])
     assert "kernel" not in str(refused.value)
 
 
@@ -29,7 +29,7 @@ def test_a_section_of_a_newer_libbpf_is_refused_with_its_version(bpf, section, v
 def test_where_the_first_version_is_not_known_one_that_knows_it_is_named(bpf, section, version):
     data = bpf(f'SEC("{section}") int f(void *ctx) {{ return 0; }}')
     with pytest.raises((BadObject, KernelError), match=f"needs a later libbpf, such as {version}, this one is 1."):
-        Loaded(Spec(data, "new"), programs=["f"])
+        Loaded.attached(Spec(data, "new"), programs=["f"])
 
 
 @pytest.mark.parametrize("section", [".addr_space.1", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link"])
@@ -37,13 +37,13 @@ def test_data_that_only_a_newer_libbpf_makes_a_map_of_is_refused_for_that_reason
     source = f'''struct ops {{ long a; }}; SEC("{section}") struct ops it = {{ 1 }};
         SEC("raw_tp/sys_enter") int f(void *ctx) {{ return it.a; }}'''
     with pytest.raises((BadObject, KernelError), match=f"section [?]?{section.lstrip('?')} needs .*libbpf 1|such as 1"):
-        Loaded(Spec(bpf(source), "new"), programs=["f"])
+        Loaded.attached(Spec(bpf(source), "new"), programs=["f"])
 
 
 def test_a_program_for_tcx_that_the_verifier_refuses_is_refused_for_that_reason(bpf):
     data = bpf('SEC("tcx/ingress") int f(void *ctx) { return *(volatile int *)0; }')
     with pytest.raises(KernelError, match="the verifier"):
-        Loaded(Spec(data, "new"), programs=["f"], targets={"f": ["lo"]})
+        Loaded.attached(Spec(data, "new"), programs=["f"], targets={"f": ["lo"]})
 
 
 def test_sections_that_this_libbpf_knows_are_not_blamed():

@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from eunomia.batch import Batch
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported, VerifierError
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded, load_first
-from eunomia.kernel.table import read
+from eunomia.kernel.table import Snapshot
 from eunomia.kernel.wait import Waiter
 
 
@@ -55,7 +56,7 @@ ME = {"target": os.getpid()}
 
 
 def load(source, **options):
-    return Loaded(compiled.spec(HEAD + source), set_={**ME, **options.pop("set_", {})}, **options)
+    return Loaded.attached(compiled.spec(HEAD + source), set_={**ME, **options.pop("set_", {})}, **options)
 
 
 FLOOD = """
@@ -357,7 +358,7 @@ FOREIGN = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar LICENSE[] 
 
 def test_a_table_of_100_000_entries_is_read_whole():
     source = FOREIGN + BIG.replace("return bpf_redirect_map(&devices, 0, 0) < 0;", "return 0;")
-    with Loaded(compiled.spec(source)) as live:
+    with Loaded.attached(compiled.spec(source)) as live:
         for i in range(100_000):
             live.maps["big"].update((i * 7919).to_bytes(8, "little"), i.to_bytes(4, "little"))
         (batch,) = live.readers["big"].drain()
@@ -368,7 +369,7 @@ def test_a_table_of_100_000_entries_is_read_whole():
 
 def test_per_cpu_values_are_added_up_and_texts_kept():
     source = FOREIGN + BIG.replace("return bpf_redirect_map(&devices, 0, 0) < 0;", "return 0;")
-    with Loaded(compiled.spec(source)) as live:
+    with Loaded.attached(compiled.spec(source)) as live:
         cpus = lib.libbpf_num_possible_cpus()
         one = (
             (3).to_bytes(8, "little")
@@ -386,18 +387,17 @@ def test_per_cpu_values_are_added_up_and_texts_kept():
 
 def test_a_map_without_batches_is_read_key_by_key():
     source = FOREIGN + BIG.replace('SEC("raw_tp/sys_enter") int nothing', 'SEC("xdp") int nothing')
-    with Loaded(compiled.spec(source), targets={"nothing": ["lo"]}) as live:
+    with Loaded.attached(compiled.spec(source), targets={"nothing": ["lo"]}) as live:
         for i in range(8):
             live.maps["devices"].update(i.to_bytes(4, "little"), (1).to_bytes(4, "little"))
-        count, keys, values = read(live.maps["devices"].fd, live.spec.maps["devices"])
-        assert count == 8
-        assert keys == b"".join(i.to_bytes(4, "little") for i in range(8))
-        assert values == (1).to_bytes(4, "little") * 8
+        devices = live.spec.maps["devices"]
+        read = Snapshot(devices, live.spec.streams["big"]).read(live.maps["devices"].fd)
+        assert read == b"".join(struct.pack("=I4xI4x", i, 1) for i in range(8))
 
 
 def test_maps_can_be_read_and_written_by_key():
     source = FOREIGN + BIG.replace("return bpf_redirect_map(&devices, 0, 0) < 0;", "return 0;")
-    with Loaded(compiled.spec(source)) as live:
+    with Loaded.attached(compiled.spec(source)) as live:
         big = live.maps["big"]
         assert big.lookup(bytes(8)) is None
         big.update(bytes(8), b"abcd")
@@ -491,7 +491,7 @@ SEC("raw_tp/no_such_tracepoint") int by_no_raw(void *ctx) { return 0; }
 )  # fmt: skip
 def test_a_hook_is_there_or_named_as_missing(program, names):
     try:
-        Loaded(compiled.spec(FOREIGN + HOOKS), programs=[program]).close()
+        Loaded.attached(compiled.spec(FOREIGN + HOOKS), programs=[program]).close()
     except Unsupported as error:
         told = error.missing
     else:
@@ -572,10 +572,10 @@ def test_what_the_verifier_refuses_comes_with_its_telling_line_and_its_log(kind)
     )
     if kind == "helper":
         with pytest.raises(Unsupported, match="bpf_msg_apply_bytes"):
-            Loaded(compiled.spec(source))
+            Loaded.attached(compiled.spec(source))
         return
     with pytest.raises(VerifierError, match=telling) as raised:
-        Loaded(compiled.spec(source))
+        Loaded.attached(compiled.spec(source))
     assert raised.value.program == "refused"
     assert raised.value.line in raised.value.log
     assert "processed" in raised.value.log
@@ -597,7 +597,7 @@ def test_a_cgroup_and_a_device_and_a_clock_can_be_attached_to():
     )
     import socket
 
-    with Loaded(compiled.spec(source), targets={"on_packet": ["lo"], "on_tick": ["1000"]}) as live:
+    with Loaded.attached(compiled.spec(source), targets={"on_packet": ["lo"], "on_tick": ["1000"]}) as live:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
             for _ in range(10):
                 one.sendto(b"x", ("127.0.0.1", 9))
@@ -615,7 +615,7 @@ def test_a_cgroup_and_a_device_and_a_clock_can_be_attached_to():
 def test_a_device_that_is_not_there_is_named(target, says):
     source = FOREIGN + 'SEC("xdp") int on_packet(void *ctx) { return 2; }'
     with pytest.raises(BadSetting, match=says):
-        Loaded(compiled.spec(source), targets={"on_packet": [target]} if target else None)
+        Loaded.attached(compiled.spec(source), targets={"on_packet": [target]} if target else None)
 
 
 # The end
@@ -645,10 +645,10 @@ def gone(name, seconds=10):
 
 
 def test_nothing_is_left_in_the_kernel_after_the_context_ends():
-    with Loaded(compiled.spec(FOREIGN + LEFT)):
+    with Loaded.attached(compiled.spec(FOREIGN + LEFT)):
         assert _ours("left_over") >= 2
     assert gone("left_over")
-    with pytest.raises(KeyError), Loaded(compiled.spec(FOREIGN + LEFT)):
+    with pytest.raises(KeyError), Loaded.attached(compiled.spec(FOREIGN + LEFT)):
         raise KeyError
     assert gone("left_over")
     assert not Path("/sys/fs/bpf/left_over_m").exists()
@@ -659,7 +659,7 @@ def test_nothing_is_left_in_the_kernel_after_sigkill(tmp_path):
     path.write_bytes(compiled.bpf(FOREIGN + LEFT))
     code = (
         "import sys, time; from eunomia.kernel.spec import Spec; from eunomia.kernel.loaded import Loaded\n"
-        "live = Loaded(Spec.open(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
+        "live = Loaded.attached(Spec.open(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
@@ -679,7 +679,7 @@ def test_objects_that_come_and_go_leave_no_descriptors():
     for _ in range(5):
         load(SEVERAL).close()
         with pytest.raises(KernelError):
-            Loaded(compiled.spec(FOREIGN + HOOKS), programs=["by_tracepoint", "by_nothing"])
+            Loaded.attached(compiled.spec(FOREIGN + HOOKS), programs=["by_tracepoint", "by_nothing"])
         with pytest.raises(BadSetting):
             load(SETTINGS, set_={"u8": 300})
     assert descriptors() == before
@@ -687,7 +687,8 @@ def test_objects_that_come_and_go_leave_no_descriptors():
 
 def test_other_threads_run_while_a_wait_sleeps():
     with load(SIZES) as live:
-        waiter = Waiter([live])
+        waiter = Waiter()
+        waiter.take(live)
         waited = threading.Thread(target=waiter.wait, args=(400,))
         waited.start()
         turns = 0
@@ -701,7 +702,8 @@ def test_other_threads_run_while_a_wait_sleeps():
 def test_a_wait_ends_when_something_is_written():
     flood = Flood(1)
     with load(SIZES, set_={"target": flood.pid}) as live:
-        waiter = Waiter([live])
+        waiter = Waiter()
+        waiter.take(live)
         threading.Timer(0.1, flood.go).start()
         start = time.monotonic()
         waiter.wait(5000)

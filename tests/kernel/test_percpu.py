@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What several CPUs hold becomes one value: counts are added up, all else is one CPU's."""
 
-import random
 import struct
+from random import Random
 
 import pytest
+from tests.kernel import merged_in_python
 
 from eunomia.batch import Batch
 from eunomia.kernel import percpu
-from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.spec import Spec
+from eunomia.kernel.table import Snapshot
 
 PROGRAM = """
 struct {{ __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 8); __type(key, __u32);
@@ -23,11 +25,20 @@ def spec_of(bpf, source, value="struct v", name="stats"):
     return Spec(bpf(source + PROGRAM.format(value=value, name=name)), "x")
 
 
+def rows(stream, entries):
+    """Return the rows of entries whose keys are their numbers, each given as what each CPU holds."""
+    size = (stream.map.value_size + 7) // 8 * 8
+    keys = b"".join(struct.pack("=I", i) for i in range(len(entries)))
+    values = b"".join(raw.ljust(size, b"\0") for each in entries for raw in each)
+    cpus = len(entries[0])
+    made = Snapshot(stream.map, stream, cpus).rows(keys, values, len(entries))
+    assert made == merged_in_python.rows(stream, cpus, keys, values, len(entries))
+    return made
+
+
 def row(stream, each):
     """Return a row as people read it, out of what each CPU holds."""
-    size = (stream.map.value_size + 7) // 8 * 8
-    record = bytes(8) + percpu.merged(stream.cpus, [raw.ljust(size, b"\0") for raw in each])
-    batch = Batch(stream.schema, record)
+    batch = Batch(stream.schema, rows(stream, [each]))
     assert batch.count == 1
     return {name: batch.values(name)[0] for name in stream.schema.fields if name != "key"}
 
@@ -148,6 +159,80 @@ def test_a_row_for_each_cpu_has_a_column_cpu_ahead_of_the_values(bpf):
     assert [batch.values(name)[0] for name in shape.fields] == [7, 1, 8, 9]
 
 
+EVERYTHING = """enum e { A, B }; struct p { __u64 n; __u8 m; char c[3]; }; struct v {
+    __u64 plain; __s64 less; __u32 four[3]; __s32 minus; __u16 two; __s16 small; __u8 tiny[3]; __s8 byte; __u32 grid[2][2];
+    struct p pairs[2]; unsigned __int128 wide; __int128 below; double d; float f[2]; unsigned few : 3; int some : 29;
+    __s64 long_bits : 40; __u64 last_seen, first_seen; _Bool on; enum e e; void *at; char text[5]; __u16 ports[2]; };"""
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 3, 7])
+@pytest.mark.parametrize("rule", ["", "sum", "max", "min", "one"])
+def test_what_c_makes_of_any_values_is_what_the_rules_say(bpf, cpus, rule):
+    spec = spec_of(bpf, EVERYTHING)
+    schema = spec._entries("stats", spec.maps["stats"])
+    random = Random(cpus)
+    chosen = {}
+    for name in [n for n in schema.fields if n != "key" and rule]:
+        try:
+            percpu.check(schema, 8, {name: rule})
+        except BadSetting:
+            continue
+        chosen[f"stats.{name}"] = rule
+    spec.choose_cpus(chosen, ())
+    stream = spec.streams["stats"]
+    size = (stream.map.value_size + 7) // 8 * 8
+
+    def value():
+        raw = bytearray(random.choice((bytes(size), random.randbytes(size))))
+        for _ in range(random.randrange(60)):
+            at = random.randrange(size)
+            raw[at : at + 8] = random.choice((bytes(8), b"\xff" * 8, struct.pack("=Q", 1)))[: size - at]
+        plain = schema.fields
+        for name in ("d", "f"):  # of these the order of adding would matter, but for small whole numbers
+            field = plain[name]
+            struct.pack_into(f"={field.code}", raw, field.offset - 8, *[random.randrange(-9, 9)] * (field.size // 4 if name == "f" else 1))
+        return bytes(raw)
+
+    zeros = [bytes(size)] * cpus
+    rows(stream, [zeros, *([value() for _ in range(cpus)] for _ in range(150)), zeros])
+
+
+@pytest.mark.parametrize(
+    ("kind", "per_cpu", "kept"),
+    [
+        *(("HASH", False, [0, 1, 2]), ("LRU_HASH", False, [0, 1, 2]), ("ARRAY", False, [1])),
+        *(("PERCPU_HASH", False, [0, 1, 2]), ("LRU_PERCPU_HASH", False, [0, 1, 2]), ("PERCPU_ARRAY", False, [1])),
+        *(("PERCPU_HASH", True, [1, 1]), ("PERCPU_ARRAY", True, [1, 1])),
+    ],
+)
+def test_zeros_are_no_rows_where_nobody_made_the_entry(bpf, kind, per_cpu, kept):
+    """An array has all of its entries from the beginning; an entry of a hash is there since somebody made it."""
+    spec = Spec(bpf(PROGRAM.replace("PERCPU_HASH", kind).format(value="__u64", name="hits")), "x")
+    spec.choose_cpus({}, ["hits"] if per_cpu else ())
+    stream = spec.streams["hits"]
+    cpus = 4 if "PERCPU" in kind else 1
+    each = [[bytes(8)] * cpus, [struct.pack("=q", 3), *[bytes(8)] * 2, struct.pack("=q", 2)][:cpus], [bytes(8)] * cpus]
+    batch = Batch(stream.schema, rows(stream, each))
+    assert batch.values("key") == kept
+    if per_cpu:
+        assert batch.values("cpu") == [0, 3]
+
+
+def test_counts_that_cancel_out_on_an_array_are_a_row(bpf):
+    """That the sum is zero does not say that nothing happened."""
+    spec = Spec(bpf(PROGRAM.replace("PERCPU_HASH", "PERCPU_ARRAY").format(value="__s64", name="balance")), "x")
+    stream = spec.streams["balance"]
+    batch = Batch(stream.schema, rows(stream, [[struct.pack("=q", 3), struct.pack("=q", -3)]]))
+    assert batch.values("value") == [0]
+
+
+def test_values_that_are_not_of_their_types_size_are_refused(bpf):
+    spec = spec_of(bpf, "struct v { __u64 a[4]; };")
+    stream = spec.streams["stats"]
+    with pytest.raises(BadObject, match="map stats: its values are not of their type's size"):
+        Snapshot(stream.map._replace(value_size=24), stream)
+
+
 def test_one_cpu_alone_is_shown_as_it_is(bpf):
     """Whatever the columns mean: the layout is another, the values are not."""
     source = """struct p { __u8 a; __u32 b[2]; char c[3]; }; struct v { __s8 x; struct p ps[3]; __u16 y[5]; _Bool z[2];
@@ -155,7 +240,7 @@ def test_one_cpu_alone_is_shown_as_it_is(bpf):
     spec = spec_of(bpf, source)
     plain = spec._entries("stats", spec.maps["stats"])
     for seed in range(20):
-        raw = bytearray(random.Random(seed).randbytes(spec.maps["stats"].value_size))
+        raw = bytearray(Random(seed).randbytes(spec.maps["stats"].value_size))
         batch = Batch(plain, bytes(8) + bytes(raw).ljust(plain.size - 8, b"\0"))
         expected = {name: batch.values(name)[0] for name in plain.fields if name != "key"}
         assert row(spec.streams["stats"], [bytes(raw), bytes(len(raw))]) == expected

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from eunomia import engine
 from eunomia.columns.joined import members
-from eunomia.engine import Options
+from eunomia.engine import joins
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
 from eunomia.processes import OBJECT
 from eunomia.processes.found import batch_of
 from eunomia.processes.table import GRACE, VARIANTS, ProcessTable
+from eunomia.source import Options
 from tests import needs
 from tests.harness import Seen, tracked
 from tests.runtimes.docker import Docker
@@ -101,7 +101,7 @@ def test_an_exec_s_own_row_has_what_it_started(family):
 def test_the_iterator_and_the_tracepoints_agree_with_proc(variant: str):
     needs.root()
     programs = dict(VARIANTS)[variant]
-    with Loaded(Spec.open(OBJECT, quick=True), programs=["found", *programs]) as live:
+    with Loaded.attached(Spec.open(OBJECT, quick=True), programs=["found", *programs]) as live:
         table = ProcessTable()
         with echo() as early:
             there = {int(name) for name in os.listdir("/proc") if name.isdigit()}
@@ -232,7 +232,7 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
     count, mark = 1500, f"mark-{os.getpid()}"
     script = f"i=0; while [ $i -lt {count} ]; do /bin/true {mark} $i; i=$((i+1)); done"
     with tracked("process", added=COLUMNS) as seen:
-        table = seen._engine._processes
+        table = seen._engine._joins.processes
 
         def remembered() -> list:
             with seen._lock:
@@ -253,7 +253,7 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
 
 def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
     needs.root()
-    with Loaded(Spec.open(OBJECT, quick=True), programs=["found", *dict(VARIANTS)["raw_tp"]], ring_size=4096) as live:
+    with Loaded.attached(Spec.open(OBJECT, quick=True), programs=["found", *dict(VARIANTS)["raw_tp"]], ring_size=4096) as live:
         schema = live.readers["life"].schema
         table = ProcessTable()
         table.fill(batch_of(schema, live.iterate("found")))
@@ -269,7 +269,7 @@ def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
 
 
 def test_no_process_is_blank_without_a_word_when_the_tables_ring_overflowed(monkeypatch):
-    monkeypatch.setattr(engine, "lives_ring", lambda rows: 1 << 16)
+    monkeypatch.setattr(joins, "lives_ring", lambda rows: 1 << 16)
     with tracked("process", added=COLUMNS, options=Options(ring_size=1 << 23)) as seen:
         with seen._lock:  # as if it had no processor
             for _ in range(300):
@@ -320,4 +320,4 @@ def test_rows_that_waited_longer_than_what_is_over_is_remembered_find_it():
 
 def test_without_such_columns_there_is_no_table():
     with tracked("process") as seen:
-        assert seen._engine._processes is None
+        assert seen._engine._joins.processes is None

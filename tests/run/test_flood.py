@@ -9,10 +9,9 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from eunomia import engine as loop
 from eunomia.batch import Batch
-from eunomia.engine import Engine
-from eunomia.filters import Filters
+from eunomia.engine import Engine, step
+from eunomia.engine.output import Output
 from eunomia.kernel.ring import ROWS
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.source import open_source
@@ -23,15 +22,17 @@ FLOOD = f"for i in range({OPENS}): open('/dev/null').close()"
 
 
 class Slow:
-    """A sink, and its writer, for which time passes with each write."""
+    """A sink for which time passes with each write."""
 
     wants: frozenset[str] = frozenset()
-    waiting = 0
     closed = False
 
     def __init__(self) -> None:
         self.behind = 0
         self.last: list[Batch] = []
+        self.delivered: dict[tuple[str, str], int] = {}
+        self.dropped: dict[tuple[str, str], dict[str, int]] = {}
+        self.waiting: dict[tuple[str, str], int] = {}
 
     def clock(self) -> int:
         return monotonic_ns() + self.behind
@@ -59,10 +60,12 @@ def test_the_loop_comes_before_what_it_watches_unless_it_was_started_with_anothe
 def test_a_step_that_took_long_is_followed_by_shorter_ones_in_which_other_streams_lack_nothing(monkeypatch):
     needs.root()
     sink = Slow()
-    monkeypatch.setattr(loop, "monotonic_ns", sink.clock)
-    with Engine([open_source("process"), open_source("opensnoop")], Filters()) as engine:
+    monkeypatch.setattr(step, "monotonic_ns", sink.clock)
+    with Engine() as engine:
+        for name in ("process", "opensnoop"):
+            engine.add(open_source(name))
+        engine.connect(Output("slow", lambda _: sink))
         engine.start()
-        engine.open(sink, sink)  # type: ignore[arg-type]
         for _ in range(12):
             word = uuid.uuid4().hex
             flood(word)

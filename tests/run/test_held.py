@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from eunomia import engine
 from eunomia.containers import runtimes as known
 from eunomia.containers import tree
-from eunomia.containers.runtime import Found
+from eunomia.containers.registry import Registry
+from eunomia.containers.runtime import Metadata
 from eunomia.containers.selectors import Selectors
+from eunomia.engine import held
 from eunomia.filters import Filters
 from eunomia.identity import Container
 from tests import needs
@@ -28,6 +29,7 @@ class Late:
     """A runtime that names a container when it is told to."""
 
     name = "late"
+    quick = True
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -36,10 +38,10 @@ class Late:
     def recognises(self, parent: str, name: str) -> str:
         return ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         self.asked += 1
         name = self.names.get(container_id)
-        return Found(Container(container_id, name, runtime="late")) if name else None
+        return Metadata(Container(container_id, name, runtime="late")) if name else None
 
     def watches(self, container: Container, path: str) -> tuple[str, ...]:
         return ()
@@ -54,6 +56,13 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
     runtime = Late()
     monkeypatch.setattr(known, "every", lambda: [runtime])
     return runtime
+
+
+@pytest.fixture
+def unheard(late, monkeypatch: pytest.MonkeyPatch) -> Late:
+    """The same, and no record tells of new cgroups."""
+    monkeypatch.setattr(Registry, "feed", lambda registry, batches: None)
+    return late
 
 
 @contextmanager
@@ -77,7 +86,7 @@ def run_in(path: Path, word: str) -> None:
 
 
 def test_a_row_waits_for_its_containers_name(late, monkeypatch):
-    monkeypatch.setattr(engine, "HOLD", 10**12)
+    monkeypatch.setattr(held, "HOLD", 10**12)
     container_id = hex_id()
     with container(container_id) as path, tracked("process") as seen:
         run_in(path, "one")
@@ -90,7 +99,7 @@ def test_a_row_waits_for_its_containers_name(late, monkeypatch):
 
 
 def test_a_row_is_shown_by_the_name_that_its_container_gets(late, monkeypatch):
-    monkeypatch.setattr(engine, "HOLD", 10**12)
+    monkeypatch.setattr(held, "HOLD", 10**12)
     container_id, other = hex_id(), hex_id()
     wanted = Filters(selectors=Selectors(("web",)), traces_itself=True)
     with tracked("process", filters=wanted) as seen, container(container_id) as path, container(other) as beside:
@@ -119,3 +128,37 @@ def test_rows_that_wait_at_the_end_are_shown(late):
             run_in(path, "one")
         assert seen.row("exec", argv=["/bin/true", "one"])["identity"] == "pending"
         assert seen.ledger("exec").balanced
+
+
+def test_a_row_of_a_cgroup_that_no_record_told_of_waits_until_it_was_looked_for(unheard, monkeypatch):
+    monkeypatch.setattr(held, "HOLD", 10**12)
+    container_id = hex_id()
+    unheard.names[container_id] = "web"
+    with tracked("process") as seen, container(container_id) as path:
+        run_in(path, "one")
+        seen.until(lambda s: s.rows("exec", argv=["/bin/true", "one"]))
+    row = seen.row("exec", argv=["/bin/true", "one"])
+    assert (row["identity"], row["container.name"]) == ("resolved", "web")
+    assert seen.ledger("exec").balanced
+
+
+def test_a_row_of_a_cgroup_that_is_gone_and_no_record_told_of_is_unknown(unheard):
+    container_id = hex_id()
+    with tracked("process") as seen:
+        with seen._lock, container(container_id) as path:
+            run_in(path, "one")
+        seen.until(lambda s: s.rows("exec", argv=["/bin/true", "one"]))
+    row = seen.row("exec", argv=["/bin/true", "one"])
+    assert (row["identity"], row["container.id"]) == ("unknown", "")
+    assert seen.ledger("exec").balanced
+
+
+def test_cgroups_that_no_record_told_of_are_looked_for_at_the_end(unheard):
+    container_id = hex_id()
+    unheard.names[container_id] = "web"
+    with container(container_id) as path:
+        with tracked("process") as seen, seen._lock:
+            run_in(path, "one")
+        row = seen.row("exec", argv=["/bin/true", "one"])
+    assert (row["identity"], row["container.name"]) == ("resolved", "web")
+    assert seen.ledger("exec").balanced

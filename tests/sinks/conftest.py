@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch, Field, Scale, Schema
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, Container, Identity, Pod
 from eunomia.sinks import StreamInfo, open_sink
 from eunomia.sinks.writer import Writer
@@ -35,7 +35,7 @@ def make_schema(name, /, *, hidden=(), **fields):
         code = CODES[meaning]
         size = struct.calcsize("<" + code)
         kind = "array" if meaning == "slots" else meaning
-        scale = "log2" if meaning == "slots" else ""
+        scale = Scale("log2") if meaning == "slots" else None
         made.append(Field(field, at, size, code, kind, hidden=field in hidden, scale=scale))
         at += size
     return Schema(name, at, made)

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from eunomia.batch import Scale
 from eunomia.meaning import duration
 from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import cut_to, measure
@@ -115,14 +116,29 @@ def test_a_histogram_is_drawn_below_its_row(sample, written):
 
 
 def test_a_linear_histogram_has_a_line_for_each_step():
-    lines = [line.split() for line in draw([0, 0, 4, 8, 0], "slots", "linear")]
+    lines = [line.split() for line in draw([0, 0, 4, 8, 0], "slots", Scale("linear"))]
     assert lines[0] == ["slots", ":", "count", "distribution"]
     assert [(line[0], line[2]) for line in lines[1:]] == [("0", "0"), ("1", "0"), ("2", "4"), ("3", "8")]
     assert [line[3].count("*") for line in lines[3:]] == [20, 40]
 
 
+@pytest.mark.parametrize(
+    ("scale", "labels"),
+    [
+        (Scale("linear", "requests", 5, more=True), ["slots (requests)", "0 -> 4", "5 -> 9", "10 -> ..."]),
+        (Scale("linear", step=5), ["slots", "0 -> 4", "5 -> 9", "10 -> 14"]),
+        (Scale("log2", "us", more=True), ["slots (us)", "0 -> 1", "2 -> 3", "4 -> ..."]),
+        (Scale("log2"), ["slots", "0 -> 1", "2 -> 3", "4 -> 7"]),
+    ],
+)
+def test_a_histogram_says_which_values_each_line_counts(scale, labels):
+    lines = draw([1, 2, 3], "slots", scale)
+    assert [" ".join(line.partition(" : ")[0].split()) for line in lines] == labels
+    assert len({line.index(" : ") for line in lines}) == 1
+
+
 def test_an_empty_histogram_draws_nothing():
-    assert draw([0] * 10) == []
+    assert draw([0] * 10, "slots", Scale("log2")) == []
 
 
 @pytest.mark.parametrize(

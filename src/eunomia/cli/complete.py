@@ -128,12 +128,24 @@ def _of_containers(*columns: str) -> Completer:
 _HARMLESS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/:=@"
 
 
+def _formats(prefix: str, **_: object) -> Iterable[str]:
+    from eunomia.sinks import FORMATS
+
+    kind, colon, file = prefix.partition(":")
+    if not colon:
+        return FORMATS
+    from argcomplete.completers import FilesCompleter
+
+    return [f"{kind}:{name}" for name in FilesCompleter()(file)]
+
+
 def _nothing(**_: object) -> Iterable[str]:
     return ()
 
 
 _COMPLETERS: dict[str, Completer] = {
     "what": _what,
+    "outputs": _formats,
     "columns": _columns,
     "add": _columns,
     "streams": _streams,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from eunomia.containers.registry import Registry
     from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo
-    from eunomia.sinks.writer import Writer
 
 EXAMPLES = """\
 examples:
@@ -96,17 +94,18 @@ def _chosen(registry: Registry, args: argparse.Namespace) -> list[Identity]:
 
     wanted = selectors.given(args)
     selection = Selection(wanted, CHOSEN) if any(wanted) else Selection((), CONTAINERS)
-    registry.subscribe(selection)
+    registry.subscribe(selection)()
     return [identity for identity in running(registry) if selection.passes(identity)]
 
 
 def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
-    from eunomia.cli.run import check_output, say_ledger
+    from eunomia.cli.run import check_output, end_on_signals, open_writer, say_ledger
     from eunomia.columns.joined import OWNER, is_of
     from eunomia.engine import Engine
+    from eunomia.engine.output import Output
     from eunomia.faults import Faults
     from eunomia.filters import Filters
-    from eunomia.sinks import open_sink
+    from eunomia.sinks import Sink, open_sink
     from eunomia.source import open_source
 
     if args.format == "csv":
@@ -116,21 +115,26 @@ def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
     limit = number(args.count, "--count", 1) if args.count else None
     filters = Filters(selectors=selectors.given(args))
     api = cluster.watcher(args)
-    with Engine([open_source("container")], filters, enricher=api, faults=Faults(say_fault)) as engine:
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
-                signal.signal(name, engine.stop)
-        engine.start()
-        _check(columns, engine.infos())
-        assert engine.registry is not None
+    engine = Engine(api, Faults(say_fault))
+
+    def open_(streams: Sequence[StreamInfo]) -> Sink:
+        """List what there is, and then begin with what happens."""
+        _check(columns, streams)
+        registry = engine.registry
+        assert registry is not None
         if api is not None:
             api.settle(_API_WITHIN)
-            engine.registry.refresh(api.news())
+            registry.refresh(api.news())
         listed = None if columns is None else [c for c in columns if is_of(OWNER, c)]
         if listed != []:
-            _show(_chosen(engine.registry, args), args.format, listed)
-        writer = _writer()
-        engine.open(open_sink(args.format, writer, engine.infos(), columns), writer, limit)
+            _show(_chosen(registry, args), args.format, listed)
+        return open_sink(args.format, open_writer(), streams, columns)
+
+    with engine:
+        end_on_signals(engine)
+        engine.add(open_source("container"))
+        engine.connect(Output(args.format, open_, filters, limit=limit))
+        engine.start()
         engine.run(duration)
         say_ledger(engine, args.format)
     return 0
@@ -155,8 +159,9 @@ def _show(found: Sequence[Identity], kind: str, columns: Sequence[str] | None) -
     schema = Schema("running", 1, [Field("there", 0, 1, "B", hidden=True)])
     info = StreamInfo("containers", "running", schema)
     _check(columns, [info])
-    writer = _writer()
-    sink = open_sink(kind, writer, [info], columns or _ALL)
+    from eunomia.cli.run import open_writer
+
+    sink = open_sink(kind, open_writer(), [info], columns or _ALL)
     batch = Batch(schema, bytes(len(found)), tracker="containers", stream="running", identities=found)
     batch.taken = time.time_ns()
     sink.write([batch] if found else [])
@@ -208,15 +213,6 @@ def _check(columns: Sequence[str] | None, infos: Sequence[StreamInfo]) -> None:
         checked(columns or _ALL, infos)
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-def _writer() -> Writer:
-    from eunomia.sinks.writer import open_writer
-
-    try:
-        return open_writer(None, 0)
-    except OSError as error:
-        raise OSError(error.strerror) from None
 
 
 def _say_unnamed(found: Sequence[Identity]) -> None:

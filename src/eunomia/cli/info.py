@@ -12,7 +12,7 @@ from eunomia.cli import values
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.batch import Field, Schema
+    from eunomia.batch import Field, Scale, Schema
     from eunomia.cli import Subparsers
     from eunomia.cli.page import Page
     from eunomia.kernel.choice import Plan
@@ -82,7 +82,7 @@ def schemas(stream: StreamSpec) -> list[Schema]:
 
 def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
     """Return the options of ``eunomia run`` that choose among a stream's rows."""
-    from eunomia.filters import Filters, choosing_mask, early_mask, has_filters
+    from eunomia.filters import Filters, container_mask, has_filters, process_mask
     from eunomia.kernel.errors import BadSetting
 
     if has_filters(spec.maps):
@@ -92,13 +92,14 @@ def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
         ("pid", Filters(pids=(1,))), ("comm", Filters(comms=("a",))), ("uid", Filters(uids=(0,))),
     ):  # fmt: skip
         try:
-            early_mask(wish, stream.schema, stream.name)
+            process_mask(wish, stream.schema, stream.name)
         except BadSetting:
             continue
         found.append(f"--{name}")
-    of_containers = Filters(host_only=True)
+    of_containers = Filters(host_only=True).selection()
+    assert of_containers is not None
     try:
-        choosing_mask(of_containers.selection(), stream.schema, stream.name)
+        container_mask(of_containers, stream.schema, stream.name)
     except BadSetting:
         return found
     return found + [f"--{name}" for name in _OPTIONS[3:]]
@@ -199,10 +200,18 @@ def _shown_as(field: Field) -> str:
         meant = MEANINGS[part.meaning]
         kind = "list of objects" if part.meaning == "struct" else meant.description if meant.whole else "list"
         return f"{kind}, behind the struct"
+    if field.scale is not None:
+        return _histogram(field.scale)
     if not field.tag:
         return MEANINGS[field.meaning].description
     kinds = dict.fromkeys(MEANINGS[p.meaning].description or "number" for p in field.parts if p.meaning != "absent")
     return f"by {field.tag}: {' or '.join(kinds)}"
+
+
+def _histogram(scale: Scale) -> str:
+    kind = "powers of two" if scale.kind == "log2" else f"steps of {scale.step}"
+    unit = f" {scale.unit}" if scale.unit else ""
+    return f"histogram by {kind}{unit}: {scale.why}"
 
 
 def _schema_facts(schema: Schema) -> dict[str, Any]:

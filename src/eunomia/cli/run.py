@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.cli import cluster, selectors, settings, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
@@ -18,11 +18,12 @@ from eunomia.cli.words import events as read_events
 
 if TYPE_CHECKING:
     from eunomia.engine import Engine
+    from eunomia.engine.output import Output
     from eunomia.filters import Filters
     from eunomia.kernel.choice import Wish
-    from eunomia.ledger import Entry, Remark
+    from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
-    from eunomia.source import Source
+    from eunomia.source import Options, Source
 
 _PRIORITY = -5  # nice
 
@@ -35,7 +36,8 @@ examples:
   eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
   eunomia run opensnoop --add process.argv,process.ancestors
   eunomia run ./my.bpf.o --set min_us=100       any libbpf object, its setting given
-  eunomia run process -o csv --output p.csv --rotate 100MB --duration 1h
+  eunomia run process -o csv:p.csv --rotate 100MB --duration 1h
+  eunomia run process -o table -o json:events.jsonl -o csv:p.csv
 """
 
 
@@ -50,12 +52,15 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("what", nargs="+", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
     out = parser.add_argument_group("output")
-    out.add_argument("-o", dest="format", choices=("table", "json", "csv"), default="table", help="format (table)")
+    out.add_argument(
+        "-o", dest="outputs", action="append", default=[], metavar="FORMAT[:FILE]",
+        help="table (unless told otherwise), json or csv, on the screen or in a file; may be repeated",
+    )  # fmt: skip
     out.add_argument("--columns", metavar="A,B,...", help="show these columns, in this order")
     out.add_argument(
         "--add", action="append", default=[], metavar="A,B,...", help="show these columns beside the usual ones"
     )
-    out.add_argument("--output", metavar="FILE", help="write to a file")
+    out.add_argument("--output", metavar="FILE", help="the file of the one -o that names none")
     out.add_argument("--rotate", metavar="SIZE", help="begin a new file at this size, as in 100MB; five are kept")
     end = parser.add_argument_group("when")
     end.add_argument("--duration", metavar="TIME", help="stop after this time, as in 30s, 5m, 1h")
@@ -102,46 +107,61 @@ def go(args: argparse.Namespace) -> int:
     from eunomia.source import open_source
 
     check_given(args)
-    if args.output in {None, "-"}:
-        check_output()
-    options, filters = _options(args), _filters(args)
+    wanted = _outputs(args)
+    filters = _filters(args)
+    streams, ring_size = _streams(args), _ring_size(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
-    limit = number(args.count, "--count", 1) if args.count else None
-    columns = words([args.columns]) if args.columns else None
-    added = words(args.add)
-    if columns is not None and added:
+    if words([args.columns or ""]) and words(args.add):
         raise UsageError("--add: it is for columns beside the usual ones, and --columns names all there are to be")
     events = read_events(args.event)
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
     values.choose(args, sources)
-    _check_streams(sources, options["streams"])
+    _check_streams(sources, streams)
     need_proc()
-    engine = _engine(sources, filters, args, options)
-    with engine:
-        # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
-        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
-                signal.signal(name, engine.stop)
-        _come_first()
-        engine.start()
-        _say_hints(sources, engine.options.map_sizes)
-        for note in engine.notes:
-            say(note)
-        if engine.registry is not None:
-            say_without_cgroups()
-        _check_columns(engine, columns if columns is not None else added or None)  # before an old file is begun anew
-        from eunomia.sinks import open_sink
+    loads = _loads(sources, args, streams, ring_size)
+    outputs = [_output(one, filters, args, len(wanted) > 1) for one in wanted]
+    from eunomia.engine import Engine
+    from eunomia.faults import Faults
 
-        writer = _writer(args)
-        sink = open_sink(args.format, writer, engine.infos(), columns, added=added)
-        engine.open(sink, writer, limit)
-        with _without_collections():
+    with Engine(cluster.watcher(args), Faults(say_fault), ring_size=ring_size) as engine:
+        for source in sources:
+            engine.add(source, loads[source.name])
+        for output in outputs:
+            engine.connect(output)
+        # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
+        end_on_signals(engine)
+        _come_first()
+        engine.start(lambda: _say_start(engine, sources, loads))
+        with _seldom_collecting():
             engine.run(duration, interval)
-        say_ledger(engine, args.format)
+        say_ledger(engine, wanted[0].format)
     return 0
+
+
+def end_on_signals(engine: Engine) -> None:
+    """Have a signal end the run in good order; a second one, at once."""
+    signalled: list[int] = []
+
+    def end(signo: int, _frame: object) -> None:
+        if signalled:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        signalled.append(signo)
+        engine.stop()
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
+            signal.signal(name, end)
+
+
+def _say_start(engine: Engine, sources: Sequence[Source], loads: Mapping[str, Options]) -> None:
+    _say_hints(sources, {name: load.map_sizes for name, load in loads.items()})
+    for note in engine.notes:
+        say(note)
+    say_without_cgroups()
 
 
 def _come_first() -> None:
@@ -154,70 +174,141 @@ def _come_first() -> None:
             os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
 
 
+_GARBAGE = 100_000  # objects that may refer to others, made and still there, before garbage is looked for
+
+
 @contextmanager
-def _without_collections() -> Iterator[None]:
-    """Leave garbage to the engine: rows come and go by the thousand, and refer to nothing that refers to them."""
+def _seldom_collecting() -> Iterator[None]:
+    """Look for cyclic garbage seldom: rows come and go by the thousand, and refer to nothing that refers to them."""
     import gc
 
-    enabled = gc.isenabled()
+    before = gc.get_threshold()
     gc.freeze()
-    gc.disable()
+    gc.set_threshold(_GARBAGE, 10, 10)
     try:
         yield
     finally:
         gc.unfreeze()
-        if enabled:
-            gc.enable()
+        gc.set_threshold(*before)
 
 
-def _check_columns(engine: Engine, columns: Sequence[str] | None) -> None:
-    if columns is None:
-        return
-    from eunomia.sinks.columns import checked
+# Outputs
+
+
+class _Wanted(NamedTuple):
+    """An output that was asked for; ``file`` is empty for standard output."""
+
+    format: str
+    file: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.format}:{self.file}" if self.file else self.format
+
+
+def _outputs(args: argparse.Namespace) -> list[_Wanted]:
+    """Return the outputs that were asked for; raises :class:`UsageError` where two write to one place."""
+    from eunomia.sinks import FORMATS
+
+    wanted = []
+    for word in args.outputs or ["table"]:
+        kind, colon, file = word.partition(":")
+        if kind not in FORMATS:
+            raise UsageError(f"-o: there is no format {shown(kind)}: there are {', '.join(FORMATS)}")
+        if colon and not file:
+            raise UsageError(f"-o {shown(word)}: name the file behind the colon, as in -o {kind}:events.{kind}")
+        wanted.append(_Wanted(kind, "" if file == "-" else file))
+    if args.output not in {None, "-"}:
+        bare = [i for i, one in enumerate(wanted) if not one.file]
+        if len(bare) != 1:
+            raise UsageError("--output: it is for one -o that names no file; else write -o FORMAT:FILE")
+        wanted[bare[0]] = wanted[bare[0]]._replace(file=args.output)
+    places = [os.path.realpath(one.file) if one.file else "" for one in wanted]
+    for i, place in enumerate(places):
+        if place in places[:i]:
+            where = f"to {wanted[i].file}" if place else "on the screen: name a file, as in -o json:events.jsonl"
+            raise UsageError(f"-o: two outputs {where}")
+    if "" in places:
+        check_output()
+    if args.rotate and not any(places):
+        raise UsageError("--rotate: only a file can be rotated: give its name, as in -o json:events.jsonl")
+    return wanted
+
+
+def _output(wanted: _Wanted, filters: Filters, args: argparse.Namespace, is_one_of_several: bool) -> Output:
+    from eunomia.columns.joined import ACTOR, is_of
+    from eunomia.engine.output import Output, Queue
+
+    columns = words([args.columns]) if args.columns else None
+    added = words(args.add)
+    rotate = byte_size(args.rotate, "--rotate") if args.rotate and wanted.file else 0
+
+    def open_(streams: Sequence[StreamInfo]) -> Sink:
+        from eunomia.sinks import open_sink
+        from eunomia.sinks.columns import checked
+
+        try:
+            if columns is not None or added:
+                checked(columns or added, streams)  # before an old file is begun anew
+            return open_sink(wanted.format, open_writer(wanted.file, rotate), streams, columns, added=added)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
     try:
-        checked(columns, engine.infos())
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _engine(
-    sources: list[Source], filters: Filters, args: argparse.Namespace, options: Mapping[str, Any]
-) -> Engine:
-    from eunomia.engine import Engine, Options
-    from eunomia.faults import Faults
-
-    given = settings.by_source(sources, args.set)
-    sizes = settings.map_sizes(sources, args.map_size)
-    wishes = _wishes(sources, args)
-    try:
-        return Engine(
-            sources,
+        return Output(
+            wanted.name,
+            open_,
             filters,
-            Options(given, sizes, wishes, processes=_needs_processes(args), **options),
-            cluster.watcher(args),
-            Faults(say_fault),
+            limit=number(args.count, "--count", 1) if args.count else None,
+            queue=Queue() if is_one_of_several and wanted.file else None,  # a disk may stall
+            processes=any(is_of(ACTOR, name) for name in [*(columns or ()), *added]),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
+def open_writer(file: str = "", rotate: int = 0) -> Writer:
+    """Return a writer to a file, or to standard output; raises :class:`UsageError` or :class:`OSError`."""
+    from eunomia.sinks import writer
+
+    try:
+        return writer.open_writer(file or None, rotate)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise OSError(error.strerror) from None  # the sentence, without a number in front
+
+
+# Sources
+
+
+def _loads(
+    sources: list[Source], args: argparse.Namespace, streams: tuple[str, ...], ring_size: int | None
+) -> dict[str, Options]:
+    from eunomia.source import Options
+
+    given = settings.by_source(sources, args.set)
+    sizes = settings.map_sizes(sources, args.map_size)
+    wishes = _wishes(sources, args)
+    return {
+        s.name: Options(given.get(s.name, {}), sizes.get(s.name, {}), wishes.get(s.name), streams, ring_size)
+        for s in sources
+    }
+
+
+def _streams(args: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(words([args.streams])) if args.streams else ()
+
+
+def _ring_size(args: argparse.Namespace) -> int | None:
     from eunomia.kernel.wait import ring_size
 
-    size = None
-    if args.ring_size:
-        wanted = byte_size(args.ring_size, "--ring-size")
-        if wanted > 1 << 30:
-            raise UsageError(f"--ring-size: {shown(args.ring_size)} is more than 1GiB")
-        size = ring_size(wanted)
-    return {"streams": tuple(words([args.streams])) if args.streams else (), "ring_size": size}
-
-
-def _needs_processes(args: argparse.Namespace) -> bool:
-    from eunomia.columns.joined import ACTOR, is_of
-
-    return any(is_of(ACTOR, name) for name in words([args.columns or "", *args.add]))
+    if not args.ring_size:
+        return None
+    wanted = byte_size(args.ring_size, "--ring-size")
+    if wanted > 1 << 30:
+        raise UsageError(f"--ring-size: {shown(args.ring_size)} is more than 1GiB")
+    return ring_size(wanted)
 
 
 def _filters(args: argparse.Namespace) -> Filters:
@@ -232,18 +323,6 @@ def _filters(args: argparse.Namespace) -> Filters:
         containers_only=args.containers_only,
         traces_itself=args.itself,
     )
-
-
-def _writer(args: argparse.Namespace) -> Writer:
-    from eunomia.sinks.writer import open_writer
-
-    rotate = byte_size(args.rotate, "--rotate") if args.rotate else 0
-    try:
-        return open_writer(args.output, rotate)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    except OSError as error:
-        raise OSError(error.strerror) from None  # the sentence, without a number in front
 
 
 def check_output() -> None:
@@ -339,7 +418,8 @@ def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wi
 
 
 def say_ledger(engine: Engine, kind: str) -> None:
-    """Write each stream's account to stderr, and what else is to be said of the run."""
-    said: list[Entry | Remark] = [*engine.ledger(), *engine.remarks()]
-    for entry in said:
+    """Write what became of each stream's rows to stderr, and what else is to be said of the run."""
+    from eunomia.ledger import combined
+
+    for entry in [*combined(engine.ledger(), engine.accounts()), *engine.remarks()]:
         sys.stderr.write((entry.json() if kind == "json" else f"eunomia: {entry.line()}") + "\n")

@@ -117,7 +117,7 @@ def snapshot(users: Any = None) -> ProcessTable:
     from eunomia.processes.table import ProcessTable
 
     spec = Spec.open(OBJECT, quick=True)
-    with Loaded(spec, programs=("found",), set_=tree.current().constants()) as live:
+    with Loaded.attached(spec, programs=("found",), set_=tree.current().constants()) as live:
         table = ProcessTable(users)
         table.fill(batch_of(spec.streams["life"].schema, live.iterate("found")))
     if users is not None:

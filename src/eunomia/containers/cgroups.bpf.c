@@ -24,7 +24,6 @@ struct cgroup_event {
 };
 
 const volatile __s32 hierarchy doc("the one that is told of; 0 is v2") = 0;
-const volatile bool takes_new doc("whether events in new cgroups pass until it is known whose they are") = false;
 
 struct scratch {
 	struct cgroup_event event;
@@ -76,7 +75,8 @@ int on_made(struct cgroup_record *ctx)
 
 	if (!size)
 		return 0;
-	if (takes_new)
+	/* events in it pass until user space knows whose it is */
+	if (eunomia_filter & EUNOMIA_IN_CGROUPS)
 		bpf_map_update_elem(&eunomia_cgroups, &cgroup, &yes, BPF_ANY);
 	stream_output(made, scratch, size);
 	return 0;

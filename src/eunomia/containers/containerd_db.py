@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from eunomia.containers import bolt
 from eunomia.containers.daemons import DataRoot
-from eunomia.containers.lenient import object_of
 from eunomia.containers.runtime import TEXT_LIMIT, TEXTS_LIMIT, bounded, words
+from eunomia.containers.tolerant_json import object_of
 
 FILE = "io.containerd.metadata.v1.bolt/meta.db"
 BLOBS = "io.containerd.content.v1.content/blobs"

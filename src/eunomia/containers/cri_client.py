@@ -11,7 +11,7 @@ from threading import Condition, Thread
 from typing import Any, NamedTuple, Protocol
 
 from eunomia.containers.cri_messages import Message, encoded
-from eunomia.containers.runtime import Found, bounded, texts
+from eunomia.containers.runtime import Metadata, bounded, texts
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Mount, Pod
 
 AGAIN = 100_000_000  # ns after which a container that the runtime did not know is asked for once more
@@ -47,15 +47,21 @@ class Service(Protocol):
 
 
 class _Answer(NamedTuple):
-    found: Found | None
+    found: Metadata | None
     at: int
 
 
 class Asker:
     """Questions to runtimes, and their answers while these are fresh."""
 
-    def __init__(self, dial: Callable[[str], Service] | None, clock: Callable[[], int]) -> None:
-        """``dial`` replaces gRPC; ``clock`` gives monotonic nanoseconds."""
+    def __init__(
+        self, dial: Callable[[str], Service] | None, clock: Callable[[], int], told: Callable[[str], None]
+    ) -> None:
+        """``dial`` replaces gRPC; ``clock`` gives monotonic nanoseconds.
+
+        ``told`` is called from the thread with the id of each container that a runtime has told of.
+        """
+        self._told = told
         self._dial = dial
         self._clock = clock
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
@@ -67,7 +73,7 @@ class Asker:
         self._useless = False
         self._errors: deque[Exception] = deque(maxlen=KEPT)
 
-    def answer(self, container_id: str, sockets: Sequence[str]) -> Found | None:
+    def answer(self, container_id: str, sockets: Sequence[str]) -> Metadata | None:
         """Return what is known of a container, at once; ask for it where that is nothing, or old.
 
         Raises what nobody foresaw in the thread.
@@ -120,8 +126,10 @@ class Asker:
                 self._answers.move_to_end(container_id)
                 if len(self._answers) > KEPT:
                     self._answers.popitem(last=False)
+            if found is not None:
+                self._told(container_id)
 
-    def _ask(self, dial: Callable[[str], Service], socket: str, container_id: str) -> Found | None:
+    def _ask(self, dial: Callable[[str], Service], socket: str, container_id: str) -> Metadata | None:
         try:
             service = self._services.get(socket)
             if service is None:
@@ -139,7 +147,7 @@ class Asker:
 # Questions and answers; the numbers are those of api.proto.
 
 
-def ask(service: Service, container_id: str) -> Found:
+def ask(service: Service, container_id: str) -> Metadata:
     """Return what a runtime says of a container or a sandbox.
 
     Raises :class:`Unknown`, :class:`Unavailable`, and :class:`ValueError` for an answer that is none.
@@ -177,12 +185,13 @@ def ask(service: Service, container_id: str) -> Found:
         started=max(0, status.number(5)),
         restarts=max(0, status.message(2).number(2)),
     )
-    return Found(container, pod)
+    return Metadata(container, pod)
 
 
-def _sandbox(service: Service, sandbox: str) -> Found:
+def _sandbox(service: Service, sandbox: str) -> Metadata:
     pod, addresses = _pod(service, sandbox)
-    return Found(Container(sandbox, _SANDBOX_NAME, runtime=_runtime(service), addresses=addresses, sandbox=True), pod)
+    container = Container(sandbox, _SANDBOX_NAME, runtime=_runtime(service), addresses=addresses, sandbox=True)
+    return Metadata(container, pod)
 
 
 def _pod(service: Service, sandbox: str) -> tuple[Pod, tuple[str, ...]]:

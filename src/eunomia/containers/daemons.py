@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import NamedTuple
 
-from eunomia.containers import early
+from eunomia.containers import blocking, early
 from eunomia.containers.paths import is_below, is_id
 from eunomia.containers.tree import path_of
 from eunomia.inside import open_file, open_own, read
@@ -47,6 +48,7 @@ class DataRoot(NamedTuple):
 
     def open(self, path: str) -> int:
         """Open a file of the daemon's; raises :class:`OSError`, and :class:`ValueError` for a NUL in it."""
+        blocking.check(self.base, path)
         if self.is_ours:
             return open_own(path)
         return open_file(self.base, path)
@@ -71,7 +73,8 @@ class DataRoot(NamedTuple):
         return (self.base, self.below) == ("/", "/")
 
     def shown(self, path: str) -> str:
-        """Return a path of the daemon's as it is seen from here."""
+        """Return a path of the daemon's as it is seen from here, to look at it: see :mod:`.blocking`."""
+        blocking.check(self.base, path)
         return path if self.base == "/" else self.base + path
 
     def speaks_for(self, path: str) -> bool:
@@ -107,7 +110,9 @@ class Daemon(NamedTuple):
 
     def read(self, path: str) -> bytes:
         """Return what a file that it was told of holds; raises :class:`OSError` and :class:`ValueError`."""
-        return read(open_file(self.base, os.path.join(self.cwd, path)), CONFIG_LIMIT)[0]
+        path = os.path.join(self.cwd, path)
+        blocking.check(self.base, path)
+        return read(open_file(self.base, path), CONFIG_LIMIT)[0]
 
 
 def running(comm: bytes) -> Iterator[Daemon]:
@@ -145,8 +150,15 @@ class _Scan:
         self._young: dict[str, int] = {}  # when it was first seen
         self._named: dict[str, bytes] = {}
         self._others: set[int] = set()  # numbers take less room than texts
+        self._lock = Lock()  # runtimes are asked in several threads
 
-    def look(self) -> None:
+    def pids(self, comm: bytes) -> list[str]:
+        with self._lock:
+            self._want(comm)
+            self._look()
+            return self.found.get(comm, [])
+
+    def _look(self) -> None:
         now = monotonic_ns()
         if now - self._at < max(_SHARED, (_SHARE - 1) * self._took):
             return
@@ -177,7 +189,7 @@ class _Scan:
         self._at = monotonic_ns()
         self._took = self._at - now
 
-    def want(self, comm: bytes) -> None:
+    def _want(self, comm: bytes) -> None:
         if comm not in self.wanted:
             self.wanted.add(comm)
             self._at = self._anew = -_ALL_ANEW
@@ -196,9 +208,7 @@ def _comm(pid: str) -> bytes:
 
 def pids(comm: bytes) -> list[str]:
     """Return the processes that are called so now."""
-    _scan.want(comm)
-    _scan.look()
-    return _scan.found.get(comm, [])
+    return _scan.pids(comm)
 
 
 def host_bases() -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eunomia.containers.lenient import decoded
 from eunomia.containers.runtime import TEXTS_LIMIT, bounded, texts, words
+from eunomia.containers.tolerant_json import decoded
 from eunomia.identity import Container, Mount, Texts
 
 # Profiles that runtimes load for containers of which nothing was asked.

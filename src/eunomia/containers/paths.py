@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
-
-from eunomia.containers.runtime import Runtime
+from typing import NamedTuple, Protocol
 
 _DIGITS = "0123456789abcdef"
 
@@ -21,6 +19,17 @@ class Candidate(NamedTuple):
     id: str
     path: str
     runtime: str
+
+
+class Recogniser(Protocol):
+    """A runtime as far as it knows its containers by the names of their cgroups."""
+
+    @property
+    def name(self) -> str:
+        """Return what ``container.runtime`` shows."""
+
+    def recognises(self, parent: str, name: str) -> str:
+        """Return the container's id; see :meth:`eunomia.containers.runtime.Runtime.recognises`."""
 
 
 def is_id(name: str) -> bool:
@@ -40,7 +49,7 @@ def id_in(name: str) -> str:
     return "" if before.endswith("conmon-") else container_id
 
 
-def candidates(path: str, runtimes: Iterable[Runtime]) -> tuple[Candidate, ...]:
+def candidates(path: str, runtimes: Iterable[Recogniser]) -> tuple[Candidate, ...]:
     """Return the candidates along a cgroup path, outermost first."""
     found = []
     parent, at = "", 0

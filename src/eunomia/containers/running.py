@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 
-from eunomia.containers.case import Case
+from eunomia.containers.entry import ContainerEntry
 from eunomia.containers.registry import Registry
 from eunomia.identity import PAUSED, PENDING, RUNNING, Identity
 from eunomia.kernel_clock import monotonic_ns
@@ -31,11 +31,11 @@ def running(registry: Registry, patience: int = PATIENCE) -> list[Identity]:
     )
 
 
-def _is_pending(registry: Registry, case: Case) -> bool:
+def _is_pending(registry: Registry, case: ContainerEntry) -> bool:
     return case.identity is not None and case.identity.state == PENDING and registry.is_populated(case)
 
 
-def _completed(registry: Registry, case: Case) -> Identity:
+def _completed(registry: Registry, case: ContainerEntry) -> Identity:
     identity = case.identity
     assert identity is not None
     container = identity.container

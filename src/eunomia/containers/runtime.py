@@ -3,11 +3,17 @@
 
 A runtime is asked when a cgroup that may be one of its containers appears, again with growing pauses and for a
 few seconds only while nobody knows it, and when a file that it named has changed. It keeps no table of its own.
+
+It is asked in a thread of its own, where it may take its time. One that says ``quick = True`` is asked by the engine's
+thread: it reads small files, by :class:`eunomia.containers.daemons.DataRoot` or after
+:func:`eunomia.containers.blocking.check`, which refuse to read where that may hang; it is then asked in a thread, too.
+A slow one may say by ``may_know(container_id, path)``, at once and from the names alone, that it
+need not be asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from eunomia.bounds import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
@@ -16,11 +22,11 @@ from eunomia.identity import Container, Pod
 # What runtimes read passes through eunomia.bounds; its words are here for them.
 __all__ = [
     "LEFT_OUT", "TEXTS_LIMIT", "TEXTS_ROOM", "TEXT_LIMIT",
-    "Found", "Hasty", "Keeper", "Runtime", "bounded", "texts", "words",
+    "Metadata", "Prefetching", "RecordKeeper", "Runtime", "Wakes", "bounded", "texts", "words",
 ]  # fmt: skip
 
 
-class Found(NamedTuple):
+class Metadata(NamedTuple):
     """What a runtime says of a container. One without a name: known, but its metadata can't be read (yet)."""
 
     container: Container
@@ -37,11 +43,13 @@ class Runtime(Protocol):
     def recognises(self, parent: str, name: str) -> str:
         """Return the container id if a cgroup called ``name`` in ``parent`` is surely this runtime's.
 
+        Asked by the engine's thread also of runtimes that are in a thread otherwise, and never waits.
+
         Both are single path components (``parent`` is empty below the root). Empty where the names alone
         don't tell; bare ids of 64 hex digits are looked up with every runtime anyway.
         """
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         """Return what the runtime says about the container whose own cgroup is ``path``; None: not known.
 
         Never raises for what files or sockets hold.
@@ -58,7 +66,7 @@ class Runtime(Protocol):
 
 
 @runtime_checkable
-class Keeper(Runtime, Protocol):
+class RecordKeeper(Runtime, Protocol):
     """A runtime that keeps a record of containers which do not run (yet, or any more)."""
 
     def places(self) -> Sequence[str]:
@@ -76,7 +84,7 @@ class Keeper(Runtime, Protocol):
 
 
 @runtime_checkable
-class Hasty(Runtime, Protocol):
+class Prefetching(Runtime, Protocol):
     """A runtime whose files about a container may be gone a moment after the container is."""
 
     def hurried(self) -> Sequence[str]:
@@ -84,3 +92,11 @@ class Hasty(Runtime, Protocol):
 
         What was read then is found by :meth:`eunomia.containers.daemons.DataRoot.read` where a file is gone.
         """
+
+
+@runtime_checkable
+class Wakes(Runtime, Protocol):
+    """A runtime that answers at once what it knows, and learns more in threads of its own."""
+
+    def wake_with(self, told: Callable[[str], None]) -> None:
+        """Have ``told`` called, from any thread, with the id of a container that was asked for and is known now."""

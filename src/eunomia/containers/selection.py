@@ -53,6 +53,9 @@ class Selection:
         """The cgroups that are in the set now."""
         return set(self._chosen)
 
+    def __contains__(self, cgroup_id: int) -> bool:
+        return cgroup_id in self._chosen
+
     def follow(self, added: Callable[[int], None], removed: Callable[[int], None]) -> None:
         """Set what is called with each cgroup id that enters and leaves :attr:`ids` from now on."""
         self._added, self._removed = added, removed

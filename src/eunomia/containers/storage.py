@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from eunomia.containers import blocking
 from eunomia.containers.daemons import DataRoot, host_bases
-from eunomia.containers.lenient import decoded
 from eunomia.containers.runtime import bounded
+from eunomia.containers.tolerant_json import decoded
 from eunomia.inside import open_file, read
 
 DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
@@ -183,6 +184,7 @@ def users_stores(path: str) -> Iterator[Store]:
 
 def _open(base: str, path: str, uid: int) -> int:
     """Open a file that a user owns, whom root is let off."""
+    blocking.check(base, path)
     descriptor = open_file(base, path)
     if uid and os.fstat(descriptor).st_uid != uid:
         os.close(descriptor)

@@ -13,9 +13,12 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.kernel.elf import Image, image
+
+if TYPE_CHECKING:
+    from eunomia.kernel.highest_bit import Tries
 
 _MANY = 8  # different values in one place beyond which it is unknown
 _STEPS = 25_000  # instructions, half a second, after which the walk gives up: what it found by then counts
@@ -91,14 +94,14 @@ class Uses(dict[str, MapUse]):
 class Walked(NamedTuple):
     """What programs do with maps, by name, and with globals, by section and offset.
 
-    ``stacks`` says which maps get stacks, and whether of user space; ``halves`` whether some code looks for the
-    highest bit of a number; ``whole`` whether all code was followed.
+    ``stacks`` says which maps get stacks, and whether of user space; ``tries`` runs pieces of the code;
+    ``whole`` says whether all code was followed.
     """
 
     maps: Uses
     globals: dict[tuple[str, int], MapUse]
     stacks: set[tuple[str, bool]]
-    halves: bool
+    tries: Tries
     whole: bool
 
 
@@ -118,7 +121,9 @@ _Memory = dict[tuple[str, int, int], _Value]  # by what it is part of, offset an
 _State = tuple[list[_Value], _Memory]
 
 
-class _Instruction(NamedTuple):
+class Instruction(NamedTuple):
+    """One instruction, with the names of its parts in plain words: ``to`` is ``dst``, ``number`` is ``imm``."""
+
     code: int
     to: int
     source: int
@@ -142,11 +147,12 @@ def uses(data: bytes) -> Uses:
 
 def walked(data: bytes) -> Walked:
     """Return all that is known of what the programs of an object do."""
-    walk = _Walk(image(data))
+    from eunomia.kernel.highest_bit import Tries
+
+    walk = Walk(image(data))
     walk.run()
     walk.found.cut = walk.steps >= _STEPS
-    halves = any(map(_halves, walk.code.values()))
-    return Walked(walk.found, walk.globals, walk.stacks, halves, not walk.found.cut)
+    return Walked(walk.found, walk.globals, walk.stacks, Tries(walk), not walk.found.cut)
 
 
 def constants(marks: Marks, offset: int, size: int) -> frozenset[int] | None:
@@ -180,7 +186,12 @@ def _join(one: _Value, other: _Value) -> _Value:
     return places if len(places) == len({(a.kind, a.name) for a in both}) else None
 
 
-class _Walk:
+class Walk:
+    """Follows all code of an object.
+
+    ``adding`` has, by map and section of globals, the instructions that add to places in it that vary.
+    """
+
     def __init__(self, obj: Image) -> None:
         self.found = Uses()
         self.globals: dict[tuple[str, int], MapUse] = {}
@@ -193,6 +204,8 @@ class _Walk:
         self.functions = {(s.section, s.offset // 8): s.name for s in functions}
         self.walked: set[tuple[object, ...]] = set()
         self.entered: set[tuple[str, int]] = set()
+        self.adding: dict[str, set[tuple[str, int]]] = {}
+        self._states: dict[str, list[dict[tuple[int, object], _State]]] = {}
         self.steps = 0
 
     def run(self) -> None:
@@ -231,6 +244,7 @@ class _Walk:
                 ready.append(place)
 
         code = self.code[where]
+        self._states.setdefault(where, []).append(states)
         arrive(start, (regs, {}))
         while ready and self.steps < _STEPS:
             place = ready.pop()
@@ -246,7 +260,7 @@ class _Walk:
         for (pc, _), passed in calls.items():
             self.call(where, pc, passed, chain)
 
-    def step(self, where: str, pc: int, at: _Instruction, state: _State) -> Iterator[tuple[int, _State]]:
+    def step(self, where: str, pc: int, at: Instruction, state: _State) -> Iterator[tuple[int, _State]]:
         """Yield where an instruction goes, and with what; ``state`` is its to change."""
         regs, stack = state
         kind = at.code & 7
@@ -268,13 +282,13 @@ class _Walk:
         elif kind == 1:
             regs[at.to] = _load(at, regs[at.source], stack)
         elif kind in (2, 3):
-            self.stored(at, regs)
+            self.stored((where, pc), at, regs)
             _store(at, state)
         else:
             regs[0] = None  # LD_ABS and LD_IND
         yield pc + 1, state
 
-    def returned(self, where: str, pc: int, at: _Instruction, state: _State) -> None:
+    def returned(self, where: str, pc: int, at: Instruction, state: _State) -> None:
         """Change a state to what it is after a call of a helper or a function."""
         regs, memory = state
         if at.source == 0 and at.number not in _READERS:
@@ -290,10 +304,19 @@ class _Walk:
         regs[:6] = [result, None, None, None, None, None]
 
     def written(self, place: _Value) -> None:
+        """Note that something is written to a place."""
         self.note(place, "value", writes=True)
         self.note(place, "data", writes=True)
 
-    def stored(self, at: _Instruction, regs: list[_Value]) -> None:
+    def registers(self, where: str, pc: int) -> list[_Value] | None:
+        """Return what registers can hold ahead of an instruction; None where the walk did not come there."""
+        for states in self._states.get(where, ()):
+            for (at, _), state in states.items():
+                if at == pc:
+                    return state[0]
+        return None
+
+    def stored(self, here: tuple[str, int], at: Instruction, regs: list[_Value]) -> None:
         """Note what a store does to a map's value or a global: it adds to what is there, or not."""
         place = _shifted(regs[at.to], at.offset)
         self.written(place)
@@ -306,8 +329,12 @@ class _Walk:
         if adds:
             self.note(place, "value", adds=True)
             self.note(place, "data", adds=True)
+            for atom in place or ():
+                if atom.number >= _SOMEWHERE:
+                    self.adding.setdefault(atom.name, set()).add(here)
 
     def note(self, place: _Value, kind: str, **what: Any) -> None:
+        """Note what is done to the maps or globals that a place can lie in."""
         for atom in place or ():
             if atom.kind != kind:
                 continue
@@ -317,7 +344,7 @@ class _Walk:
             else:
                 self.found[atom.name] = self.found.get(atom.name, MapUse([]))._replace(**what)
 
-    def immediate(self, where: str, pc: int, at: _Instruction) -> _Value:
+    def immediate(self, where: str, pc: int, at: Instruction) -> _Value:
         """Return what the 16-byte load puts into its register."""
         symbol = self.image.code[where].relocations.get(pc * 8)
         if symbol is None:
@@ -336,10 +363,7 @@ class _Walk:
         at = self.code[where][pc]
         regs = state[0]
         if at.source == 1:
-            symbol = self.image.code[where].relocations.get(pc * 8)
-            section, target = where, pc + at.number + 1
-            if symbol is not None:
-                section, target = symbol.section, symbol.offset // 8 + at.number + 1
+            section, target = self.target(where, pc, at)
             if section in self.code and len(chain) < _DEPTH:
                 name = self.functions.get((section, target), "")
                 # Frames are each function's own: what points into the caller's means nothing here.
@@ -364,6 +388,13 @@ class _Walk:
                 updates=use.updates or at.number in _UPDATES,
                 lookups=use.lookups or at.number in _LOOKUPS,
             )
+
+    def target(self, where: str, pc: int, at: Instruction) -> tuple[str, int]:
+        """Return where the function that is called begins."""
+        symbol = self.image.code[where].relocations.get(pc * 8)
+        if symbol is None:
+            return where, pc + at.number + 1
+        return symbol.section, symbol.offset // 8 + at.number + 1
 
     def sending(self, helper: int, made: Output, state: _State) -> None:
         """Note what one call of a helper sends, if it does."""
@@ -401,22 +432,6 @@ class _Walk:
                     outputs.append(one)
 
 
-def _halves(code: list[_Instruction]) -> bool:
-    """Return whether code looks for a number's highest bit: it halves it again and again, or compares by powers.
-
-    It is what log2() and its like compile to: a loop of shifts by one, steps of 16, 8, 4, 2 and 1 bits, or shifts
-    by what comparisons gave.
-    """
-    shifts = [at for at in code if at.code in (0x74, 0x77) and at.number < 32]
-    by_register = sum(at.code in (0x7C, 0x7F) for at in code)
-    bounds = {at.number & 0xFFFFFFFF for at in code if at.code & 7 in (5, 6) and not at.code & 8}
-    ones = sum(at.number == 1 for at in shifts)
-    loops = any(at.code & 7 in (5, 6) and at.offset < 0 for at in code)
-    return (
-        (0xFFFF in bounds or 0x10000 in bounds) and (0xFF in bounds or 0x100 in bounds) and by_register >= 2
-    ) or ones >= 4 or (ones >= 1 and loops) or {1, 2, 4, 8, 16} <= {at.number for at in shifts}
-
-
 def _record(where: str, pc: int) -> str:
     return f"{where}:{pc}"
 
@@ -447,13 +462,13 @@ def _maps(value: _Value) -> list[str]:
     return sorted({a.name for a in value or () if a.kind in ("map", "value")})
 
 
-def _decode(data: bytes) -> list[_Instruction]:
+def _decode(data: bytes) -> list[Instruction]:
     out = []
     little = sys.byteorder == "little"
     for code, regs, offset, number in struct.iter_unpack("=BBhi", data[: len(data) // 8 * 8]):
         low, high = regs & 15, regs >> 4
         to, source = (low, high) if little else (high, low)
-        out.append(_Instruction(code, min(to, _FRAME), min(source, _FRAME), offset, number))
+        out.append(Instruction(code, min(to, _FRAME), min(source, _FRAME), offset, number))
     return out
 
 
@@ -463,7 +478,7 @@ def _merge(one: _State, other: _State) -> _State:
     return regs, {k: v for k, v in memory.items() if v is not None}
 
 
-def _arithmetic(at: _Instruction, old: _Value, right: _Value) -> _Value:
+def _arithmetic(at: Instruction, old: _Value, right: _Value) -> _Value:
     """Return what a register holds after an operation; unknown unless both sides are known."""
     operation, wide = at.code & 0xF0, at.code & 7 == 7
     if not at.code & 8:
@@ -556,7 +571,7 @@ def _place(base: _Value, offset: int) -> tuple[str, int] | None:
     return ("" if atom.kind == "frame" else f"{atom.kind} {atom.name}"), atom.number + offset
 
 
-def _load(at: _Instruction, base: _Value, memory: _Memory) -> _Value:
+def _load(at: Instruction, base: _Value, memory: _Memory) -> _Value:
     place = _place(base, at.offset)
     if place is None or place[0]:  # others write to a map's values
         found = _shifted(base, at.offset)
@@ -564,7 +579,7 @@ def _load(at: _Instruction, base: _Value, memory: _Memory) -> _Value:
     return memory.get((*place, _WIDTHS[at.code & 0x18]))
 
 
-def _store(at: _Instruction, state: _State) -> None:
+def _store(at: Instruction, state: _State) -> None:
     regs, memory = state
     mode, width = at.code & 0xE0, _WIDTHS[at.code & 0x18]
     place = _place(regs[at.to], at.offset)
@@ -595,7 +610,7 @@ def _forget_all(memory: _Memory, address: _Value) -> None:
         del memory[key]
 
 
-def _forget_written(at: _Instruction, state: _State) -> None:
+def _forget_written(at: Instruction, state: _State) -> None:
     """Forget what a call may have written to memory through its arguments."""
     regs, memory = state
     if at.source == 0 and at.number in _READERS:

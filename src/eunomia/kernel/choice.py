@@ -91,7 +91,7 @@ def load(spec: Spec, wish: Wish, **options: Any) -> tuple[Plan, Loaded]:
             raise _none(spec, chosen)
         names = [p.name for p in [*chosen.run, *chosen.called]]
         try:
-            live = Loaded(
+            live = Loaded.attached(
                 spec, programs=names, unattached=[p.name for p in chosen.called], targets=wish.targets,
                 lenient=True, **options,
             )  # fmt: skip

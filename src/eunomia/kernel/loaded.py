@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A live object: its programs attached, its streams ready to be drained. It owns its links."""
+"""A live object: loaded, attached and detached in steps, its streams ready to be drained. It owns its links."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, entries, iterator, settings, sizes
-from eunomia.kernel.derived import DerivedReader
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.iterator import IteratorReader
@@ -34,6 +33,7 @@ from eunomia.kernel.spec import (
     walk_programs,
 )
 from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
+from eunomia.made import MadeReader
 
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _ITERATED = frozenset({"lines", "records"})
 _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
 
-Readers = RingReader | PerfReader | TableReader | DerivedReader
+Readers = RingReader | PerfReader | TableReader | MadeReader
 
 
 class Count(NamedTuple):
@@ -79,7 +79,10 @@ class MapHandle:
 
 
 class Loaded:
-    """A loaded object. As a context manager it leaves nothing attached, whatever happens inside."""
+    """A loaded object: :meth:`attach` and :meth:`detach` it as often as wanted, then :meth:`close` it.
+
+    As a context manager it leaves nothing attached, whatever happens inside.
+    """
 
     def __init__(
         self,
@@ -92,25 +95,22 @@ class Loaded:
         share: Mapping[str, int] | None = None,
         targets: Mapping[str, Sequence[str]] | None = None,
         unattached: Sequence[str] = (),
-        lenient: bool = False,
         streams: Sequence[str] = (),
-        ready: Callable[[Loaded], None] | None = None,
     ) -> None:
-        """Load a spec's programs, all or those named, and attach them.
+        """Load a spec's programs, all or those named; nothing is attached yet.
 
         ``set_`` gives settings and entries of maps by their paths, ``ring_size`` the bytes of each ring (a power
         of two), ``map_sizes`` how many entries maps have room for, ``share`` the descriptors of maps to be used
         in place of the object's own, ``targets`` what to attach programs to in place of what their sections
-        name, ``unattached`` programs that are loaded and no more; ``streams`` are those that will be read, all
-        where none is named; ``ready`` is called when all is loaded and nothing attached yet. Where it is
-        ``lenient``, programs that cannot be attached are in ``refused`` afterwards. Raises what
-        :mod:`eunomia.kernel.errors` lists.
+        name, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
+        all where none is named. Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
         self.maps: dict[str, MapHandle] = {}
         self.refused: dict[str, KernelError] = {}
         self._targets = targets or {}
+        self._unattached = frozenset(unattached)
         self._unread = [n for n in spec.streams if streams and n not in streams]
         self._ignored: list[Any] = []  # rings of strangers that nobody reads
         self._adopted: dict[str, tuple[Loaded, str]] = {}
@@ -132,12 +132,24 @@ class Loaded:
             self._load()
             self._write_entries()
             self._open_streams()
-            if ready is not None:
-                ready(self)
-            self._attach(set(unattached), lenient)
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def attached(
+        cls, spec: Spec, *, ready: Callable[[Loaded], None] | None = None, lenient: bool = False, **options: Any
+    ) -> Self:
+        """Load a spec and attach it; ``ready`` is called in between. Options as the constructor takes them."""
+        live = cls(spec, **options)
+        try:
+            if ready is not None:
+                ready(live)
+            live.attach(lenient=lenient)
+        except BaseException:
+            live.close()
+            raise
+        return live
 
     def __enter__(self) -> Self:
         return self
@@ -254,7 +266,7 @@ class Loaded:
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
             elif stream.kind == "derived":
-                self.readers[name] = DerivedReader(stream)
+                self.readers[name] = MadeReader(stream.schema)
             elif stream.kind == "globals":
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
@@ -276,14 +288,28 @@ class Loaded:
                 return int(lib.bpf_map__max_entries(handle))
         raise KeyError(name)
 
-    def _attach(self, unattached: Set[str], lenient: bool) -> None:
+    def attach(self, *, lenient: bool = False) -> None:
+        """Attach the programs; where that fails for one, none stays attached.
+
+        Where it is ``lenient``, programs that cannot be attached are in ``refused`` afterwards, and the others run.
+        """
+        try:
+            self._attach(lenient)
+        except BaseException:
+            self.detach()
+            raise
+
+    def _attach(self, lenient: bool) -> None:
         wrong = [name for name in self._targets if name not in {p.name for p in self.spec.programs}]
         if wrong:
             names = ", ".join(p.name for p in self.spec.programs)
             raise BadSetting(f"{self.spec.name} has no program {wrong[0]!r}: it has {names}")
+        for other, _ in self._adopted.values():
+            if not other.is_attached:
+                other.attach()
         handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
         for program in self._chosen:
-            if program.name in unattached:
+            if program.name in self._unattached:
                 continue
             try:
                 if is_iterator(program):
@@ -323,6 +349,11 @@ class Loaded:
         return descriptor
 
     # While it lives
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a program of it hangs on its hook."""
+        return bool(self._links)
 
     def ignore(self) -> None:
         """Empty the rings of streams that are not read: a full one would change what its program does."""
@@ -369,7 +400,8 @@ class Loaded:
     def count(self, stream: str) -> Count:
         """Return what the probe of a stream has emitted and lost so far.
 
-        A derived stream has emitted the rows that were made of it, and lost what its raw rings refused.
+        A derived stream has emitted the rows that were made, and lost what found no room and what its raw rings
+        refused.
         """
         if stream in self._adopted:
             other, theirs = self._adopted[stream]
@@ -379,9 +411,9 @@ class Loaded:
         if isinstance(reader, TableReader):
             lost = self._ledger(handle)[1] if handle else 0
             return Count(reader.drained, lost)
-        if isinstance(reader, DerivedReader):
-            lost = sum(self._ledger(self.maps[LEDGER + raw])[1] for raw in self.spec.raw)
-            return Count(reader.drained, lost)
+        if isinstance(reader, MadeReader):
+            refused = sum(self._ledger(self.maps[LEDGER + raw])[1] for raw in self.spec.raw)
+            return Count(reader.emitted, reader.lost + refused)
         if handle is not None:
             emitted, lost = self._ledger(handle)
             return Count(emitted, lost + self._misses())
@@ -444,7 +476,7 @@ class Loaded:
 def load_first(
     spec: Spec, variants: Sequence[tuple[str, Sequence[str]]], always: Sequence[str] = (), **options: Any
 ) -> tuple[str, Loaded]:
-    """Load the first variant of its hooks that this kernel supports; return its name and the live object.
+    """Load and attach the first variant of its hooks that this kernel supports; return its name and the live object.
 
     ``variants`` are names and the programs that belong to them, the best first; ``always`` are programs that
     every variant needs. Raises the :class:`Unsupported` of the best, where none can be had.
@@ -452,7 +484,7 @@ def load_first(
     first: Unsupported | None = None
     for name, programs in variants:
         try:
-            return name, Loaded(spec, programs=[*programs, *always], **options)
+            return name, Loaded.attached(spec, programs=[*programs, *always], **options)
         except Unsupported as error_:
             first = first or error_
     assert first is not None

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What each CPU counted, as one value: which numbers are added up, and of which one CPU's is taken."""
+"""What each CPU counted, as one value: which numbers are added up, and of which one CPU's is taken.
+
+The plan is made here, once; ``native/tables.c`` follows it for each entry.
+"""
 
 from __future__ import annotations
 
 import re
 import struct
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from eunomia.batch import Field, Schema
@@ -85,6 +88,8 @@ class Plan(NamedTuple):
 
 def rule_of(field: Field, map_name: str) -> str:
     """Return how the CPUs' values of a column become one, by what it means and what it is called."""
+    if field.scale is not None:
+        return SUM
     if field.meaning == "time":
         return MIN if set(_words(field.name)) & _FIRST_WORDS else MAX
     if field.meaning not in _NUMBERS | {"bytes", "array"}:
@@ -239,10 +244,10 @@ class _Maker:
 def _is_number(field: Field, told: bool = False) -> bool:
     """Return whether a column is one number or several, to be compared and added up."""
     if field.bits is not None:
-        return True
+        return field.size <= 16 and field.bits[1] <= 64
     if field.meaning in {"bytes", "wide"}:
         return field.size > 0
-    return field.code[-1] not in "s?" and (told or field.meaning in _NUMBERS | {"array", "time"})
+    return field.code[-1] not in "s?e" and (told or field.meaning in _NUMBERS | {"array", "time"})
 
 
 def _elements(field: Field) -> tuple[int, int, bool, bool]:
@@ -254,91 +259,6 @@ def _elements(field: Field) -> tuple[int, int, bool, bool]:
     code = field.code[-1]
     real = code in "efd"
     return int(field.code[:-1] or 1), struct.calcsize(_ORDER + code), code.islower() and not real, real
-
-
-# Merging
-
-
-def merged(plan: Plan, each: Sequence[bytes]) -> bytes:
-    """Return one record's value out of each CPU's."""
-    if len(each) == 1 or not any(map(any, each[1:])):
-        order: Sequence[bytes] = each
-    else:
-        order = _latest_first(plan.clock, each)
-    out = bytearray(plan.size)
-    for part in plan.parts:
-        _MERGES[part.rule](part, order, out)
-    return bytes(out)
-
-
-def _latest_first(clock: Part | None, each: Sequence[bytes]) -> list[bytes]:
-    """Return the CPUs' values, the latest first where they say when; those that hold nothing last."""
-
-    def when(value: bytes) -> tuple[int, bool]:
-        return (int.from_bytes(value[clock.at : clock.at + 8], sys.byteorder) if clock else 0), any(value)
-
-    return sorted(each, key=when, reverse=True)
-
-
-def _numbers(part: Part, value: bytes) -> list[int] | list[float]:
-    raw = value[part.at : part.at + part.size * part.many]
-    if part.real:
-        return list(struct.unpack(f"{_ORDER}{part.many}{ {2: 'e', 4: 'f', 8: 'd'}[part.size] }", raw))
-    numbers = [
-        int.from_bytes(raw[i : i + part.size], sys.byteorder, signed=part.signed and part.bits is None)
-        for i in range(0, len(raw), part.size)
-    ]
-    if part.bits is None:
-        return numbers
-    shift, width = part.bits
-    top = 1 << (width - 1)
-    numbers = [(n >> shift) & ((1 << width) - 1) for n in numbers]
-    return [(n ^ top) - top for n in numbers] if part.signed else numbers
-
-
-def _write(part: Part, numbers: Sequence[int] | Sequence[float], out: bytearray) -> None:
-    if part.real:
-        code = {2: "e", 4: "f", 8: "d"}[part.size]
-        try:
-            struct.pack_into(f"{_ORDER}{part.many}{code}", out, part.to, *numbers)
-        except OverflowError:
-            struct.pack_into(f"{_ORDER}{part.many}{code}", out, part.to, *([float("inf")] * part.many))
-        return
-    mask = (1 << 8 * part.wide) - 1
-    at = part.to
-    for number in numbers:
-        out[at : at + part.wide] = (int(number) & mask).to_bytes(part.wide, sys.byteorder)
-        at += part.wide
-
-
-def _sum(part: Part, each: Sequence[bytes], out: bytearray) -> None:
-    _write(part, [sum(column) for column in zip(*(_numbers(part, v) for v in each), strict=True)], out)
-
-
-def _greatest(part: Part, each: Sequence[bytes], out: bytearray) -> None:
-    used = [v for v in each if any(v)] or each[:1]
-    _write(part, [max(column) for column in zip(*(_numbers(part, v) for v in used), strict=True)], out)
-
-
-def _least(part: Part, each: Sequence[bytes], out: bytearray) -> None:
-    columns = zip(*(_numbers(part, v) for v in each), strict=True)
-    _write(part, [min(filter(None, column), default=0) for column in columns], out)
-
-
-def _one(part: Part, each: Sequence[bytes], out: bytearray) -> None:
-    size = part.size * part.many
-    raws = [v[part.at : part.at + size] for v in each]
-    if part.bits is not None:
-        found = next((n for v in each if any(n := _numbers(part, v))), [0])
-        _write(part, found, out)
-        return
-    raw = next((r for r in raws if any(r)), raws[0])
-    out[part.to : part.to + size] = raw
-
-
-_MERGES: dict[str, Callable[[Part, Sequence[bytes], bytearray], None]] = {
-    SUM: _sum, MAX: _greatest, MIN: _least, ONE: _one,
-}  # fmt: skip
 
 
 def check(schema: Schema, base: int, chosen: Mapping[str, str]) -> None:

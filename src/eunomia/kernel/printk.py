@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from eunomia.kernel.libbpf import ffi, lib, text
 from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.ring import RingReader
 from eunomia.kernel.spec import PRINTK, Spec, naming
 
 _FUNCTIONS = 256  # as in printk.bpf.c
@@ -25,8 +26,9 @@ def follow(live: Loaded, name: str, constants: Mapping[str, object]) -> None:
     settings: dict[str, object] = dict(constants)
     if starts:
         settings |= {"eunomia_functions": len(starts), "eunomia_starts": starts, "eunomia_ends": ends}
-    follower = Loaded(Spec.open(PRINTK, quick=True), set_=settings)
+    follower = Loaded.attached(Spec.open(PRINTK, quick=True), set_=settings)
     reader = follower.readers["printk"]
+    assert isinstance(reader, RingReader)
     reader.schema = naming(reader.schema, programs)
     reader.spec = reader.spec._replace(schema=reader.schema)
     live.adopt(name, follower, "printk")

@@ -1,30 +1,63 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which arrays are histograms, and of which scale: of powers of two, or linear."""
+"""Which arrays are histograms, and of what: by their declared type, by what the code does, or by the user's word."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from eunomia.batch import Field, Schema
-from eunomia.kernel.errors import BadSetting
+from eunomia.batch import Field, Scale, Schema
+from eunomia.kernel.errors import BadObject, BadSetting
+from eunomia.kernel.types import Array, Typedef
 
 LOG2, LINEAR = "log2", "linear"
-_LEAST = 8  # elements; a shorter array is a list
+_TYPES = {"hist_log2_t": LOG2, "hist_linear_t": LINEAR}  # of eunomia/types.h
+_LEAST = 8  # elements; a shorter array is not looked at
+_STEP, _UNIT = "hist_step:", "hist_unit:"
 
 
-def scaled(schema: Schema, takes_log2: Callable[[], bool]) -> tuple[Schema, list[str]]:
-    """Return a schema whose histograms have a scale, and the names of those whose scale is a guess.
+def declared(field: Field, array: Array, tags: tuple[str, ...]) -> Field:
+    """Return an array's column with the scale that its element's type declares, with the unit and the step beside it.
 
-    Those called ``slots``, ``hist...`` or ``buckets...`` are histograms. They are of powers of two where some code
-    of the object looks for the highest bit of a number, else linear.
+    Raises :class:`BadObject` where these are none.
     """
-    found = [f.name for f in schema.fields.values() if _is_called_histogram(f)]
-    if not found:
-        return schema, []
-    scale = LOG2 if takes_log2() else LINEAR
-    return _with(schema, {name: _named(name) or scale for name in found}), [
-        n for n in found if scale == LINEAR and not _named(n)
-    ]
+    element = array.element
+    while isinstance(element, Typedef):
+        if element.ours and element.name in _TYPES and _is_array(field, 1):
+            said = {prefix: tag[len(prefix) :] for tag in tags for prefix in (_STEP, _UNIT) if tag.startswith(prefix)}
+            step = _step(field.name, said.get(_STEP, "1"))
+            kind = _TYPES[element.name]
+            return field._replace(scale=Scale(kind, said.get(_UNIT, ""), step, more=True, why="its type says so"))
+        element = element.target
+    return field
+
+
+def _step(name: str, text: str) -> int:
+    try:
+        step = int(text.strip("() ").rstrip("uUlL"), 0)
+    except ValueError:
+        step = 0
+    if not 0 < step < 1 << 64:
+        raise BadObject(f"{name}: hist_step({text}) is no whole number above 0")
+    return step
+
+
+def evident(schema: Schema, counts: Callable[[Field, int], str]) -> Schema:
+    """Return a schema whose arrays that count powers of two are histograms.
+
+    ``counts`` returns the function that counts so in a column of so many elements, empty for none.
+    """
+    scales = {}
+    for field in schema.fields.values():
+        if field.scale is None and _is_array(field, _LEAST):
+            function = counts(field, int(field.code[:-1]))
+            if function:
+                scales[field.name] = Scale(LOG2, why=f"{function} counts numbers by their highest bit")
+    return _with(schema, scales) if scales else schema
+
+
+def likely(schema: Schema) -> str:
+    """Return the first array that is called as histograms are, and is none as far as is known; empty for none."""
+    return next((f.name for f in schema.fields.values() if f.scale is None and _is_called_histogram(f)), "")
 
 
 def chosen(schema: Schema, stream: str, scales: Mapping[str, str]) -> Schema:
@@ -36,17 +69,12 @@ def chosen(schema: Schema, stream: str, scales: Mapping[str, str]) -> Schema:
         if field is None or not _is_array(field, 1):
             fitting = ", ".join(f.name for f in schema.fields.values() if _is_array(f, 1)) or "none"
             raise BadSetting(f"{stream} has no array of numbers called {name!r}: there are {fitting}")
-    return _with(schema, scales)
+    return _with(schema, {name: Scale(scale, why="--histogram says so") for name, scale in scales.items()})
 
 
-def _with(schema: Schema, scales: Mapping[str, str]) -> Schema:
+def _with(schema: Schema, scales: Mapping[str, Scale]) -> Schema:
     fields = [f._replace(scale=scales.get(f.name, f.scale)) for f in schema.fields.values()]
     return Schema(schema.name, schema.size, fields, schema.doc)
-
-
-def _named(name: str) -> str:
-    words = name.lower().replace(".", "_").split("_")
-    return LOG2 if "log2" in words else LINEAR if {"linear", "lin"} & set(words) else ""
 
 
 def _is_called_histogram(field: Field) -> bool:
@@ -56,5 +84,5 @@ def _is_called_histogram(field: Field) -> bool:
 
 def _is_array(field: Field, least: int) -> bool:
     count = field.code[:-1]
-    whole = field.code[-1] not in "sefd"
+    whole = field.code[-1] not in "sefd?"
     return field.meaning == "array" and not field.parts and whole and count.isdigit() and int(count) >= least

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from eunomia.batch import Field, Schema
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.meanings import MEANINGS
-from eunomia.kernel import addresses, lengths, width
+from eunomia.kernel import addresses, lengths, scale, width
 from eunomia.kernel.types import (
     Array,
     Enum,
@@ -228,7 +228,7 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
         case Pointer():
             return field._replace(code="Q", meaning="pointer")
         case Array():
-            return _array(field, bare)
+            return scale.declared(_array(field, bare), bare, tags)
         case Struct(union=True):
             parts = tuple(
                 _field(m.name, m.type, 0, m.tags)._replace(tag=_tag(m.tags, "when:")) for m in bare.members

@@ -259,8 +259,7 @@ class Spec:
             found += self._globals(alone=not found)
         order = list(self.maps)
         if not self.own:
-            found = [self._with_stacks(s) for s in found]
-        found = [self._scaled(s) for s in found]
+            found = [self._scaled(self._with_stacks(s)) for s in found]
         found.sort(key=lambda s: order.index(s.map.name))
         if not self.own:
             found += self._iterators(of_iterators) + self._printed()
@@ -321,20 +320,28 @@ class Spec:
         return set() if self.own else self._walked.stacks
 
     def _scaled(self, stream: StreamSpec) -> StreamSpec:
-        from eunomia.kernel.scale import scaled
+        """Return a stranger's stream with what its programs show to be histograms."""
+        from eunomia.kernel.scale import evident, likely
 
-        def drawn(shape: Schema) -> Schema:
-            return scaled(shape, lambda: self._walked.halves)[0]
+        shape = stream.schema
+        if stream.kind in {"table", "globals"}:
+            own_map = stream.kind == "table"
+            base = aligned(stream.map.key_size) if own_map else 0
+            plain = self._entries(stream.map.name, stream.map).fields if own_map else shape.fields
+            name = stream.map.name if own_map else section_of(stream.map.name)
 
-        if stream.by_size or stream.tags:
-            return _each(stream, drawn)
-        shape, guessed = scaled(stream.schema, lambda: self._walked.halves)
+            def counts(field: Field, count: int) -> str:
+                # in the map, where numbers may be narrower than in a row that is summed over CPUs
+                before = plain.get(field.name)
+                if before is None or before.offset < base:
+                    return ""
+                return self._walked.tries.counts(name, before.offset - base, before.size // count, count)
+
+            shape = evident(shape, counts)
         hint = stream.hint
-        if guessed and not hint:
-            hint = (
-                f"{guessed[0]} is drawn by index, for no code takes powers of two: "
-                f"--histogram {stream.name}.{guessed[0]}=log2 says otherwise"
-            )
+        if not hint and (maybe := likely(shape)):
+            option = f"--histogram {stream.name}.{maybe}=log2"
+            hint = f"{maybe} is shown as a list: if it is a histogram, draw it by {option} or linear"
         return stream._replace(schema=shape, hint=hint)
 
     def choose_scales(self, scales: Mapping[str, str]) -> None:
@@ -345,7 +352,7 @@ class Spec:
             name = max((n for n in self.streams if word.startswith(f"{n}.")), key=len)
             stream = self.streams[name]
             shape = chosen(stream.schema, name, {word[len(name) + 1 :]: scale})
-            hint = "" if " is drawn by index" in stream.hint else stream.hint
+            hint = "" if " draw it by --histogram" in stream.hint else stream.hint
             self.streams[name] = stream._replace(schema=shape, hint=hint)
 
     def _declared(self, map_: Map) -> Type | None:

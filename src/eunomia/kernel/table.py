@@ -1,38 +1,84 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Streams read from maps: a snapshot at each interval, as rows of key and value."""
+"""Streams read from maps: a snapshot at each interval, as rows of key and value (``native/tables.c``)."""
 
 from __future__ import annotations
 
-import sys
+import errno
+from collections.abc import Sequence
+from typing import Any
 
 from eunomia.batch import Batch
-from eunomia.kernel.errors import KernelError
-from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
+from eunomia.kernel.errors import BadObject, KernelError
+from eunomia.kernel.libbpf import error, ffi, lib
 from eunomia.kernel.spec import ARRAY, PER_CPU, PERCPU_ARRAY, Map, StreamSpec, aligned
 
 
-def read(fd: int, map_: Map) -> tuple[int, bytes, bytes]:
-    """Return how many entries a map has, their keys and their values, one after another.
+class Snapshot:
+    """Makes rows of a map's entries: the key, and from the next multiple of 8 the value.
 
-    Values of per-CPU maps come for every possible CPU, each padded to 8 bytes.
+    An array has all its entries from the beginning: those that hold nothing but zeros on every CPU are no rows.
+    An entry of any other map is there because somebody made it: it is a row, whatever it holds.
+    Where each CPU has a row of its own, CPUs that hold nothing have none.
     """
-    value_size = map_.value_size
-    if map_.type in PER_CPU:
-        value_size = aligned(value_size) * lib.libbpf_num_possible_cpus()
-    keys = buffer_of("char[]", map_.key_size * map_.max_entries + 8)
-    values = buffer_of("char[]", value_size * map_.max_entries)
-    count = lib.eu_table_read(fd, map_.key_size, value_size, keys, values, map_.max_entries)
-    if count < 0:
-        raise KernelError(f"map {map_.name}: {error(count).strerror}")
-    return (
-        count,
-        bytes(ffi.buffer(keys, count * map_.key_size)),
-        bytes(ffi.buffer(values, count * value_size)),
-    )
+
+    def __init__(self, map_: Map, spec: StreamSpec, cpus: int | None = None) -> None:
+        """Make ready to read ``map_`` as the stream shows it, on a machine of so many possible CPUs.
+
+        Raises :class:`BadObject` where its types do not fit.
+        """
+        self.name = map_.name
+        self._ret = ffi.new("const char **")
+        per_cpu = map_.type in PER_CPU
+        stride = aligned(map_.value_size) if per_cpu else map_.value_size
+        whole = (lib.EU_ONE, 0, 0, stride, stride, 1, 0, 0, 0, 0)
+        parts: Sequence[tuple[int, ...]] = [whole]
+        size, clock = stride, -1
+        if spec.cpus is not None:
+            parts = [_part(part) for part in spec.cpus.parts]
+            size, clock = spec.cpus.size, spec.cpus.clock.at if spec.cpus.clock else -1
+        elif spec.cpu_rows:
+            parts, size = (), stride + 8
+        plan = ffi.new("struct eu_table_plan *")
+        plan.key_size, plan.value_size, plan.max_entries = map_.key_size, stride, map_.max_entries
+        plan.cpus = (cpus or lib.libbpf_num_possible_cpus()) if per_cpu else 1
+        plan.row_value_size, plan.clock_at = size, clock
+        plan.keep_zeros, plan.row_per_cpu = map_.type not in {ARRAY, PERCPU_ARRAY}, spec.cpu_rows
+        self.row_size = aligned(map_.key_size) + aligned(size)
+        table = lib.eu_table_open(plan, ffi.new("struct eu_part[]", parts), len(parts))
+        if table == ffi.NULL:
+            reason = error()
+            if reason.errno != errno.EINVAL:
+                raise reason
+            raise BadObject(f"map {map_.name}: its values are not of their type's size")
+        self._table: Any = ffi.gc(table, lib.eu_table_close)
+
+    def read(self, fd: int, empty: bool = False) -> bytes:
+        """Return the rows of a live map's entries; ``empty`` it, of what was read and nothing else.
+
+        Raises :class:`KernelError`.
+        """
+        return self._rows(lib.eu_table_read(self._table, fd, empty, self._ret))
+
+    def rows(self, keys: bytes, values: bytes, count: int) -> bytes:
+        """Return the rows of entries, given as the kernel gives them."""
+        return self._rows(
+            lib.eu_table_rows(self._table, ffi.from_buffer(keys), ffi.from_buffer(values), count, self._ret)
+        )
+
+    def _rows(self, count: int) -> bytes:
+        if count < 0:
+            raise KernelError(f"map {self.name}: {error(count).strerror}")
+        return bytes(ffi.buffer(self._ret[0], count * self.row_size)) if count else b""
+
+
+def _part(part: Any) -> tuple[int, ...]:
+    rule = {"sum": lib.EU_SUM, "max": lib.EU_GREATEST, "min": lib.EU_LEAST, "one": lib.EU_ONE}[part.rule]
+    shift, bits = part.bits or (0, 0)
+    return rule, part.at, part.to, part.size, part.wide, part.many, part.signed, part.real, shift, bits
 
 
 class TableReader:
-    """A map's entries, all of them each time; entries of arrays that are zero are left out."""
+    """A map's entries, all of them each time."""
 
     def __init__(self, spec: StreamSpec, fd: int) -> None:
         self.spec = spec
@@ -41,52 +87,24 @@ class TableReader:
         self.drained = 0
         self.waiting = 0
         self.odd = 0
-        self._map = spec.map
+        self._snapshot: Snapshot | None = None
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
         """Return the entries as one batch, none where there are none."""
-        count, keys, values = read(self.fd, self._map)
-        if self._map.type in PER_CPU:
-            return self._of_cpus(count, keys, values, clock, taken)
-        return self._batch(count, keys, values, clock, taken)
+        if self._snapshot is None:
+            self._snapshot = Snapshot(self.spec.map, self.spec)
+        return self._made(self._snapshot.read(self.fd), clock, taken)
 
-    def _batch(self, count: int, keys: bytes, values: bytes, clock: int, taken: int) -> list[Batch]:
-        key, value = self._map.key_size, self._map.value_size
-        pad, end = aligned(key) - key, aligned(value) - value
-        zero = bytes(value) if self._map.type == ARRAY else None
-        rows = []
-        for i in range(count):
-            content = values[i * value : i * value + value]
-            if content != zero:
-                rows.append(keys[i * key : i * key + key] + bytes(pad) + content + bytes(end))
-        return self._made(rows, clock, taken)
-
-    def _made(self, rows: list[bytes], clock: int, taken: int) -> list[Batch]:
-        self.drained += len(rows)
+    def _made(self, rows: bytes, clock: int, taken: int) -> list[Batch]:
         if not rows:
             return []
-        return [Batch(self.schema, b"".join(rows), stream=self.spec.name, clock=clock, taken=taken)]
-
-    def _of_cpus(self, count: int, keys: bytes, values: bytes, clock: int, taken: int) -> list[Batch]:
-        """Return a row an entry, or one for each CPU that has something in it."""
-        from eunomia.kernel.percpu import merged
-
-        cpus = lib.libbpf_num_possible_cpus()
-        key, stride = self._map.key_size, aligned(self._map.value_size)
-        is_array = self._map.type == PERCPU_ARRAY
-        rows = []
-        for i in range(count):
-            start = keys[i * key : i * key + key].ljust(aligned(key), b"\0")
-            at = i * cpus * stride
-            each = [values[at + c * stride : at + (c + 1) * stride] for c in range(cpus)]
-            if self.spec.cpus is None:
-                rows += [start + v + c.to_bytes(8, sys.byteorder) for c, v in enumerate(each) if any(v)]
-            elif any(map(any, each)) or not is_array:
-                rows.append(start + merged(self.spec.cpus, each))
-        return self._made(rows, clock, taken)
+        batch = Batch(self.schema, rows, stream=self.spec.name, clock=clock, taken=taken)
+        self.drained += batch.count
+        return [batch]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Free what reading took."""
+        self._snapshot = None
 
 
 class SwappedReader(TableReader):
@@ -94,12 +112,12 @@ class SwappedReader(TableReader):
 
     def __init__(self, spec: StreamSpec, fd: int, inner: Map, fds: tuple[int, int]) -> None:
         super().__init__(spec, fd)
-        self._map = inner
+        self._inner = inner
         self._fds = fds
         self._current = 0
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
-        """Put the other map in its place, and return what the full one holds; then empty it.
+        """Put the other map in its place, and return what the full one holds, emptying it.
 
         The kernel waits, in the update of a map of maps, until no program can hold the old one any more
         (``maybe_wait_bpf_programs``, kernel/bpf/syscall.c).
@@ -108,14 +126,9 @@ class SwappedReader(TableReader):
         slot, inner = ffi.new("uint32_t *", 0), ffi.new("uint32_t *", self._fds[self._current])
         if lib.bpf_map_update_elem(self.fd, slot, inner, 0):
             raise KernelError(f"map {self.spec.name}: {error().strerror}")
-        count, keys, values = read(old, self._map)
-        self._empty(old, keys)
-        return self._batch(count, keys, values, clock, taken)
-
-    def _empty(self, fd: int, keys: bytes) -> None:
-        count = ffi.new("uint32_t *", len(keys) // self._map.key_size)
-        if count[0] and lib.bpf_map_delete_batch(fd, ffi.from_buffer(keys), count, ffi.NULL):
-            raise KernelError(f"map {self.spec.name}: {error().strerror}")
+        if self._snapshot is None:
+            self._snapshot = Snapshot(self._inner, self.spec)
+        return self._made(self._snapshot.read(old, empty=True), clock, taken)
 
 
 class GlobalsReader(TableReader):
@@ -123,7 +136,7 @@ class GlobalsReader(TableReader):
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
         """Return what the variables hold now."""
-        _, _, values = read(self.fd, self._map)
-        self.drained += 1
-        data = values[: self.schema.size].ljust(self.schema.size, b"\0")
-        return [Batch(self.schema, data, stream=self.spec.name, clock=clock, taken=taken)]
+        value = ffi.new("char[]", max(self.spec.map.value_size, self.schema.size))
+        if lib.bpf_map_lookup_elem(self.fd, ffi.new("uint32_t *", 0), value):
+            raise KernelError(f"map {self.spec.name}: {error().strerror}")
+        return self._made(bytes(ffi.buffer(value, self.schema.size)), clock, taken)

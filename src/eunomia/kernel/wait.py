@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterable
 from typing import Any
 
 from eunomia.kernel.libbpf import ffi, lib
@@ -16,15 +15,32 @@ from eunomia.kernel.ring import PerfReader, RingReader
 class Waiter:
     """Waits on live objects' rings. Probes with our headers wake it once a sleep, others as they will."""
 
-    def __init__(self, objects: Iterable[Loaded]) -> None:
-        objects = list(objects)
-        readers = [r for live in objects for r in live.readers.values()]
-        rings = [r.ring for r in readers if isinstance(r, RingReader)]
-        armed = [word for live in objects if (word := live.armed) is not None]
+    def __init__(self) -> None:
         self._epoll = select.epoll()
-        for reader in readers:
+        self._objects: list[Loaded] = []
+        self._rings = ffi.new("struct eu_ring *[]", [])
+        self._armed = ffi.new("uint32_t *[]", [])
+        self._counts = (0, 0)
+
+    def take(self, live: Loaded) -> None:
+        """Wait on an object's rings, too."""
+        for reader in live.readers.values():
             if isinstance(reader, RingReader | PerfReader):
                 self._epoll.register(reader.fd, select.EPOLLIN)
+        self._objects.append(live)
+        self._collect()
+
+    def drop(self, live: Loaded) -> None:
+        """Wait on them no longer; before the object is closed."""
+        for reader in live.readers.values():
+            if isinstance(reader, RingReader | PerfReader):
+                self._epoll.unregister(reader.fd)
+        self._objects.remove(live)
+        self._collect()
+
+    def _collect(self) -> None:
+        rings = [r.ring for live in self._objects for r in live.readers.values() if isinstance(r, RingReader)]
+        armed = [word for live in self._objects if (word := live.armed) is not None]
         self._rings = ffi.new("struct eu_ring *[]", rings)
         self._armed = ffi.new("uint32_t *[]", armed)
         self._counts = (len(armed), len(rings))

@@ -61,7 +61,6 @@ bool bpf_map__is_internal(const struct bpf_map *map);
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);
 int bpf_map_delete_elem(int fd, const void *key);
-int bpf_map_delete_batch(int fd, const void *keys, uint32_t *count, const void *opts);
 int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int libbpf_num_possible_cpus(void);
 uint32_t libbpf_major_version(void);
@@ -70,7 +69,7 @@ int libbpf_probe_bpf_map_type(int map_type, const void *opts);
 int libbpf_probe_bpf_prog_type(int prog_type, const void *opts);
 """
 
-# The C library's, for eunomia.containers.notices.
+# The C library's, for eunomia.containers.file_watcher.
 _INOTIFY = """
 int inotify_init1(int flags);
 int inotify_add_watch(int fd, const char *pathname, uint32_t mask);
@@ -89,7 +88,7 @@ ffi.cdef(_LIBBPF + _INOTIFY + _declarations())
 ffi.set_source(
     "eunomia._native",
     '#include <sys/inotify.h>\n#include "native.h"',
-    sources=["src/eunomia/native/native.c", "src/eunomia/native/early.c", "src/eunomia/native/columns.c"],
+    sources=[f"src/eunomia/native/{name}.c" for name in ("native", "early", "tables", "columns")],
     include_dirs=["src/eunomia/native"],
     libraries=["bpf"],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Werror"],

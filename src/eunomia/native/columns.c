@@ -325,7 +325,7 @@ static void write_number(struct writer *writer, uint64_t number, int negative)
 
 enum { DIGITS = 20 };		/* of a 64-bit number, with its sign */
 
-static void write_field(struct writer *writer, const struct eu_part *part, const char *field)
+static void write_field(struct writer *writer, const struct eu_json_part *part, const char *field)
 {
 	uint64_t number = 0;
 	int shift = 64 - 8 * part->size;
@@ -411,7 +411,7 @@ struct lines {
 	const char *next;	/* line, of parts in the order of rows */
 };
 
-static int find_lines(const struct eu_part *part, struct lines *lines)
+static int find_lines(const struct eu_json_part *part, struct lines *lines)
 {
 	const char *end = part->values + part->values_size;
 	size_t count = 0;
@@ -433,7 +433,7 @@ static int find_lines(const struct eu_part *part, struct lines *lines)
 }
 
 /* Writes one value of a row. Returns as write_text() does. */
-static int write_part(struct writer *writer, struct coder *records, const struct eu_part *part, struct lines *lines,
+static int write_part(struct writer *writer, struct coder *records, const struct eu_json_part *part, struct lines *lines,
 		      struct second *known, size_t row, int64_t clock)
 {
 	const char *record = records->data + row * records->stride, *start, *end;
@@ -492,7 +492,7 @@ value:
  * many bytes `ret` points to, which eu_free() frees; -1 for want of memory, -2 - i where part i has a text that
  * cannot be written here.
  */
-long eu_json(const struct eu_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
+long eu_json(const struct eu_json_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
 	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, char **ret)
 {
 	struct coder records = { data, heap, stride, heap_size, heap_at, NULL, 0, 0, 0 };

@@ -931,41 +931,6 @@ int eu_perf_drain(struct eu_perf *perf, char *data, size_t data_size, char *heap
 	return err < 0 ? err : perf->spill_size > 0;
 }
 
-/* Reads a whole map; in batches where it can, by key where not. Returns entries, or a negative errno. */
-long eu_table_read(int fd, size_t key_size, size_t value_size, char *keys, char *values, size_t capacity)
-{
-	size_t done = 0;
-	uint64_t cursor[64] = {};	/* at least the largest key that batches hand back as a cursor */
-	char *previous = NULL;
-	int first = 1, err;
-
-	while (key_size <= sizeof(cursor) && done < capacity) {
-		__u32 count = capacity - done;
-
-		err = bpf_map_lookup_batch(fd, first ? NULL : cursor, cursor, keys + done * key_size,
-					   values + done * value_size, &count, NULL);
-		if (err && errno != ENOENT)
-			break;	/* no batches for this map, or a bucket larger than what is left */
-		first = 0;
-		done += count;
-		if (err)
-			return done;
-	}
-	if (done == capacity)
-		return done;
-	done = 0;
-	while (done < capacity && !bpf_map_get_next_key(fd, previous, keys + done * key_size)) {
-		previous = keys + done * key_size;
-		if (!bpf_map_lookup_elem(fd, previous, values + done * value_size))
-			done++;
-		else if (errno != ENOENT)
-			return -errno;
-		else
-			break;	/* deleted under our eyes: its successor is not known any more */
-	}
-	return done;
-}
-
 static int any_waiting(struct eu_ring **rings, size_t count)
 {
 	for (size_t i = 0; i < count; i++)

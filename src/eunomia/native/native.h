@@ -15,6 +15,7 @@
 struct eu_ring;
 struct eu_perf;
 struct eu_early;
+struct eu_table;
 
 struct eu_drained {
 	size_t records;		/* written to `data` */
@@ -22,6 +23,32 @@ struct eu_drained {
 	size_t odd;		/* records shorter than the fixed part, filled with zeros */
 	size_t waiting;		/* bytes left in the ring */
 	int untidy;		/* whether a path has "/." or "//" in it */
+};
+
+/* How the CPUs' numbers become one; EU_ONE is that of one CPU. */
+enum eu_rule { EU_SUM, EU_GREATEST, EU_LEAST, EU_ONE };
+
+/* Numbers, or bytes, side by side in each CPU's value, and where what they become stands in a row's value. */
+struct eu_part {
+	uint32_t rule;
+	uint32_t at, to;
+	uint32_t size, wide;	/* of each, in a CPU's value and in the row's */
+	uint32_t count;
+	uint8_t is_signed, is_real;
+	uint8_t shift, bits;	/* of a bit field; else bits is 0 */
+};
+
+/* How a map's entries become rows: the key, from the next multiple of 8 the value. */
+struct eu_table_plan {
+	uint32_t key_size;
+	uint32_t value_size;	/* of one CPU, padded to 8 bytes where there are several */
+	uint32_t cpus;		/* values that an entry has: 1 but for per-CPU maps */
+	uint32_t max_entries;
+	uint32_t row_value_size;
+	int32_t clock_at;	/* where a value says when it was written; -1: it does not */
+	uint8_t keep_zeros;	/* whether entries whose values are zero on all CPUs are rows */
+	uint8_t row_per_cpu;	/* a row for each CPU that has something, its number behind the value */
+	size_t part_count;
 };
 
 void eu_log_start(void);
@@ -67,7 +94,10 @@ int eu_perf_fd(const struct eu_perf *perf);
 int eu_perf_drain(struct eu_perf *perf, char *data, size_t data_size, char *heap, size_t heap_size,
 		  struct eu_drained *ret, uint64_t *lost);
 
-long eu_table_read(int fd, size_t key_size, size_t value_size, char *keys, char *values, size_t capacity);
+struct eu_table *eu_table_open(const struct eu_table_plan *plan, const struct eu_part *parts, size_t count);
+void eu_table_close(struct eu_table *table);
+long eu_table_read(struct eu_table *table, int fd, int empty, const char **ret);
+long eu_table_rows(struct eu_table *table, const char *keys, const char *values, size_t count, const char **ret);
 
 int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
 	    int milliseconds);
@@ -96,7 +126,7 @@ void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, in
 
 enum { EU_UNSIGNED, EU_SIGNED, EU_TIME, EU_CHARS, EU_STRING, EU_PATH, EU_EACH, EU_CODED, EU_SAME };
 
-struct eu_part {
+struct eu_json_part {
 	const char *label;
 	size_t label_size;
 	uint32_t kind;
@@ -106,7 +136,7 @@ struct eu_part {
 	const uint32_t *index;	/* which line each row has */
 };
 
-long eu_json(const struct eu_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
+long eu_json(const struct eu_json_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
 	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, char **ret);
 void eu_free(void *memory);
 

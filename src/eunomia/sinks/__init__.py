@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from eunomia.sinks.writer import Writer
 
 FORMATS = ("table", "json", "csv")
+
+Key = tuple[str, str]  # a tracker's name and a stream's
 
 
 class StreamInfo(NamedTuple):
@@ -32,13 +34,28 @@ class StreamInfo(NamedTuple):
 
 
 class Sink(Protocol):
-    """Takes ticks: batches of several streams, drained at about the same time.
+    """Takes batches of several streams, drained at about the same time, and counts what becomes of their rows.
 
-    No call blocks the drain; what could not be written is counted by the sink's writer. ``wants`` are the
-    columns that it reads.
+    Batches are shared with other sinks: none may write into them. ``wants`` are the columns that it reads.
     """
 
     wants: frozenset[str]
+
+    @property
+    def delivered(self) -> Mapping[Key, int]:
+        """Rows written, by stream."""
+
+    @property
+    def dropped(self) -> Mapping[Key, Mapping[str, int]]:
+        """Rows not written, by stream and reason."""
+
+    @property
+    def waiting(self) -> Mapping[Key, int]:
+        """Rows taken that are neither delivered nor dropped yet, by stream; empty where there are none."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody reads any more."""
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Write a tick's rows, in the order of their times."""
@@ -48,6 +65,32 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Pass on what waits, for a bounded time, and let go."""
+
+
+class ByteSink:
+    """A sink whose account is its writer's."""
+
+    _writer: Writer
+
+    @property
+    def delivered(self) -> Mapping[Key, int]:
+        """Rows written, by stream."""
+        return self._writer.delivered
+
+    @property
+    def dropped(self) -> Mapping[Key, Mapping[str, int]]:
+        """Rows not written, by stream and reason."""
+        return self._writer.dropped
+
+    @property
+    def waiting(self) -> Mapping[Key, int]:
+        """Rows that a slow reader has yet to take, by stream."""
+        return self._writer.waiting
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._writer.closed
 
 
 def open_sink(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER
+from eunomia.sinks import ByteSink
 from eunomia.sinks.cells import cells, joined_texts
 from eunomia.sinks.columns import SharedCells, beside, checked, chosen, expanded, union
 from eunomia.sinks.merge import Piece, interleave, pieces, tally
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from eunomia.sinks.writer import Writer
 
 
-class CsvSink:
+class CsvSink(ByteSink):
     """Writes one line a row; what could break a line or move a cursor is escaped as in tables."""
 
     def __init__(

@@ -1,33 +1,38 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Histograms drawn in text.
-
-Element i of a log2 one counts the values from 2^i up to 2^(i+1) - 1, element i of a linear one those of step i.
-"""
+"""Histograms drawn in text, as their scale (:class:`eunomia.batch.Scale`) says what their elements count."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eunomia.batch import Scale
+
 _BAR = 40
 
 
-def draw(slots: Sequence[int], unit: str = "", scale: str = "log2") -> list[str]:
-    """Return lines: a heading, and one a slot up to the last that is not empty; none where all are."""
+def draw(slots: Sequence[int], name: str, scale: Scale) -> list[str]:
+    """Return lines: a heading, and one an element up to the last that is not empty; none where all are."""
     last = max((i for i, count in enumerate(slots) if count), default=-1)
     if last < 0:
         return []
-    most = max(slots)
-    if scale == "linear":
-        wide = max(len(unit or "value"), 5)
-        lines = [f"{unit or 'value':>{wide}} : {'count':<10} distribution"]
-        lines += [f"{i:>{wide}} : {n:<10} |{_bar(n, most)}|" for i, n in enumerate(slots[: last + 1])]
-        return lines
-    ranges = [(0 if i == 0 else 1 << i, (1 << (i + 1)) - 1) for i in range(last + 1)]
+    ranges = [_range(i, scale) for i in range(last + 1)]
     wide = max(len(str(ranges[-1][1])), 5)
-    lines = [f"{unit or 'value':>{2 * wide + 4}} : {'count':<10} distribution"]
-    for (low, high), count in zip(ranges, slots, strict=False):
-        lines.append(f"{low:>{wide}} -> {high:<{wide}} : {count:<10} |{_bar(count, most)}|")
+    labels = [f"{low:>{wide}} -> {high:<{wide}}" if high != low else f"{low:>{wide}}" for low, high in ranges]
+    if scale.more and last == len(slots) - 1:
+        labels[-1] = f"{ranges[-1][0]:>{wide}} -> {'...':<{wide}}"
+    title = f"{name} ({scale.unit})" if scale.unit else name
+    room, most = max(map(len, [title, *labels])), max(slots)
+    lines = [f"{title:>{room}} : {'count':<10} distribution"]
+    for label, count in zip(labels, slots, strict=False):
+        lines.append(f"{label:<{room}} : {count:<10} |{_bar(count, most)}|")
     return lines
+
+
+def _range(i: int, scale: Scale) -> tuple[int, int]:
+    """Return the least and the greatest value that an element counts."""
+    if scale.kind == "linear":
+        return i * scale.step, (i + 1) * scale.step - 1
+    return (1 << i if i else 0), (1 << (i + 1)) - 1
 
 
 def _bar(count: int, most: int) -> str:

@@ -12,6 +12,7 @@ from eunomia.actor import LOST, UNKNOWN
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER, Joined, is_of, joined, members, nouns
 from eunomia.meaning import valid
+from eunomia.sinks import ByteSink
 from eunomia.sinks.columns import Shared, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
 from eunomia.sinks.json_lines import Made, Part, lines_of, part_of, write
@@ -54,7 +55,7 @@ class _Plan:
         self.parts = parts
 
 
-class JsonSink:
+class JsonSink(ByteSink):
     """Writes ``time``, ``tracker``, ``stream``, the fields, ``container``, ``pod`` and ``identity``.
 
     With ``columns`` only those, in their order; ``container.name`` and its like choose an object's members.

@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode_lines
 
 
 class Made(NamedTuple):
-    """What a part's values are in a batch; as ``struct eu_part`` has them."""
+    """What a part's values are in a batch; as ``struct eu_json_part`` has them."""
 
     kind: int
     field: Field | None = None
@@ -149,7 +149,7 @@ def write(parts: Sequence[Part], batch: Batch) -> tuple[bytes, Any]:
 
 def _given(parts: Sequence[Part], made: Sequence[Made]) -> tuple[Any, list[Any]]:
     """Return parts as C takes them, and what has to stay until it is done."""
-    given = _ffi.new("struct eu_part[]", len(parts))
+    given = _ffi.new("struct eu_json_part[]", len(parts))
     alive: list[Any] = []
     for to, part, one in zip(given, parts, made, strict=True):
         label, values = _ffi.from_buffer(part.label), _ffi.from_buffer(one.values)

@@ -13,6 +13,7 @@ from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER, joined
 from eunomia.columns.meanings import FAILURE, LAST
 from eunomia.identity import HOST
+from eunomia.sinks import ByteSink
 from eunomia.sinks.cells import cells, joined_texts
 from eunomia.sinks.columns import SharedCells, beside, checked, chosen, expanded, own_columns
 from eunomia.sinks.escape import escape, escape_all
@@ -42,7 +43,7 @@ _LONG_ONES = 2  # columns of any length that one line has room for
 _LIKE_A_DETAIL = re.compile(r"[A-Za-z_][\w.]*=")
 
 
-class TableSink:
+class TableSink(ByteSink):
     """Writes aligned lines, fitted to a terminal; elsewhere nothing is cut.
 
     The column ``container`` is a container's name, or the start of its id while the name is not known,
@@ -200,8 +201,9 @@ class TableSink:
             lines = (cut_to(line, self._line) for line in lines)
         made = [f"{line.rstrip()}\n" for line in lines]
         for field in self._histograms.get(piece.key, ()):
-            if field.name in piece.batch.schema.fields:
-                drawn = [draw(slots, escape(field.name), field.scale) for slots in piece.batch.values(field.name)]
+            if field.name in piece.batch.schema.fields and field.scale is not None:
+                name, scale = escape(field.name), field.scale._replace(unit=escape(field.scale.unit))
+                drawn = [draw(slots, name, scale) for slots in piece.batch.values(field.name)]
                 made = [m + "".join(f"{d}\n" for d in ds) for m, ds in zip(made, drawn, strict=True)]
         return made
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The filters that all trackers share, in the kernel, ahead of any other work. A filter that is off
- * is a constant of .rodata: the verifier removes its code, and it costs nothing.
+ * The filters that all trackers share, in the kernel, ahead of any other work. What is on stands in one word, which
+ * user space changes while programs run: with none on, it costs a load and a comparison.
  */
 #ifndef EUNOMIA_FILTER_H
 #define EUNOMIA_FILTER_H
@@ -9,13 +9,6 @@
 #include <bpf/bpf_helpers.h>
 #include <eunomia/types.h>
 #include <eunomia/set.h>
-
-const volatile __u32 eunomia_self = 0;		/* thread group never to be traced */
-const volatile bool eunomia_by_pid = false;
-const volatile bool eunomia_by_uid = false;
-const volatile bool eunomia_by_comm = false;
-/* 1: only cgroups in the set, 2: only cgroups that are not */
-const volatile __u32 eunomia_by_cgroup = 0;
 
 struct eunomia_comm {
 	char text[16];
@@ -28,25 +21,28 @@ EUNOMIA_SET(eunomia_comms, struct eunomia_comm, 1024);
 /* Whether the current task, which is in `cgroup`, is one to look at. */
 static __always_inline bool eunomia_wants(__u64 cgroup)
 {
+	__u64 filter = eunomia_filter;
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 
-	if (eunomia_self && pid == eunomia_self)
+	if (!filter)
+		return true;
+	if ((__u32)filter && pid == (__u32)filter)
 		return false;
-	if (eunomia_by_cgroup) {
+	if (filter & (EUNOMIA_IN_CGROUPS | EUNOMIA_NOT_IN_CGROUPS)) {
 		bool member = bpf_map_lookup_elem(&eunomia_cgroups, &cgroup) != NULL;
 
-		if (member != (eunomia_by_cgroup == 1))
+		if (member != !!(filter & EUNOMIA_IN_CGROUPS))
 			return false;
 	}
-	if (eunomia_by_pid && !bpf_map_lookup_elem(&eunomia_pids, &pid))
+	if ((filter & EUNOMIA_BY_PID) && !bpf_map_lookup_elem(&eunomia_pids, &pid))
 		return false;
-	if (eunomia_by_uid) {
+	if (filter & EUNOMIA_BY_UID) {
 		__u32 uid = bpf_get_current_uid_gid();
 
 		if (!bpf_map_lookup_elem(&eunomia_uids, &uid))
 			return false;
 	}
-	if (eunomia_by_comm) {
+	if (filter & EUNOMIA_BY_COMM) {
 		struct eunomia_comm comm = {};
 
 		bpf_get_current_comm(&comm, sizeof(comm));

@@ -48,6 +48,19 @@ typedef __u64 hex64_t;
 typedef __s32 kstack_id_t;	/* bpf_get_stackid() without BPF_F_USER_STACK */
 typedef __s32 ustack_id_t;
 
+/*
+ * Histograms: an array of either type counts values by how large they are, and tables draw it.
+ * Of hist_log2_t element i is for values from 2^i up to 2^(i+1) - 1, and element 0 for 0 too; of hist_linear_t
+ * element i is for values from i * step up to (i+1) * step - 1. The last element is for all greater values too.
+ *
+ *	hist_log2_t latency[32] hist_unit("us");
+ *	hist_linear_t depth[20] hist_unit("requests") hist_step(5);
+ */
+typedef __u64 hist_log2_t;
+typedef __u64 hist_linear_t;
+#define hist_unit(text) __attribute__((btf_decl_tag("hist_unit:" text)))	/* of the values */
+#define hist_step(number) __attribute__((btf_decl_tag("hist_step:" eunomia_text(number))))	/* 1 without it */
+
 typedef struct {
 	__u8 bytes[16];
 } ipv6_t;

@@ -50,7 +50,7 @@ def _hooks() -> Iterator[Finding]:
 def _try(spec: Spec, program: Program, closing: Executor) -> Finding:
     subject = f"hook {kind(program.section)}"
     try:
-        live = Loaded(spec, programs=[program.name])
+        live = Loaded.attached(spec, programs=[program.name])
     except Unsupported as error:
         return Finding(
             subject, WARN, f"this kernel lacks {error.missing.rpartition(': ')[2]}",

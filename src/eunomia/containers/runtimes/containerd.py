@@ -28,9 +28,9 @@ from eunomia.containers.daemons import (
     pids,
     trusted_first,
 )  # fmt: skip
-from eunomia.containers.lenient import object_of
 from eunomia.containers.paths import is_id
-from eunomia.containers.runtime import Found, bounded, texts, words
+from eunomia.containers.runtime import Metadata, bounded, texts, words
+from eunomia.containers.tolerant_json import object_of
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Pod
 from eunomia.kernel_clock import monotonic_ns
 
@@ -84,6 +84,7 @@ class Containerd:
     """Reads bundles, and containerd's database, of every containerd on the machine."""
 
     name = "containerd"
+    quick = True
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class Containerd:
         known = self._called(parent, name) or (self._look_again() and self._called(parent, name))
         return known or (name if _may_be(parent, name) and self._has_record(parent, name) else "")
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         """Return what bundle and database tell; see :class:`Runtime`."""
         if path.rpartition("/")[2].startswith(_OTHERS):
             return None
@@ -151,7 +152,7 @@ class Containerd:
         """Return where bundles will be that ask for a cgroup, and those whose file is not there yet."""
         return [
             groups.state.shown(directory)
-            for groups in self._groups.values()
+            for groups in list(self._groups.values())
             for directory in (groups.directory, *groups.unread)
         ]
 
@@ -183,11 +184,12 @@ class Containerd:
 
     def search(self) -> None:
         """Look for state directories now."""
-        self._searched = self._clock()
+        began = self._clock()
         self._states = trusted_first(s for s in self._found_states() if os.path.isdir(s.shown(f"{s.path}/{TASKS}")))
-        for gone in [s for s in self._databases if s.pid and birth(s.pid) != s.birth]:
+        for gone in [s for s in list(self._databases) if s.pid and birth(s.pid) != s.birth]:
             del self._databases[gone]
             self._namespaces.pop(gone, None)
+        self._searched = began
 
     def _look_again(self) -> bool:
         if not self._search:
@@ -276,7 +278,7 @@ class Containerd:
     def _place(self, container_id: str, path: str) -> _Place | None:
         return next((place for place in self._places(container_id, path) if place.is_there()), None)
 
-    def _find(self, container_id: str, path: str) -> Found | None:
+    def _find(self, container_id: str, path: str) -> Metadata | None:
         known = None
         for place in self._places(container_id, path):
             try:
@@ -289,10 +291,10 @@ class Containerd:
             if bundle is not None:
                 found = self._told(place, bundle, path, written)
                 return found if place.is_there() else _ended(found)
-            known = Found(Container(container_id, runtime=self.name))
+            known = Metadata(Container(container_id, runtime=self.name))
         return self._recorded(container_id, path) or known
 
-    def _recorded(self, container_id: str, path: str) -> Found | None:
+    def _recorded(self, container_id: str, path: str) -> Metadata | None:
         """Return what the databases tell of a container whose bundle is gone, or cannot be read."""
         for place in self._places(container_id, path):
             record = self._database(place).told(place.namespace, place.id).record
@@ -325,7 +327,7 @@ class Containerd:
 
     # What it says
 
-    def _told(self, at: _Place, bundle: oci.Bundle, path: str, written: int) -> Found:
+    def _told(self, at: _Place, bundle: oci.Bundle, path: str, written: int) -> Metadata:
         database = self._database(at)
         notes = bundle.annotations
         told = database.told(at.namespace, at.id, bounded(notes.get(f"{_ANNOTATION}sandbox-id")))
@@ -350,7 +352,7 @@ class Containerd:
         labels = {**notes, **record.labels}
         name = bounded(labels.get("nerdctl/name"))
         network = ",".join(words(object_of(b'{"n":%s}' % bounded(labels.get("nerdctl/networks")).encode()).get("n")))
-        return Found(container._replace(name=name or at.id, network=network or container.network))
+        return Metadata(container._replace(name=name or at.id, network=network or container.network))
 
     def _database(self, at: _Place) -> Database:
         """Return the database of the containerd that made a bundle: the bundle links into its root."""
@@ -379,7 +381,7 @@ def _image(annotated: str, recorded: str) -> str:
     return annotated if not recorded or recorded.startswith("sha256:") else recorded
 
 
-def _ended(found: Found) -> Found:
+def _ended(found: Metadata) -> Metadata:
     """Return what is told of one whose bundle is gone."""
     return found._replace(container=found.container._replace(state=EXITED, pid=0))
 
@@ -387,7 +389,7 @@ def _ended(found: Found) -> Found:
 _NODE = 2  # NamespaceMode.NODE of CRI
 
 
-def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: str) -> Found:
+def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: str) -> Metadata:
     """Return a container that CRI was asked for, and its pod."""
 
     def note(key: str) -> str:
@@ -420,7 +422,7 @@ def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: s
     attempt = named.get("attempt", 0)
     restarts = attempt if isinstance(attempt, int) and 0 <= attempt < 1 << 32 else None
     name = note("container-name") or bounded(named.get("name"))
-    return Found(
+    return Metadata(
         container._replace(
             name="POD" if is_sandbox else name or container.id,
             labels=texts(record.config.get("labels")) or container.labels,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from eunomia.containers.kubepods import pod_uid, qos
 from eunomia.containers.paths import is_id
-from eunomia.containers.runtime import Found
+from eunomia.containers.runtime import Metadata
 from eunomia.identity import Container
 from eunomia.kernel_clock import monotonic_ns
 
@@ -32,6 +32,7 @@ class Cri:
     """Asks the runtimes' sockets, in a thread that is started with the first question."""
 
     name = "cri"
+    quick = True
 
     def __init__(
         self,
@@ -46,12 +47,17 @@ class Cri:
         self._searched: int | None = None
         self._there: list[str] = []
         self._asker: Asker | None = None
+        self._told: Callable[[str], None] = _nobody
+
+    def wake_with(self, told: Callable[[str], None]) -> None:
+        """Call ``told`` with the id of each container that a runtime has answered about; see :class:`Wakes`."""
+        self._told = told
 
     def recognises(self, parent: str, name: str) -> str:
         """Return nothing: names alone don't tell that it is CRI's."""
         return ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         """Return what the runtime answered, or ``None`` while it is asked; see :class:`Runtime`."""
         if not is_id(container_id) or not pod_uid(path):
             return None
@@ -61,7 +67,7 @@ class Cri:
                 return None
             from eunomia.containers.cri_client import Asker
 
-            self._asker = Asker(self._dial, self._clock)
+            self._asker = Asker(self._dial, self._clock, self._told)
         found = self._asker.answer(container_id, self._there)
         if found is None or found.pod is None:
             return found
@@ -80,6 +86,10 @@ class Cri:
         if self._searched is None or now - self._searched >= SEARCH_PAUSE:
             self._searched = now
             self._there = [s for s in self._sockets if os.path.exists(s)]
+
+
+def _nobody(_: str) -> None:
+    """Wake nobody."""
 
 
 def _usual() -> tuple[str, ...]:

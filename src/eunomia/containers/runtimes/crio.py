@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eunomia.containers import kubepods, oci
+from eunomia.containers import blocking, kubepods, oci
 from eunomia.containers.conmon import Stores
 from eunomia.containers.daemons import CONFIG_LIMIT, DataRoot, host_bases
-from eunomia.containers.lenient import decoded, object_of
 from eunomia.containers.paths import is_id
-from eunomia.containers.runtime import TEXTS_LIMIT, Found, bounded, texts
+from eunomia.containers.runtime import TEXTS_LIMIT, Metadata, bounded, texts
 from eunomia.containers.storage import Images, Store, roots_stores
-from eunomia.containers.when import nanoseconds
+from eunomia.containers.timestamps import nanoseconds
+from eunomia.containers.tolerant_json import decoded, object_of
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.inside import open_file, read
 from eunomia.kernel_clock import monotonic_ns
@@ -44,6 +44,7 @@ class Crio:
     """Reads the bundles that CRI-O makes."""
 
     name = "cri-o"
+    quick = True
 
     def __init__(self, stores: Sequence[Store] | None = None, clock: Callable[[], int] = monotonic_ns) -> None:
         """``stores`` replaces the search for them; ``clock`` gives monotonic nanoseconds."""
@@ -55,7 +56,7 @@ class Crio:
         container_id = name.removesuffix(".scope").removeprefix("crio-")
         return container_id if name.startswith("crio-") and is_id(container_id) else ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         """Return what a container's bundle tells of it, and its sandbox's of the pod; see :class:`Runtime`."""
         if path and not self.recognises("", path.rpartition("/")[2]):
             return None
@@ -90,14 +91,14 @@ class Crio:
         self._stores.look_again()
         return [store for store in dict.fromkeys(self._stores.heard("")) if _is_used(store)]
 
-    def _find(self, container_id: str, path: str) -> Found | None:
+    def _find(self, container_id: str, path: str) -> Metadata | None:
         for store in self._stores.heard(path):
             bundle = oci.bundle(store.bundle(container_id) or b"")
             if bundle is not None:
                 return self._told(store, container_id, bundle, path)
         return None
 
-    def _told(self, store: Store, container_id: str, bundle: oci.Bundle, path: str) -> Found:
+    def _told(self, store: Store, container_id: str, bundle: oci.Bundle, path: str) -> Metadata:
         notes = _Notes(bundle.annotations)
         is_sandbox = notes.text("ContainerType") == "sandbox"
         sandbox_id = notes.text("SandboxID") or (container_id if is_sandbox else "")
@@ -141,7 +142,7 @@ class Crio:
             addresses,
             qos=kubepods.qos(path) or kubepods.qos(f"{sandbox.text('CgroupParent')}/{container_id}"),
         )
-        return Found(container, pod if pod.name else None)
+        return Metadata(container, pod if pod.name else None)
 
     def _image(self, store: Store, container_id: str, notes: _Notes) -> tuple[str, str, str]:
         """Return an image's name, the digest of its configuration, and that of its manifest.
@@ -301,6 +302,7 @@ def _configs(base: str) -> list[str]:
 
 def _settings(base: str, path: str) -> dict[str, object]:
     try:
+        blocking.check(base, path)
         data, _ = read(open_file(base, path), CONFIG_LIMIT)
     except (OSError, ValueError):
         return {}

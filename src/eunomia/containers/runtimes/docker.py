@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from eunomia.containers import oci
+from eunomia.containers import blocking, oci
 from eunomia.containers.daemons import (
     CONFIG_LIMIT,
     SEARCH_PAUSE,
@@ -25,10 +25,10 @@ from eunomia.containers.daemons import (
     running,
     trusted_first,
 )  # fmt: skip
-from eunomia.containers.lenient import object_of
 from eunomia.containers.paths import is_id
-from eunomia.containers.runtime import Found, bounded, texts, words
-from eunomia.containers.when import nanoseconds
+from eunomia.containers.runtime import Metadata, bounded, texts, words
+from eunomia.containers.timestamps import nanoseconds
+from eunomia.containers.tolerant_json import object_of
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
 from eunomia.inside import open_file, read
 from eunomia.kernel_clock import monotonic_ns
@@ -54,6 +54,7 @@ class Docker:
     """Reads what every dockerd on the machine keeps about its containers."""
 
     name = "docker"
+    quick = True
 
     def __init__(self, roots: Sequence[DataRoot] | None = None, clock: Callable[[], int] = monotonic_ns) -> None:
         """``roots`` replaces the search for daemons; ``clock`` gives monotonic nanoseconds."""
@@ -72,7 +73,7 @@ class Docker:
         container_id = name.removeprefix("docker-").removesuffix(".scope")
         return container_id if len(name) == 64 + 13 and is_id(container_id) else ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         """Return what dockerd keeps of the container; see :class:`Runtime`."""
         if not _may_be(path):
             return None
@@ -108,6 +109,7 @@ class Docker:
 
     def records(self, place: str) -> list[str]:
         """Return the names of the directories in one of them."""
+        blocking.check("/", place)
         try:
             return os.listdir(place)
         except OSError:
@@ -137,8 +139,9 @@ class Docker:
 
     def search(self) -> None:
         """Look for daemons now."""
-        self._searched = self._clock()
+        began = self._clock()
         self._roots = trusted_first(remapped(itertools.chain(_data_roots(), self._survivors())))
+        self._searched = began
 
     def _survivors(self) -> Iterator[DataRoot]:
         """Yield the data roots of containers that run, each container's shim being asked once."""
@@ -161,7 +164,7 @@ class Docker:
     def _heard(self, path: str) -> list[DataRoot]:
         return [root for root in self._roots if root.speaks_for(path)]
 
-    def _read(self, container_id: str, path: str) -> Found | None:
+    def _read(self, container_id: str, path: str) -> Metadata | None:
         known = None
         for root in self._heard(path):
             try:
@@ -169,10 +172,10 @@ class Docker:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError):  # ValueError: a NUL in a data root
-                known = known or Found(Container(container_id, runtime=self.name))
+                known = known or Metadata(Container(container_id, runtime=self.name))
                 continue
             facts = object_of(data)
-            found = Found(Container(container_id, runtime=self.name))
+            found = Metadata(Container(container_id, runtime=self.name))
             if facts.get("ID") == container_id:
                 found = self._told(root, container_id, facts, path)
             if found.container.name:
@@ -183,7 +186,7 @@ class Docker:
             known = found
         return known
 
-    def _told(self, root: DataRoot, container_id: str, facts: Mapping[str, object], path: str) -> Found:
+    def _told(self, root: DataRoot, container_id: str, facts: Mapping[str, object], path: str) -> Metadata:
         """Return what config.v2.json and hostconfig.json tell; any of it may be of any type."""
         try:
             asked = object_of(root.read(f"{root.path}/containers/{container_id}/hostconfig.json")[0])
@@ -220,7 +223,7 @@ class Docker:
             nanoseconds(state.get("StartedAt")),
             restarts,
         )
-        return Found(container)
+        return Metadata(container)
 
     def _digest(self, root: DataRoot, driver: str, image_id: str) -> str:
         """Return an image's digest in a registry, for those that came from one or went there."""
@@ -384,6 +387,7 @@ def _of_shim(pid: str) -> DataRoot | None:
 def _configured(base: str, config: str) -> str:
     """Return the data root that a daemon.json names; empty when it names none."""
     try:
+        blocking.check(base, config)
         settings = object_of(read(open_file(base, config), CONFIG_LIMIT)[0])
     except (OSError, ValueError):
         return ""

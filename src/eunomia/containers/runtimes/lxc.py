@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from eunomia.containers import blocking
 from eunomia.containers.daemons import CONFIG_LIMIT, DataRoot, daemon_of, host_bases
-from eunomia.containers.runtime import Found, bounded
+from eunomia.containers.runtime import Metadata, bounded
 from eunomia.containers.tree import mount_point
 from eunomia.identity import RUNNING, Container
 from eunomia.inside import open_file, read
@@ -33,6 +34,7 @@ class Lxc:
     """Tells names by the cgroup's path, and images where root's files have them."""
 
     name = "lxc"
+    quick = True
 
     def recognises(self, parent: str, name: str) -> str:
         """Return the name in ``lxc.payload.NAME``, ``lxc.payload/NAME`` and ``lxc/NAME``."""
@@ -40,7 +42,7 @@ class Lxc:
             return name[len(_PAYLOAD) + 1 :]
         return name if parent in _PARENTS and not name.startswith(_NOT) else ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         """Return the container, with its image where that can be read; see :class:`Runtime`."""
         *_, parent, name = ("", *path.split("/"))
         if self.recognises(parent, name) != container_id:
@@ -50,7 +52,7 @@ class Lxc:
         safe = container_id.isprintable() and len(container_id) <= _NAME_LIMIT and container_id not in {".", ".."}
         if safe and not path.startswith("/user.slice/"):
             image = next(filter(None, _images(container_id, path)), "")
-        return Found(Container(container_id, bounded(container_id), image, self.name, state=RUNNING))
+        return Metadata(Container(container_id, bounded(container_id), image, self.name, state=RUNNING))
 
     def watches(self, container: Container, path: str) -> list[str]:
         """Return nothing: a container that runs can't be renamed (lxc-copy(1))."""
@@ -95,6 +97,7 @@ def _monitored(path: str) -> Iterator[DataRoot]:
 def _text(root: DataRoot, path: str) -> str:
     try:
         # LXD's directories lead to its storage by links.
+        blocking.check(root.base, path)
         return read(open_file(root.base, path), CONFIG_LIMIT)[0].decode("utf-8", "replace")
     except (OSError, ValueError):
         return ""

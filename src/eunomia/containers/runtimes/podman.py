@@ -15,12 +15,12 @@ import msgspec
 
 from eunomia.containers import oci
 from eunomia.containers.conmon import Stores
-from eunomia.containers.lenient import decoded
 from eunomia.containers.paths import is_id
 from eunomia.containers.podman_db import Database, Record
-from eunomia.containers.runtime import Found, bounded, texts, words
+from eunomia.containers.runtime import Metadata, bounded, texts, words
 from eunomia.containers.storage import Images, Store
-from eunomia.containers.when import nanoseconds
+from eunomia.containers.timestamps import nanoseconds
+from eunomia.containers.tolerant_json import decoded
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.kernel_clock import monotonic_ns
 
@@ -51,9 +51,13 @@ class Podman:
         head, container_id = name.removesuffix(".scope")[:-64], name.removesuffix(".scope")[-64:]
         return container_id if head in _PREFIXES and is_id(container_id) else ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
+    def may_know(self, container_id: str, path: str) -> bool:
+        """Whether a container may be Podman's by the name of its cgroup."""
+        return not path or bool(self.recognises("", path.rpartition("/")[2]))
+
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
         """Return what Podman keeps about a container; see :class:`Runtime`."""
-        if path and not self.recognises("", path.rpartition("/")[2]):
+        if not self.may_know(container_id, path):
             return None
         found = self._read(container_id, path)
         if found is None and path and self._stores.look_again():
@@ -114,7 +118,7 @@ class Podman:
             database = self._databases[store] = Database(store)
         return database
 
-    def _read(self, container_id: str, path: str) -> Found | None:
+    def _read(self, container_id: str, path: str) -> Metadata | None:
         for store in self._stores.heard(path):
             record = self._database(store).record(container_id)
             if record is not None:
@@ -129,10 +133,10 @@ class Podman:
             if listed is not None:
                 bundle = oci.bundle(store.bundle(container_id) or b"")
                 known = Container(container_id, listed.name, listed.image, self.name)
-                return Found(known if bundle is None else bundle.told(known))
+                return Metadata(known if bundle is None else bundle.told(known))
         return None
 
-    def _found(self, container_id: str, store: Store, record: Record) -> Found:
+    def _found(self, container_id: str, store: Store, record: Record) -> Metadata:
         config, state = decoded(record.config, _Config) or _Config(), decoded(record.state, _State) or _State()
         asked = oci.bundle(bytes(config.spec))
         # The bundle has what Podman added to what was asked for; what was asked for has less to wade through.
@@ -160,7 +164,7 @@ class Podman:
             sandbox=config.pause is True,
         )
         pod_id = bounded(config.pod)
-        return Found(container, self._pod(pod_id, store, container) if is_id(pod_id) else None)
+        return Metadata(container, self._pod(pod_id, store, container) if is_id(pod_id) else None)
 
     def _pod(self, pod_id: str, store: Store, container: Container) -> Pod | None:
         """Return one of Podman's own pods, which are in no namespace."""

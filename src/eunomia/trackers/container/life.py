@@ -14,7 +14,8 @@ from eunomia.identity import CREATED, EXITED, PAUSED, PENDING, RUNNING, Identity
 from eunomia.kernel_clock import monotonic_ns
 
 if TYPE_CHECKING:
-    from eunomia.containers.case import Case, News
+    from eunomia.containers.entry import ContainerEntry
+    from eunomia.containers.lifecycle import LifecycleEvent
     from eunomia.containers.registry import Registry
     from eunomia.kernel.loaded import Loaded
 
@@ -53,7 +54,7 @@ class _Life:
 
     __slots__ = ("case", "cgroup_id", "paused", "pid", "rows", "since", "stage", "started")
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: ContainerEntry) -> None:
         self.case = case
         self.stage = ""
         self.cgroup_id = 0  # its own, as long as it exists
@@ -72,21 +73,21 @@ class Life:
         self._registry = registry
         self._schema = live.spec.streams["life"].schema
         self._firsts = live.maps["firsts"]
-        self._lives: dict[Case, _Life] = {}
-        self._waiting: dict[Case, _Life] = {}  # those that have rows
-        self._later: list[_Sign | News] = []
+        self._lives: dict[ContainerEntry, _Life] = {}
+        self._waiting: dict[ContainerEntry, _Life] = {}  # those that have rows
+        self._later: list[_Sign | LifecycleEvent] = []
         self._glance: int | None = None  # when to look who is paused
         self._rested = 0  # when there may be such a look again
         self._began = monotonic_ns()
 
-    def start(self, news: Sequence[News]) -> None:
+    def start(self, news: Sequence[LifecycleEvent]) -> None:
         """Learn of the containers that run already, and have the kernel tell of their ends."""
         for one in news:
             if one.what == "there":
                 self._there(one)
 
     def rows(
-        self, raw: Mapping[str, Sequence[Batch]], news: Sequence[News], until: int, last: bool
+        self, raw: Mapping[str, Sequence[Batch]], news: Sequence[LifecycleEvent], until: int, last: bool
     ) -> list[Batch]:
         """Return what happened, at most one batch; see :class:`eunomia.tracker.Deriver`."""
         todo = [*self._later, *news, *(sign for batch in raw["raw_sign"] for sign in _signs(batch))]
@@ -120,7 +121,7 @@ class Life:
 
     # What is heard
 
-    def _there(self, news: News) -> None:
+    def _there(self, news: LifecycleEvent) -> None:
         life = self._life(news.case)
         if not news.cgroup_id:
             life.stage = life.stage or EXITED
@@ -132,7 +133,7 @@ class Life:
         if life.pid:
             self._firsts.update(struct.pack("=I", life.pid), struct.pack("=Q", life.cgroup_id))
 
-    def _hear(self, news: News, now: int) -> None:
+    def _hear(self, news: LifecycleEvent, now: int) -> None:
         what, case = news.what, news.case
         life = self._lives.get(case)
         if what == "there":
@@ -157,7 +158,7 @@ class Life:
         elif what == "changed" and life.stage:
             self._change(life, news)
 
-    def _change(self, life: _Life, news: News) -> None:
+    def _change(self, life: _Life, news: LifecycleEvent) -> None:
         before = news.before.container if news.before else None
         after = news.after.container if news.after else None
         if before is None or after is None:
@@ -208,7 +209,7 @@ class Life:
 
     # What happened
 
-    def _life(self, case: Case) -> _Life:
+    def _life(self, case: ContainerEntry) -> _Life:
         life = self._lives.get(case)
         if life is None:
             life = self._lives[case] = _Life(case)

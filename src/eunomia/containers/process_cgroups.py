@@ -19,7 +19,7 @@ AGAIN = 250_000_000
 _REMEMBERED = 4096  # processes
 
 
-class Lately:
+class ProcessCgroups:
     """Remembers for a moment which cgroup a process was in; what its identity is the registry is asked each time."""
 
     def __init__(self, registry: Registry, clock: Callable[[], int] = monotonic_ns) -> None:

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Hashable, Iterable
 
 from eunomia._native import ffi, lib
+from eunomia.containers.remote_mounts import may_hang
 from eunomia.kernel_clock import monotonic_ns
 
 PAUSE = 200_000_000  # ns between two readings, once ...
@@ -35,7 +36,7 @@ _HEAD = struct.Struct("=iIII")
 _ROOM = 64 << 10  # bytes read at once
 
 
-class Notices:
+class FileWatcher:
     """Watches paths on behalf of owners. ``fd`` is readable when :meth:`take` has something to tell.
 
     ``unwatched`` are the owners one of whose paths the kernel would not watch (``max_user_watches``, or no inotify
@@ -138,7 +139,9 @@ class Notices:
         return self._inotify >= 0
 
     def _add(self, path: str) -> bool:
-        """Watch a path; return False where the kernel has no room for it."""
+        """Watch a path; return False where the kernel has no room for it, or would have to ask another machine."""
+        if may_hang("/", path):
+            return False
         if self._inotify < 0 and not self._open():
             return False
         try:

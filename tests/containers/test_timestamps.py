@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from eunomia.containers.when import nanoseconds
+from eunomia.containers.timestamps import nanoseconds
 
 
 @pytest.mark.parametrize(

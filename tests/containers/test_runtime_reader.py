@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from eunomia.containers.registry import Registry
-from eunomia.containers.runtime import Found
+from eunomia.containers.runtime import Metadata
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.faults import KINDS, Faults
 from eunomia.identity import PENDING, RESOLVED, Container
@@ -23,6 +23,7 @@ class Broken:
     """A runtime, and keeper of records, one of whose methods always raises."""
 
     name = "broken"
+    quick = True
 
     def __init__(self, method: str, error: Exception) -> None:
         def fail(*_: object) -> None:
@@ -33,8 +34,8 @@ class Broken:
     def recognises(self, parent: str, name: str) -> str:
         return ""
 
-    def lookup(self, container_id: str, path: str) -> Found | None:
-        return Found(Container(container_id, "b", runtime="broken")) if container_id == DB else None
+    def lookup(self, container_id: str, path: str) -> Metadata | None:
+        return Metadata(Container(container_id, "b", runtime="broken")) if container_id == DB else None
 
     def watches(self, container: Container, path: str) -> list[str]:
         return []

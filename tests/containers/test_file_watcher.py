@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from eunomia.containers import notices
-from eunomia.containers.notices import BURST, FALLBACK, PAUSE, Notices
+from eunomia.containers import file_watcher
+from eunomia.containers.file_watcher import BURST, FALLBACK, PAUSE, FileWatcher
 from tests.containers.stage import Clock
 
 
@@ -20,12 +20,12 @@ def clock():
 
 @pytest.fixture
 def told(clock):
-    watching = Notices(clock)
+    watching = FileWatcher(clock)
     yield watching
     watching.close()
 
 
-def readable(told: Notices) -> bool:
+def readable(told: FileWatcher) -> bool:
     return bool(select.select([told.fd], [], [], 0)[0])
 
 
@@ -121,15 +121,15 @@ def test_without_room_for_watches_the_owner_is_told_every_few_seconds(clock, tmp
     class Full:
         """The kernel with max_user_watches used up."""
 
-        inotify_init1 = notices.lib.inotify_init1
+        inotify_init1 = file_watcher.lib.inotify_init1
 
         @staticmethod
         def inotify_add_watch(*_: object) -> int:
-            notices.ffi.errno = errno.ENOSPC
+            file_watcher.ffi.errno = errno.ENOSPC
             return -1
 
-    monkeypatch.setattr(notices, "lib", Full)
-    told = Notices(clock)
+    monkeypatch.setattr(file_watcher, "lib", Full)
+    told = FileWatcher(clock)
     told.watch("a", [str(tmp_path)])
     assert told.unwatched == {"a"}
     assert told.take(clock()) == set()
@@ -151,6 +151,6 @@ def test_no_path_is_too_odd(told, clock, path):
 
 def test_one_that_is_let_go_of_keeps_no_instance_open(clock, tmp_path):
     for _ in range(200):  # of which a user may have 128
-        fresh = Notices(clock)
+        fresh = FileWatcher(clock)
         fresh.watch("a", [str(tmp_path)])
         assert fresh.unwatched == set()

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The cgroups that are, and those that were a moment ago: their ids, paths and parents."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from eunomia.containers import tree
+from eunomia.hierarchy import Hierarchy
+
+GRACE = 10_000_000_000  # ns that a removed cgroup is remembered: its events may still be in a ring
+LONGEST = 300_000_000_000  # ns that it is longer, where the rings are never emptied
+
+_T = TypeVar("_T")
+
+
+class Cgroup(Generic[_T]):
+    """A cgroup; ``content`` is what its user keeps of it. ``gone`` is one that was removed."""
+
+    __slots__ = ("content", "gone", "path")
+
+    def __init__(self, path: str, content: _T) -> None:
+        self.path = path
+        self.content = content
+        self.gone = False
+
+
+class Walk(NamedTuple):
+    """What a walk of the file system found: id and path of each new cgroup, parents first, and ids that are gone."""
+
+    new: list[tuple[int, str]]
+    gone: list[int]
+
+
+class CgroupTree(Generic[_T]):
+    """Cgroups by id, and by path as long as they exist."""
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self.hierarchy = hierarchy
+        self.mount = hierarchy.mount
+        self._cgroups: dict[int, Cgroup[_T]] = {}
+        self._paths: dict[str, int] = {}
+        self._leaving: deque[tuple[int, int]] = deque()  # when to forget which
+
+    def __contains__(self, cgroup_id: int) -> bool:
+        return cgroup_id in self._cgroups
+
+    def __len__(self) -> int:
+        return len(self._cgroups)
+
+    @property
+    def leaving(self) -> int:
+        """How many of them are removed already."""
+        return len(self._leaving)
+
+    def get(self, cgroup_id: int) -> Cgroup[_T] | None:
+        """Return a cgroup; None where it is not known."""
+        return self._cgroups.get(cgroup_id)
+
+    def there(self) -> Iterator[tuple[int, Cgroup[_T]]]:
+        """Yield id and cgroup of those that exist."""
+        return ((cgroup_id, cgroup) for cgroup_id, cgroup in self._cgroups.items() if not cgroup.gone)
+
+    def at(self, path: str) -> int | None:
+        """Return the id of the cgroup that is at a path now."""
+        return self._paths.get(path)
+
+    def add(self, cgroup_id: int, path: str, content: _T) -> Cgroup[_T]:
+        """Add a cgroup."""
+        cgroup = self._cgroups[cgroup_id] = Cgroup(path, content)
+        self._paths[path] = cgroup_id
+        return cgroup
+
+    def remove(self, cgroup_id: int, now: int) -> Cgroup[_T] | None:
+        """Note that a cgroup is gone; return it, None where that was known."""
+        cgroup = self._cgroups.get(cgroup_id)
+        if cgroup is None or cgroup.gone:
+            return None
+        cgroup.gone = True
+        if self._paths.get(cgroup.path) == cgroup_id:
+            del self._paths[cgroup.path]
+        self._leaving.append((now + GRACE, cgroup_id))
+        return cgroup
+
+    def forget(self, now: int, drained: int | None) -> Iterator[tuple[int, Cgroup[_T]]]:
+        """Forget what was removed long ago, and yield it.
+
+        ``drained`` is when the last drain began that has emptied all rings: a row may come yet, however long ago
+        the removal was heard of, of what was heard of since.
+        """
+        until = now if drained is None else max(min(now, drained + GRACE), now - LONGEST)
+        while self._leaving and self._leaving[0][0] <= until:
+            cgroup_id = self._leaving.popleft()[1]
+            yield cgroup_id, self._cgroups.pop(cgroup_id)
+
+    def next_deadline(self) -> int | None:
+        """Return when :meth:`forget` has something to do; None if never."""
+        return self._leaving[0][0] if self._leaving else None
+
+    # The file system
+
+    def walk(self) -> Walk:
+        """Return what is new in the file system, and what is not there any more."""
+        if self.mount is None:
+            return Walk([], [])
+        before = [cgroup_id for cgroup_id, _ in self.there()]
+        seen = dict(tree.walk(self.mount))
+        new = [(cgroup_id, path) for cgroup_id, path in seen.items() if cgroup_id not in self._cgroups]
+        return Walk(new, [cgroup_id for cgroup_id in before if cgroup_id not in seen])
+
+    def whole(self, cgroup_id: int, path: str) -> str:
+        """Return a path that the kernel may have cut as it is; empty where that cannot be told (any more)."""
+        if len(path) < tree.CUT // 4 or len(path.encode()) < tree.CUT:
+            return path
+        return tree.below(self.mount, path.rpartition("/")[0], cgroup_id) if self.mount is not None else ""
+
+    def of_process(self, pid: int) -> tuple[int, str] | None:
+        """Return id and path of the cgroup that a process or a thread is in now; None when it has ended."""
+        path = tree.path_of(pid, self.hierarchy)
+        if path is None or self.mount is None:
+            return None
+        cgroup_id = self._paths.get(path)
+        if cgroup_id is None:
+            cgroup_id = tree.id_of(self.mount, path)
+        return None if cgroup_id is None else (cgroup_id, path)

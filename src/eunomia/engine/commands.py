@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What other threads ask of the engine's: callables that it runs between two steps."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+
+class Commands:
+    """A queue of callables, and an eventfd that is readable while there are some."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._closed = False
+        self.pending = False  # whether there is something to run, or somebody woke us
+
+    def own(self) -> None:
+        """Say that the calling thread is the engine's."""
+        self._owner = threading.get_ident()
+
+    def submit(self, command: Callable[[], T]) -> Future[T]:
+        """Have the engine's thread call ``command``; any thread may ask.
+
+        The future has what it returned or raised. Asked by the engine's own thread, it is called at once. Raises
+        :class:`RuntimeError` when the engine was closed.
+        """
+        from concurrent.futures import Future
+
+        future: Future[T] = Future()
+        if self._owner == threading.get_ident():
+            _call(command, future)
+            return future
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            self._waiting.append((command, future))
+            self.pending = True
+            os.eventfd_write(self.descriptor, 1)
+        return future
+
+    def wake(self) -> None:
+        """Have the engine take its next step now."""
+        if not self._closed:
+            self.pending = True
+            os.eventfd_write(self.descriptor, 1)
+
+    def run(self) -> None:
+        """Call what was asked for since the last time, in that order."""
+        self.pending = False
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.descriptor)
+        while self._waiting:
+            _call(*self._waiting.popleft())
+
+    def close(self) -> None:
+        """Refuse what is asked from now on; cancel what was not called yet."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            os.close(self.descriptor)
+        while self._waiting:
+            self._waiting.popleft()[1].cancel()
+
+
+def _call(command: Callable[[], T], future: Future[T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(command())
+    except BaseException as error:
+        future.set_exception(error)
+        if not isinstance(error, Exception):  # a KeyboardInterrupt is the engine's, too
+            raise

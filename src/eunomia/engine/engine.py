@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The engine: sources and outputs that come and go, and the one loop between them.
+
+One thread owns it: the one that calls :meth:`Engine.run`. Others ask by :meth:`Engine.submit`. It handles no signals,
+prints nothing and leaves Python's settings alone; its caller does these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from eunomia.engine.commands import Commands
+from eunomia.engine.joins import Joins
+from eunomia.engine.kernel_filter import KernelFilter
+from eunomia.engine.pace import FOREIGN_IDLE, IDLE, UNWRITTEN, Pace, until
+from eunomia.engine.sources import Made, Probes
+from eunomia.engine.step import Step
+from eunomia.faults import Faults
+from eunomia.filters import process_mask
+from eunomia.kernel.libbpf import lib
+from eunomia.kernel.ring import PerfReader, RingReader
+from eunomia.kernel.wait import Waiter
+from eunomia.kernel_clock import monotonic_ns
+from eunomia.ledger import OutputEntry, Remark, SourceEntry
+from eunomia.source import Options, Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from eunomia.containers.registry import Registry
+    from eunomia.engine.joins import Follows
+    from eunomia.engine.output import Output
+    from eunomia.engine.stream import Stream
+    from eunomia.hierarchy import Hierarchy
+    from eunomia.sinks import StreamInfo
+
+T = TypeVar("T")
+
+_REMEMBERED = 1024  # accounts of streams and of outputs that are gone
+
+
+class Engine:
+    """Runs sources, and passes their rows to outputs. As a context manager it leaves nothing attached.
+
+    Sources that are added, and outputs that are connected, before :meth:`start` begin with it; later ones at once.
+    """
+
+    def __init__(
+        self,
+        enricher: Follows | None = None,
+        faults: Faults | None = None,
+        *,
+        ring_size: int | None = None,
+    ) -> None:
+        """Load nothing yet.
+
+        ``faults`` counts what fails while others' files are read, and may tell of it. ``ring_size`` is what those of
+        rows are told to be, in bytes, by which the ring of processes is made.
+        """
+        self.faults = Faults() if faults is None else faults
+        self.sources: list[Made] = []
+        self.outputs: list[Output] = []
+        self._pace = Pace()
+        self._joins = Joins(self.faults, enricher)
+        self._filter = KernelFilter()
+        self._step = Step(self._joins, self._pace, self.outputs, self.faults)
+        self._commands = Commands()
+        self._ring_size = ring_size
+        self._first: list[tuple[Source | Made, Options]] = []  # to be added by the start
+        self._hierarchy: Hierarchy | None = None
+        self._waiter: Waiter | None = None
+        self._ended: list[SourceEntry] = []
+        self._disconnected: list[OutputEntry] = []
+        self._stopping = False
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def registry(self) -> Registry | None:
+        """The containers that it knows; None before :meth:`start`."""
+        return self._joins.registry
+
+    @property
+    def notes(self) -> list[str]:
+        """What users should know of how its sources were loaded."""
+        return [note for source in self.sources for note in source.notes]
+
+    # Start
+
+    def start(self, loaded: Callable[[], None] | None = None) -> None:
+        """Load and attach everything: from here on the rings keep what happens.
+
+        ``loaded`` is called in between, when the sources run and before the outputs' sinks are made. Raises what
+        loading raises, and what making the sinks raises.
+        """
+        from eunomia.containers import tree
+
+        self._commands.own()
+        self._hierarchy = tree.current()
+        self._filter.want([(o.filters, o.selection) for o in self.outputs])
+        self._joins.start(self._hierarchy, dict(self._filter.constants()))
+        assert self._joins.cgroups is not None
+        self._filter.start(self._joins.cgroups)
+        if any(output.processes for output in self.outputs):
+            # before trackers hang on the same hooks: it is told first
+            self._joins.follow_processes(self._hierarchy, self._ring_size)
+        waiting, self._first = self._first, []
+        for source, options in waiting:
+            self._load(source, options)
+        lib.eu_forget_kernel_btf()
+        self._waiter = Waiter()
+        for live in [*self._joins.objects, *(s.live for s in self.sources if s.live is not None)]:
+            self._waiter.take(live)
+        self._waiter.add(self._commands.descriptor)
+        self._follow_containers()
+        if loaded is not None:
+            loaded()
+        self._plan()
+        for output in self.outputs:
+            output.open(self.infos(), self.faults)
+
+    def _follow_containers(self) -> None:
+        assert self._waiter is not None
+        registry = self._joins.prepare()
+        for descriptor in self._joins.descriptors:
+            self._waiter.add(descriptor)
+        self._filter.follow_containers(registry)
+        deriving = [s for s in self.sources if isinstance(s, Probes) and s.derives]
+        for source in deriving:
+            source.derive(registry)
+        self._joins.follow_containers()
+        for source in deriving:
+            self._step.start(source)
+
+    def infos(self) -> list[StreamInfo]:
+        """Return what a sink has to know of the streams."""
+        return [stream.info for source in self.sources for stream in source.streams]
+
+    # Sources come and go
+
+    def add(self, source: Source | Made, options: Options | None = None) -> None:
+        """Run a source from now on, or from :meth:`start` on.
+
+        Raises :class:`ValueError` where one of this name runs, and what :meth:`Source.load` raises: then nothing of
+        it is left.
+        """
+        if source.name in {s.name for s in [*self.sources, *(s for s, _ in self._first)]}:
+            raise ValueError(f"there is a source {source.name!r} already")
+        if self._waiter is None:
+            self._first.append((source, options or Options()))
+            return
+        added = self._load(source, options or Options())
+        lib.eu_forget_kernel_btf()
+        try:
+            if isinstance(added, Probes) and added.derives:
+                assert self.registry is not None
+                added.derive(self.registry)
+                self._step.start(added)
+            self._plan()
+        except BaseException:
+            self._take_out(added)
+            raise
+        if added.live is not None:
+            self._waiter.take(added.live)
+
+    def _load(self, source: Source | Made, options: Options, replaced: Probes | None = None) -> Made:
+        if isinstance(source, Source):
+            assert self._hierarchy is not None
+            assert self._joins.cgroups is not None
+            share = {"eunomia_cgroups": self._joins.cgroups.maps["eunomia_cgroups"].fd}
+            detach = None if replaced is None else replaced.detach
+            source = Probes(source, options, self._hierarchy, self._filter, share=share, before_attaching=detach)
+        else:
+            source.wake = self._commands.wake
+        self.sources.append(source)
+        return source
+
+    def remove(self, name: str) -> None:
+        """Detach a source, pass on what it has yet to give, and free it; its account stays in :meth:`ledger`.
+
+        Raises :class:`KeyError` where there is none of this name.
+        """
+        source = self._named(name)
+        source.detach()
+        self._step(self.sources, ending=[source])
+        self._ended += [_entry(stream) for stream in source.streams]
+        del self._ended[:-_REMEMBERED]
+        self._drop(source)
+
+    def replace(self, name: str, source: Source, options: Options | None = None) -> None:
+        """Run another object in a source's place: same name, same account, the streams of the new one.
+
+        The new one is loaded before the old is detached, and where it cannot be attached the old goes on. Between
+        the two the hooks are free for a moment: what happens then is seen by neither.
+
+        Raises :class:`KeyError` where there is none of this name, :class:`ValueError` for one without probes, and
+        what :meth:`Source.load` raises.
+        """
+        old = self._named(name)
+        if not isinstance(old, Probes):
+            raise ValueError(f"source {name!r} has no probes that could be replaced")
+        source.name = name
+        try:
+            new = self._load(source, options or old.options, old)
+        except BaseException:
+            if old.live is not None and not old.live.is_attached:
+                old.attach()
+            raise
+        lib.eu_forget_kernel_btf()
+        self._step(self.sources, ending=[old])
+        streams = {stream.key: stream for stream in new.streams}
+        for stream in old.streams:
+            heir = streams.get(stream.key)
+            if heir is not None:
+                heir.before, heir.filtered = stream.count(), stream.filtered
+            else:
+                self._ended.append(_entry(stream))
+        self._drop(old)
+        if new.live is not None and self._waiter is not None:
+            self._waiter.take(new.live)
+        self._plan()
+
+    def _named(self, name: str) -> Made:
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise KeyError(name)
+
+    def _drop(self, source: Made) -> None:
+        if source.live is not None and self._waiter is not None:
+            self._waiter.drop(source.live)
+        self._take_out(source)
+
+    def _take_out(self, source: Made) -> None:
+        self.sources.remove(source)
+        for output in self.outputs:
+            for stream in source.streams:
+                output.forget(stream)
+        source.close()
+
+    # Outputs come and go
+
+    def connect(self, output: Output) -> None:
+        """Pass rows to an output from now on, or from :meth:`start` on; what the kernel filters is set anew.
+
+        Raises :class:`ValueError` where one of this name is connected, :class:`BadSetting` where streams lack what
+        its filters need, and what making its sink raises: then all is as before.
+        """
+        if output.name in {o.name for o in self.outputs}:
+            raise ValueError(f"there is an output {output.name!r} already")
+        self.outputs.append(output)
+        if self._waiter is None:
+            return
+        try:
+            self._want()
+            if output.processes:
+                self._follow_processes()
+            output.open(self.infos(), self.faults)
+        except BaseException:
+            self.outputs.remove(output)
+            self._want()
+            raise
+
+    def disconnect(self, name: str) -> None:
+        """Pass no more rows to an output, and close it; its account stays in :meth:`accounts`.
+
+        Raises :class:`KeyError` where there is none of this name.
+        """
+        output = next((o for o in self.outputs if o.name == name), None)
+        if output is None:
+            raise KeyError(name)
+        self.outputs.remove(output)
+        output.close()
+        self._disconnected += output.account()
+        del self._disconnected[:-_REMEMBERED]
+        if self._waiter is not None:
+            self._want()
+
+    def _want(self) -> None:
+        self._filter.want([(o.filters, o.selection) for o in self.outputs])
+        self._plan()
+
+    def _follow_processes(self) -> None:
+        assert self._hierarchy is not None
+        assert self._waiter is not None
+        before = len(self._joins.objects)
+        self._joins.follow_processes(self._hierarchy, self._ring_size)
+        for live in self._joins.objects[before:]:
+            self._waiter.take(live)
+
+    def _plan(self) -> None:
+        """Decide where each stream's rows are filtered: in the kernel or before the join what no output wants."""
+        union = self._filter.filters
+        for source in self.sources:
+            is_filtered = source.is_filtered
+            for stream in source.streams:
+                if source.passes_all:
+                    masks = {id(s): process_mask(union, s, stream.label) for s in stream.schemas}
+                    stream.early = {key: mask for key, mask in masks.items() if mask is not None}
+                takers = [output for output in self.outputs if output.takes(stream)]
+                stream.takers = len(takers)
+                for output in takers:
+                    output.plan(stream, filtered=is_filtered and output.filters.by_process == union)
+
+    # The loop
+
+    def submit(self, command: Callable[[], T]) -> Future[T]:
+        """Have the engine's thread call something between two steps; any thread may ask.
+
+        The future has what it returned or raised. Raises :class:`RuntimeError` when the engine was closed.
+        """
+        return self._commands.submit(command)
+
+    def step(self, tables: bool = False) -> bool:
+        """Do what was asked for, then drain, join and pass on; return whether there was anything.
+
+        ``tables`` are read, too.
+        """
+        if self._commands.pending:
+            self._commands.run()
+        return self._step(self.sources, tables=tables)
+
+    def stop(self) -> None:
+        """Let :meth:`run` end; any thread may ask, and a signal handler."""
+        self._stopping = True
+        self._commands.wake()
+
+    def run(self, duration: float | None = None, interval: float = 1.0, *, forever: bool = False) -> None:
+        """Step until :meth:`stop`, the end of the duration, or until no output takes any more.
+
+        ``duration`` and ``interval``, at which tables are read, are seconds. With ``forever`` it goes on without
+        outputs, too.
+        """
+        assert self._waiter is not None
+        self._commands.own()
+        start = monotonic_ns()
+        end = None if duration is None else start + int(duration * 1e9)
+        every = int(interval * 1e9)
+        due = start + every
+        while not self._over(forever):
+            now = monotonic_ns()
+            if end is not None and now >= end:
+                break
+            tables = any(stream.is_table for source in self.sources for stream in source.streams)
+            read_tables = tables and now >= due
+            if now >= due:
+                due += (now - due) // every * every + every
+            found = self.step(read_tables)
+            if not self._over(forever):
+                self._rest(found, [t for t in (end, due if tables else None) if t is not None])
+        self.finish(tables=True)
+
+    def _over(self, forever: bool) -> bool:
+        if self._stopping:
+            return True
+        return not forever and bool(self.outputs) and all(output.over for output in self.outputs)
+
+    def _rest(self, found: bool, deadlines: list[int]) -> None:
+        """Sleep: briefly, for a batch to gather, while rows come; else until a probe wakes us."""
+        assert self._waiter is not None
+        pace, streams = self._pace, [stream for source in self.sources for stream in source.streams]
+        pace.hurry()
+        if self._commands.pending or any(stream.reader.waiting for stream in streams):
+            return
+        due = [self._joins.next_deadline(), self._step.held.next_deadline()]
+        due += [
+            self.faults.call(f"tracker {s.name}", None, s.deriver.next_deadline)
+            for s in self.sources
+            if s.deriver is not None
+        ]
+        deadlines += [t for t in due if t is not None]
+        most = UNWRITTEN if any(output.waits for output in self.outputs) else IDLE
+        if found:
+            self._waiter.sleep(min(until(deadlines, monotonic_ns(), most), pace.pause()))
+            return
+        pace.rest()
+        if any(
+            isinstance(stream.reader, RingReader | PerfReader) and stream.live is not None and stream.live.armed is None
+            for stream in streams
+        ):
+            most = min(most, FOREIGN_IDLE)
+        self._waiter.wait(until(deadlines, monotonic_ns(), most))
+
+    def finish(self, tables: bool = False) -> None:
+        """Detach, pass on what is left, and close the outputs; after it the accounts are at rest."""
+        for source in self.sources:
+            source.detach()
+        self._step(self.sources, tables=tables, ending=self.sources)
+        for output in self.outputs:
+            output.close()
+
+    # What is to be said of it
+
+    def ledger(self) -> list[SourceEntry]:
+        """Return the account of each stream, also of those of sources that were removed, the latest of these last."""
+        return [_entry(stream) for source in self.sources for stream in source.streams] + self._ended
+
+    def accounts(self) -> list[OutputEntry]:
+        """Return what each output made of each stream's rows, also those that were disconnected."""
+        return [entry for output in self.outputs for entry in output.account()] + self._disconnected
+
+    def remarks(self) -> list[Remark]:
+        """Return what else is to be said of the run at its end."""
+        return self._joins.remarks() + [
+            Remark(f"{reader} failed", f"{count} times by {kind}", {"failures": count})
+            for (reader, kind), count in sorted(self.faults.counts.items())
+        ]
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        self._commands.close()
+        for output in self.outputs:
+            output.close()
+        if self._waiter is not None:
+            self._waiter.close()
+            self._waiter = None
+        self._joins.close()
+        sources, self.sources[:] = [*self.sources], []
+        for source in sources:
+            source.close()
+        for waiting, _ in self._first:
+            if isinstance(waiting, Source):
+                waiting.spec.close()
+
+
+def _entry(stream: Stream) -> SourceEntry:
+    count = stream.count()
+    return SourceEntry(stream.label, count.emitted, count.lost, stream.filtered)

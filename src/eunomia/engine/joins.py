@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What rows are joined with: the containers and processes that there are, kept up to date by probes of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Set
+from typing import TYPE_CHECKING, Protocol
+
+from eunomia.kernel.loaded import Loaded, load_first
+from eunomia.kernel.spec import Spec
+from eunomia.kernel_clock import monotonic_ns
+from eunomia.ledger import Remark
+
+if TYPE_CHECKING:
+    from eunomia.batch import Batch
+    from eunomia.containers.process_cgroups import ProcessCgroups
+    from eunomia.containers.registry import Enricher, Registry
+    from eunomia.engine.pace import Pace
+    from eunomia.engine.stream import Stream
+    from eunomia.faults import Faults
+    from eunomia.hierarchy import Hierarchy
+    from eunomia.processes.table import ProcessTable
+
+_CONTAINERS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "containers")
+_CGROUPS = os.path.join(_CONTAINERS, "cgroups.bpf.o")
+_EARLY = os.path.join(_CONTAINERS, "early.bpf.o")
+
+_NO_NAMES: Set[str] = frozenset()
+_LIVES_RING = 8 << 20  # bytes of the ring of processes, at least where others are told to be larger
+_LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
+
+
+def lives_ring(rows: int | None) -> int:
+    """Return how large the ring of processes is, in bytes, where those of rows are told to be ``rows``."""
+    return max(_LIVES_RING, min(2 * (rows or 0), 1 << 30))
+
+
+class _News(Protocol):
+    """What is asked of an enricher that learns in threads of its own."""
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when there are news."""
+
+    def start(self) -> None:
+        """Begin to learn; return at once."""
+
+    def news(self) -> Set[str]:
+        """Return names for :meth:`Registry.refresh`, once."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+if TYPE_CHECKING:
+
+    class Follows(_News, Enricher, Protocol):
+        """An enricher that is started and closed with the engine."""
+
+
+class Joins:
+    """The registry of containers and the table of processes, with the probes that they live by.
+
+    ``objects`` are these probes, ``descriptors`` what else is readable when there is something to learn.
+    """
+
+    def __init__(self, faults: Faults, enricher: Follows | None) -> None:
+        self.registry: Registry | None = None
+        self.processes: ProcessTable | None = None
+        self.objects: list[Loaded] = []
+        self.descriptors: list[int] = []
+        self.cgroups: Loaded | None = None
+        self._faults = faults
+        self._enricher = enricher
+        self._early: Loaded | None = None
+        self._process_cgroups: ProcessCgroups | None = None
+        self._lives: Loaded | None = None
+        self._lost = (0, 0)  # records of processes, and when that was last looked at
+
+    def start(self, hierarchy: Hierarchy, settings: dict[str, object]) -> None:
+        """Hear of cgroups from now on; ``settings`` are those of the shared filters."""
+        if self._enricher is not None:
+            self._enricher.start()  # and goes on while probes are loaded
+        from eunomia.containers import early
+
+        self.cgroups = Loaded.attached(Spec.open(_CGROUPS), set_={"hierarchy": hierarchy.id, **settings})
+        self.objects.append(self.cgroups)
+        self._early = Loaded.attached(Spec.open(_EARLY), set_={"hierarchy": hierarchy.id})
+        early.start(self._early.maps["early"].fd)
+
+    def follow_processes(self, hierarchy: Hierarchy, ring_size: int | None) -> None:
+        """Keep the table of processes from now on, if it is not kept already.
+
+        Trackers that are attached later are told of an exec after it is.
+        """
+        if self.processes is not None:
+            return
+        from eunomia.processes import OBJECT
+        from eunomia.processes.found import batch_of
+        from eunomia.processes.table import VARIANTS, ProcessTable
+        from eunomia.processes.users import Users
+
+        size = lives_ring(ring_size)
+        _, lives = load_first(
+            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants(), ring_size=size
+        )
+        self._lives = lives
+        self.objects.append(lives)
+        self._lost = (0, monotonic_ns())
+        self.processes = ProcessTable(Users(self._faults))
+        self.processes.fill(batch_of(lives.readers["life"].schema, lives.iterate("found")))
+
+    def prepare(self) -> Registry:
+        """Make the registry, which knows nothing before :meth:`follow_containers`."""
+        from eunomia.containers.process_cgroups import ProcessCgroups
+        from eunomia.containers.registry import Registry
+
+        self.registry = Registry(faults=self._faults)
+        self._process_cgroups = ProcessCgroups(self.registry)
+        self.descriptors += self.registry.descriptors
+        if self._enricher is not None:
+            self.registry.enrich(self._enricher)
+            self.descriptors.append(self._enricher.descriptor)
+        return self.registry
+
+    def follow_containers(self) -> None:
+        """Learn of what runs already."""
+        from eunomia.containers import early
+
+        assert self.registry is not None
+        early.want(self.registry.hurried())
+        self.registry.start()
+
+    # While it runs
+
+    def feed(self, clock: int, drained: int, pace: Pace) -> bool:
+        """Hear of cgroups and processes, after the rows were drained that may be of new ones.
+
+        ``drained`` is when the last step began that left nothing in the rings (monotonic ns). Return whether
+        there was anything of processes.
+        """
+        self._feed_registry(clock, drained)
+        return self._feed_processes(drained, pace) if self._lives is not None else False
+
+    def _feed_registry(self, clock: int, drained: int) -> None:
+        registry, cgroups = self.registry, self.cgroups
+        if registry is None or cgroups is None:
+            return
+        batches = [b for reader in cgroups.readers.values() for b in reader.drain(clock)]
+        if batches:
+            from eunomia.containers import early
+
+            registry.feed(batches)
+            early.want(registry.hurried())
+        now = monotonic_ns()
+        deadline = registry.next_deadline()
+        if deadline is not None and deadline <= now:
+            registry.tick(now, drained)
+        else:
+            registry.look(now)
+        enricher = self._enricher
+        if enricher is not None and (names := self._faults.call(registry.ENRICHER, _NO_NAMES, enricher.news)):
+            registry.refresh(names)
+
+    def _feed_processes(self, drained: int, pace: Pace) -> bool:
+        table, lives = self.processes, self._lives
+        assert table is not None
+        assert lives is not None
+        found = self._drain_processes(table, lives, pace)
+        now = monotonic_ns()
+        table.tick(now, drained)
+        look = found or now - self._lost[1] >= _LOST_CHECK
+        total = lives.count("life").lost or 0 if look else self._lost[0]
+        if total > self._lost[0]:
+            self._faults.call("the table of processes", None, self._refill, table, lives, self._lost[1])
+        if look:
+            self._lost = (total, now)
+        return found
+
+    @staticmethod
+    def _drain_processes(table: ProcessTable, lives: Loaded, pace: Pace) -> bool:
+        reader = lives.readers["life"]
+        batches = reader.drain()
+        pace.saw(reader)
+        found = bool(batches)
+        while batches:
+            table.feed(batches)
+            batches = reader.drain() if reader.waiting else []
+        return found
+
+    @staticmethod
+    def _refill(table: ProcessTable, lives: Loaded, since: int) -> None:
+        from eunomia.processes.found import batch_of
+
+        table.refill(batch_of(lives.readers["life"].schema, lives.iterate("found")), since)
+
+    def join(self, stream: Stream, batch: Batch) -> None:
+        """Set whose a batch's rows are, and who did it; rows made in user space know whose they are."""
+        if stream.is_made:
+            return
+        registry = self.registry
+        assert registry is not None
+        cgroup, who = stream.cgroup[id(batch.schema)], stream.who[id(batch.schema)]
+        if cgroup:
+            registry.join(batch, cgroup)
+        elif who:
+            pids = who.ids(batch)
+            assert self._process_cgroups is not None
+            known = self._process_cgroups.identities(set(pids))
+            batch.identities = [known[p] for p in pids]
+        if who and self.processes is not None:
+            self.processes.join(batch, who.ids(batch), who.threads)
+
+    def next_deadline(self) -> int | None:
+        """Return when there is something to do although nothing came (monotonic ns), None if never."""
+        return self.registry.next_deadline() if self.registry is not None else None
+
+    def remarks(self) -> list[Remark]:
+        """Return what is to be said of the table of processes at the end."""
+        table, lost = self.processes, self._lost[0]
+        said = []
+        if table is not None and lost:
+            counts = {"lost": lost, "gaps": table.refills, "unsure": table.unsure, "blank": table.blank}
+            text = (
+                f"lost {lost} records in {table.refills} gaps; rows of these times: {table.unsure} say "
+                f"process.state unsure, {table.blank} have no process and say lost"
+            )
+            said.append(Remark("processes", text, counts))
+        if table is not None and (table.refused or table.cut):
+            counts = {"refused": table.refused, "cut": table.cut}
+            text = f"no room for {table.refused} that ran and {table.cut} that were over: their rows say unknown"
+            said.append(Remark("processes", text, counts))
+        return said
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        if self._enricher is not None:
+            self._enricher.close()
+            self._enricher = None
+        if self.registry is not None:
+            self.registry.close()
+        if self._early is not None:
+            from eunomia.containers import early
+
+            early.stop()
+            self._early.close()
+            self._early = None
+        objects, self.objects = self.objects, []
+        for live in objects:
+            live.close()

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Sources that run: loaded and attached, with their streams; taken out again they leave nothing in the kernel."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from eunomia.engine.kernel_filter import write
+from eunomia.engine.stream import Stream
+from eunomia.filters import has_filters
+from eunomia.kernel.errors import Unsupported
+from eunomia.made import MadeReader
+from eunomia.sinks import StreamInfo
+from eunomia.source import Options, Source
+from eunomia.tracker import deriver_of
+
+if TYPE_CHECKING:
+    from eunomia.batch import Batch, Schema
+    from eunomia.containers.lifecycle import Listener
+    from eunomia.containers.registry import Registry
+    from eunomia.engine.kernel_filter import KernelFilter
+    from eunomia.hierarchy import Hierarchy
+    from eunomia.kernel.loaded import Loaded
+    from eunomia.tracker import Deriver
+
+
+class Made:
+    """A source whose rows are made in user space, such as alerts: it has no probes.
+
+    ``live`` is what it has in the kernel, ``notes`` what users should know of how it was loaded, ``deriver`` what
+    makes rows of the records of ``rings``.
+    """
+
+    def __init__(self, name: str, schemas: Mapping[str, Schema], columns: Mapping[str, Sequence[str]] = {}) -> None:
+        """Take the schemas of its streams by their names, and what tables show of each by default."""
+        self.name = name
+        self.live: Loaded | None = None
+        self.notes: list[str] = []
+        self.deriver: Deriver | None = None
+        self.events: Listener | None = None  # of containers, for the deriver
+        self.rings: dict[str, Any] = {}
+        self.streams = [
+            Stream(StreamInfo(name, stream, schema, tuple(columns.get(stream, ()))), None, MadeReader(schema))
+            for stream, schema in schemas.items()
+        ]
+        self.wake: Callable[[], None] | None = None  # set while an engine runs it
+
+    @property
+    def passes_all(self) -> bool:
+        """Whether nothing was filtered before its rows came here."""
+        return True
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether all rows that reach outputs passed the present filter, and none a wider one before."""
+        return True
+
+    def emit(self, stream: str, batch: Batch) -> bool:
+        """Pass rows, whose identities are set, to the engine's next step; any thread may.
+
+        Return whether there was room; what finds none is counted as lost. Raises :class:`KeyError` for a stream
+        that there is not, :class:`ValueError` for rows of another schema.
+        """
+        reader = {s.key[1]: s.reader for s in self.streams}[stream]
+        batch.tracker, batch.stream = self.name, stream
+        had_room: bool = reader.emit(batch)
+        if self.wake is not None:
+            self.wake()
+        return had_room
+
+    def detach(self) -> None:
+        """Take no more."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Probes(Made):
+    """A source whose rows come from probes: an object of BPF, a tracker's or somebody else's."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        hierarchy: Hierarchy,
+        kernel_filter: KernelFilter,
+        *,
+        share: Mapping[str, int],
+        before_attaching: Callable[[], None] | None = None,
+    ) -> None:
+        """Load and attach it. ``share`` are descriptors of maps that all objects share.
+
+        ``before_attaching`` is called when it is loaded.
+
+        Raises what :meth:`Source.load` raises, and then nothing is left of it.
+        """
+        super().__init__(source.name, {})
+        self.source = source
+        self.options = options
+        self._hierarchy = hierarchy
+        self._filter = kernel_filter
+        self._filters = has_filters(source.spec.maps)  # in the kernel
+        self.live = source.load(
+            set_=self._constants(),
+            ring_size=options.ring_size,
+            map_sizes=options.map_sizes,
+            share={n: fd for n, fd in share.items() if n in source.spec.maps},
+            wish=options.wish,
+            streams=options.streams,
+            ready=functools.partial(self._before_attaching, before_attaching),
+        )
+        self._since = kernel_filter.changes
+        if self._filters:
+            kernel_filter.take(self.live)
+        self.streams = list(self._streams(self.live))
+        self.rings = {name: self.live.readers[name] for name in self.live.spec.raw}
+        source.spec.close()
+
+    @property
+    def passes_all(self) -> bool:
+        """Whether its probes have no filters of ours."""
+        return not self._filters
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether all rows that reach outputs passed the present filter, and none a wider one before."""
+        return not self._filters or self._since == self._filter.changes
+
+    def _constants(self) -> dict[str, object]:
+        settings = self.source.spec.settings
+        set_ = dict(self.options.settings)
+        if self._filters:
+            set_ |= self._filter.constants()
+        if "eunomia_subsystem" in settings:
+            set_ |= self._hierarchy.constants()
+        if "eunomia_hierarchy" in settings:
+            set_["eunomia_hierarchy"] = self._hierarchy.id
+        return set_
+
+    def _before_attaching(self, also: Callable[[], None] | None, live: Loaded) -> None:
+        if also is not None:
+            also()
+        if self._filters:
+            self._filter.fill(live)
+        for name, stream in live.spec.streams.items():
+            if stream.kind == "printk" and (not self.options.streams or name in self.options.streams):
+                from eunomia.kernel import printk
+
+                try:
+                    printk.follow(live, name, self._hierarchy.constants())
+                except Unsupported as error:
+                    self.notes.append(f"{live.spec.name}: what it prints by bpf_printk() is not shown: {error}")
+
+    def _streams(self, live: Loaded) -> Iterable[Stream]:
+        knows_hierarchy = "eunomia_subsystem" in self.source.spec.settings
+        for name, reader in live.readers.items():
+            if name in live.spec.raw:
+                continue
+            info = StreamInfo(self.name, name, reader.schema, self.source.columns(name), self.source.whole)
+            stream = Stream(info, live, reader)
+            if self._hierarchy.version == 1 and not knows_hierarchy and live.spec.streams[name].kind != "printk":
+                stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
+            if self.source.spec.own:  # whose ids are of processes
+                stream.who = {i: w and w._replace(threads=False) for i, w in stream.who.items()}
+            yield stream
+
+    @property
+    def derives(self) -> bool:
+        """Whether a tracker makes its rows in user space, of what its probes tell."""
+        return self.source.found is not None and bool(self.source.found.tracker.derive)
+
+    def derive(self, registry: Registry) -> None:
+        """Make what makes its rows, where a tracker does that."""
+        make = deriver_of(self.source.found.tracker) if self.source.found is not None else None
+        if make is not None:
+            self.events = registry.listener()
+            self.deriver = make(registry, self.live)
+
+    def detach(self) -> None:
+        """Take its programs off their hooks; what they have written can still be drained."""
+        assert self.live is not None
+        self._filter.drop(self.live)
+        self.live.detach()
+
+    def attach(self) -> None:
+        """Put its programs on their hooks again; raises :class:`KernelError`."""
+        assert self.live is not None
+        if self._filters:
+            self._filter.fill(self.live)
+            self._filter.take(self.live)
+            write(self.live, self._filter.word)
+        self.live.attach(lenient=self.source.found is None)
+
+    def close(self) -> None:
+        """Detach and free everything."""
+        assert self.live is not None
+        if self.events is not None:
+            self.events.close()
+        self._filter.drop(self.live)
+        self.live.close()
+        self.source.spec.close()

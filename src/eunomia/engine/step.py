@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One step: drain, join, leave out, pass on. A plain function of what there is; whoever calls it decides when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from eunomia.engine.held import Held
+from eunomia.kernel.ring import RingReader
+from eunomia.kernel_clock import monotonic_ns
+
+if TYPE_CHECKING:
+    from eunomia.batch import Batch
+    from eunomia.engine.joins import Joins
+    from eunomia.engine.output import Output
+    from eunomia.engine.pace import Pace
+    from eunomia.engine.sources import Made
+    from eunomia.engine.stream import Stream
+    from eunomia.faults import Faults
+
+_DRAINS = 4  # of one stream in one step, where no other stream has rows
+_DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
+
+Rows = list[tuple["Stream", "Batch"]]
+_NOBODY: Collection[Stream] = ()
+
+
+class Step:
+    """Takes what sources have, and passes it on to the outputs; ``outputs`` is the engine's list of them."""
+
+    def __init__(self, joins: Joins, pace: Pace, outputs: Sequence[Output], faults: Faults) -> None:
+        self.held = Held()
+        self._joins = joins
+        self._pace = pace
+        self._outputs = outputs
+        self._faults = faults
+        self._clock = time.time_ns() - monotonic_ns()
+        self._drained = 0  # when the last step began that left nothing in the rings (monotonic ns)
+
+    def __call__(self, sources: Sequence[Made], *, tables: bool = False, ending: Sequence[Made] = ()) -> bool:
+        """Take a step; return whether there was anything.
+
+        ``tables`` are read too where it is time. Sources that are ``ending``, whose probes are detached, are
+        drained until nothing is left.
+        """
+        self._set_clock()
+        pace = self._pace
+        pace.fill = 0.0
+        taken, began = time.time_ns(), monotonic_ns()
+        streams = [stream for source in sources for stream in source.streams]
+        last_of = {stream for source in ending for stream in source.streams} if ending else _NOBODY
+        for source in sources:
+            if source.live is not None:
+                source.live.ignore()
+        raw = {source.name: self._drain_raw(source) for source in sources if source.deriver is not None}
+        rows: Rows = []
+        pace.share_out(streams)
+        # a cause is drained after its effect, so that no step shows an exec and not its fork
+        for stream in reversed(streams):
+            if tables or not stream.is_table or stream.reader.waiting or stream in last_of:
+                rows += [(stream, batch) for batch in stream.reader.drain(self._clock, taken)]
+                pace.saw(stream.reader)
+        found = bool(rows)
+        busy = {stream for stream, _ in rows}
+        if last_of and len(busy) > 1:  # to be merged by time
+            rows += [(s, b) for s in busy for b in self._rest_of(s, streams, taken, s in last_of)]
+        found |= self._feed()
+        if raw:
+            made = self._derive(sources, raw, began, ending)
+            rows += made
+            found = found or bool(made)
+        if rows or self.held:
+            self._pass_on(rows, last_of)
+        if len(busy) == 1:
+            stream = busy.pop()
+            rows.clear()
+            for batch in self._rest_of(stream, streams, taken, stream in last_of):
+                self._feed()
+                self._pass_on([(stream, batch)], last_of)
+        if not any(stream.reader.waiting for stream in streams if not stream.is_table):
+            self._drained = began
+        for output in self._outputs:
+            output.flush()
+        pace.took(monotonic_ns() - began)
+        return found
+
+    def _set_clock(self) -> None:
+        clock = time.time_ns() - monotonic_ns()
+        if abs(clock - self._clock) > _DRIFT:
+            self._clock = clock
+
+    def _feed(self) -> bool:
+        return self._joins.feed(self._clock, self._drained, self._pace)
+
+    def _rest_of(self, stream: Stream, streams: Sequence[Stream], taken: int, last: bool) -> Iterator[Batch]:
+        """Drain a stream until it is empty, or has given enough for one step."""
+        drains = 1
+        while stream.reader.waiting and (last or (drains < _DRAINS and not _others_wait(stream, streams))):
+            yield from stream.reader.drain(self._clock, taken)
+            drains += 1
+
+    # Rows that trackers make
+
+    def start(self, source: Made) -> None:
+        """Have a source's deriver learn what there is."""
+        if source.deriver is not None and source.events is not None:
+            self._faults.call(f"tracker {source.name}", None, source.deriver.start, source.events.take())
+
+    def _drain_raw(self, source: Made) -> dict[str, list[Batch]]:
+        raw: dict[str, list[Batch]] = {}
+        for name, reader in source.rings.items():
+            raw[name] = reader.drain(self._clock)
+            self._pace.saw(reader)
+            while reader.waiting:
+                raw[name] += reader.drain(self._clock)
+        return raw
+
+    def _derive(
+        self, sources: Sequence[Made], raw: Mapping[str, Mapping[str, list[Batch]]], until: int, ending: Sequence[Made]
+    ) -> Rows:
+        """Have trackers make their rows, when the registry knows what it can know of their containers."""
+        rows: Rows = []
+        nothing: list[Batch] = []
+        for source in sources:
+            if source.deriver is None or source.events is None:
+                continue
+            news = source.events.take()
+            name, last = f"tracker {source.name}", source in ending
+            streams = {stream.key[1]: stream for stream in source.streams}
+            make = source.deriver.rows
+            for batch in self._faults.call(name, nothing, make, raw[source.name], news, until, last):
+                stream = streams.get(batch.stream)
+                if stream is not None and self._faults.call(name, False, stream.reader.emit, batch):
+                    rows += [(stream, b) for b in stream.reader.drain(self._clock, self._clock + until)]
+        return rows
+
+    # What becomes of them
+
+    def _pass_on(self, rows: Rows, last_of: Collection[Stream]) -> None:
+        """Name the rows, leave out by what they hold, join, hold back, and give them to the outputs.
+
+        What is left out is not joined: to look at a process is an event, which a tracer of files sees.
+        """
+        registry = self._joins.registry
+        assert registry is not None
+        joined = self.held.released(registry, last_of)
+        for stream, batch in rows:
+            batch.tracker, batch.stream = stream.key
+            kept = stream.leave_out(batch) if stream.early else batch
+            if kept.count:
+                self._joins.join(stream, kept)
+                joined.append((stream, self.held.hold(stream, kept)))
+        if last_of:
+            joined += self.held.released(registry, last_of)
+        for output in self._outputs:
+            output.take(joined)
+        for stream, batch in joined:
+            if not stream.takers:
+                stream.filtered += batch.count
+
+
+def _others_wait(stream: Stream, streams: Sequence[Stream]) -> bool:
+    """Whether another stream's ring has something by now."""
+    return any(s is not stream and isinstance(s.reader, RingReader) and s.reader.held() for s in streams)

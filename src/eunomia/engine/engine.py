@@ -253,16 +253,19 @@ class Engine:
         """
         if output.name in {o.name for o in self.outputs}:
             raise ValueError(f"there is an output {output.name!r} already")
-        self.outputs.append(output)
         if self._waiter is None:
+            self.outputs.append(output)
             return
+        self._filter.check([o.filters for o in [*self.outputs, output]])
+        if output.processes:
+            self._follow_processes()
+        output.open(self.infos(), self.faults)  # before more passes for its sake
+        self.outputs.append(output)
         try:
             self._want()
-            if output.processes:
-                self._follow_processes()
-            output.open(self.infos(), self.faults)
         except BaseException:
             self.outputs.remove(output)
+            output.close()
             self._want()
             raise
 

@@ -115,6 +115,11 @@ class KernelFilter:
         if live in self._objects:
             self._objects.remove(live)
 
+    @staticmethod
+    def check(several: Sequence[Filters]) -> None:
+        """Raise :class:`BadSetting` where what these outputs want is more than the kernel's sets hold."""
+        _sets(united(several))
+
     def want(self, several: Sequence[tuple[Filters, Selection | None]]) -> None:
         """Let through what any of these outputs wants; of none, everything.
 

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from eunomia.actor import is_acting
 from eunomia.batch import Batch, Schema
+from eunomia.columns.joined import ACTOR, is_of
+from eunomia.columns.meanings import MEANINGS
 from eunomia.engine import Engine
 from eunomia.engine.output import Output
 from eunomia.filters import Filters
 from eunomia.ledger import Entry, Remark, combined
-from eunomia.meaning import VARIABLE
 from eunomia.source import Options, Source, open_source
 from tests import needs
 
@@ -136,7 +136,7 @@ def tracked(
     with Engine(ring_size=options.ring_size if options else None) as engine:
         engine.add(source, options)
         seen = Seen(engine, added)
-        engine.connect(Output("seen", lambda _: seen, filters, processes=any(map(is_acting, added))))
+        engine.connect(Output("seen", lambda _: seen, filters, processes=any(is_of(ACTOR, n) for n in added)))
         engine.start()
         assert source.variant == variant or not variant
         seen.begin()
@@ -164,7 +164,7 @@ def batch_of(schema: Schema, *records: Mapping[str, int | bytes]) -> Batch:
             field = schema.fields[name]
             if isinstance(value, int):
                 raw = (value % (1 << 8 * field.size)).to_bytes(field.size, sys.byteorder)
-            elif field.meaning in VARIABLE:
+            elif MEANINGS[field.meaning].variable:
                 raw = struct.pack("=II", len(heap), len(value))
                 heap += value
             else:

@@ -19,24 +19,6 @@ UNSURE = "unsure"  # records of processes were lost then: its program may be tha
 LOST = "lost"  # records of processes were lost then, and this one's among them
 UNKNOWN = "unknown"  # none of the above, and nobody told of it
 
-# The columns that a process gives to the rows of what it did.
-COLUMNS = (
-    "process.state",
-    "process.exec_id",
-    "process.parent_exec_id",
-    "process.exe",
-    "process.argv",
-    "process.user",
-    "process.tty",
-    "process.session",
-    "process.ancestors",
-)
-
-
-def is_acting(name: str) -> bool:
-    """Whether a column, or what stands for several, comes from processes."""
-    return name in COLUMNS or name in {"process", "process.*"}
-
 
 class Room(NamedTuple):
     """Where a process lives: its root directory, as a number that tells it from others, and namespaces."""
@@ -121,14 +103,6 @@ class Process:
             yield above
             above = above.parent
             limit -= 1
-
-
-    def value(self, column: str) -> object:
-        """Return what it gives to one of :data:`COLUMNS`: text, a number, a list of texts or of objects."""
-        name = column.partition(".")[2]
-        if name == "ancestors":
-            return [p.brief() for p in self.ancestors()]
-        return (self.user or "") if name == "user" else getattr(self, name)
 
     def brief(self) -> dict[str, object]:
         """Return what is said of it as an ancestor."""

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import struct
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
-from eunomia.actor import COLUMNS as ACTING
 from eunomia.actor import NOBODY, Process
+from eunomia.columns import column as columns
+from eunomia.columns import joined
+from eunomia.columns.column import VIRTUAL, Coded, Column
+from eunomia.columns.meanings import MEANINGS, in_use, is_plain, render, tagged
 from eunomia.identity import NOBODY_KNOWS, Identity
-from eunomia.joined import JOINED, look
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,19 +30,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
-_GROUP = 65536  # EU_MAX_GROUP in native.h
-_scratch: list[Any] = []
-
-
-def _keys() -> Any:
-    """Return memory for the distinct values that a grouping finds."""
-    if not _scratch:
-        _scratch.append(_native.ffi.new_allocator(should_clear_after_alloc=False)("uint64_t[]", _GROUP))
-    return _scratch[0]
-
-
-# Columns that every batch has, whatever its struct holds. "time" is the event's, or else the drain's.
-VIRTUAL = ("time", "tracker", "stream")
+_FEW = 4  # a coded column is less work than a value a row where so many rows share each value, or more
+_fresh = _native.ffi.new_allocator(should_clear_after_alloc=False)  # memory that C writes before it is read
 
 
 class Scale(NamedTuple):
@@ -61,7 +53,7 @@ class Field(NamedTuple):
     """One column: where it stands in the record and what it means.
 
     ``offset`` and ``size`` are bytes. ``code`` is its :mod:`struct` code without byte order. ``meaning``
-    is a key of :data:`eunomia.meaning.MEANINGS`, empty for a plain number. ``bits`` is ``(shift, width)``
+    is a key of :data:`eunomia.columns.meanings.MEANINGS`, empty for a plain number. ``bits`` is ``(shift, width)``
     counted from the least significant bit of ``size`` bytes, for bit fields. ``names`` are an
     enumeration's. ``parts`` describes an array's element, or the members of a struct or union that is shown
     whole. ``tag`` names the field that says which member of a union holds; on such a member it is the value.
@@ -177,8 +169,8 @@ class Schema:
     """
 
     __slots__ = (
-        "_dtype", "_readers", "_types", "doc", "faces", "fields", "fixed", "name", "packs", "size", "strings", "texts",
-        "time",
+        "_columns", "_dtype", "_readers", "_types", "doc", "faces", "fields", "fixed", "name", "packs", "size",
+        "strings", "texts", "time",
     )  # fmt: skip
 
     def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
@@ -188,12 +180,13 @@ class Schema:
         self.fields: dict[str, Field] = {field.name: field for field in fields}
         self.time = next((f for f in self.fields.values() if f.meaning == "time"), None)
         self.fixed = next((f.offset for f in self.fields.values() if f.meaning == "tail"), size)
-        variable = [f for f in self.fields.values() if f.meaning in meaning.VARIABLE]
+        variable = [f for f in self.fields.values() if MEANINGS[f.meaning].variable]
         # Offsets of the str_t places in the fixed part; the drain makes them point into the heap.
         self.strings = tuple(f.offset for f in variable)
         # Which of a row's texts each field is, where splitting the heap at its NULs gives them all.
         self.texts = {f.name: i for i, f in enumerate(variable)}
         self.packs = {} if any(f.meaning in {"argv", "blob", "tail"} for f in variable) else self.texts
+        self._columns: dict[str, Column] = {}
         self._readers: dict[str, _Reader] = {}
         self._types: dict[tuple[str, ...], type] = {}
         self._dtype: np.dtype[Any] | None = None
@@ -206,7 +199,17 @@ class Schema:
     def columns(self) -> list[str]:
         """Names of all columns that a row shows: the virtual ones, its own, the joined ones."""
         own = [name for name in self.fields if self.time is None or name != self.time.name]
-        return [*VIRTUAL, *own, *JOINED]
+        return [*VIRTUAL, *own, *joined.usual()]
+
+    def column(self, name: str) -> Column:
+        """Return a column: a field, one that all streams have, or one of containers, pods and processes.
+
+        Raises :class:`KeyError` for a name that is none of these.
+        """
+        found = self._columns.get(name)
+        if found is None:
+            found = self._columns[name] = columns.find(self, name)
+        return found
 
     def read(self, name: str, data: bytes | bytearray) -> Sequence[Any]:
         """Return one field's values out of records, as the kernel wrote them."""
@@ -234,7 +237,7 @@ class Schema:
 def _numpy_format(field: Field) -> str:
     if field.bits is not None:
         return f"V{field.size}"
-    if field.meaning in meaning.VARIABLE:
+    if MEANINGS[field.meaning].variable:
         return "(2,)u4"
     code = field.code.lstrip("0123456789")
     count = field.code[: -len(code)] or "1"
@@ -255,8 +258,24 @@ class Batch:
     """
 
     __slots__ = (
-        "_heap_at", "_records", "_text", "actor", "actors", "clock", "count", "data", "heap", "owner", "owners",
-        "packed", "schema", "stream", "taken", "tidy", "tracker",
+        "_codes",
+        "_records",
+        "_text",
+        "actor",
+        "actors",
+        "clock",
+        "count",
+        "data",
+        "heap",
+        "heap_at",
+        "owner",
+        "owners",
+        "packed",
+        "schema",
+        "stream",
+        "taken",
+        "tidy",
+        "tracker",
     )  # fmt: skip
 
     def __init__(
@@ -293,7 +312,8 @@ class Batch:
         self.packed = packed
         self.tidy = False  # whether no path needs to be tidied
         self._text: meaning.Text | None = None
-        self._heap_at = 0  # where in the drain's heap this one's starts
+        self._codes: dict[str, Coded | int] = {}  # coded fields; a number says that there are more values than it
+        self.heap_at = 0  # where in the drain's heap this one's starts
         self._records: np.ndarray[Any, Any] | None = None
 
     @staticmethod
@@ -309,7 +329,7 @@ class Batch:
             at = len(data)
             data += bytes(schema.size)
             for field in schema.fields.values():
-                value = row.get(field.name, "" if field.meaning in meaning.VARIABLE else 0)
+                value = row.get(field.name, "" if MEANINGS[field.meaning].variable else 0)
                 if value == 0 and field.code[-1] == "s":
                     continue
                 if isinstance(value, str):
@@ -332,17 +352,9 @@ class Batch:
 
     def group(self, name: str) -> tuple[list[int], Sequence[int] | None]:
         """Return a 64-bit field's distinct values, and which of them each row has; None for "the only one"."""
-        offset, size, count = self.schema.fields[name].offset, self.schema.size, self.count
-        if count > _GROUP:
-            values = self.raw(name)
-            keys = list(dict.fromkeys(values))
-            order = {key: i for i, key in enumerate(keys)}
-            return keys, [order[v] for v in values]
-        ffi, index = _native.ffi, bytearray(2 * count)
-        places = ffi.from_buffer("uint16_t[]", index)
-        found = _native.lib.eu_group(ffi.from_buffer(self.data), size, offset, count, _keys(), places)
-        keys = ffi.unpack(_keys(), found)
-        return keys, None if found == 1 else memoryview(index).cast("H")
+        field = self.schema.fields[name]
+        first, index = self._code([(field.offset, field.size, 0)], self.count)
+        return list(self.schema.read(name, self._rows(first))), index
 
     @property
     def identities(self) -> Sequence[Identity]:
@@ -368,61 +380,135 @@ class Batch:
     def values(self, name: str) -> Sequence[Any]:
         """Return a column as people read it: text, names of errors and flags, addresses, numbers.
 
-        ``name`` may be a field, one of :data:`VIRTUAL` or one of :mod:`eunomia.joined`. Text is exact; whoever
+        ``name`` may be a field, one of :data:`VIRTUAL` or one of :mod:`eunomia.columns.joined`. Text is exact; whoever
         prints it to a terminal escapes it.
         """
-        schema = self.schema
-        if name == "time":
-            if schema.time is None:
-                return [meaning.rfc3339(self.taken)] * self.count
-            return meaning.times(self.data, schema.size, schema.time.offset, self.count, self.clock)
-        field = schema.fields.get(name)
+        return self.schema.column(name).values(self)
+
+    def times(self, field: Field | None = None) -> Sequence[str]:
+        """Return each row's time, or the times of a field, as RFC 3339."""
+        field = field or self.schema.time
         if field is None:
-            return self._joined(name)
-        if field.meaning == "time":
-            return meaning.times(self.data, schema.size, field.offset, self.count, self.clock)
+            return [meaning.rfc3339(self.taken)] * self.count
+        return meaning.times(self.data, self.schema.size, field.offset, self.count, self.clock)
+
+    def coded(self, name: str) -> Coded:
+        """Return a column as its distinct values, as :meth:`values` shows them, and which of them each row has.
+
+        Made when first asked for, and kept, also by slices and masks.
+        """
+        field = self.schema.fields.get(name)
+        if field is None or name == "time":
+            return self.schema.column(name).coded(self)
+        return self._coded(field, self.count) or Coded((), None)
+
+    def few(self, field: Field) -> Coded | None:
+        """Return a field coded, where there are so few distinct values that this is less work; else None."""
+        return self._coded(field, self.count // _FEW)
+
+    def _coded(self, field: Field, most: int) -> Coded | None:
+        known = self._codes.get(field.name)
+        if isinstance(known, Coded):
+            return known if len(known.values) <= most or most == self.count else None
+        if known is not None and known >= most:
+            return None  # it had more
+        spans = self._spans(field)
+        found = self._code(spans, most) if spans is not None else None
+        if found is not None and found[0] is None:
+            self._codes[field.name] = most
+            return None
+        if found is None:
+            made = columns.coded(self.render(field))
+        else:
+            made = _distinct(self._rendered(field, self._rows(found[0])), found[1])
+        self._codes[field.name] = made
+        return made if len(made.values) <= most or most == self.count else None
+
+    def _spans(self, field: Field) -> list[tuple[int, int, int]] | None:
+        """Return what of a record tells two values apart: offset, size, kind; None where it is not whole bytes."""
+        spans = []
+        for name in dict.fromkeys((field.name, field.tag, field.length, field.count_in, field.beside)):
+            one = self.schema.fields.get(name)
+            if one is None:
+                continue
+            if one.bits is not None:
+                return None
+            kind = _native.lib.EU_HEAP if MEANINGS[one.meaning].variable else _native.lib.EU_BYTES
+            if one.meaning == "text" and not one.length:
+                kind = _native.lib.EU_TEXT
+            spans.append((one.offset, one.size, kind))
+        return spans
+
+    def _code(self, spans: Sequence[tuple[int, int, int]], most: int) -> tuple[Any, Sequence[int] | None]:
+        """Return the first row of each distinct value, and which of the values each row has.
+
+        The first is None where there are more than ``most``, the second where there is one.
+        """
+        ffi, lib, count = _native.ffi, _native.lib, self.count
+        if not count:
+            return [], None
+        first = _fresh("uint32_t[]", min(most, count) or 1)
+        index = bytearray(4 * count)
+        found = lib.eu_code(
+            ffi.from_buffer(self.data), self.schema.size, count, ffi.from_buffer(self.heap), len(self.heap),
+            self.heap_at, ffi.new("struct eu_span[]", spans), len(spans), most, first,
+            ffi.from_buffer("uint32_t[]", index),
+        )  # fmt: skip
+        if found < 0:
+            raise MemoryError
+        if not found:
+            return None, None
+        return ffi.unpack(first, found), None if found == 1 else memoryview(index).cast("I")
+
+    def _rows(self, places: Sequence[int]) -> bytes:
+        """Return the records of some rows."""
+        size, data = self.schema.size, self.data
+        return b"".join([data[i * size : i * size + size] for i in places])
+
+    @property
+    def _texts(self) -> meaning.Text:
         if self._text is None:
             texts = len(self.schema.packs) if self.packed else 0
-            self._text = meaning.Text(self.heap, texts, self.count, self._heap_at, self.tidy)
-        if self.packed and field.meaning in meaning.VARIABLE and name in self.schema.packs:
-            column = self._text.column(self.schema.packs[name])
+            self._text = meaning.Text(self.heap, texts, self.count, self.heap_at, self.tidy)
+        return self._text
+
+    def render(self, field: Field) -> Sequence[Any]:
+        """Return a field's values as people read them."""
+        if self.packed and field.name in self.schema.packs:
+            column = self._texts.column(self.schema.packs[field.name])
             if column is not None:
-                return self._text.tidy(column) if field.meaning == "path" else column
+                return self._texts.tidy(column) if field.meaning == "path" else column
+        return self._rendered(field, self.data)
+
+    def _rendered(self, field: Field, data: bytes | bytearray) -> Sequence[Any]:
+        """Return a field's values in these records of the batch."""
+        read = self.schema.read
+        if field.meaning == "time":
+            count = len(data) // self.schema.size
+            return meaning.times(data, self.schema.size, field.offset, count, self.clock)
+        raw = read(field.name, data)
         if field.length or field.count_in or field.meaning == "tail":
-            return self._in_use(field)
+            return self._in_use(field, raw, data)
         if field.tag:
-            return meaning.tagged(field, self.raw(name), self.raw(field.tag))
-        raw = self.raw(name)
+            return tagged(field, raw, read(field.tag, data))
         if field.show is not None and field.beside:
-            return list(map(field.show, raw, self.raw(field.beside)))
-        shown = meaning.render(field, raw, self._text)
+            return list(map(field.show, raw, read(field.beside, data)))
+        shown = render(field, raw, self._texts)
         if field.none is None:
             return shown
         return [None if number == field.none else value for number, value in zip(raw, shown, strict=True)]
 
-    def _in_use(self, field: Field) -> Sequence[Any]:
+    def _in_use(self, field: Field, raw: Sequence[Any], data: bytes | bytearray) -> Sequence[Any]:
         """Return what is in use of an array: as much as another field says, or all that the record has."""
-        raw = self.raw(field.name)
         if field.meaning == "tail":
-            raw = [self.heap[at - self._heap_at : at - self._heap_at + size] for at, size in raw]
-        lengths = self.raw(field.length) if field.length else repeat(None)
-        counts = self.raw(field.count_in) if field.count_in else repeat(None)
-        return [meaning.in_use(field, *one) for one in zip(raw, lengths, counts, strict=False)]
-
-    def _joined(self, name: str) -> Sequence[Any]:
-        if name == "tracker":
-            return [self.tracker] * self.count
-        if name == "stream":
-            return [self.stream] * self.count
-        if name in ACTING:
-            looks = [actor.value(name) for actor in self.actors]
-            return [looks[0]] * self.count if self.actor is None else list(map(looks.__getitem__, self.actor))
-        looks = list(map(look(name), self.owners))
-        return [looks[0]] * self.count if self.owner is None else list(map(looks.__getitem__, self.owner))
+            raw = [self.heap[at - self.heap_at : at - self.heap_at + size] for at, size in raw]
+        lengths = self.schema.read(field.length, data) if field.length else repeat(None)
+        counts = self.schema.read(field.count_in, data) if field.count_in else repeat(None)
+        return [in_use(field, *one) for one in zip(raw, lengths, counts, strict=False)]
 
     def rows(self) -> Iterator[Any]:
         """Yield msgspec structs with ``time``, every field, and ``container``, ``pod``, ``identity``."""
-        names = [n for n in self.schema.columns if n not in JOINED]
+        names = [n for n in self.schema.columns if n not in joined.JOINED]
         struct_type = self._row_type(names)
         identities = self.identities
         return map(
@@ -468,7 +554,8 @@ class Batch:
             return "times" if field or self.schema.time else "taken_times"
         if field is not None and field.bits is not None:
             return "numbers"
-        if field is not None and field.code[-1] != "s" and not field.show and field.meaning not in meaning.VARIABLE:
+        plain = field is not None and field.code[-1] != "s" and not field.show
+        if plain and field is not None and not MEANINGS[field.meaning].variable:
             return "plain"
         return "objects"
 
@@ -513,19 +600,62 @@ class Batch:
             return self._pick(range(self.count)[key])
         if len(key) != self.count:
             raise IndexError(f"mask of {len(key)} values for {self.count} rows")
-        return self._pick([i for i, chosen in enumerate(key) if chosen])
+        return self._masked(_mask(key))
 
-    def _pick(self, indexes: Sequence[int]) -> Batch:
-        if isinstance(indexes, range) and indexes.step == 1:
+    def _pick(self, indexes: range) -> Batch:
+        if indexes.step == 1:
             return self.part(indexes.start, max(indexes.start, indexes.stop))
-        size = self.schema.size
-        data = b"".join([self.data[i * size : i * size + size] for i in indexes])
-        picked = self._like(data, self.heap)
-        picked.owners = self.owners
-        picked.owner = None if self.owner is None else [self.owner[i] for i in indexes]
-        picked.actors = self.actors
-        picked.actor = None if self.actor is None else [self.actor[i] for i in indexes]
+        picked = self._like(self._rows(indexes), self.heap)
+        self._lend(picked, lambda index: [index[i] for i in indexes])
         return picked
+
+    def _masked(self, mask: bytes | bytearray) -> Batch:
+        """Return the rows whose byte of the mask is not 0."""
+        ffi, size, count = _native.ffi, self.schema.size, self.count
+        kept = count - mask.count(0)
+        if kept == count:
+            return self.part(0, count)
+        picked = self._compacted(mask, kept) if self.packed and kept else None
+        if picked is None:
+            data = bytearray(kept * size)
+            _native.lib.eu_select(ffi.from_buffer(mask), count, ffi.from_buffer(self.data), size, ffi.from_buffer(data))
+            picked = self._like(data, self.heap if kept else b"")
+
+        def chosen(index: Sequence[int]) -> Sequence[int]:
+            if not isinstance(index, memoryview):
+                return list(compress(index, mask))
+            out = bytearray(kept * index.itemsize)
+            _native.lib.eu_select(
+                ffi.from_buffer(mask), count, ffi.from_buffer(index), index.itemsize, ffi.from_buffer(out)
+            )
+            return memoryview(out).cast(index.format)  # type: ignore[call-overload, no-any-return]
+
+        self._lend(picked, chosen)
+        return picked
+
+    def _compacted(self, mask: bytes | bytearray, kept: int) -> Batch | None:
+        """Return the chosen rows with their own part of the heap; None where a text is not where it should be."""
+        ffi, strings = _native.ffi, self.schema.strings
+        data, heap = bytearray(kept * self.schema.size), bytearray(len(self.heap))
+        length = _native.lib.eu_select_packed(
+            ffi.from_buffer(mask), self.count, ffi.from_buffer(self.data), self.schema.size, ffi.from_buffer(data),
+            ffi.new("uint32_t[]", strings), len(strings), ffi.from_buffer(self.heap), len(self.heap), self.heap_at,
+            ffi.from_buffer(heap),
+        )  # fmt: skip
+        if length < 0:
+            return None
+        picked = self._like(data, bytes(memoryview(heap)[:length]))
+        picked.packed, picked.heap_at = True, 0
+        return picked
+
+    def _lend(self, picked: Batch, chosen: Callable[[Sequence[int]], Sequence[int]]) -> None:
+        """Give some of the rows their owners and actors, and what is known of their columns."""
+        picked.owners, picked.actors = self.owners, self.actors
+        picked.owner = None if self.owner is None else chosen(self.owner)
+        picked.actor = None if self.actor is None else chosen(self.actor)
+        for name, known in list(self._codes.items()):
+            if isinstance(known, Coded):
+                picked._codes[name] = known if known.index is None else Coded(known.values, chosen(known.index))
 
     def part(self, start: int, end: int) -> Batch:
         """Return the rows from ``start`` to before ``end``, with no more of the heap than is theirs."""
@@ -537,20 +667,17 @@ class Batch:
             places = struct.Struct(_ORDER + "II")
             first, _ = places.unpack_from(data, self.schema.strings[0])
             last, length = places.unpack_from(data, len(data) - size + self.schema.strings[-1])
-            at = self._heap_at
+            at = self.heap_at
             picked = self._like(data, self.heap[first - at : last + length + 1 - at])
-            picked.packed, picked._heap_at = True, first
-        picked.owners = self.owners
-        picked.owner = None if self.owner is None else self.owner[start:end]
-        picked.actors = self.actors
-        picked.actor = None if self.actor is None else self.actor[start:end]
+            picked.packed, picked.heap_at = True, first
+        self._lend(picked, lambda index: index[start:end])
         return picked
 
     def _like(self, data: bytes | bytearray, heap: bytes) -> Batch:
         like = Batch(
             self.schema, data, heap, tracker=self.tracker, stream=self.stream, clock=self.clock, taken=self.taken
         )
-        like._heap_at = self._heap_at
+        like.heap_at = self.heap_at
         like.tidy = self.tidy
         return like
 
@@ -567,11 +694,11 @@ class Batch:
         strings = first.schema.strings
         pieces, heaps, base = [], [], 0
         for batch in batches:
-            pieces.append(batch._moved(strings, base - batch._heap_at, first.clock))
+            pieces.append(batch._moved(strings, base - batch.heap_at, first.clock))
             heaps.append(batch.heap)
             base += len(batch.heap)
         joined = first._like(b"".join(pieces), b"".join(heaps))
-        joined._heap_at = 0
+        joined.heap_at = 0
         joined.packed = all(b.packed for b in batches)
         joined.tidy = all(b.tidy for b in batches)
         joined.identities = [i for b in batches for i in b.identities]
@@ -612,8 +739,13 @@ class Batch:
 
     def _arrow(self, pa: Any, name: str) -> Any:
         field = self.schema.fields.get(name)
-        if name == "time" or (field is not None and field.bits is None and meaning.is_number(field)):
+        if name == "time" or (field is not None and field.bits is None and is_plain(field)):
             return pa.array(self.column(name).copy())
+        if self.schema.column(name).is_named:
+            values, index = self.coded(name)
+            texts = pa.array([None if v is None else str(meaning.valid(v)) for v in values], pa.string())
+            places = pa.array(index if index is not None else [0] * self.count, pa.int32())
+            return pa.DictionaryArray.from_arrays(places, texts)
         values = [meaning.valid(value) for value in self._plain(name)]
         try:
             return pa.array(values, None if field is not None else pa.string())
@@ -634,6 +766,31 @@ class Batch:
         if name in {"tracker", "stream"}:
             return repeat(getattr(self, name), self.count)
         return self.values(name)
+
+
+def _mask(key: Any) -> bytes | bytearray:
+    """Return a mask as bytes, 0 for rows that are left out."""
+    if isinstance(key, bytes | bytearray):
+        return key
+    if str(getattr(key, "dtype", "")) == "bool":
+        return bytes(key.tobytes())
+    return bytes(map(bool, key))
+
+
+def _distinct(values: Sequence[Any], index: Sequence[int] | None) -> Coded:
+    """Return a coded column whose texts are distinct, where several values of the kernel's have one text."""
+    texts = [value for value in values if isinstance(value, str)]
+    if index is None or len(set(texts)) == len(texts):
+        return Coded(values, index)
+    places: dict[str, int] = {}
+    kept: list[Any] = []
+    moved = []
+    for value in values:
+        at = places.setdefault(value, len(kept)) if isinstance(value, str) else len(kept)
+        if at == len(kept):
+            kept.append(value)
+        moved.append(at)
+    return Coded(kept, array("I", map(moved.__getitem__, index)) if len(kept) > 1 else None)
 
 
 def _extra(module: str, extra: str) -> Any:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What numbers mean: errors, signals, system calls, addresses, times, texts.
+"""What numbers and bytes look like: errors, signals, system calls, addresses, times, texts.
 
-Each meaning is the name that a field's typedef gives it in ``eunomia/types.h``. Work is done a column
-at a time, and what a batch repeats (command names, errors, flags) is looked up, not made again.
+:mod:`eunomia.columns.meanings` says which of these functions shows which fields.
 """
 
 from __future__ import annotations
@@ -12,33 +11,12 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from eunomia import _native
 
-if TYPE_CHECKING:
-    from eunomia.batch import Field
-
 _ORDER = "<" if sys.byteorder == "little" else ">"
-_CACHE_LIMIT = 8192  # distinct values of one meaning that are remembered
-
-# Meanings whose place in the record is (offset, length) into the heap.
-VARIABLE = frozenset({"str", "path", "argv", "blob", "tail"})
-
-
-class _Cache(dict[Any, Any]):
-    """Remembers what a value looks like; forgets everything when too many were seen."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.make = make
-
-    def __missing__(self, key: Any) -> Any:
-        if len(self) >= _CACHE_LIMIT:
-            self.clear()
-        value = self[key] = self.make(key)
-        return value
 
 
 def decode(raw: bytes) -> str:
@@ -302,6 +280,11 @@ def exec_id(start: int, pid: int) -> str:
 _EXEC_ID = struct.Struct(_ORDER + "QI4x")
 
 
+def packed_exec_id(raw: bytes) -> str:
+    """Return the same of an ``exec_id_t``."""
+    return exec_id(*_EXEC_ID.unpack(raw))
+
+
 def port(value: int) -> int:
     """Return a port number from network byte order."""
     return int.from_bytes(struct.pack("=H", value), "big")
@@ -318,162 +301,31 @@ def device(value: int) -> str:
     return f"{value >> 20}:{value & 0xFFFFF}"
 
 
-# What each meaning is, in the words of `eunomia info`, and how one value of it looks.
-# None: shown as the number it is.
-MEANINGS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
-    "": ("number", None),
-    "wide": ("number of 128 bits", None),
-    "bool": ("true or false", bool),
-    "float": ("number", None),
-    "duration": ("nanoseconds", None),
-    "uid": ("user id", None),
-    "gid": ("group id", None),
-    "pid": ("process id", None),
-    "cgroup_id": ("cgroup id", None),
-    "text": ("text", char_array),
-    "bytes": ("bytes in hex", bytes.hex),
-    "pointer": ("address in hex", hex),
-    "hex": ("number in hex", hex),
-    "errno": ("error name, empty on success", errno_name),
-    "signal": ("signal name, empty for none", signal_name),
-    "syscall": ("system call name", syscall_name),
-    "capability": ("capability name", capability_name),
-    "open_flags": ("open(2) flags, joined by |", open_flags),
-    "mode": ("mode in octal", lambda v: f"{v:04o}"),
-    "device": ("major:minor", device),
-    "ipv4": ("IPv4 address", ipv4),
-    "ipv6": ("IPv6 address", ipv6),
-    "ip": ("IP address", ip),
-    "ip16": ("IP address", ip16),
-    "mac": ("hardware address", mac),
-    "be": ("number, from network byte order", lambda raw: int.from_bytes(raw, "big")),
-    "texts": ("list of texts", texts),
-    "tail": ("what follows the struct", None),
-    "absent": ("nothing", lambda _: None),
-    "port": ("port number", port),
-    "exec_id": ("process as NODE:START:PID, empty for none", lambda raw: exec_id(*_EXEC_ID.unpack(raw))),
-    "kstack": ("kernel stack, innermost function first, joined by ;", None),
-    "ustack": ("user stack, innermost address first, joined by ;", None),
-    "stack": ("stack, innermost frame first, joined by ;", None),
-    # rendered by render() itself
-    "time": ("time, RFC 3339 with nanoseconds", None),
-    "enum": ("name", None),
-    "str": ("text", None),
-    "path": ("path", None),
-    "argv": ("list of texts", None),
-    "blob": ("bytes in hex", None),
-    "array": ("list", None),
-    "struct": ("object", None),
-    "union": ("bytes in hex", bytes.hex),
-}
-
-_caches = {
-    name: _Cache(make)
-    for name, (_, make) in MEANINGS.items()
-    if make is not None and name not in {"bytes", "union", "pointer", "hex", "bool"}
-}
+def octal(value: int) -> str:
+    """Return a file's mode as ``chmod(1)`` takes it."""
+    return f"{value:04o}"
 
 
-def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
-    """Return a column as people read it. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
-    kind = field.meaning
-    if field.show is not None:
-        return list(map(field.show, raw))
-    if kind in VARIABLE:
-        if kind == "path":
-            return text.tidy(text.strings(raw))
-        if kind == "argv":
-            return text.vectors(raw)
-        return text.blobs(raw) if kind == "blob" else text.strings(raw)
-    if kind in _caches:
-        known = _caches[kind]
-        if field.code[-1] != "s" and raw and raw.count(raw[0]) == len(raw):  # as errors and flags often are
-            return [known[raw[0]]] * len(raw)
-        return list(map(known.__getitem__, raw))
-    if kind == "wide":
-        return [_wide(int.from_bytes(v, sys.byteorder, signed=field.signed)) for v in raw]
-    if kind == "enum":
-        names = field.names or {}
-        return [names.get(v, v) for v in raw]
-    if kind == "array":
-        return _array(field, raw)
-    if kind == "struct":
-        return [_struct(field.parts, v) for v in raw]
-    make = MEANINGS[kind][1]
-    if make is None:
-        return raw
-    look: Callable[[Any], Any] = make
-    return list(map(look, raw))
+def big_endian(raw: bytes) -> int:
+    """Return a number from network byte order."""
+    return int.from_bytes(raw, "big")
 
 
-def _wide(value: int) -> int | str:
-    """Return a number, as text where it has more than 64 bits, which JSON's readers do not take."""
-    return value if -(1 << 63) <= value < 1 << 64 else str(value)
+def nothing(_value: object) -> None:
+    """Return None, for what is declared to hold nothing."""
 
 
-def is_number(field: Field) -> bool:
-    """Return whether a field is shown as the number that it is in C."""
-    plain = MEANINGS[field.meaning][1] is None and field.meaning not in {"enum", "kstack", "ustack", "stack"}
-    return plain and len(field.code) == 1
-
-
-def _array(field: Field, raw: Sequence[Any]) -> list[Any]:
-    """Return lists; an array of plain numbers is a tuple already, any other is bytes to be cut."""
-    if not field.parts:
-        return list(map(list, raw)) if field.code.lstrip("0123456789") != "s" else [v.hex() for v in raw]
-    part = field.parts[0]
-    if part.size == 0:
-        return [[] for _ in raw]
-    return [[_one(part, v[i : i + part.size]) for i in range(0, len(v), part.size)] for v in raw]
-
-
-def _one(part: Field, raw: bytes) -> Any:
-    """Return one value out of ``part.size`` bytes."""
-    values = struct.unpack(_ORDER + part.code, raw)
-    value: Any = values if len(values) > 1 or (part.meaning == "array" and not part.parts) else values[0]
-    if part.bits is not None:
-        shift, width = part.bits
-        value = (int.from_bytes(raw, sys.byteorder) >> shift) & ((1 << width) - 1)
-        if part.signed and value >> (width - 1):
-            value -= 1 << width
-    return render(part, [value], Text(b""))[0]
-
-
-def _struct(parts: Sequence[Field], raw: bytes) -> dict[str, Any]:
-    return {p.name: _one(p, raw[p.offset : p.offset + p.size]) for p in parts}
-
-
-def in_use(field: Field, raw: bytes, length: int | None, count: int | None) -> Any:
-    """Return what an array holds: its first ``length`` bytes, or ``count`` texts, as far as these are there.
-
-    A length that is none (more than there is room for) leaves a text to its first NUL, and others whole.
-    """
-    kind = field.meaning if field.meaning != "tail" else field.parts[0].meaning
-    told = length is not None and length <= len(raw)
-    if kind in {"text", "texts", "bytes"} and told and length is not None:
-        raw = raw[: max(0, length)]
-    if kind == "bytes":
-        return raw.hex()
-    if kind == "text":
-        return decode(raw.rstrip(b"\0")) if told or field.meaning == "tail" else char_array(raw)
-    if kind == "texts":
-        if count is None and not told and field.meaning != "tail":
-            raw = raw.partition(b"\0")[0]
-        return texts(raw, count)
-    part = field.parts[0]
-    there = len(raw) // part.size
-    # a length of elements is counted in them, or in bytes
-    if length is not None and length * part.size > len(raw):
-        length //= part.size
-    if length is not None:
-        there = max(0, min(there, length))
-    return [_one(part, raw[i * part.size : (i + 1) * part.size]) for i in range(there)]
-
-
-def tagged(field: Field, raw: Sequence[bytes], tags: Sequence[int]) -> list[Any]:
-    """Return a union's values by the member that each row's tag selects; bytes in hex where none does."""
-    members = {int(p.tag, 0): p for p in field.parts if p.tag}
-    return [
-        _one(members[tag], value[: members[tag].size]) if tag in members else value.hex()
-        for value, tag in zip(raw, tags, strict=True)
-    ]
+def duration(nanoseconds: int) -> str:
+    """Return a time span in three or four digits and the unit that fits."""
+    if nanoseconds < 1000:
+        return f"{nanoseconds}ns"
+    value = float(nanoseconds)
+    for unit in ("ns", "us", "ms"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    if value < 99.5:
+        return f"{value:.3g}s"
+    minutes, seconds = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"

@@ -26,7 +26,7 @@ def program(sanitizers: str) -> Path:
     source = (
         '#define _GNU_SOURCE\n#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n'
         + "".join(f"#define {name} random_{name}\n" for name in replaced)
-        + "".join(f'#include "{NATIVE}/{name}.c"\n' for name in ("native", "early", "tables"))
+        + "".join(f'#include "{NATIVE}/{name}.c"\n' for name in ("native", "early", "tables", "columns"))
         + f'#include "{HERE}/native_harness.c"\n'
     )
     flags = ("-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", f"-I{NATIVE}", "-lbpf", "-lpthread")

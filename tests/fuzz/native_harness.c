@@ -63,26 +63,77 @@ static void perf_is_drained(int rounds)
 	free(perf);
 }
 
+/* Texts one behind another in the heap, as a drain leaves them. */
+static size_t packed(char *data, size_t stride, size_t count, const uint32_t *strings, size_t string_count, char *heap)
+{
+	size_t at = 0;
+
+	for (size_t n = 0; n < count; n++)
+		for (size_t i = 0; i < string_count; i++) {
+			uint32_t place[2] = { at, chance(12) };
+
+			memcpy(data + n * stride + strings[i], place, sizeof(place));
+			for (size_t j = 0; j < place[1]; j++)
+				heap[at++] = chance(4) ? 'a' + chance(4) : chance(256);
+			heap[at++] = 0;
+		}
+	return at;
+}
+
 static void columns_are_read(int rounds)
 {
 	for (int i = 0; i < rounds; i++) {
-		size_t stride = 8 + chance(40), offset = chance(stride - 7), count = chance(300), found;
-		char *data = malloc(count * stride), *out = malloc(count * RFC3339_SIZE);
-		uint64_t *keys = malloc(count * sizeof(*keys));
-		uint16_t *index = malloc(count * sizeof(*index));
+		size_t stride = 24 + chance(40), count = chance(600), most = 1 + chance(count + 1), kept = 0;
+		size_t heap_size = 1 + chance(400);
+		char *data = malloc(count * stride + 1), *out = malloc(count * (stride + RFC3339_SIZE + 1) + 1);
+		char *heap = malloc(count * 24 + 400), *mask = malloc(count + 1), *heap_out = malloc(count * 24 + 400);
+		char *text = NULL, lines[] = "1\n\"two\"\n3\n";
+		uint32_t *first = malloc(most * sizeof(*first)), *index = malloc((count + 1) * sizeof(*index));
+		uint32_t *ends = malloc((count + 1) * sizeof(*ends));
+		struct eu_span spans[3];
+		uint32_t strings[] = { 0, 8 };
+		struct eu_json_part parts[9] = {};
+		long found, size;
 
 		for (size_t n = 0; n < count * stride; n++)
 			data[n] = chance(3) ? chance(256) : -(int)chance(2);
-		found = eu_group(data, stride, offset, count, keys, index);
+		for (size_t n = 0; n < heap_size; n++)
+			heap[n] = chance(256);
 		for (size_t n = 0; n < count; n++)
-			assert(index[n] < found && !memcmp(&keys[index[n]], data + n * stride + offset, 8));
-		eu_rfc3339(data, stride, offset, count, (int64_t)chance(1u << 31) * chance(1u << 31), out);
+			kept += mask[n] = chance(2);
+		for (int j = 0; j < 3; j++)
+			spans[j] = (struct eu_span){ 8 * j, 8, chance(3) };
+		found = eu_code(data, stride, count, heap, heap_size, chance(9), spans, 1 + chance(3), most, first, index);
+		assert(found >= 0 && (size_t)found <= most);
+		for (size_t n = 0; found && n < count; n++)
+			assert(index[n] < found && first[index[n]] <= n);
+		eu_rfc3339(data, stride, chance(stride - 7), count, (int64_t)chance(1u << 31) * chance(1u << 31), out);
 		for (size_t n = 0; n < count; n++)
-			assert(out[n * RFC3339_SIZE + 4] == '-' && out[n * RFC3339_SIZE + 29] == 'Z');
+			assert(out[n * (RFC3339_SIZE + 1) + 4] == '-' && out[n * (RFC3339_SIZE + 1) + 29] == 'Z');
+		assert(eu_select(mask, count, data, stride, out) == kept);
+		eu_select_packed(mask, count, data, stride, out, strings, 2, heap, heap_size, chance(9), heap_out);
+		for (int j = 0; j < 9; j++) {
+			parts[j] = (struct eu_json_part){ "\"k\":", 4, j, chance(stride - 15), 1 << chance(4), lines, sizeof(lines) - 1, index };
+			if (j >= EU_CHARS && j <= EU_PATH)
+				parts[j].size = 8;
+		}
+		for (size_t n = 0; n < count; n++)
+			index[n] = chance(3);
+		size = eu_json(parts, 1 + chance(9), data, stride, count, 0, heap, heap_size, chance(9), ends, &text);
+		assert(size < 0 || !count || (size == ends[count - 1] && text[size - 1] == '\n'));
+		if (size >= 0)
+			eu_free(text);
+		heap_size = packed(data, stride, count, strings, 2, heap);
+		found = eu_select_packed(mask, count, data, stride, out, strings, 2, heap, heap_size, 0, heap_out);
+		assert(!count || (found >= 0 && (size_t)found <= heap_size));
 		free(data);
 		free(out);
-		free(keys);
+		free(heap);
+		free(heap_out);
+		free(mask);
+		free(first);
 		free(index);
+		free(ends);
 	}
 }
 

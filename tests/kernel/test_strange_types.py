@@ -7,8 +7,8 @@ import pytest
 from tests.kernel import compiled
 
 from eunomia.batch import Batch
+from eunomia.columns.joined import joined
 from eunomia.filters import cgroup_field
-from eunomia.joined import is_joined
 from eunomia.kernel.core_types import kernel_structs
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.schema import schema
@@ -58,7 +58,7 @@ def test_the_kernels_own_typedefs_mean_the_same_everywhere_if_they_have_the_kern
 def test_a_member_struct_called_as_a_noun_of_ours_is_no_column_of_ours(bpf, noun):
     shape = fields(bpf, f"struct event {{ struct {{ __u64 id; char name[8]; }} {noun}; __u32 identity; }};")
     assert list(shape.fields) == [f"{noun}_.id", f"{noun}_.name", "identity_"]
-    assert not any(map(is_joined, shape.fields))
+    assert not any(map(joined, shape.fields))
 
 
 @pytest.mark.parametrize(

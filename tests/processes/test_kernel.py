@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.actor import COLUMNS
+from eunomia.columns.joined import members
 from eunomia.engine import joins
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
@@ -29,6 +29,7 @@ from tests import needs
 from tests.harness import Seen, tracked
 from tests.runtimes.docker import Docker
 
+COLUMNS = tuple(column.name for column in members("process"))
 LIFE = "import os, sys\nfor _ in range(int(sys.argv[1])):\n  p = os.fork()\n  p or os._exit(0)\n  os.waitpid(p, 0)"
 
 

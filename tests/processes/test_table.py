@@ -7,6 +7,7 @@ import pytest
 
 from eunomia.actor import NOBODY, Process
 from eunomia.batch import Field, Schema
+from eunomia.columns.joined import JOINED
 from eunomia.processes import table as bounds
 from eunomia.processes.table import ENDED, EXECUTED, FORKED, FOUND, GRACE, ProcessTable
 from tests.harness import batch_of
@@ -173,7 +174,7 @@ def test_ancestors_are_those_who_forked_also_when_they_have_ended(story):
     story.parents[11] = 1  # the kernel has given it to init
     story.exec(11, b"daemon2")
     assert story.line(11) == [10, 1]
-    brief = story.table.at(11).value("process.ancestors")
+    brief = JOINED["process.ancestors"].take(story.table.at(11))
     assert [b["argv"] for b in brief] == [["launcher", "--detach"], ["init"]]
     assert story.table.at(11).parent_exec_id == brief[0]["exec_id"]
     story.end(11)
@@ -188,7 +189,7 @@ def test_an_ancestor_is_what_it_was_when_it_forked(story):
     story.fork(10, 11)
     story.exec(10, b"tail")
     story.later()
-    assert story.table.at(11).value("process.ancestors")[0]["argv"] == ["sh", "-c", "cat & exec tail"]
+    assert JOINED["process.ancestors"].take(story.table.at(11))[0]["argv"] == ["sh", "-c", "cat & exec tail"]
     assert story.argv_at(10) == ["tail"]
 
 

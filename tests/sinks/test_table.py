@@ -4,10 +4,10 @@ import re
 import pytest
 
 from eunomia.batch import Scale
+from eunomia.meaning import duration
 from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import cut_to, measure
 from eunomia.sinks.shorten import shorten
-from eunomia.sinks.table import duration
 
 
 def plain(writer):

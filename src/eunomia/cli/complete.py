@@ -65,17 +65,15 @@ def _listed(prefix: str, words: Iterable[str]) -> list[str]:
 
 
 def _columns(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
-    from eunomia.actor import COLUMNS as ACTING
-    from eunomia.batch import VIRTUAL
-    from eunomia.joined import JOINED, MEMBERS
+    from eunomia.columns.column import VIRTUAL
+    from eunomia.columns.joined import ACTOR, JOINED, OWNER, nouns, usual
 
-    names: dict[str, None] = dict.fromkeys([*VIRTUAL, *JOINED])
+    names: dict[str, None] = dict.fromkeys([*VIRTUAL, *usual()])
     for source in _sources(parsed_args):
         for stream in source.spec.streams.values():
             for schema in (stream.schema, *(stream.by_size or {}).values()):
                 names.update(dict.fromkeys(schema.columns))
-    members = {**MEMBERS, "process": ACTING}
-    return _listed(prefix, [*names, *(n for noun in members for n in (noun, *members[noun]))])
+    return _listed(prefix, list(dict.fromkeys([*names, *nouns(OWNER), *nouns(ACTOR), *JOINED])))
 
 
 def _streams(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
@@ -112,14 +110,15 @@ def _of_containers(*columns: str) -> Completer:
     """Complete to what the containers that run have in these columns; what a shell could act upon stays out."""
 
     def complete(prefix: str, **_: object) -> Iterable[str]:
+        from eunomia.columns.joined import joined
         from eunomia.containers.registry import Registry
-        from eunomia.joined import look
 
         registry = Registry()
         registry.start()
         contained = [i for i in registry.values() if i.container is not None]
         words: set[str] = set()
-        for value in (look(column)(identity) for column in columns for identity in contained):
+        takes = [column.take for name in columns if (column := joined(name)) is not None]
+        for value in (take(identity) for take in takes for identity in contained):
             words.update([f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else [value])
         return _listed(prefix, sorted(w for w in words if w and not w.strip(_HARMLESS)))
 

@@ -100,13 +100,12 @@ def _chosen(registry: Registry, args: argparse.Namespace) -> list[Identity]:
 
 def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
     from eunomia.cli.run import check_output, end_on_signals, open_writer, say_ledger
+    from eunomia.columns.joined import OWNER, is_of
     from eunomia.engine import Engine
     from eunomia.engine.output import Output
     from eunomia.faults import Faults
     from eunomia.filters import Filters
-    from eunomia.joined import is_joined
     from eunomia.sinks import Sink, open_sink
-    from eunomia.sinks.columns import WHOLE
     from eunomia.source import open_source
 
     if args.format == "csv":
@@ -126,7 +125,7 @@ def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
         if api is not None:
             api.settle(_API_WITHIN)
             registry.refresh(api.news())
-        listed = None if columns is None else [c for c in columns if is_joined(c) or c in WHOLE]
+        listed = None if columns is None else [c for c in columns if is_of(OWNER, c)]
         if listed != []:
             _show(_chosen(registry, args), args.format, listed)
         return open_sink(args.format, open_writer(), streams, columns)
@@ -170,7 +169,7 @@ def _show(found: Sequence[Identity], kind: str, columns: Sequence[str] | None) -
 
 
 def _row(identity: Identity) -> tuple[str, ...]:
-    from eunomia.sinks.table import duration
+    from eunomia.meaning import duration
 
     container, pod = identity.container, identity.pod
     assert container is not None

@@ -193,18 +193,18 @@ def _facts(source: Source) -> dict[str, Any]:
 
 
 def _shown_as(field: Field) -> str:
-    from eunomia.meaning import MEANINGS
+    from eunomia.columns.meanings import MEANINGS
 
     if field.meaning == "tail":
         part = field.parts[0]
-        listed = part.meaning not in {"text", "texts", "bytes"}
-        kind = "list of objects" if part.meaning == "struct" else "list" if listed else MEANINGS[part.meaning][0]
+        meant = MEANINGS[part.meaning]
+        kind = "list of objects" if part.meaning == "struct" else meant.description if meant.whole else "list"
         return f"{kind}, behind the struct"
     if field.scale is not None:
         return _histogram(field.scale)
     if not field.tag:
-        return MEANINGS[field.meaning][0]
-    kinds = dict.fromkeys(MEANINGS[p.meaning][0] or "number" for p in field.parts if p.meaning != "absent")
+        return MEANINGS[field.meaning].description
+    kinds = dict.fromkeys(MEANINGS[p.meaning].description or "number" for p in field.parts if p.meaning != "absent")
     return f"by {field.tag}: {' or '.join(kinds)}"
 
 

@@ -236,7 +236,7 @@ def _outputs(args: argparse.Namespace) -> list[_Wanted]:
 
 
 def _output(wanted: _Wanted, filters: Filters, args: argparse.Namespace, is_one_of_several: bool) -> Output:
-    from eunomia.actor import is_acting
+    from eunomia.columns.joined import ACTOR, is_of
     from eunomia.engine.output import Output, Queue
 
     columns = words([args.columns]) if args.columns else None
@@ -261,7 +261,7 @@ def _output(wanted: _Wanted, filters: Filters, args: argparse.Namespace, is_one_
             filters,
             limit=number(args.count, "--count", 1) if args.count else None,
             queue=Queue() if is_one_of_several and wanted.file else None,  # a disk may stall
-            processes=any(map(is_acting, [*(columns or ()), *added])),
+            processes=any(is_of(ACTOR, name) for name in [*(columns or ()), *added]),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None

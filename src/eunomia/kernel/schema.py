@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from eunomia.batch import VIRTUAL, Field, Schema
+from eunomia.batch import Field, Schema
+from eunomia.columns.column import VIRTUAL
+from eunomia.columns.meanings import MEANINGS
 from eunomia.kernel import addresses, lengths, scale, width
 from eunomia.kernel.types import (
     Array,
@@ -24,51 +26,7 @@ from eunomia.kernel.types import (
 )
 
 # Typedefs that say what a number is: those of eunomia/types.h, and the kernel's own.
-_MEANINGS = {
-    "time_ns_t": "time",
-    "duration_ns_t": "duration",
-    "cgroup_id_t": "cgroup_id",
-    "errno_t": "errno",
-    "signal_t": "signal",
-    "syscall_t": "syscall",
-    "capability_t": "capability",
-    "open_flags_t": "open_flags",
-    "device_t": "device",
-    "ipv4_t": "ipv4",
-    "ipv6_t": "ipv6",
-    "ip_t": "ip",
-    "exec_id_t": "exec_id",
-    "port_be_t": "port",
-    "hex32_t": "hex",
-    "hex64_t": "hex",
-    "kstack_id_t": "kstack",
-    "ustack_id_t": "ustack",
-    "str_t": "str",
-    "path_t": "path",
-    "argv_t": "argv",
-    "pid_t": "pid",
-    "uid_t": "uid",
-    "gid_t": "gid",
-    "mode_t": "mode",
-    "umode_t": "mode",
-}
-_SIZES = {
-    "ipv4": 4,
-    "port": 2,
-    "ipv6": 16,
-    "ip": 16,
-    "ip16": 16,
-    "mac": 6,
-    "exec_id": 16,
-    "time": 8,
-    "str": 8,
-    "path": 8,
-    "argv": 8,
-    "cgroup_id": 8,
-}
-
-_RAW = frozenset({"ip", "ip16", "ipv6", "exec_id", "mac", "be"})  # meanings of bytes that are no number of C's
-_NO_TAG = {"array", "bytes", "text", "str", "path", "argv", "struct", "union"}
+_TYPEDEFS = {typedef: name for name, meaning in MEANINGS.items() for typedef in meaning.typedefs}
 
 _INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
@@ -87,7 +45,7 @@ def schema(type_: Type, name: str = "", longer: bool = False) -> Schema:
     """
     width.check(name, type_)
     bare = strip(type_)
-    if isinstance(bare, Struct) and not bare.union and _meaning(type_) not in _SIZES:
+    if isinstance(bare, Struct) and not bare.union and not _is_whole(type_):
         fields = list(_flatten(bare, 0, ""))
         doc = _doc(bare.tags)
         name = name or bare.name
@@ -143,7 +101,7 @@ def _part(name: str, type_: Type | None, at: int, size: int) -> list[Field]:
             return [Field(name, at, size, _INT_CODES[size].upper(), ctype=f"{size} bytes")]
         return [Field(name, at, size, f"{size}s", "bytes", ctype=f"{size} bytes")]
     bare = strip(type_)
-    if isinstance(bare, Struct) and not bare.union and bare.members and _meaning(type_) not in _SIZES:
+    if isinstance(bare, Struct) and not bare.union and bare.members and not _is_whole(type_):
         return list(_flatten(bare, at, ""))
     return [_field(name, type_, at, ())]
 
@@ -185,7 +143,7 @@ def _unique(fields: list[Field]) -> list[Field]:
 
 def _chosen(union: Field, tag: Field | None) -> Field:
     """Return a tagged union whose members know their tag's numbers; untagged, where there is no such tag."""
-    if tag is None or tag.meaning in _NO_TAG or (tag.code[-1] in "sefd" and tag.bits is None):
+    if tag is None or (tag.bits is None and (len(tag.code) != 1 or tag.code in "efd")):  # no whole number
         return union._replace(tag="")
     numbers = {name: value for value, name in (tag.names or {}).items()}
     parts = tuple(part._replace(tag=_literal(part.tag, numbers)) for part in union.parts)
@@ -210,7 +168,7 @@ def _flatten(struct: Struct, base: int, prefix: str) -> Iterator[Field]:
     for member in struct.members:
         at = base + member.bit_offset // 8
         bare = strip(member.type)
-        meant = _meaning(member.type) in _SIZES
+        meant = _is_whole(member.type)
         if isinstance(bare, Struct) and not meant and (not bare.union or not member.name):
             # An unnamed union's members stand side by side: each is one way to look at the same bytes.
             if bare.union and _tag(bare.tags, "tag:"):
@@ -250,13 +208,12 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
     meaning = _meaning(type_) or addresses.meaning(name, type_)
     field = Field(name, at, size, f"{size}s", ctype=spell(type_), doc=_doc(tags), hidden="hidden" in tags)
     field = field._replace(none=_number(_tag(tags, "none:")))
-    if meaning and _SIZES.get(meaning, size) == size:
-        if meaning in {"str", "path", "argv"}:
-            return field._replace(code="II", meaning=meaning)
-        if meaning in _RAW:
-            return field._replace(meaning=meaning)
-        if isinstance(bare, Int) or meaning == "ipv4":
-            return field._replace(code=_code(bare) if isinstance(bare, Int) else "I", meaning=meaning)
+    if meaning and MEANINGS[meaning].size in {0, size}:
+        code = MEANINGS[meaning].code
+        if isinstance(bare, Int) and (not code or code == "I"):
+            code = _code(bare)
+        if code:
+            return field._replace(code=field.code if code == "s" else code, meaning=meaning)
     match bare:
         case Int(boolean=True):
             return field._replace(code="?" if size == 1 else _code(bare), meaning="bool")
@@ -304,10 +261,16 @@ def _code(type_: Int) -> str:
 def _meaning(type_: Type) -> str:
     """Return what the outermost telling typedef says, empty where none does."""
     while isinstance(type_, Typedef):
-        if type_.name in _MEANINGS and (type_.ours or _is_everybodys(type_)):
-            return _MEANINGS[type_.name]
+        if type_.name in _TYPEDEFS and (type_.ours or _is_everybodys(type_)):
+            return _TYPEDEFS[type_.name]
         type_ = type_.target
     return addresses.STRUCTS.get(type_.name.partition("___")[0], "") if isinstance(type_, Struct) else ""
+
+
+def _is_whole(type_: Type) -> bool:
+    """Whether a type is one value, though it be a struct: its meaning has a size of its own."""
+    meaning = _meaning(type_)
+    return bool(meaning) and bool(MEANINGS[meaning].size)
 
 
 def _is_everybodys(type_: Typedef) -> bool:

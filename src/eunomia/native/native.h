@@ -11,7 +11,6 @@
 #include <bpf/libbpf.h>
 
 #define EU_MAX_STRINGS 32
-#define EU_MAX_GROUP 65536	/* rows that eu_group() takes at a time */
 
 struct eu_ring;
 struct eu_perf;
@@ -110,7 +109,35 @@ void eu_early_close(struct eu_early *early);
 int eu_early_places(struct eu_early *early, const char *pairs, size_t size);
 long eu_early_find(struct eu_early *early, const char *path, char *out, size_t room, int64_t *ret);
 
-size_t eu_group(const char *data, size_t stride, size_t offset, size_t count, uint64_t *keys, uint16_t *index);
+enum { EU_BYTES, EU_TEXT, EU_HEAP };
+
+struct eu_span {
+	uint32_t offset, size;	/* in the record */
+	uint32_t kind;		/* EU_BYTES; EU_TEXT: up to the first NUL; EU_HEAP: a place in the heap */
+};
+
+long eu_code(const char *data, size_t stride, size_t count, const char *heap, size_t heap_size, uint32_t heap_at,
+	     const struct eu_span *spans, size_t span_count, size_t most, uint32_t *first, uint32_t *index);
+size_t eu_select(const char *mask, size_t count, const char *data, size_t stride, char *out);
+long eu_select_packed(const char *mask, size_t count, const char *data, size_t stride, char *out,
+		      const uint32_t *strings, size_t string_count, const char *heap, size_t heap_size,
+		      uint32_t heap_at, char *heap_out);
 void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, int64_t clock, char *out);
+
+enum { EU_UNSIGNED, EU_SIGNED, EU_TIME, EU_CHARS, EU_STRING, EU_PATH, EU_EACH, EU_CODED, EU_SAME };
+
+struct eu_json_part {
+	const char *label;
+	size_t label_size;
+	uint32_t kind;
+	uint32_t offset, size;	/* in the record, of what is written from there */
+	const char *values;	/* of the others, in JSON: a line a row, a line a distinct value, or the one */
+	size_t values_size;
+	const uint32_t *index;	/* which line each row has */
+};
+
+long eu_json(const struct eu_json_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
+	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, char **ret);
+void eu_free(void *memory);
 
 #endif

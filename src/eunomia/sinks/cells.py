@@ -1,41 +1,40 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Values as text of one line, for CSV and tables."""
+"""Values as text of one line, for CSV and tables; made once for each distinct value where these are few."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.joined import look
+from eunomia.columns.joined import Joined, joined
 from eunomia.meaning import valid
 from eunomia.sinks.escape import escape, escape_all
 
 if TYPE_CHECKING:
-    from eunomia.actor import Process
-    from eunomia.batch import Field
-    from eunomia.identity import Identity
-
-# Meanings whose values are numbers, or text of our own making that needs no escaping.
-NUMBERS = frozenset({"", "float", "duration", "uid", "gid", "pid", "cgroup_id", "port", "be"})
-_OURS = NUMBERS | {
-    "bytes", "pointer", "hex", "errno", "signal", "syscall", "capability", "open_flags", "mode", "device",
-    "ipv4", "ipv6", "ip", "ip16", "mac", "time",
-}  # fmt: skip
+    from eunomia.batch import Batch
+    from eunomia.columns.column import Column
 
 
-def texts(field: Field, values: Sequence[Any]) -> Iterable[Any]:
-    """Return a column's values as numbers or as text without control characters.
+def cells(column: Column, batch: Batch) -> Iterable[Any]:
+    """Return a column's cells, a row each: numbers, or text without control characters."""
+    if column.right:  # numbers: as cheap as looking up their texts
+        return texts(column, column.values(batch))
+    few = column.few(batch)
+    if few is None:
+        return texts(column, column.values(batch))
+    return few.map(lambda values: list(texts(column, values))).expanded(batch.count)
+
+
+def texts(column: Column, values: Sequence[Any]) -> Sequence[Any]:
+    """Return values of a column as numbers or as text without control characters.
 
     Lists of texts become a shell's words, other lists and objects JSON.
     """
-    if field.tag or field.meaning not in _OURS:
-        kind = field.meaning
-        if kind == "bool":
-            return ["true" if v else "false" for v in values]
-        if not field.tag and kind in {"text", "str", "path"}:
-            return escape_all(values)
-        return escape_all([text(v) for v in values])
-    return values
+    if column.safe:
+        return values if column.cell is None else list(map(column.cell, values))
+    if column.is_text:
+        return escape_all(values)
+    return escape_all([text(v) for v in values])
 
 
 def text(value: object) -> str:
@@ -60,20 +59,12 @@ def text(value: object) -> str:
     return str(value)
 
 
-def joined_texts(names: Iterable[str]) -> Callable[[Identity], tuple[str, ...]]:
-    """Return what makes columns of :mod:`eunomia.joined` of an identity, escaped; empty where not known."""
-    looks = [look(name) for name in names]
-    return lambda identity: tuple(escape(text(one(identity))) for one in looks)
+def joined_texts(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
+    """Return what makes columns of an identity or a process, escaped; empty where not known."""
+    makes = [_cell_of(column) for name in names if (column := joined(name)) is not None]
+    return lambda thing: tuple(escape(make(thing)) for make in makes)
 
 
-def acting_texts(names: Iterable[str]) -> Callable[[Process], tuple[Any, ...]]:
-    """Return what makes columns of a process, escaped; empty where not known, numbers as they are."""
-    names = tuple(names)
-    return lambda process: tuple(_acting_text(process, name) for name in names)
-
-
-def _acting_text(process: Process, name: str) -> object:
-    if name == "process.ancestors":
-        return escape("<-".join([above.comm for above in process.ancestors()]))
-    value = process.value(name)
-    return (value or "") if isinstance(value, int) else escape(text(value))
+def _cell_of(column: Joined) -> Callable[[Any], str]:
+    take = column.take
+    return column.cell or (lambda thing: text(take(thing)))

@@ -4,30 +4,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from eunomia.actor import COLUMNS as ACTING
-from eunomia.actor import is_acting
-from eunomia.batch import VIRTUAL, Batch
-from eunomia.joined import JOINED, MEMBERS, is_joined
+from eunomia.batch import Batch
+from eunomia.columns.column import VIRTUAL
+from eunomia.columns.joined import ACTOR, JOINED, OWNER, joined, members, nouns, usual
 
 if TYPE_CHECKING:
     from eunomia.batch import Schema
     from eunomia.sinks import StreamInfo
 
-# What stands for several columns: the usual ones of a noun, and all of them.
-WHOLE = {noun: tuple(name for name in JOINED if name.startswith(f"{noun}.")) for noun in MEMBERS}
-WHOLE |= {f"{noun}.*": names for noun, names in MEMBERS.items()}
-WHOLE |= {"process": ACTING, "process.*": ACTING}
-_REMEMBERED = {"owner": 4096, "actor": 1024}  # identities and processes whose looks are remembered
+_REMEMBERED = {OWNER: 4096, ACTOR: 1024}  # identities and processes whose looks are remembered
 
 T = TypeVar("T")
 
 
+def whole(name: str) -> tuple[str, ...]:
+    """Return the columns that a name such as ``container``, ``pod.*`` or ``process`` stands for; () for others."""
+    return tuple(column.name for column in members(name))
+
+
+def wholes() -> list[str]:
+    """Return the names that stand for several columns."""
+    every = [noun for of in (OWNER, ACTOR) for noun in nouns(of)]
+    return [*nouns(OWNER), *(f"{noun}.*" for noun in nouns(OWNER)), *(n for n in every if n not in nouns(OWNER))]
+
+
 def has(schema: Schema, name: str) -> bool:
     """Whether a stream of this schema has a column."""
-    return name in schema.fields or name in VIRTUAL or is_joined(name) or is_acting(name) or name in WHOLE
+    return name in schema.fields or name in VIRTUAL or joined(name) is not None or bool(members(name))
 
 
 def own_columns(schema: Schema) -> list[str]:
@@ -44,12 +49,11 @@ def checked(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
             continue
         import difflib
 
-        every = [*valid, *WHOLE, *ACTING, *(n for names in MEMBERS.values() for n in names)]
-        near = difflib.get_close_matches(name, every, 1)
+        near = difflib.get_close_matches(name, [*valid, *wholes(), *JOINED], 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no column '{name}'{meant} (there are {', '.join([*valid, *WHOLE])})")
+        raise ValueError(f"no column '{name}'{meant} (there are {', '.join([*valid, *wholes()])})")
     if not chosen:
-        raise ValueError(f"no columns given (there are {', '.join([*valid, *WHOLE])})")
+        raise ValueError(f"no columns given (there are {', '.join([*valid, *wholes()])})")
     return chosen
 
 
@@ -58,49 +62,57 @@ def union(streams: Sequence[StreamInfo]) -> list[str]:
     own: dict[str, None] = {}
     for stream in streams:
         own.update(dict.fromkeys(own_columns(stream.schema)))
-    return [*VIRTUAL, *own, *JOINED]
+    return [*VIRTUAL, *own, *usual()]
 
 
 def expanded(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
     """Return columns with ``container``, ``pod.*`` and the like as what they stand for, for sinks without objects."""
     owned = {name for s in streams for name in s.schema.fields}
-    names = [WHOLE[c] if c in WHOLE and c not in owned else (c,) for c in columns]
+    names = [whole(c) if c not in owned and members(c) else (c,) for c in columns]
     return list(dict.fromkeys(n for group in names for n in group))
 
 
 def beside(columns: Iterable[str]) -> list[str]:
     """Return columns asked for beside the usual ones: ``container`` is all of its columns then."""
-    return [f"{name}.*" if f"{name}.*" in WHOLE else name for name in columns]
+    return [f"{name}.*" if members(name) and not name.endswith(".*") else name for name in columns]
 
 
-class Looks(Generic[T]):
-    """The columns that identities make, or processes, those of each made once.
+class Shared(Generic[T]):
+    """What a sink makes of identities, or of processes: once for each, as rows share them.
 
     They are few objects that last, so they are told apart by address; those that are remembered are held, so
     that no other gets the address.
     """
 
-    def __init__(self, make: Callable[[T], tuple[Any, ...]], of: Literal["owner", "actor"] = "owner") -> None:
+    def __init__(self, make: Callable[[Any], T], of: Literal["owner", "actor"] | str = OWNER) -> None:
         self._make = make
         self._of, self._all = of, f"{of}s"
-        self._made: dict[int, tuple[T, tuple[Any, ...]]] = {}
+        self._made: dict[int, tuple[Any, T]] = {}
 
-    def columns(self, batch: Batch) -> list[Iterable[Any]]:
-        """Return the columns of a batch's rows."""
-        looks = [self._look(thing) for thing in getattr(batch, self._all)]
-        which = getattr(batch, self._of)
-        if which is None:
-            return [repeat(value, batch.count) for value in looks[0]]
-        found: list[Iterable[Any]] = []
-        for column in zip(*looks, strict=True):
-            same = all(value is column[0] for value in column)
-            found.append(repeat(column[0], batch.count) if same else map(column.__getitem__, which))
-        return found
+    def of(self, batch: Batch) -> tuple[list[T], Sequence[int] | None]:
+        """Return what was made of each of a batch's identities or processes, and which of them each row has."""
+        return [self._one(thing) for thing in getattr(batch, self._all)], getattr(batch, self._of)
 
-    def _look(self, thing: T) -> tuple[Any, ...]:
+    def _one(self, thing: Any) -> T:
         known = self._made.get(id(thing))
         if known is None:
             if len(self._made) > _REMEMBERED[self._of]:
                 self._made.clear()
             known = self._made[id(thing)] = (thing, self._make(thing))
         return known[1]
+
+
+class SharedCells(Shared[tuple[str, ...]]):
+    """The cells of several columns of identities, or of processes."""
+
+    def columns(self, batch: Batch) -> list[Iterable[str]]:
+        """Return the columns of a batch's rows."""
+        from eunomia.columns.column import Coded
+
+        made, index = self.of(batch)
+        return [Coded(column, index).expanded(batch.count) for column in zip(*made, strict=True)]
+
+
+def chosen(of: str, names: Iterable[str]) -> list[str]:
+    """Return the columns among these that owners, or actors, give."""
+    return [name for name in names if (column := joined(name)) is not None and column.of == of]

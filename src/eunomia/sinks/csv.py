@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from eunomia.actor import is_acting
-from eunomia.batch import VIRTUAL
-from eunomia.joined import is_joined
+from eunomia.columns.column import VIRTUAL
+from eunomia.columns.joined import ACTOR, OWNER
 from eunomia.sinks import ByteSink
-from eunomia.sinks.cells import acting_texts, joined_texts, texts
-from eunomia.sinks.columns import Looks, beside, checked, expanded, union
+from eunomia.sinks.cells import cells, joined_texts
+from eunomia.sinks.columns import SharedCells, beside, checked, chosen, expanded, union
 from eunomia.sinks.merge import Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
@@ -36,10 +35,10 @@ class CsvSink(ByteSink):
         self._writer = writer
         names = union(streams) if columns is None else checked(columns, streams)
         self._columns = expanded([*names, *beside(added)], streams)
-        self._joined = [name for name in self._columns if is_joined(name)]
-        self._looks = Looks(joined_texts(self._joined))
-        self._acting = [name for name in self._columns if is_acting(name)]
-        self._acts = Looks(acting_texts(self._acting), "actor")
+        self._shared = []
+        for of in (OWNER, ACTOR):
+            if names := chosen(of, self._columns):
+                self._shared.append((names, SharedCells(joined_texts(names), of)))
         self._buffer = io.StringIO(newline="")
         self._rows = csv.writer(self._buffer)
         self.wants = frozenset(self._columns)
@@ -65,18 +64,17 @@ class CsvSink(ByteSink):
 
     def _cells(self, piece: Piece) -> Iterable[tuple[Any, ...]]:
         batch = piece.batch
-        who = dict(zip(self._joined, self._looks.columns(batch), strict=True))
-        who |= zip(self._acting, self._acts.columns(batch), strict=True) if self._acting else ()
+        shared: dict[str, Iterable[Any]] = {}
+        for names, made in self._shared:
+            shared |= zip(names, made.columns(batch), strict=True)
         columns: list[Iterable[Any]] = []
         for name in self._columns:
             if name == "time":
                 columns.append(piece.times)
-            elif name in batch.schema.fields:
-                columns.append(texts(batch.schema.fields[name], batch.values(name)))
-            elif name in who:
-                columns.append(who[name])
+            elif name in batch.schema.fields or name in VIRTUAL:
+                columns.append(cells(batch.schema.column(name), batch))
             else:
-                columns.append(repeat(getattr(batch, name) if name in VIRTUAL else "", batch.count))
+                columns.append(shared.get(name) or repeat("", batch.count))
         return zip(*columns, strict=True)
 
     def flush(self) -> None:

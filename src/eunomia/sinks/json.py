@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from eunomia.actor import LOST, UNKNOWN, is_acting
-from eunomia.batch import VIRTUAL
-from eunomia.joined import MEMBERS, look
+from eunomia.actor import LOST, UNKNOWN
+from eunomia.columns.column import VIRTUAL
+from eunomia.columns.joined import ACTOR, OWNER, Joined, is_of, joined, members, nouns
 from eunomia.meaning import valid
 from eunomia.sinks import ByteSink
-from eunomia.sinks.columns import WHOLE, Looks, beside, checked, has, own_columns
+from eunomia.sinks.columns import Shared, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
+from eunomia.sinks.json_lines import Made, Part, lines_of, part_of, write
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
@@ -25,35 +25,34 @@ if TYPE_CHECKING:
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
 
-_WHO = ("container", "pod", "identity")
-_ACTOR = "process"
+_IDENTITY = "identity"
+_KEYS = (*nouns(OWNER), _IDENTITY)  # what every row has of its owner, in this order
+_ACTOR = nouns(ACTOR)[0]
+
+_Chosen = dict[str, tuple[Joined, ...]]  # the members of each object
 
 
-_Member = tuple[str, Callable[[Any], Any]]
+class _SharedPart(Part):
+    """Keys that all rows of an identity, or of a process, share."""
 
+    def __init__(self, shared: Shared[bytes]) -> None:
+        self._shared = shared
 
-def _members(names: Iterable[str]) -> tuple[_Member, ...]:
-    """Return the keys of an object and what makes their values; a map's own key is one of the object's."""
-    return tuple((name.partition(".")[2], look(name)) for name in dict.fromkeys(names))
-
-
-def _valid_row(row: Any) -> Any:
-    """Return a row whose texts JSON can hold."""
-    for name in row.__struct_fields__:
-        setattr(row, name, valid(getattr(row, name)))
-    return row
+    def make(self, batch: Batch) -> Made:
+        """Return the keys with their values."""
+        made, index = self._shared.of(batch)
+        return Made.coded(b"".join([b"%b\n" % one for one in made]), index)
 
 
 class _Plan:
-    """How one stream's rows are made: the columns in order, and the struct that holds one row."""
+    """How one stream's rows are made."""
 
-    __slots__ = ("columns", "row", "schema")
+    __slots__ = ("columns", "parts", "schema")
 
-    def __init__(self, schema: Schema, columns: Sequence[str]) -> None:
+    def __init__(self, schema: Schema, columns: Sequence[str], parts: list[Part]) -> None:
         self.schema = schema
         self.columns = columns
-        names = [f"c{i}" for i in range(len(columns))]  # a field's own name may be a word of Python's
-        self.row = msgspec.defstruct("Row", names, rename=dict(zip(names, columns, strict=True)), gc=False)
+        self.parts = parts
 
 
 class JsonSink(ByteSink):
@@ -70,103 +69,106 @@ class JsonSink(ByteSink):
         added: Sequence[str] = (),
     ) -> None:
         self._writer = writer
-        self._encode = msgspec.json.Encoder().encode_lines
-        self._members = {noun: _members(WHOLE[noun]) for noun in MEMBERS}
-        self._acting: tuple[str, ...] = ()
-        self._acts = Looks(self._act, "actor")
+        self._members: _Chosen = {noun: members(noun) for noun in nouns(OWNER)}
+        self._acting: dict[str, Joined] = {}
         self._added = self._add(added, streams)
-        self._looks: Looks[Identity] = Looks(lambda identity: self._look(identity, self._members))
-        all_members = {noun: _members(WHOLE[f"{noun}.*"]) for noun in MEMBERS}
-        self._whole_looks: Looks[Identity] = Looks(lambda identity: self._look(identity, all_members))
         self._whole = {s.key for s in streams if s.whole and columns is None}
         self._chosen: list[str] | None = None
         if columns is not None:
             self._chosen = self._choose(checked(columns, streams), streams)
-        self._plans: dict[Key, _Plan] = {s.key: self._plan(s.schema) for s in streams}
+        self._shared: dict[tuple[Any, ...], Shared[bytes]] = {}
+        self._plans: dict[Key, _Plan] = {s.key: self._plan(s.key, s.schema) for s in streams}
         self.wants = frozenset(name for plan in self._plans.values() for name in plan.columns)
 
     def _choose(self, columns: list[str], streams: Sequence[StreamInfo]) -> list[str]:
         """Return keys of the object; members that were asked for by name become their object's."""
         fields = {name for s in streams for name in s.schema.fields}
         keys: dict[str, None] = {}
-        members: dict[str, list[str]] = {}
+        asked: dict[str, list[Joined]] = {}
         for name in columns:
             noun = name.partition(".")[0]
-            if is_acting(name) and name not in fields:
+            named = () if name in fields else members(name) or tuple(filter(None, [joined(name)]))
+            if name not in fields and is_of(ACTOR, name):
                 keys[_ACTOR] = None
-                self._acting = tuple(dict.fromkeys((*self._acting, *WHOLE.get(name, (name,)))))
+                self._acting |= {column.name: column for column in named}
                 continue
-            if name in fields or noun not in MEMBERS:
+            if name in fields or noun not in self._members:
                 keys[name] = None
                 continue
             keys[noun] = None
-            members.setdefault(noun, []).extend(WHOLE.get(name, (name,)))
-        self._members |= {noun: _members(names) for noun, names in members.items()}
+            asked.setdefault(noun, []).extend(named)
+        self._members |= {noun: tuple({c.name: c for c in named}.values()) for noun, named in asked.items()}
         return list(keys)
 
     def _add(self, columns: Sequence[str], streams: Sequence[StreamInfo]) -> list[str]:
         """Return keys of the object that come to the usual ones; members come to those of their object."""
-        usual = {noun: WHOLE[noun] for noun in MEMBERS}
-        keys = self._choose([*(n for names in usual.values() for n in names), *beside(columns)], streams)
-        return [key for key in keys if key not in _WHO]
+        usual = [column.name for noun in nouns(OWNER) for column in members(noun)]
+        keys = self._choose([*usual, *beside(columns)], streams)
+        return [key for key in keys if key not in _KEYS]
 
-    def _plan(self, schema: Schema) -> _Plan:
+    def _plan(self, key: Key, schema: Schema) -> _Plan:
         if self._chosen is not None:
-            return _Plan(schema, [name for name in self._chosen if has(schema, name)])
-        usual = [*VIRTUAL, *own_columns(schema), *_WHO]
-        return _Plan(schema, [*usual, *(n for n in self._added if has(schema, n) and n not in usual)])
+            names = [name for name in self._chosen if has(schema, name)]
+        else:
+            usual = [*VIRTUAL, *own_columns(schema), *_KEYS]
+            names = [*usual, *(n for n in self._added if has(schema, n) and n not in usual)]
+        whole = key in self._whole
+        parts: list[Part] = []
+        ours: list[str] = []  # keys of the owner that stand side by side
+        for name in [*names, ""]:
+            if name in _KEYS and name not in schema.fields:
+                ours.append(name)
+                continue
+            if ours:
+                parts.append(_SharedPart(self._of_owner(tuple(ours), whole)))
+                ours = []
+            if name == _ACTOR and name not in schema.fields:
+                parts.append(_SharedPart(self._sharing(ACTOR, (), self._act)))
+            elif name:
+                parts.append(part_of(schema.column(name)))
+        return _Plan(schema, names, parts)
 
-    def _act(self, process: Process) -> tuple[Any, ...]:
+    def _sharing(self, of: str, key: tuple[Any, ...], make: Any) -> Shared[bytes]:
+        """Return what remembers what was made, one for all streams that show the same."""
+        return self._shared.setdefault((of, *key), Shared(make, of))
+
+    def _of_owner(self, keys: tuple[str, ...], whole: bool) -> Shared[bytes]:
+        objects = {noun: members(f"{noun}.*") for noun in nouns(OWNER)} if whole else self._members
+        return self._sharing(OWNER, (keys, whole), lambda identity: self._own(identity, keys, objects))
+
+    def _act(self, process: Process) -> bytes:
         if process.state in {LOST, UNKNOWN}:
-            return (msgspec.Raw(msgspec.json.encode({"state": process.state})),)
-        members = {name.partition(".")[2]: valid(process.value(name)) for name in self._acting}
-        return (msgspec.Raw(msgspec.json.encode(members)),)
+            return _member(_ACTOR, {"state": process.state})
+        return _member(_ACTOR, {column.member: column.take(process) for column in self._acting.values()})
 
     @staticmethod
-    def _look(identity: Identity, members: Mapping[str, Sequence[_Member]]) -> tuple[Any, ...]:
-        objects = [
-            msgspec.Raw(msgspec.json.encode({key: valid(one(identity)) for key, one in members[noun]}))
-            if getattr(identity, noun) is not None
-            else msgspec.UNSET
-            for noun in ("container", "pod")
-        ]
-        return (*objects, identity.state)
+    def _own(identity: Identity, keys: Sequence[str], objects: _Chosen) -> bytes:
+        made = []
+        for key in keys:
+            if key == _IDENTITY:
+                made.append(_member(key, identity.state))
+            elif getattr(identity, key) is not None:
+                made.append(_member(key, {column.member: column.take(identity) for column in objects[key]}))
+        return b"".join(made)
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Write a tick's rows, in the order of their times."""
         for group in pieces(batches):
             counts = tally(group)
-            rows, order = interleave(group, [self._rows(piece) for piece in group])
-            group.clear()
-            try:
-                lines = self._encode(rows)
-            except UnicodeEncodeError:  # bytes that are not UTF-8
-                lines = self._encode(list(map(_valid_row, rows)))
-            rows = ()  # freed before the next piece is made, which then finds the caches warm
-            self._writer.write(escape_json(lines), counts, order)
+            if len(group) == 1:
+                lines, _ = self._rows(group[0])
+                self._writer.write(lines, counts)
+                continue
+            rows, order = interleave(group, [lines_of(*self._rows(piece)) for piece in group])
+            self._writer.write(b"".join(rows), counts, order)
 
-    def _rows(self, piece: Piece) -> list[Any]:
+    def _rows(self, piece: Piece) -> tuple[bytes, Any]:
+        """Return rows, and where each ends."""
         batch = piece.batch
         plan = self._plans.get(piece.key)
         if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
-            plan = self._plans[piece.key] = self._plan(batch.schema)
-        looks = self._whole_looks if piece.key in self._whole else self._looks
-        who = dict(zip(_WHO, looks.columns(batch), strict=True))
-        columns: list[Iterable[Any]] = []
-        for name in plan.columns:
-            if name == "time":
-                columns.append(piece.times)
-            elif name in batch.schema.fields:
-                columns.append(batch.values(name))
-            elif name in who:
-                columns.append(who[name])
-            elif name == _ACTOR:
-                columns += self._acts.columns(batch)
-            else:
-                columns.append(repeat(getattr(batch, name), batch.count))
-        if not columns:
-            return [plan.row() for _ in range(batch.count)]
-        return list(map(plan.row, *columns))
+            plan = self._plans[piece.key] = self._plan(piece.key, batch.schema)
+        return write(plan.parts, batch)
 
     def flush(self) -> None:
         """Pass on what waits."""
@@ -175,3 +177,8 @@ class JsonSink(ByteSink):
     def close(self) -> None:
         """Pass on what waits, for a bounded time, and let go."""
         self._writer.close()
+
+
+def _member(key: str, value: Any) -> bytes:
+    """Return a key and its value, with the comma behind them."""
+    return escape_json(msgspec.json.encode(key) + b":" + msgspec.json.encode(valid(value)) + b",")

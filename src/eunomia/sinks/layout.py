@@ -7,49 +7,30 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eunomia.sinks.cells import NUMBERS
-
 if TYPE_CHECKING:
-    from eunomia.batch import Field
+    from eunomia.columns.column import Column
 
-_WIDTHS = {
-    "pid": 7, "uid": 5, "gid": 5, "errno": 8, "signal": 8, "syscall": 16, "duration": 8, "port": 5,
-    "bool": 5, "ipv4": 15, "ip": 15, "ipv6": 15, "ip16": 15, "mac": 17, "be": 7,
-    "mode": 4, "device": 7, "hex": 10, "pointer": 18, "": 7,
-    "enum": 10, "cgroup_id": 8, "capability": 16, "time": 30, "text": 15, "float": 8, "exec_id": 32,
-}  # fmt: skip
-_VIRTUAL = {
-    "time": 12, "tracker": 10, "stream": 6, "container": 14, "identity": 8, "container.id": 12, "process.session": 7,
-}  # fmt: skip
-_ANY_LENGTH = frozenset({"details", "process.exe", "process.argv", "process.ancestors"})
-_LONG_TEXT = 32  # char arrays of more bytes share what is left of the line
 _WIDEST = 24  # what a column of text may grow to
 _WIDEST_LONG = 40  # the same for text of any length, where no terminal's width sets it
 _WIDEST_NUMBER = 20
 _NARROWEST = 8
+_WIDTH = 14  # of a column that no catalogue has: the table's own
 
 
-class Column:
+class TableColumn:
     """One column: its heading, its width so far, and whether it shares what the others leave of the line."""
 
-    __slots__ = ("flexible", "header", "is_path", "name", "right", "widest", "width")
+    __slots__ = ("flexible", "header", "is_path", "name", "right", "style", "widest", "width")
 
-    def __init__(self, name: str, field: Field | None) -> None:
+    def __init__(self, name: str, column: Column | None, flexible: bool = False) -> None:
+        """Take a column of the stream's, or None for one of the table's own."""
         self.name = name
-        duration = field is not None and field.meaning == "duration"
-        self.header = (name.removesuffix("_ns") if duration else name).upper()
-        self.is_path = name == "process.exe" or (field is not None and field.meaning == "path")
-        self.right = field is not None and field.meaning in NUMBERS
-        if field is None:
-            self.flexible = name in _ANY_LENGTH
-            self.width = _VIRTUAL.get(name, _VIRTUAL["container"])
-        else:
-            text = field.meaning == "text"
-            self.flexible = field.size > _LONG_TEXT if text else field.meaning not in _WIDTHS
-            self.width = _WIDTHS.get(field.meaning, _NARROWEST)
-            if text:
-                self.width = min(self.width, field.size)
-        self.width = max(self.width, len(self.header))
+        self.header = (name if column is None else column.label).upper()
+        self.is_path = column is not None and column.is_path
+        self.right = column is not None and column.right
+        self.style = "" if column is None else column.style
+        self.flexible = flexible if column is None else column.flexible
+        self.width = max(_WIDTH if column is None else column.width, len(self.header))
         widest = _WIDEST_NUMBER if self.right else _WIDEST_LONG if self.flexible else _WIDEST
         self.widest = max(self.width, widest)
 
@@ -62,7 +43,7 @@ class Column:
         return True
 
 
-def widths(columns: Sequence[Column], line: int) -> list[int]:
+def widths(columns: Sequence[TableColumn], line: int) -> list[int]:
     """Return the columns' widths in a line of so many characters, the last one's up to the line's end."""
     flexible = [c for c in columns if c.flexible]
     left = line - sum(c.width for c in columns if not c.flexible) - (len(columns) - 1)

@@ -18,10 +18,15 @@ Key = tuple[str, str]
 
 
 class Piece(NamedTuple):
-    """Some rows of a batch, and their times."""
+    """Some rows of a batch."""
 
     batch: Batch
-    times: Sequence[str]
+    told: Sequence[str] | None = None  # the times, where they were needed to cut it
+
+    @property
+    def times(self) -> Sequence[str]:
+        """Each row's time."""
+        return self.batch.times() if self.told is None else self.told
 
     @property
     def key(self) -> Key:
@@ -37,7 +42,7 @@ def pieces(batches: Sequence[Batch], rows: int = PIECE) -> Iterator[list[Piece]]
     filled = [b for b in batches if b.count]
     if len(filled) == 1:
         for start in range(0, filled[0].count, rows):
-            yield [_timed(_cut(filled[0], start, start + rows))]
+            yield [Piece(_cut(filled[0], start, start + rows))]
         return
     times = [b.values("time") for b in filled]
     at = [0] * len(filled)
@@ -57,10 +62,6 @@ def pieces(batches: Sequence[Batch], rows: int = PIECE) -> Iterator[list[Piece]]
         yield group
 
 
-def _timed(batch: Batch) -> Piece:
-    return Piece(batch, batch.values("time"))
-
-
 def _cut(batch: Batch, start: int, end: int) -> Batch:
     return batch if start == 0 and end >= batch.count else batch.part(start, min(end, batch.count))
 
@@ -73,7 +74,7 @@ def interleave(group: Sequence[Piece], rows: Sequence[Sequence[T]]) -> tuple[Seq
     if len(group) == 1:
         return rows[0], ()
     times = list(chain.from_iterable(piece.times for piece in group))
-    keys = list(chain.from_iterable(repeat(piece.key, len(piece.times)) for piece in group))
+    keys = list(chain.from_iterable(repeat(piece.key, piece.batch.count) for piece in group))
     made = list(chain.from_iterable(rows))
     order = sorted(range(len(times)), key=times.__getitem__)
     return [made[i] for i in order], [keys[i] for i in order]
@@ -83,5 +84,5 @@ def tally(group: Sequence[Piece]) -> dict[Key, int]:
     """Return the number of rows by stream."""
     counts: dict[Key, int] = {}
     for piece in group:
-        counts[piece.key] = counts.get(piece.key, 0) + len(piece.times)
+        counts[piece.key] = counts.get(piece.key, 0) + piece.batch.count
     return counts

@@ -9,21 +9,22 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from eunomia.actor import is_acting
-from eunomia.batch import VIRTUAL
+from eunomia.columns.column import VIRTUAL
+from eunomia.columns.joined import ACTOR, OWNER, joined
+from eunomia.columns.meanings import FAILURE, LAST
 from eunomia.identity import HOST
-from eunomia.joined import is_joined
 from eunomia.sinks import ByteSink
-from eunomia.sinks.cells import acting_texts, joined_texts, texts
-from eunomia.sinks.columns import Looks, beside, checked, expanded, own_columns
+from eunomia.sinks.cells import cells, joined_texts
+from eunomia.sinks.columns import SharedCells, beside, checked, chosen, expanded, own_columns
 from eunomia.sinks.escape import escape, escape_all
 from eunomia.sinks.histogram import draw
-from eunomia.sinks.layout import Column, cut_all, cut_to, fill, longest, terminal_size, widths
+from eunomia.sinks.layout import TableColumn, cut_all, cut_to, fill, longest, terminal_size, widths
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 from eunomia.sinks.shorten import shorten_all
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Field, Schema
+    from eunomia.batch import Batch, Schema
+    from eunomia.columns.column import Column
     from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
@@ -31,10 +32,8 @@ if TYPE_CHECKING:
 _OFF = "\x1b[0m"
 _BOLD, _DIM, _RED, _CYAN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"
 _STYLES = {"time": _DIM, "container": _CYAN}
-_STYLES_BY_MEANING = {"errno": _RED, "signal": _RED}
+_MARKS = {FAILURE: _RED}
 
-# What tells most about a row comes first in its details: what went wrong, what was run, which file.
-_TELLING = {"errno": 0, "signal": 0, "argv": 1, "path": 2}
 _SHORT_PATH = 24  # cells that a path has among the details ...
 _PATH_SHARE = 3  # ... and of so many parts of the line one
 
@@ -77,24 +76,26 @@ class TableSink(ByteSink):
                 key: [f for f in fields if f.name in names] for key, fields in self._histograms.items()
             }
         drawn = {f.name for fields in self._histograms.values() for f in fields}
-        self._columns = [Column(n, _field(n, streams)) for n in names if n not in drawn]
+        self._columns = [
+            TableColumn(n, _column(n, streams), flexible=n == "details") for n in names if n not in drawn
+        ]
         self._labels = _labels(streams)
         for column in self._columns:
             if column.name == "stream":
                 column.width = max(len(column.header), *map(len, self._labels.values()))
         self.wants = frozenset(names).union(drawn, *self._details.values())
-        self._joined = [n for n in self.wants if is_joined(n)]
-        joined = joined_texts(self._joined)
-        self._looks: Looks[Identity] = Looks(lambda i: (*joined(i), _who(i)))
-        self._acting = [n for n in self.wants if is_acting(n)]
-        self._acts = Looks(acting_texts(self._acting), "actor")
+        self._owned = chosen(OWNER, self.wants)
+        self._acted = chosen(ACTOR, self.wants)
+        owned = joined_texts(self._owned)
+        self._owners = SharedCells(lambda identity: (*owned(identity), _who(identity)), OWNER)
+        self._actors = SharedCells(joined_texts(self._acted), ACTOR)
         self._since_header = -1  # lines; -1 before the first
         self._line, self._lines = 0, 0
         self._measure()
 
     def _default(self, streams: Sequence[StreamInfo]) -> list[str]:
         """Return the columns that all streams share; what else each shows becomes its details."""
-        shown = {s.key: _shown(s) for s in streams}
+        shown = {s.key: _usual(s) for s in streams}
         lists = list(shown.values())
         common = [n for n in lists[0] if all(n in other for other in lists)] if lists else []
         for key, names in shown.items():
@@ -122,9 +123,9 @@ class TableSink(ByteSink):
             made = [self._cells(piece) for piece in group]
             widened = False
             for i, column in enumerate(self._columns):
-                for cells in made:
+                for shown in made:
                     if self._terminal is None or not column.flexible:
-                        widened |= column.grow(longest(cells[i]))
+                        widened |= column.grow(longest(shown[i]))
             if widened and self._terminal is not None and self._since_header > 0:
                 self._since_header = self._lines
             sizes = self._sizes()
@@ -193,7 +194,7 @@ class TableSink(ByteSink):
             elif column.right:
                 wide = fill(wide, width, right=True, cut=False)
             if self._color and fits:
-                wide = _styled(wide, column.name, piece.batch.schema.fields.get(column.name))
+                wide = _styled(wide, column, column.name in piece.batch.schema.fields)
             filled.append(wide)
         lines: Iterable[str] = map(" ".join, zip(*filled, strict=True))
         if not fits:
@@ -209,9 +210,8 @@ class TableSink(ByteSink):
     def _cells(self, piece: Piece) -> list[Sequence[str]]:
         """Return the columns' cells as text, neither cut nor filled."""
         batch = piece.batch
-        looks = self._looks.columns(batch)
-        who = dict(zip((*self._joined, "container"), looks, strict=True))
-        who |= zip(self._acting, self._acts.columns(batch), strict=True) if self._acting else ()
+        who = dict(zip((*self._owned, "container"), self._owners.columns(batch), strict=True))
+        who |= zip(self._acted, self._actors.columns(batch), strict=True) if self._acted else ()
         columns: list[Sequence[str]] = []
         for name in (c.name for c in self._columns):
             if name == "time":
@@ -223,7 +223,7 @@ class TableSink(ByteSink):
             elif name == "details":
                 columns.append(self._detail_cells(batch, piece.key, who))
             elif name in batch.schema.fields:
-                columns.append(_shown_texts(batch.schema.fields[name], batch.values(name)))
+                columns.append(_shown(batch.schema.column(name), batch))
             elif name in who:
                 columns.append([str(v) if v else "-" for v in who[name]])
             else:
@@ -233,25 +233,22 @@ class TableSink(ByteSink):
     def _detail_cells(self, batch: Batch, key: Key, who: dict[str, Iterable[Any]]) -> list[str]:
         """Return what went wrong, then the command line or the path, then the rest; what is empty is left out."""
         columns: list[Iterable[str]] = []
-        fields = batch.schema.fields
-        last = len(_TELLING)
-        names = sorted(
-            self._details.get(key, ()), key=lambda n: _TELLING.get(fields[n].meaning, last) if n in fields else last
-        )
+        schema = batch.schema
+        own = {n: schema.column(n) for n in self._details.get(key, ()) if n in schema.fields}
+        names = sorted(self._details.get(key, ()), key=lambda n: own[n].rank if n in own else LAST)
         for name in names:
-            field = fields.get(name)
-            if field is None:
+            column = own.get(name)
+            if column is None:
                 values: Iterable[Any] = who.get(name, repeat("", batch.count))
                 columns.append([f"{name}={_word(v)}" if v else "" for v in values])
-            elif field.meaning == "argv":
+            elif schema.fields[name].meaning == "argv":
                 columns.append(escape_all([" ".join(map(_argument, v)) for v in batch.values(name)]))
             else:
-                label = name.removesuffix("_ns") if field.meaning == "duration" else name
-                shown = _shown_texts(field, batch.values(name))
-                if field.meaning == "path" and self._terminal is not None:
+                shown = _shown(column, batch)
+                if column.is_path and self._terminal is not None:
                     shown = shorten_all(shown, max(_SHORT_PATH, self._line // _PATH_SHARE))
-                absent = {"", "false"} if field.meaning == "bool" else {""}
-                columns.append(["" if v in absent else f"{label}={_word(v)}" for v in shown])
+                absent = {"", "false"} if schema.fields[name].meaning == "bool" else {""}
+                columns.append(["" if v in absent else f"{column.label}={_word(v)}" for v in shown])
         if not columns:
             return [""] * batch.count
         return [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
@@ -273,26 +270,27 @@ def _wanted(terminal: int | None) -> bool:
     return terminal is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _shown(stream: StreamInfo) -> list[str]:
+def _usual(stream: StreamInfo) -> list[str]:
     """Return the fields of a stream's own that it shows unless told otherwise."""
     schema = stream.schema
     if stream.default_columns:
         own = own_columns(schema)
         always = {"time", "tracker", "stream", "container", "container.name"}
-        return [n for n in stream.default_columns if n not in always and (n in own or is_joined(n) or is_acting(n))]
+        return [n for n in stream.default_columns if n not in always and (n in own or joined(n) is not None)]
     return [n for n in own_columns(schema) if not schema.fields[n].hidden]
 
 
 def _before_long_ones(names: list[str], schema: Schema) -> list[str]:
     """Return the columns up to the first long one, if there are more of these than a line has room for."""
-    long = [n for n in names if n in schema.fields and Column(n, schema.fields[n]).flexible]
+    long = [n for n in names if n in schema.fields and schema.column(n).flexible]
     return names[: names.index(long[0])] if len(long) > _LONG_ONES else names
 
 
-def _field(name: str, streams: Sequence[StreamInfo]) -> Field | None:
-    if name in VIRTUAL:
-        return None
-    return next((s.schema.fields[name] for s in streams if name in s.schema.fields), None)
+def _column(name: str, streams: Sequence[StreamInfo]) -> Column | None:
+    """Return what is known of a column: of the first stream that has it; None for the table's own."""
+    if name not in VIRTUAL:
+        streams = [s for s in streams if name in s.schema.fields] or (streams if joined(name) is not None else ())
+    return next((s.schema.column(name) for s in streams), None)
 
 
 def _labels(streams: Sequence[StreamInfo]) -> dict[Key, str]:
@@ -311,27 +309,11 @@ def _who(identity: Identity) -> str:
     return escape(f"{identity.pod.name}/{name}" if identity.pod else name)
 
 
-def _shown_texts(field: Field, values: Sequence[Any]) -> Sequence[str]:
-    if field.meaning == "duration":
-        return ["" if value is None else duration(value) for value in values]
-    shown = texts(field, values)
-    return list(map(str, shown)) if field.none is None else ["" if value is None else str(value) for value in shown]
-
-
-def duration(nanoseconds: int) -> str:
-    """Return a time span in three or four digits and the unit that fits."""
-    if nanoseconds < 1000:
-        return f"{nanoseconds}ns"
-    value = float(nanoseconds)
-    for unit in ("ns", "us", "ms"):
-        if value < 999.5:
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    if value < 99.5:
-        return f"{value:.3g}s"
-    minutes, seconds = divmod(int(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+def _shown(column: Column, batch: Batch) -> Sequence[str]:
+    brief = column.brief
+    if brief is not None:
+        return ["" if value is None else brief(value) for value in column.values(batch)]
+    return ["" if value is None else str(value) for value in cells(column, batch)]
 
 
 def _word(text: str) -> str:
@@ -350,8 +332,8 @@ def _argument(text: str) -> str:
     return f"'{text}'" if quoted == text and _LIKE_A_DETAIL.match(text) else quoted
 
 
-def _styled(cells: Sequence[str], name: str, field: Field | None) -> Sequence[str]:
-    style = _STYLES.get(name) if field is None else _STYLES_BY_MEANING.get(field.meaning)
+def _styled(cells: Sequence[str], column: TableColumn, own: bool) -> Sequence[str]:
+    style = _MARKS.get(column.style) if own else _STYLES.get(column.name)
     if not style:
         return cells
     return [f"{style}{c}{_OFF}" if c.strip() else c for c in cells]

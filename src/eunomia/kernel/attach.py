@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind
-from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
 
 if TYPE_CHECKING:
+    from eunomia.kernel.hooks.chain import Handler
+    from eunomia.kernel.hooks.shared import HookLink
+    from eunomia.kernel.hooks.syscalls import CallLink
     from eunomia.kernel.perf_events import PerfEvent
     from eunomia.kernel.spec import Program, Spec
 
@@ -32,6 +35,35 @@ class Link:
     def __init__(self, fd: int, close: Callable[[], object]) -> None:
         self.fd = fd
         self.close = close
+
+    def misses(self) -> int:
+        """Return 0: the program itself counts how often the kernel skipped it."""
+        return 0
+
+
+if TYPE_CHECKING:
+    AnyLink = Link | HookLink | CallLink
+
+
+def attach_handler(program: Program, handler: Handler, targets: Sequence[str] = ()) -> list[HookLink | CallLink]:
+    """Put a program that was written for shared hooks (``eunomia/hook.h``) behind the others there; return its links.
+
+    Raises :class:`Unsupported` or another :class:`KernelError`, and leaves nothing attached then.
+    """
+    from eunomia.kernel.hooks import place, shared, syscalls
+
+    try:
+        if syscalls.is_of_calls(program.section):
+            return [syscalls.attach(program.section, handler)]
+        word = program.section.partition("/")[0]
+        sections = [f"{word}/{target}" for target in targets] or [program.section]
+        places = [p for p in map(place.place, sections) if p is not None]
+        if len(sections) > 1 or not places:
+            raise BadSetting(f"program {program.name} ({program.section}) shares a hook: it takes one tracepoint")
+        return [shared.attach(places[0], handler)]
+    except KernelError as error:
+        error.program = program.name
+        raise
 
 
 def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = ()) -> list[Link]:
@@ -219,7 +251,7 @@ def alternatives(name: str) -> list[str]:
     return [f"{before}{word}{after}" for word in words.split(",")]
 
 
-def detach(links: list[Link]) -> None:
+def detach(links: Sequence[AnyLink]) -> None:
     """Take programs off what they hang on."""
     for link in links:
         link.close()

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
+from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.map_snapshot import GlobalsReader, SwappedReader, TableReader
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
     LEDGER,
+    NEXT,
     PER_CPU,
     PERF_EVENT_ARRAY,
     PROG_ARRAY,
@@ -36,6 +38,7 @@ from eunomia.kernel.spec import (
 from eunomia.python_stream import PythonStreamReader
 
 if TYPE_CHECKING:
+    from eunomia.kernel.attach import AnyLink
     from eunomia.kernel.stacks import Stacks
 
 _ITERATED = frozenset({"lines", "records"})
@@ -114,7 +117,8 @@ class Loaded:
         self._unread = [n for n in spec.streams if streams and n not in streams]
         self._ignored: list[Any] = []  # rings of strangers that nobody reads
         self._adopted: dict[str, tuple[Loaded, str]] = {}
-        self._links: list[attach.Link] = []
+        self._links: list[AnyLink] = []
+        self._missed = 0  # by hooks that it shared
         self._iterators: dict[str, attach.Link] = {}
         self._stacks: list[Stacks] = []
         self._armed: Any = None
@@ -315,17 +319,20 @@ class Loaded:
                 if is_iterator(program):
                     self._attach_iterator(program, handles[program.name])
                     continue
-                links = attach.attach(
-                    self.spec, program, handles[program.name], self._targets.get(program.name, ())
-                )
+                self._links += self._attach_program(program, handles[program.name])
             except NotPermitted:
                 raise
             except KernelError as error_:
                 if not skip_refused:
                     raise
                 self.refused[program.name] = error_
-                continue
-            self._links += links
+
+    def _attach_program(self, program: Program, handle: Any) -> Sequence[AnyLink]:
+        targets = self._targets.get(program.name, ())
+        following = self.maps.get(NEXT + program.name)
+        if following is None:
+            return attach.attach(self.spec, program, handle, targets)
+        return attach.attach_handler(program, Handler(lib.bpf_program__fd(handle), following.fd), targets)
 
     def _attach_iterator(self, program: Program, handle: Any) -> None:
         log_start()
@@ -435,7 +442,7 @@ class Loaded:
         """
         if len(self.spec.streams) + len(self.spec.raw) != 1:
             return 0
-        out, total = ffi.new("uint64_t *"), 0
+        out, total = ffi.new("uint64_t *"), self._missed + sum(link.misses() for link in self._links)
         for handle in self.programs():
             if not lib.eu_recursion_misses(lib.bpf_program__fd(handle), out):
                 total += out[0]
@@ -448,6 +455,7 @@ class Loaded:
                 reader.prepare()
         links, self._links = self._links, []
         self._iterators.clear()
+        self._missed += sum(link.misses() for link in links)
         attach.detach(links)
         if links:
             lib.eu_settle()

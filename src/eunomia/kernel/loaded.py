@@ -39,9 +39,11 @@ from eunomia.python_stream import PythonStreamReader
 
 if TYPE_CHECKING:
     from eunomia.kernel.attach import AnyLink
+    from eunomia.kernel.hooks.begun import Reader
     from eunomia.kernel.stacks import Stacks
 
 _ITERATED = frozenset({"lines", "records"})
+_READER = "eunomia_reader"  # of eunomia/syscall_time.h: which of those it is that ask when calls began
 _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
 
 Readers = RingReader | PerfReader | TableReader | PythonStreamReader
@@ -125,14 +127,16 @@ class Loaded:
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._sized = sizes.given(spec.name, spec.maps, map_sizes or {})
         self._entries: list[entries.Entry] = []
+        self._begun: Reader | None = None
         self._object = spec.take()
         try:
+            set_, share = self._with_begun(set_ or {}, share or {})
             for program in self._chosen:
                 if is_iterator(program):
                     maps = [m.name for m in spec.maps.values() if not m.internal]
                     iterator.check(program, "".join(self._targets.get(program.name, ())), maps)
             self._size(ring_size, map_sizes or {})
-            self._prepare(set_ or {}, share or {})
+            self._prepare(set_, share)
             self._load()
             self._write_entries()
             self._open_streams()
@@ -160,6 +164,18 @@ class Loaded:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _with_begun(
+        self, set_: Mapping[str, object], share: Mapping[str, int]
+    ) -> tuple[Mapping[str, object], Mapping[str, int]]:
+        """Return settings and shared maps with those of an object that asks when system calls began."""
+        ends = any(p.section.startswith("syscall_exit") for p in self._chosen)
+        if not ends or _READER not in self.spec.settings:
+            return set_, share
+        from eunomia.kernel.hooks.begun import MAP, Reader
+
+        self._begun = Reader()
+        return {_READER: self._begun.bit, **set_}, {MAP: self._begun.map, **share}
 
     def _size(self, ring_size: int | None, map_sizes: Mapping[str, int]) -> None:
         for handle in walk_maps(self._object):
@@ -312,6 +328,8 @@ class Loaded:
             if not other.is_attached:
                 other.attach()
         handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
+        if self._begun is not None:
+            self._begun.begin(p.section for p in self._chosen if p.section.startswith("syscall_exit"))
         for program in self._chosen:
             if program.name in self._unattached:
                 continue
@@ -457,6 +475,8 @@ class Loaded:
         self._iterators.clear()
         self._missed += sum(link.misses() for link in links)
         attach.detach(links)
+        if self._begun is not None:
+            self._begun.end()
         if links:
             lib.eu_settle()
         for other, _ in self._adopted.values():
@@ -473,6 +493,9 @@ class Loaded:
         ignored, self._ignored = self._ignored, []
         for ring in ignored:
             lib.eu_ring_close(ring)
+        if self._begun is not None:
+            self._begun.close()
+            self._begun = None
         if self._armed is not None:
             lib.eu_map_munmap(self._armed, 4)
             self._armed = None

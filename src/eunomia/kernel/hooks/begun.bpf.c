@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* When did the system call begin that a task is in? */
+#include <eunomia/syscall_time.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline void begin(const struct syscall *call)
+{
+	struct eunomia_begun *begun = bpf_task_storage_get(&eunomia_begun, call->task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!begun)
+		return;
+	begun->read = 0;
+	begun->time = bpf_ktime_get_ns();
+}
+
+SYSCALL_ANY_ENTER(begin_any)
+{
+	begin(call);
+}
+
+/* Of those whose numbers user space gives. */
+SYSCALL_ENTER(begin_some, read)
+{
+	begin(call);
+}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""When system calls began: one program writes it down for all that ask (``eunomia/syscall_time.h``), while any do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from eunomia.kernel.errors import KernelError
+from eunomia.kernel.hooks import syscalls
+from eunomia.kernel.hooks.chain import Handler
+from eunomia.kernel.libbpf import lib, text
+
+if TYPE_CHECKING:
+    from eunomia.kernel.hooks.syscalls import CallLink
+    from eunomia.kernel.loaded import Loaded
+
+MAP = "eunomia_begun"
+_READERS = 64  # bits in the setting
+_ANY = -1
+_OBJECT = os.path.join(os.path.dirname(__file__), "begun.bpf.o")
+
+_writers: list[Writer] = []  # one, while there are readers
+
+
+class Writer:
+    """The program that writes, and the map that it writes to."""
+
+    def __init__(self) -> None:
+        from eunomia.kernel.loaded import Loaded
+        from eunomia.kernel.spec import Spec
+
+        self.live: Loaded = Loaded(Spec.open(_OBJECT, quick=True))
+        self.readers: list[Reader] = []
+        self._links: dict[int, CallLink] = {}
+        names = {text(lib.bpf_program__name(p)): lib.bpf_program__fd(p) for p in self.live.programs()}
+        self._any, self._some = (
+            Handler(names[name], self.live.maps[f"next_{name}"].fd) for name in ("begin_any", "begin_some")
+        )
+
+    def follow(self) -> None:
+        """Hang it on what readers want now; raises :class:`KernelError`."""
+        wanted = {index for reader in self.readers for index in reader.indexes}
+        if _ANY in wanted:
+            wanted = {_ANY}
+        # new ones first: what is seen twice meanwhile has the later time
+        for index in sorted(wanted - self._links.keys()):
+            handler, indexes = (self._any, []) if index == _ANY else (self._some, [index])
+            self._links[index] = syscalls.attach_at("sys_enter", handler, indexes)
+        for index in self._links.keys() - wanted:
+            self._links.pop(index).close()
+
+    def close(self) -> None:
+        """Take it off, and free it."""
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+        lib.eu_settle()
+        self.live.close()
+
+
+class Reader:
+    """An object that asks when calls began: the map to share with it, and the bit that it is."""
+
+    def __init__(self) -> None:
+        """Load what writes, if it is not there. Raises :class:`KernelError`."""
+        if not _writers:
+            _writers.append(Writer())
+        self._writer = _writers[0]
+        free = set(range(_READERS)) - {reader.number for reader in self._writer.readers}
+        if not free:
+            raise KernelError(f"there are {_READERS} objects that ask when system calls began, and no room for more")
+        self.number: int = min(free)
+        self.indexes: set[int] = set()
+        self._writer.readers.append(self)
+
+    @property
+    def map(self) -> int:
+        """The descriptor of the map."""
+        return self._writer.live.maps[MAP].fd
+
+    @property
+    def bit(self) -> int:
+        """What the object's setting is."""
+        return 1 << self.number
+
+    def begin(self, sections: Iterable[str]) -> None:
+        """Have written down what handlers of these sections may ask for; raises :class:`KernelError`."""
+        for section in sections:
+            indexes = syscalls.indexes(section)
+            self.indexes |= set(indexes) or {_ANY}
+        self._writer.follow()
+
+    def end(self) -> None:
+        """Ask for nothing any more."""
+        self.indexes.clear()
+        self._writer.follow()
+
+    def close(self) -> None:
+        """Be a reader no more; what writes goes with the last of them."""
+        self.indexes.clear()
+        self._writer.readers.remove(self)
+        if self._writer.readers:
+            self._writer.follow()
+        else:
+            _writers.remove(self._writer)
+            self._writer.close()

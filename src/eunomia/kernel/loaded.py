@@ -128,9 +128,10 @@ class Loaded:
         self._sized = sizes.given(spec.name, spec.maps, map_sizes or {})
         self._entries: list[entries.Entry] = []
         self._begun: Reader | None = None
-        self._object = spec.take()
+        self._object: Any = None
         try:
             set_, share = self._with_begun(set_ or {}, share or {})
+            self._object = spec.take()
             for program in self._chosen:
                 if is_iterator(program):
                     maps = [m.name for m in spec.maps.values() if not m.internal]

@@ -3,22 +3,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from eunomia.kernel.errors import KernelError
+from eunomia.kernel.errors import Absent, KernelError
 from eunomia.kernel.hooks import syscalls
 from eunomia.kernel.hooks.chain import Handler
+from eunomia.kernel.hooks.dispatcher import NUMBERS
+from eunomia.kernel.hooks.place import Place
 from eunomia.kernel.libbpf import lib, text
 
 if TYPE_CHECKING:
-    from eunomia.kernel.hooks.syscalls import CallLink
     from eunomia.kernel.loaded import Loaded
 
 MAP = "eunomia_begun"
 _READERS = 64  # bits in the setting
-_ANY = -1
+_ANY = ""
 _OBJECT = os.path.join(os.path.dirname(__file__), "begun.bpf.o")
 
 _writers: list[Writer] = []  # one, while there are readers
@@ -33,28 +35,33 @@ class Writer:
 
         self.live: Loaded = Loaded(Spec.open(_OBJECT, quick=True))
         self.readers: list[Reader] = []
-        self._links: dict[int, CallLink] = {}
+        self._links: dict[str, Callable[[], None]] = {}  # by name, or _ANY: what takes it off
         names = {text(lib.bpf_program__name(p)): lib.bpf_program__fd(p) for p in self.live.programs()}
-        self._any, self._some = (
-            Handler(names[name], self.live.maps[f"next_{name}"].fd) for name in ("begin_any", "begin_some")
-        )
+        self._any = Handler(names["begin_any"], self.live.maps["next_begin_any"].fd)
+        self._some = names["begin_some"]
 
     def follow(self) -> None:
         """Hang it on what readers want now; raises :class:`KernelError`."""
-        wanted = {index for reader in self.readers for index in reader.indexes}
+        wanted = {name for reader in self.readers for name in reader.names}
+        # new ones first: what is seen twice meanwhile has the later time
+        if _ANY not in wanted:
+            try:
+                for name in sorted(wanted - self._links.keys()):
+                    link = Place("tp", f"syscalls/sys_enter_{name}").attach(self._some)
+                    self._links[name] = functools.partial(os.close, link)
+            except Absent:  # the kernel has no such tracepoints (CONFIG_FTRACE_SYSCALLS), or another name for this one
+                wanted.add(_ANY)
         if _ANY in wanted:
             wanted = {_ANY}
-        # new ones first: what is seen twice meanwhile has the later time
-        for index in sorted(wanted - self._links.keys()):
-            handler, indexes = (self._any, []) if index == _ANY else (self._some, [index])
-            self._links[index] = syscalls.attach_at("sys_enter", handler, indexes)
-        for index in self._links.keys() - wanted:
-            self._links.pop(index).close()
+            if _ANY not in self._links:
+                self._links[_ANY] = syscalls.attach_at("sys_enter", self._any, []).close
+        for name in self._links.keys() - wanted:
+            self._links.pop(name)()
 
     def close(self) -> None:
         """Take it off, and free it."""
-        for link in self._links.values():
-            link.close()
+        for take_off in self._links.values():
+            take_off()
         self._links.clear()
         lib.eu_settle()
         self.live.close()
@@ -72,7 +79,7 @@ class Reader:
         if not free:
             raise KernelError(f"there are {_READERS} objects that ask when system calls began, and no room for more")
         self.number: int = min(free)
-        self.indexes: set[int] = set()
+        self.names: set[str] = set()
         self._writer.readers.append(self)
 
     @property
@@ -88,18 +95,20 @@ class Reader:
     def begin(self, sections: Iterable[str]) -> None:
         """Have written down what handlers of these sections may ask for; raises :class:`KernelError`."""
         for section in sections:
-            indexes = syscalls.indexes(section)
-            self.indexes |= set(indexes) or {_ANY}
+            calls = syscalls.calls(section)
+            self.names |= (
+                {name for name, at in calls.items() if min(at, default=NUMBERS) < NUMBERS} if calls else {_ANY}
+            )
         self._writer.follow()
 
     def end(self) -> None:
         """Ask for nothing any more."""
-        self.indexes.clear()
+        self.names.clear()
         self._writer.follow()
 
     def close(self) -> None:
         """Be a reader no more; what writes goes with the last of them."""
-        self.indexes.clear()
+        self.names.clear()
         self._writer.readers.remove(self)
         if self._writer.readers:
             self._writer.follow()

@@ -275,7 +275,7 @@ def test_opens_by_the_32_bit_abi_are_seen_like_any_other(acts: str, tmp_path: Pa
         ("O_RDONLY", ""), ("O_WRONLY|O_CREAT|O_TRUNC", ""), ("O_RDWR|O_EXCL", ""), ("O_RDONLY|O_DIRECTORY", "ENOTDIR"),
     ]  # fmt: skip
     assert {r["resolved"] for r in rows} == {str(file)}
-    assert all(0 < r["latency_ns"] < 1e9 for r in rows)
+    assert {r["latency_ns"] for r in rows} == {None}
     below = seen.row(pid=child.pid, path="no/such")
     assert (below["resolved"], below["errno"], below["flags"]) == ("/no/such", "ENOENT", "O_WRONLY")
 

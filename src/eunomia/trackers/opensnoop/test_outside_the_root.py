@@ -10,7 +10,6 @@ from tests import needs
 from tests.harness import tracked
 from tests.runtimes.docker import Docker
 
-
 # Functions for the scripts below, each of which runs in a process of its own.
 PRELUDE = """
 import ctypes, os, struct, sys

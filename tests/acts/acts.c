@@ -70,6 +70,15 @@ static void open_by_ia32(const char *path)
 }
 #endif
 
+#ifdef __x86_64__
+static void exec_by_ia32(const char *path)
+{
+	__u32 argv[3] = { short_copy("one", 4), short_copy("two", 4) };
+
+	ia32(11, short_copy(path, strlen(path) + 1), short_copy(argv, sizeof(argv)), 0, 0);
+}
+#endif
+
 static void *exec_words(void *unused)
 {
 	(void)unused;
@@ -218,6 +227,8 @@ static void act(const char *word)
 			_exit(0);
 	} else if (!strcmp(word, "ia32-opens")) {	/* PATH: open, creat, openat, openat2 of it, openat of no/such in / */
 		open_by_ia32(words[0]);
+	} else if (!strcmp(word, "ia32-exec")) {	/* PATH: with the arguments one and two */
+		exec_by_ia32(words[0]);
 	} else if (!strcmp(word, "x32-opens")) {	/* PATH: open and openat, by numbers that not every kernel has */
 		syscall(0x40000000 + 2, words[0], O_RDONLY | O_NOFOLLOW, 0);
 		syscall(0x40000000 + 257, AT_FDCWD, words[0], O_WRONLY, 0);

@@ -71,6 +71,12 @@ static __always_inline __u32 syscall_number(const struct syscall *call)
 #endif
 }
 
+/* The same as a syscall_t. */
+static __always_inline syscall_t syscall_id(const struct syscall *call)
+{
+	return syscall_number(call) | (syscall_is_compat(call) ? SYSCALL_COMPAT : 0);
+}
+
 /* An argument, 0 to 5; `at` is a constant. */
 static __always_inline unsigned long syscall_arg(const struct syscall *call, int at)
 {

@@ -9,7 +9,8 @@
 #include <eunomia/syscall.h>
 
 struct eunomia_begun {
-	__u64 time;
+	__u64 time;	/* bpf_ktime_get_ns() */
+	__u64 syscall;	/* as in syscall_t; known to SYSCALL_ANY_EXIT() alone */
 	__u64 read;	/* by which readers: it is of this call only for those that have not read it yet */
 };
 
@@ -24,16 +25,24 @@ struct {
 /* Which of the readers this object is: a bit. */
 const volatile __u64 eunomia_reader = 0;
 
-/* When a call that ends began, in bpf_ktime_get_ns(); 0 where nobody saw that, and when it is asked again. */
-static __always_inline __u64 syscall_begun(const struct syscall *call)
+/* The beginning of a call that ends; NULL where nobody saw it, and when it is asked for again. */
+static __always_inline const struct eunomia_begun *syscall_beginning(const struct syscall *call)
 {
 	struct eunomia_begun *begun = bpf_task_storage_get(&eunomia_begun, call->task, 0, 0);
 
 	/* refused by seccomp, or under way when we came: what is there is of an earlier call */
 	if (!begun || begun->read & eunomia_reader)
-		return 0;
+		return NULL;
 	begun->read |= eunomia_reader;
-	return begun->time;
+	return begun;
+}
+
+/* When a call that ends began; 0 where nobody saw it, and when it is asked again. */
+static __always_inline __u64 syscall_begun(const struct syscall *call)
+{
+	const struct eunomia_begun *begun = syscall_beginning(call);
+
+	return begun ? begun->time : 0;
 }
 
 #endif

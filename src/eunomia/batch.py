@@ -14,7 +14,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
 from eunomia.actor import NOBODY, Process

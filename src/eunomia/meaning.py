@@ -12,9 +12,10 @@ import struct
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+from eunomia.typing import Any
 
 from eunomia import _native
+from eunomia.typing import TYPE_CHECKING, Any
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 

@@ -16,7 +16,7 @@ from tests.contracts import PACKAGE
 # Each layer may import those below it, and itself where that is said. The first word of a module is its part.
 NOUNS = {
     "_native", "actor", "batch", "bounds", "columns", "faults", "hierarchy", "identity", "inside", "kernel_clock",
-    "made", "meaning", "tables", "whose",
+    "made", "meaning", "tables", "typing", "whose",
 }  # fmt: skip
 PARTS = {"containers", "kernel", "kubernetes", "processes", "sinks", "tracker", "trackers"}
 ENGINE = {"engine", "filters", "ledger", "source"}

@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests import needs
+from tests.kernel import compiled
 
 from eunomia._native import lib
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.spec import Spec, kernel_btf
-from tests import needs
-from tests.kernel import compiled
 
 PACKAGE = Path(__file__).parents[2] / "src/eunomia"
 VMLINUX = "/sys/kernel/btf/vmlinux"

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any, NoReturn, TypeAlias
+from eunomia.typing import Any, NoReturn, TypeAlias
 
 from eunomia import __version__
 

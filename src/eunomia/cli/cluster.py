@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 from eunomia.cli.errors import UsageError, say
 

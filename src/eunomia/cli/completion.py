@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from eunomia.typing import TYPE_CHECKING, Any
 
 from eunomia.cli import values
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from eunomia.typing import TYPE_CHECKING, Any
 
 from eunomia.columns.joined import JOINED, OWNER, Joined, members, nouns
 from eunomia.columns.meanings import MEANINGS

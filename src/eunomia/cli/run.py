@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.cli import cluster, selectors, settings, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 from eunomia.cli.errors import UsageError, say
 from eunomia.cli.words import number, pairs, shown

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.cli import selectors
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, NamedTuple
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel.errors import BadObject, KernelError, NotPermitted, Unsupported
 

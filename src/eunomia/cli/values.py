@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from eunomia.typing import TYPE_CHECKING, Any
 
 from eunomia.cli.errors import UsageError
 from eunomia.cli.words import pairs, words

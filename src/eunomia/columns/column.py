@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from eunomia.typing import TYPE_CHECKING, Any
 
 from eunomia.columns.joined import JOINED, OWNER, Joined, joined
 from eunomia.columns.meanings import LAST, MEANINGS, STRING, described

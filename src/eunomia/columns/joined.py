@@ -8,7 +8,7 @@ A new one is one entry here. Its value is taken from an :class:`~eunomia.identit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from eunomia.typing import Any, NamedTuple
 
 from eunomia.actor import KNOWN, LOST, UNKNOWN, UNSURE, Process
 from eunomia.columns.meanings import INTEGER, STRING, STRINGS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import meaning as look
 from eunomia.meaning import Text

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, TypeVar
+from eunomia.typing import Generic, NamedTuple, TypeVar
 
 from eunomia.containers import tree
 from eunomia.hierarchy import Hierarchy

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from itertools import islice
-from typing import NamedTuple
 
 from eunomia.containers import bolt
 from eunomia.containers.daemons import DataRoot

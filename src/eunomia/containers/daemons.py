@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import NamedTuple
+from eunomia.typing import NamedTuple
 
 from eunomia.containers import blocking, early
 from eunomia.containers.paths import is_below, is_id
 from eunomia.containers.tree import path_of
 from eunomia.inside import open_file, open_own, read
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import NamedTuple
 
 CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from eunomia.typing import Protocol
 
 from eunomia.containers.cgroup_tree import CgroupTree
 from eunomia.containers.entry import ContainerEntry

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from eunomia.typing import NamedTuple
 
 from eunomia.containers.entry import ContainerEntry
 from eunomia.identity import Identity

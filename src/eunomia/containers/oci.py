@@ -8,13 +8,13 @@ they make the cgroup, so it is there before the container's first program runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
 import msgspec
 
 from eunomia.containers.runtime import TEXTS_LIMIT, bounded, texts, words
 from eunomia.containers.tolerant_json import decoded
 from eunomia.identity import Container, Mount, Texts
+from eunomia.typing import Any, NamedTuple
 
 # Profiles that runtimes load for containers of which nothing was asked.
 _DEFAULT_PROFILES = (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from threading import Lock
-from typing import TypeVar
+from eunomia.typing import TypeVar
 
 from eunomia.containers import blocking
 from eunomia.containers.blocking import WouldBlock

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from eunomia.typing import NamedTuple, TypeVar
 
 from eunomia.containers.blocking import WouldBlock, refused
 from eunomia.containers.runtime import Metadata, Prefetching, RecordKeeper, Runtime

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +19,7 @@ from eunomia.containers.daemons import DataRoot, host_bases
 from eunomia.containers.runtime import bounded
 from eunomia.containers.tolerant_json import decoded
 from eunomia.inside import open_file, read
+from eunomia.typing import Any, NamedTuple
 
 DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
 ROOT, RUN_ROOT = "/var/lib/containers/storage", "/run/containers/storage"

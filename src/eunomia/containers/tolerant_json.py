@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
 
 import msgspec
+
+from eunomia.typing import TypeVar
 
 _T = TypeVar("_T")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 from threading import Condition, Thread
-from typing import Any, NamedTuple
+from eunomia.typing import Any, NamedTuple
 
 from eunomia.faults import Faults
 

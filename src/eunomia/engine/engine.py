@@ -8,7 +8,7 @@ prints nothing and leaves Python's settings alone; its caller does these.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from eunomia.typing import TYPE_CHECKING, TypeVar
 
 from eunomia.engine.commands import Commands
 from eunomia.engine.joins import Joins

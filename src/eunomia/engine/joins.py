@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Set
-from typing import TYPE_CHECKING, Protocol
+from eunomia.typing import TYPE_CHECKING, Protocol
 
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.spec import Spec

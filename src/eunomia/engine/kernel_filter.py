@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 from eunomia.containers.selection import HOST, Selection
 from eunomia.filters import Filters, comm_bytes, united

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.filters import Filters, Mask, all_of, container_mask, process_mask
 from eunomia.ledger import OutputEntry

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from eunomia.typing import TYPE_CHECKING, Any
 
 from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 from eunomia.engine.held import Held
 from eunomia.kernel.ring import RingReader

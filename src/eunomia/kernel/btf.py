@@ -6,7 +6,6 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.types import (
@@ -22,6 +21,7 @@ from eunomia.kernel.types import (
     Typedef,
     sizeof,
 )
+from eunomia.typing import Any
 
 # enum btf_kind, include/uapi/linux/btf.h
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(1, 11)

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from eunomia._native import ffi, lib
+from eunomia.typing import Any
 
 __all__ = ["error", "ffi", "lib", "log_start", "log_take", "text"]
 

@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import error, ffi, lib
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Map

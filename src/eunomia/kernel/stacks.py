@@ -9,9 +9,9 @@ import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from eunomia.batch import Field, Schema
+from eunomia.typing import TYPE_CHECKING
 from eunomia.whose import who
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import Any
+from eunomia.typing import Any
 
 from eunomia.batch import Batch
 from eunomia.kernel.errors import BadObject, KernelError

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any
+from eunomia.typing import Any
 
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.ring import PerfReader, RingReader
+from eunomia.typing import Any
 
 
 class Waiter:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.columns.joined import Joined, joined
 from eunomia.meaning import valid
 from eunomia.sinks.escape import escape, escape_all
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch

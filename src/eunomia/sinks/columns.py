@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from eunomia.typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from eunomia.batch import Batch
 from eunomia.columns.column import VIRTUAL

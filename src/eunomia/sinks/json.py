@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from eunomia.typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +17,7 @@ from eunomia.sinks.columns import Shared, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
 from eunomia.sinks.json_lines import Made, Part, lines_of, part_of, write
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.actor import Process

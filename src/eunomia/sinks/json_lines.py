@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 

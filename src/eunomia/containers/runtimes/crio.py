@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,6 +27,7 @@ from eunomia.containers.tolerant_json import decoded, object_of
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.inside import open_file, read
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import Any, NamedTuple
 
 _NOTE = "io.kubernetes.cri-o."
 _OWN = "io.kubernetes."

@@ -9,7 +9,6 @@ lead to stores that are not where they usually are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ from eunomia.containers.timestamps import nanoseconds
 from eunomia.containers.tolerant_json import decoded
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import Any
 
 # libpod/define/containerstate.go: configured, created, running, stopped, paused, exited, removing, stopping.
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}

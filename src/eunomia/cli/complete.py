@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
+
 from eunomia.typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from eunomia.typing import TYPE_CHECKING
 
 from eunomia.cli import cluster, selectors
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import number, seconds, words
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.cli import Subparsers
+    from eunomia.cli.parser import Subparsers
     from eunomia.containers.registry import Registry
     from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from eunomia.cli import Subparsers
     from eunomia.cli.checks import Finding
+    from eunomia.cli.parser import Subparsers
 
 EXAMPLES = """\
 examples:

@@ -8,7 +8,7 @@ from eunomia.typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.cli import Subparsers
+    from eunomia.cli.parser import Subparsers
 
 EXAMPLES = """\
 examples:

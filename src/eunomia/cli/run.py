@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.cli import cluster, selectors, settings, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import argparse
+
     from eunomia.engine import Engine
     from eunomia.engine.output import Output
     from eunomia.filters import Filters
@@ -48,7 +49,6 @@ def add(subparsers: Any) -> None:
         help="run trackers and BPF objects, and show what they see",
         description="Run trackers, or objects built with libbpf, and show what they see until Ctrl-C.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", nargs="+", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
     out = parser.add_argument_group("output")

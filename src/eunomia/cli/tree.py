@@ -6,15 +6,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.cli import selectors
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import argparse
 
     from eunomia.actor import Process
-    from eunomia.cli import Subparsers
+    from eunomia.cli.parser import Subparsers
     from eunomia.identity import Identity
     from eunomia.processes.table import ProcessTable
 

@@ -140,11 +140,15 @@ def daemon_of(pid: str) -> Daemon | None:
     return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
 
 
+# Of all daemons that are asked for: one look at the processes finds them all.
+_NAMES = (b"dockerd", b"containerd", b"containerd-shim", b"conmon")
+
+
 class _Scan:
     """Which processes are called what, as cheap as can be for those that were seen before, and small."""
 
     def __init__(self) -> None:
-        self.wanted: set[bytes] = set()
+        self.wanted = set(_NAMES)
         self.found: dict[bytes, list[str]] = {}
         self._at = self._anew = -_ALL_ANEW
         self._took = 0

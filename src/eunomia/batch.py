@@ -14,7 +14,6 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
 from eunomia.actor import NOBODY, Process
@@ -23,6 +22,7 @@ from eunomia.columns import joined
 from eunomia.columns.column import VIRTUAL, Coded, Column
 from eunomia.columns.meanings import MEANINGS, in_use, is_plain, render, tagged
 from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from eunomia.typing import Any, NamedTuple
 
 from eunomia.batch import Batch, Schema
 from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
@@ -13,7 +12,7 @@ from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
-from eunomia.typing import NamedTuple
+from eunomia.typing import Any, NamedTuple
 from eunomia.whose import Who, of_process, of_us, who
 
 _COMM = 16  # TASK_COMM_LEN

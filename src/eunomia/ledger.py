@@ -9,6 +9,7 @@ the rest on to each output that takes the stream. There, at any time,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 from eunomia.typing import NamedTuple
 
 

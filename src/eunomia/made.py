@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -6,13 +6,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import tracker
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.spec import Spec, name_of
-from eunomia.typing import TYPE_CHECKING, Any
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.choice import Wish

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from eunomia.cli import cluster, selectors, settings, values
+from eunomia.cli import cluster, selectors, settings, stopping, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
@@ -132,29 +131,13 @@ def go(args: argparse.Namespace) -> int:
         for output in outputs:
             engine.connect(output)
         # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
-        end_on_signals(engine)
+        stopping.by_signals(engine)
         _come_first()
         engine.start(lambda: _say_start(engine, sources, loads))
         with _seldom_collecting():
             engine.run(duration, interval)
         say_ledger(engine, wanted[0].format)
     return 0
-
-
-def end_on_signals(engine: Engine) -> None:
-    """Have a signal end the run in good order; a second one, at once."""
-    signalled: list[int] = []
-
-    def end(signo: int, _frame: object) -> None:
-        if signalled:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
-        signalled.append(signo)
-        engine.stop()
-
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
-            signal.signal(name, end)
 
 
 def _say_start(engine: Engine, sources: Sequence[Source], loads: Mapping[str, Options]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from eunomia.typing import NamedTuple
 
 from eunomia.containers import blocking, early
 from eunomia.containers.paths import is_below, is_id

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from eunomia.typing import Protocol
 
 from eunomia.containers.cgroup_tree import CgroupTree
 from eunomia.containers.entry import ContainerEntry
@@ -20,6 +19,7 @@ from eunomia.containers.unheard import UnheardIds
 from eunomia.faults import Faults
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, Container, Identity, Pod
+from eunomia.typing import Protocol
 
 
 class Enricher(Protocol):

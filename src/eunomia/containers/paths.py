@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+
 from eunomia.typing import NamedTuple, Protocol
 
 _DIGITS = "0123456789abcdef"

@@ -26,7 +26,6 @@ from eunomia.faults import Faults
 from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.kernel_clock import monotonic_ns
-from eunomia.typing import Protocol
 
 __all__ = ["DEADLINE", "GRACE", "Enricher", "Registry"]
 

@@ -14,7 +14,6 @@ need not be asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from eunomia.typing import NamedTuple, Protocol, runtime_checkable
 
 from eunomia.bounds import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
 from eunomia.identity import Container, Pod

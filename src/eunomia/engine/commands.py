@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+
 from eunomia.typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:

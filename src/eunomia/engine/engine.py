@@ -8,7 +8,6 @@ prints nothing and leaves Python's settings alone; its caller does these.
 from __future__ import annotations
 
 from collections.abc import Callable
-from eunomia.typing import TYPE_CHECKING, TypeVar
 
 from eunomia.engine.commands import Commands
 from eunomia.engine.joins import Joins
@@ -24,6 +23,7 @@ from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.ledger import OutputEntry, Remark, SourceEntry
 from eunomia.source import Options, Source
+from eunomia.typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from eunomia.typing import TYPE_CHECKING
 
 from eunomia.kernel.ring import ROWS, RingReader
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.engine.stream import Stream

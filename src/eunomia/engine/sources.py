@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from eunomia.typing import TYPE_CHECKING, Any
 
 from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream
@@ -15,6 +14,7 @@ from eunomia.made import MadeReader
 from eunomia.sinks import StreamInfo
 from eunomia.source import Options, Source
 from eunomia.tracker import deriver_of
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 
 from eunomia.kernel import elf
 from eunomia.kernel.errors import (
@@ -129,6 +128,8 @@ def no_sys() -> KernelError | None:
 
 
 def _descriptors_left() -> int:
+    import resource
+
     try:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd"))
     except OSError as error:

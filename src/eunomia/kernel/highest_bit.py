@@ -12,6 +12,7 @@ import operator
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+
 from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:

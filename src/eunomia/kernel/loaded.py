@@ -8,7 +8,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
@@ -34,6 +33,7 @@ from eunomia.kernel.spec import (
 )
 from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
 from eunomia.made import MadeReader
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks

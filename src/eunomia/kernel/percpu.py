@@ -10,7 +10,6 @@ import re
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from eunomia.typing import NamedTuple
 
 from eunomia.batch import Field, Schema
 from eunomia.kernel.errors import BadSetting

@@ -6,15 +6,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from eunomia.kernel import iterator, perf_events
-from eunomia.kernel.binaries import find, is_elf
+from eunomia.kernel import iterator
 from eunomia.kernel.diagnose import kind
+from eunomia.kernel.encode import shown
 from eunomia.kernel.errors import BadSetting, KernelError, NoPlace
 from eunomia.kernel.libbpf_versions import too_new
-from eunomia.kernel.perf_events import CLOCK, PerfEvent, shown
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from eunomia.kernel.perf_events import PerfEvent
     from eunomia.kernel.spec import Program
 
 CGROUP = frozenset({"cgroup_skb", "cgroup", "sockops"})
@@ -88,7 +88,9 @@ def needs_target(program: Program, among: Sequence[Program]) -> str:
             if len(alike) > 1
             else "its name speaks of another than a clock"
         )
-        form = f"--attach {name}=EVENT, as in {perf_events.SYNTAX}"
+        from eunomia.kernel.perf_events import SYNTAX
+
+        form = f"--attach {name}=EVENT, as in {SYNTAX}"
         return f"the section does not say which event it samples ({why}): {form}"
     if word == "iter" and rest in iterator.OF_MAPS:
         return f"it goes through the entries of a map: --attach {name}=MAP"
@@ -152,7 +154,11 @@ def _own(program: Program) -> list[Any]:
         return [place(program, rest)]
     if word == "usdt" and rest:
         return [place(program, rest)]
-    return [CLOCK] if word == "perf_event" else []
+    if word != "perf_event":
+        return []
+    from eunomia.kernel.perf_events import CLOCK
+
+    return [CLOCK]
 
 
 def _check(program: Program, word: str, target: str) -> Any:
@@ -178,6 +184,8 @@ def _check(program: Program, word: str, target: str) -> Any:
 
 def sampled(program: Program, target: str) -> PerfEvent:
     """Return the event that a perf_event program is to sample."""
+    from eunomia.kernel import perf_events
+
     try:
         return perf_events.parse(target)
     except ValueError as error:
@@ -187,6 +195,8 @@ def sampled(program: Program, target: str) -> PerfEvent:
 def place(program: Program, target: str) -> Place:
     """Return the place that ``BINARY:FUNCTION[+OFFSET]`` or ``BINARY:PROVIDER:NAME`` names, each with ``,pid=N``."""
     import re
+
+    from eunomia.kernel.binaries import find, is_elf
 
     usdt = kind(program.section) == "usdt"
     target, _, pid = target.partition(",pid=")

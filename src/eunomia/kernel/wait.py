@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import select
-from eunomia.typing import Any
 
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded

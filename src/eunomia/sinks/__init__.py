@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 from eunomia.typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:

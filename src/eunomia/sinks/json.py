@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from eunomia.typing import TYPE_CHECKING, Any
 
 import msgspec
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +16,7 @@ from eunomia import _native
 from eunomia.columns.meanings import is_plain
 from eunomia.meaning import valid
 from eunomia.sinks.escape import escape_json
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Field

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from eunomia.typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from eunomia.columns.column import Column
 

@@ -14,9 +14,9 @@ from eunomia.typing import NamedTuple
 
 
 def _json(fields: Mapping[str, object]) -> str:
-    import msgspec
+    from eunomia.sinks.json_values import encoded
 
-    return msgspec.json.encode(fields).decode()
+    return encoded(fields).decode()
 
 
 class SourceEntry(NamedTuple):

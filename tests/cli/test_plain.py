@@ -23,7 +23,7 @@ PLAIN = [
     "doctor",
 ]
 LEFT_TO_ARGPARSE = [
-    "run", "run --help", "run process -h", "run process --count=1", "run process -ojson", "run process -o yaml",
+    "run", "run --help", "run process -h", "run process --count=1", "run process -ojson",
     "run process --no-such", "run process --comm", "run process --comm -x", "run process -o json opensnoop",
     "run process --cou 1", "run -- process", "run process --uid -1", "list x", "completion fish",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         runtime_checkable,
     )
 else:
-    from collections import namedtuple as _namedtuple
+    from collections import _tuplegetter
 
     class _Subscripted:
         """A name that annotations use, subscribed or not; also a base class."""
@@ -41,16 +41,59 @@ else:
 
     Literal = NoReturn = Self = TypeAlias = Any
 
+    class _Record(tuple):
+        """What all named tuples have."""
+
+        __slots__ = ()
+
+        @classmethod
+        def _make(cls, values):
+            made = tuple.__new__(cls, values)
+            if len(made) != len(cls._fields):
+                raise TypeError(f"expected {len(cls._fields)} arguments, got {len(made)}")
+            return made
+
+        def _replace(self, /, **values):
+            made = self._make(map(values.pop, self._fields, self))
+            if values:
+                raise ValueError(f"got unexpected field names: {[*values]!r}")
+            return made
+
+        def _asdict(self):
+            return dict(zip(self._fields, self, strict=True))
+
+        def __repr__(self):
+            shown = ", ".join([f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True)])
+            return f"{type(self).__name__}({shown})"
+
+        def __getnewargs__(self):
+            return tuple(self)
+
+    _codes = {}
+
+    def _constructor(fields, defaults):
+        """Return ``__new__`` of a named tuple.
+
+        collections.namedtuple() compiles one for each class, which takes as long as a small module's import; those of
+        as many fields have the same code but for names.
+        """
+        code = _codes.get(len(fields))
+        if code is None:
+            names = ", ".join([f"f{i}" for i in range(len(fields))])
+            code = _codes[len(fields)] = eval(f"lambda cls, {names}: new(cls, ({names},))").__code__  # noqa: S307
+        code = code.replace(co_varnames=("cls", *fields), co_name="__new__")
+        return type(_constructor)(code, {"new": tuple.__new__, "__builtins__": {}}, "__new__", defaults)
+
     class _NamedTupleType(type):
         def __new__(mcs, name, bases, namespace):
-            fields = namespace["__annotations__"]
-            defaults = [namespace[field] for field in fields if field in namespace]
-            made = _namedtuple(name, fields, defaults=defaults, module=namespace["__module__"])
-            made.__annotations__ = fields
-            for key, value in namespace.items():
-                if key not in fields and key not in {"__annotations__", "__module__"}:
-                    setattr(made, key, value)
-            return made
+            fields = (*namespace["__annotations__"],)
+            defaults = {field: namespace[field] for field in fields if field in namespace}
+            getters = {field: _tuplegetter(index, None) for index, field in enumerate(fields)}
+            made = {
+                "__slots__": (), "_fields": fields, "_field_defaults": defaults, "__match_args__": fields,
+                "__new__": _constructor(fields, (*defaults.values(),)),
+            }  # fmt: skip
+            return type(name, (_Record,), {**namespace, **getters, **made})
 
     NamedTuple = type.__new__(_NamedTupleType, "NamedTuple", (), {})
 

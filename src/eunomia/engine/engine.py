@@ -110,8 +110,10 @@ class Engine:
             # before trackers hang on the same hooks: it is told first
             self._joins.follow_processes(self._hierarchy, self._ring_size)
         waiting, self._first = self._first, []
+        # derivers are told of containers as they are learnt of, and none is there before its source is loaded
+        derives = any(isinstance(s, Source) and s.found is not None and s.found.tracker.derive for s, _ in waiting)
         for source, options in waiting:
-            self._load(source, options)
+            self._load(source, options, meanwhile=None if derives else self._learn_containers)
         lib.eu_forget_kernel_btf()
         self._waiter = Waiter()
         for live in [*self._joins.objects, *(s.live for s in self.sources if s.live is not None)]:
@@ -124,18 +126,26 @@ class Engine:
         for output in self.outputs:
             output.open(self.infos(), self.faults)
 
+    def _learn_containers(self) -> None:
+        """Learn of the containers that run, now that records of cgroups are kept; once."""
+        if self._joins.registry is None:
+            registry = self._joins.prepare()
+            self._filter.follow_containers(registry)
+            for source in self._deriving:
+                source.derive(registry)
+            self._joins.follow_containers()
+
     def _follow_containers(self) -> None:
         assert self._waiter is not None
-        registry = self._joins.prepare()
+        self._learn_containers()
         for descriptor in self._joins.descriptors:
             self._waiter.add(descriptor)
-        self._filter.follow_containers(registry)
-        deriving = [s for s in self.sources if isinstance(s, Probes) and s.derives]
-        for source in deriving:
-            source.derive(registry)
-        self._joins.follow_containers()
-        for source in deriving:
+        for source in self._deriving:
             self._step.start(source)
+
+    @property
+    def _deriving(self) -> list[Probes]:
+        return [s for s in self.sources if isinstance(s, Probes) and s.derives]
 
     def infos(self) -> list[StreamInfo]:
         """Return what a sink has to know of the streams."""
@@ -168,13 +178,22 @@ class Engine:
         if added.live is not None:
             self._waiter.take(added.live)
 
-    def _load(self, source: Source | Made, options: Options, replaced: Probes | None = None) -> Made:
+    def _load(
+        self,
+        source: Source | Made,
+        options: Options,
+        replaced: Probes | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Made:
         if isinstance(source, Source):
             assert self._hierarchy is not None
             assert self._joins.cgroups is not None
             share = {"eunomia_cgroups": self._joins.cgroups.maps["eunomia_cgroups"].fd}
             detach = None if replaced is None else replaced.detach
-            source = Probes(source, options, self._hierarchy, self._filter, share=share, before_attaching=detach)
+            source = Probes(
+                source, options, self._hierarchy, self._filter,
+                share=share, before_attaching=detach, meanwhile=meanwhile,
+            )  # fmt: skip
         else:
             source.wake = self._commands.wake
         self.sources.append(source)

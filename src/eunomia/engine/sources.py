@@ -89,10 +89,11 @@ class Probes(Made):
         *,
         share: Mapping[str, int],
         before_attaching: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         """Load and attach it. ``share`` are descriptors of maps that all objects share.
 
-        ``before_attaching`` is called when it is loaded.
+        ``before_attaching`` is called when it is loaded, ``meanwhile`` while the kernel verifies its programs.
 
         Raises what :meth:`Source.load` raises, and then nothing is left of it.
         """
@@ -110,6 +111,7 @@ class Probes(Made):
             wish=options.wish,
             streams=options.streams,
             ready=functools.partial(self._before_attaching, before_attaching),
+            meanwhile=meanwhile,
         )
         self._since = kernel_filter.changes
         if self._filters:

@@ -7,6 +7,7 @@ returns the exit code. What a user can get wrong ends here, as one line on stder
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ from io import TextIOWrapper
 from eunomia.typing import Any
 
 COMMANDS = ("run", "containers", "tree", "list", "info", "doctor", "completion")
+
+# Objects that may refer to others, made and still there, before garbage is looked for: a start makes some 20 000 that
+# stay, and rows come and go by the thousand and refer to nothing that refers to them.
+_GARBAGE = 100_000
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, given as ``argv`` or else in ``sys.argv``; return its exit code."""
@@ -27,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from eunomia.cli.parser import parser
 
         complete.answer(parser())
+    before = gc.get_threshold()
+    gc.set_threshold(_GARBAGE, 10, 10)
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -38,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from eunomia.cli.errors import failed
 
         code = failed(error)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
     try:
         sys.stdout.flush()
     except OSError:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from eunomia.cli import cluster, selectors, settings, stopping, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
@@ -134,8 +135,8 @@ def go(args: argparse.Namespace) -> int:
         stopping.by_signals(engine)
         _come_first()
         engine.start(lambda: _say_start(engine, sources, loads))
-        with _seldom_collecting():
-            engine.run(duration, interval)
+        gc.freeze()  # what there is now stays
+        engine.run(duration, interval)
         say_ledger(engine, wanted[0].format)
     return 0
 
@@ -155,24 +156,6 @@ def _come_first() -> None:
     with suppress(OSError):  # it takes CAP_SYS_NICE
         if os.getpriority(os.PRIO_PROCESS, 0) == 0:
             os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-
-
-_GARBAGE = 100_000  # objects that may refer to others, made and still there, before garbage is looked for
-
-
-@contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Look for cyclic garbage seldom: rows come and go by the thousand, and refer to nothing that refers to them."""
-    import gc
-
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE, 10, 10)
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)
 
 
 # Outputs

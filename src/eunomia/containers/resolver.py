@@ -65,6 +65,7 @@ class Resolver:
         self._asked = 0
         self._news: deque[str] = deque()  # ids of containers of which runtimes' own threads have learnt
         self._wakes: Lock = Lock()
+        self.fd = -1  # for close(), where there is no descriptor left
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.records = False  # whether it is to be asked for records
         self.starting = False

@@ -25,7 +25,7 @@ FACES = {"cli", "server"}
 # Not before the first row of `eunomia run process`: each costs milliseconds or megabytes there.
 HEAVY = {
     *("asyncio", "dataclasses", "elftools", "http", "json", "logging", "numpy", "shutil", "socket"),
-    # typing, argparse and signal are there for what they import: see docs/decisions/0021
+    # typing, argparse and signal are there for what they import: see docs/decisions/0023
     *("argparse", "datetime", "decimal", "difflib", "enum", "gettext", "inspect", "locale", "msgspec", "re", "shlex"),
     *("signal", "typing", "typing_extensions", "uuid"),
     *("eunomia.kernel.binaries", "eunomia.kernel.choice", "eunomia.kernel.perf_events"),

@@ -12,8 +12,8 @@ from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
+from eunomia.process_field import Who, of_process, of_us, who
 from eunomia.typing import Any, NamedTuple
-from eunomia.whose import Who, of_process, of_us, who
 
 _COMM = 16  # TASK_COMM_LEN
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from eunomia.cgroup_hierarchy import Hierarchy
 from eunomia.containers.cgroup_tree import CgroupTree
 from eunomia.containers.entry import ContainerEntry
 from eunomia.containers.file_watcher import FileWatcher
@@ -15,9 +16,8 @@ from eunomia.containers.records import Records
 from eunomia.containers.resolver import DEADLINE, Resolver
 from eunomia.containers.runtime import Runtime
 from eunomia.containers.runtime_reader import Check, RuntimeReader
-from eunomia.containers.unheard import UnheardIds
+from eunomia.containers.unknown_cgroups import UnheardIds
 from eunomia.faults import Faults
-from eunomia.hierarchy import Hierarchy
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, Container, Identity, Pod
 from eunomia.typing import Protocol
 

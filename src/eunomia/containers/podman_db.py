@@ -19,7 +19,7 @@ from contextlib import closing, suppress
 
 from eunomia.containers import bolt
 from eunomia.containers.storage import Store
-from eunomia.inside import read
+from eunomia.resolve_in_root import read
 from eunomia.typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:

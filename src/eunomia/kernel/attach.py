@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
-from eunomia.hierarchy import unified
+from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind
 from eunomia.kernel.errors import BadSetting

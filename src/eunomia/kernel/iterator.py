@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 
 from eunomia.batch import Batch
-from eunomia.hierarchy import unified
+from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import lib
-from eunomia.kernel.table import TableReader
+from eunomia.kernel.map_snapshot import TableReader
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

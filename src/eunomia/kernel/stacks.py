@@ -11,8 +11,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from eunomia.batch import Field, Schema
+from eunomia.process_field import who
 from eunomia.typing import TYPE_CHECKING
-from eunomia.whose import who
 
 if TYPE_CHECKING:
     from eunomia.kernel.loaded import MapHandle

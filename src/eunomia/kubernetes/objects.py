@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from eunomia.bounds import TEXTS_LIMIT, bounded, texts
 from eunomia.identity import Texts
+from eunomia.metadata_limits import TEXTS_LIMIT, bounded, texts
 from eunomia.typing import NamedTuple, TypeVar
 
 CONTAINERS_LIMIT = 256  # of one pod that are kept

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eunomia.actor import LOST, UNKNOWN
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER, Joined, is_of, joined, members, nouns
+from eunomia.process_identity import LOST, UNKNOWN
 from eunomia.sinks import ByteSink
 from eunomia.sinks.columns import Shared, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
@@ -17,9 +17,9 @@ from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.actor import Process
     from eunomia.batch import Batch, Schema
     from eunomia.identity import Identity
+    from eunomia.process_identity import Process
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
 

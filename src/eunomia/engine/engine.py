@@ -12,13 +12,12 @@ from collections.abc import Callable
 from eunomia.engine.commands import Commands
 from eunomia.engine.joins import Joins
 from eunomia.engine.kernel_filter import KernelFilter
-from eunomia.engine.pace import FOREIGN_IDLE, IDLE, UNWRITTEN, Pace, until
+from eunomia.engine.pace import IDLE, IGNORED_IDLE, UNWRITTEN, Pace, until
 from eunomia.engine.sources import ProbeSource, RunningSource
 from eunomia.engine.step import Step
 from eunomia.faults import Faults
 from eunomia.filters import process_mask
 from eunomia.kernel.libbpf import lib
-from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.ledger import OutputEntry, Remark, SourceEntry
@@ -401,11 +400,8 @@ class Engine:
             self._waiter.sleep(min(until(deadlines, monotonic_ns(), most), pace.pause()))
             return
         pace.rest()
-        if any(
-            isinstance(stream.reader, RingReader | PerfReader) and stream.live is not None and stream.live.armed is None
-            for stream in streams
-        ):
-            most = min(most, FOREIGN_IDLE)
+        if any(source.live is not None and source.live.ignores_rings for source in self.sources):
+            most = min(most, IGNORED_IDLE)
         self._waiter.wait(until(deadlines, monotonic_ns(), most))
 
     def finish(self, tables: bool = False) -> None:

@@ -363,6 +363,11 @@ class Loaded:
         """Whether a program of it hangs on its hook."""
         return bool(self._links)
 
+    @property
+    def ignores_rings(self) -> bool:
+        """Whether it has rings that :meth:`ignore` empties."""
+        return bool(self._ignored)
+
     def ignore(self) -> None:
         """Empty the rings of streams that are not read: a full one would change what its program does."""
         for ring in self._ignored:

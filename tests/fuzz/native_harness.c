@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * What the binding does with what strangers wrote: records of perf buffers, times, keys, maps of any types, and
- * files of new containers that change while they are read. native.c, early.c and tables.c are included before,
+ * files of new containers that change while they are read. native.c, perf.c, early.c and others are included before,
  * with perf_buffer__consume() and the calls that read maps replaced by those below, which hand over what they
  * like. argv: seed, rounds, a directory.
  */

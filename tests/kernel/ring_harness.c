@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * A ring in a memfd, laid out as the kernel's, filled with records of random sizes and hostile texts, and
- * drained into buffers of random sizes that end where AddressSanitizer sees it. native.c is included before.
+ * drained into buffers of random sizes that end where AddressSanitizer sees it. ring.c is included before.
  */
 #include <assert.h>
 

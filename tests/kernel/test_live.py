@@ -751,7 +751,7 @@ def test_stack_ids_are_shown_as_functions_and_addresses():
         assert list(batch["kernel"]) == list(batch.values("kernel"))
         late = batch[:1]
     assert list(late.values("plain")) == [one.plain]
-    fresh = Batch(late.schema, late.data.replace(late.data[:4], (99).to_bytes(4, "little")))
+    fresh = Batch(late.schema, bytes(late.data).replace(late.data[:4], (99).to_bytes(4, "little")))
     assert list(fresh.values("kernel")) == [99]
 
 

@@ -29,6 +29,7 @@ class Pace:
         self.fill = 0.0  # of the fullest ring, when the last step came to it
         self._pause = PAUSE_MIN
         self._share = ROWS  # that a step takes of the stream that has most, where others have rows, too
+        self._is_shared_out = False
 
     def saw(self, reader: object) -> None:
         """Take into account how full a reader's buffer was."""
@@ -40,6 +41,9 @@ class Pace:
         With little of a processor the rows of one drain take seconds, and a ring must not fill while those of a
         flood are written.
         """
+        if self._share == ROWS and not self._is_shared_out:
+            return
+        self._is_shared_out = self._share < ROWS
         held = {s.reader: s.reader.held() for s in streams if isinstance(s.reader, RingReader)}
         full = max(held, key=held.__getitem__, default=None)
         for reader in held:

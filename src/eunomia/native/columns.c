@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 
 /* Distinct values */
 
@@ -13,15 +12,6 @@ struct slot {
 	uint32_t hash;
 	uint32_t code;		/* of the value + 1, 0 for an empty slot */
 };
-
-static const uint64_t odd = 0x9E3779B97F4A7C15ULL;
-
-static uint64_t mixed(uint64_t a, uint64_t b)
-{
-	__uint128_t product = (__uint128_t)(a ^ odd) * (b ^ 0xD6E8FEB86659FD93ULL);
-
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
 
 static uint64_t hash_bytes(const char *bytes, size_t size, uint64_t hash)
 {
@@ -105,11 +95,8 @@ long eu_code(const char *data, size_t stride, size_t count, const char *heap, si
 	struct slot few[SLOTS] = {}, *slots = few;
 	struct coder coder = { data, heap, stride, heap_size, heap_at, spans, span_count, 0, 0 };
 	size_t room = SLOTS, found = 0, at = 0;
-	const void *random = (const void *)getauxval(AT_RANDOM);
 
-	/* values come from strangers, who could choose ones of one hash */
-	if (random)
-		memcpy(&coder.seed, random, sizeof(coder.seed));
+	coder.seed = hash_seed();
 	if (span_count == 1 && spans->kind == EU_BYTES && spans->size <= sizeof(uint64_t))
 		coder.word = spans->size;
 	for (size_t i = 0; i < count; i++) {

@@ -1,11 +1,30 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where the bytes of records' columns are. */
+/* Where the bytes of records' columns are, and their hashes. */
 #ifndef EUNOMIA_COLUMNS_H
 #define EUNOMIA_COLUMNS_H
 
 #include "native.h"
 
 #include <string.h>
+#include <sys/auxv.h>
+
+static inline uint64_t mixed(uint64_t a, uint64_t b)
+{
+	__uint128_t product = (__uint128_t)(a ^ 0x9E3779B97F4A7C15ULL) * (b ^ 0xD6E8FEB86659FD93ULL);
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Values come from strangers, who could choose ones of one hash. */
+static inline uint64_t hash_seed(void)
+{
+	const void *random = (const void *)getauxval(AT_RANDOM);
+	uint64_t seed = 0;
+
+	if (random)
+		memcpy(&seed, random, sizeof(seed));
+	return seed;
+}
 
 struct coder {
 	const char *data, *heap;

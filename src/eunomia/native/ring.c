@@ -2,6 +2,7 @@
 /* Taking records out of BPF ring buffers, and sleeping until there are some. */
 #define _GNU_SOURCE
 #include "ring.h"
+#include "coding.h"
 
 #include <errno.h>
 #include <linux/membarrier.h>
@@ -30,6 +31,8 @@ struct eu_ring {
 	size_t strings[EU_MAX_STRINGS];	/* where in the fixed part str_t stands */
 	size_t string_count;
 	uint32_t paths;		/* which of them are paths, a bit each */
+	size_t coded_at;	/* where in the fixed part the number stands that is coded */
+	struct coding *coding;	/* NULL where none is */
 };
 
 /*
@@ -75,6 +78,7 @@ void eu_ring_close(struct eu_ring *ring)
 
 	munmap(ring->consumer, page);
 	munmap((void *)ring->producer, page + ring->size);
+	free(ring->coding);
 	free(ring);
 }
 
@@ -85,6 +89,21 @@ void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings,
 	ring->string_count = count < EU_MAX_STRINGS ? count : EU_MAX_STRINGS;
 	for (size_t i = 0; i < ring->string_count; i++)
 		ring->strings[i] = strings[i];
+}
+
+/* From now on drains find the distinct values of the 64-bit number at `offset`. Returns negative for want of memory. */
+int eu_ring_code(struct eu_ring *ring, size_t offset)
+{
+	if (!ring->coding)
+		ring->coding = calloc(1, sizeof(*ring->coding));
+	ring->coded_at = offset;
+	return ring->coding ? 0 : -1;
+}
+
+/* The values that the last drain found, as many as it said. */
+const uint64_t *eu_ring_codes(const struct eu_ring *ring)
+{
+	return ring->coding->values;
 }
 
 size_t eu_ring_waiting(const struct eu_ring *ring)
@@ -159,19 +178,22 @@ static int take_strings(const struct eu_ring *ring, struct sink *sink, unsigned 
 }
 
 /*
- * Copies what the ring holds, up to what fits: each record's fixed part to `data`, its texts to `heap`.
- * Returns 1 when it stopped for want of room, else 0.
+ * Copies what the ring holds, up to what fits: each record's fixed part to `data`, its texts to `heap`, which of
+ * the coded values it has to `index`, where there are several. Returns 1 when it stopped for want of room, else 0.
  */
-int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
+int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size, uint32_t *index,
 		  struct eu_drained *ret)
 {
 	struct sink sink = { data, heap, data_size, 0, heap_size, ret };
 	unsigned long at = *ring->consumer;
 	unsigned long end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
 	size_t fixed = ring->fixed ? ring->fixed : sizeof(struct unknown_record);
+	struct coding *coding = index ? ring->coding : NULL;
 	int full = 0;
 
 	memset(ret, 0, sizeof(*ret));
+	if (coding)
+		coding_start(coding, index);
 	while (at < end) {
 		const uint32_t *header = (const uint32_t *)(ring->data + (at & (ring->size - 1)));
 
@@ -207,6 +229,12 @@ int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap
 			break;
 		}
 		ret->odd += head < fixed;
+		if (coding) {
+			uint64_t value;
+
+			memcpy(&value, sink.data + ring->coded_at, sizeof(value));
+			coding_take(coding, value, ret->records);
+		}
 taken:
 		sink.data += fixed;
 		sink.data_left -= fixed;
@@ -217,6 +245,8 @@ next:
 	__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
 	ret->heap = sink.heap_at;
 	ret->waiting = end - at;
+	if (coding && !coding->has_more)
+		ret->codes = coding->found;
 	return full;
 }
 
@@ -237,7 +267,8 @@ void eu_ring_skip(struct eu_ring *ring)
 	__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
 }
 
-static int any_waiting(struct eu_ring **rings, size_t count)
+/* Whether any of these rings has something. */
+int eu_any_waiting(struct eu_ring **rings, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (eu_ring_waiting(rings[i]))
@@ -255,7 +286,7 @@ int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring *
 	for (size_t i = 0; i < armed_count; i++)
 		__atomic_store_n(armed[i], 1, __ATOMIC_SEQ_CST);
 	/* what was written before it was armed woke nobody */
-	ready = any_waiting(rings, ring_count);
+	ready = eu_any_waiting(rings, ring_count);
 	if (!ready) {
 		ready = epoll_wait(epoll_fd, events, 16, milliseconds);
 		if (ready < 0)

@@ -17,7 +17,7 @@ IDLE = 1000  # the longest sleep: probes end it
 FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
 UNWRITTEN = 10  # while a slow reader has rows to take
 
-_FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
+_FULL = 1 / 3  # of a ring: past this the pause is halved, below three quarters of it lengthened
 _LONG, _SHORT = 5 * 10**8, 10**8  # ns that a step takes: past the first the share is halved, below the other doubled
 _SHARE_MIN = 512  # rows
 
@@ -64,7 +64,7 @@ class Pace:
     def pause(self) -> int:
         """Return how long to sleep, in ms, after a step that found something."""
         now = self._pause
-        if self.fill < _FULL / 2:
+        if self.fill < _FULL * 3 / 4:
             self._pause = min(PAUSE_MAX, self._pause + 1)
         return now
 

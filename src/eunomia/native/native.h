@@ -130,6 +130,12 @@ void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, in
 
 enum { EU_UNSIGNED, EU_SIGNED, EU_TIME, EU_CHARS, EU_STRING, EU_PATH, EU_EACH, EU_CODED, EU_SAME };
 
+/* Where rows are written, one after another; memory stays from one batch to the next. */
+struct eu_text {
+	char *text;
+	size_t size, room;
+};
+
 struct eu_json_part {
 	const char *label;
 	size_t label_size;
@@ -141,7 +147,7 @@ struct eu_json_part {
 };
 
 long eu_json(const struct eu_json_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
-	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, char **ret);
-void eu_free(void *memory);
+	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, struct eu_text *text);
+void eu_text_free(struct eu_text *text);
 
 #endif

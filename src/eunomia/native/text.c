@@ -54,12 +54,9 @@ void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, in
 
 /* Rows of JSON */
 
-struct writer {
-	char *text;
-	size_t size, room;
-};
+#define TEXT_KEPT (8 << 20)	/* bytes of memory that one batch leaves to the next */
 
-static int writer_room(struct writer *writer, size_t more)
+static int writer_room(struct eu_text *writer, size_t more)
 {
 	size_t room = (writer->size + more) * 2;
 	char *text;
@@ -74,13 +71,13 @@ static int writer_room(struct writer *writer, size_t more)
 	return 0;
 }
 
-static void write_bytes(struct writer *writer, const char *bytes, size_t size)
+static void write_bytes(struct eu_text *writer, const char *bytes, size_t size)
 {
 	memcpy(writer->text + writer->size, bytes, size);
 	writer->size += size;
 }
 
-static void write_number(struct writer *writer, uint64_t number, int negative)
+static void write_number(struct eu_text *writer, uint64_t number, int negative)
 {
 	char digits[24];
 	int at = sizeof(digits);
@@ -97,7 +94,7 @@ static void write_number(struct writer *writer, uint64_t number, int negative)
 
 enum { DIGITS = 20 };		/* of a 64-bit number, with its sign */
 
-static void write_field(struct writer *writer, const struct eu_json_part *part, const char *field)
+static void write_field(struct eu_text *writer, const struct eu_json_part *part, const char *field)
 {
 	uint64_t number = 0;
 	int shift = 64 - 8 * part->size;
@@ -128,7 +125,7 @@ __attribute__((optimize("O3"))) static int is_plain(const char *text, size_t siz
 	return !found;
 }
 
-static void write_escaped(struct writer *writer, const char *text, size_t size)
+static void write_escaped(struct eu_text *writer, const char *text, size_t size)
 {
 	static const char hex[] = "0123456789abcdef";
 
@@ -149,7 +146,7 @@ static void write_escaped(struct writer *writer, const char *text, size_t size)
 }
 
 /* Writes a text in quotes. Returns 1 where it is not ASCII, which others know better; negative for want of memory. */
-static int write_text(struct writer *writer, const char *text, size_t size)
+static int write_text(struct eu_text *writer, const char *text, size_t size)
 {
 	if (writer_room(writer, 6 * size + 2))
 		return -1;
@@ -205,7 +202,7 @@ static int find_lines(const struct eu_json_part *part, struct lines *lines)
 }
 
 /* Writes one value of a row. Returns as write_text() does. */
-static int write_part(struct writer *writer, struct coder *records, const struct eu_json_part *part, struct lines *lines,
+static int write_part(struct eu_text *writer, struct coder *records, const struct eu_json_part *part, struct lines *lines,
 		      struct second *known, size_t row, int64_t clock)
 {
 	const char *record = records->data + row * records->stride, *start, *end;
@@ -258,55 +255,54 @@ value:
 	return 0;
 }
 
+/* Lets a text's memory go. */
+void eu_text_free(struct eu_text *text)
+{
+	free(text->text);
+	*text = (struct eu_text){};
+}
+
 /*
  * Writes rows of JSON, one object a line: of each part its label and its value, a comma behind it where it has a
  * label (one without brings label and comma itself, or is empty). Where each row ends goes to `ends`. Returns how
- * many bytes `ret` points to, which eu_free() frees; -1 for want of memory, -2 - i where part i has a text that
- * cannot be written here.
+ * many bytes `text` has; -1 for want of memory, -2 - i where part i has a text that cannot be written here.
  */
 long eu_json(const struct eu_json_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
-	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, char **ret)
+	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, struct eu_text *text)
 {
 	struct coder records = { data, heap, stride, heap_size, heap_at, NULL, 0, 0, 0 };
 	struct lines *lines = calloc(part_count + 1, sizeof(*lines));
 	struct second known = { .second = -1 };
-	struct writer writer = {};
-	long err = lines && !writer_room(&writer, count * 128 + 64) ? 0 : -1;
+	long err;
 
+	if (text->room > TEXT_KEPT)
+		eu_text_free(text);
+	text->size = 0;
+	err = lines && !writer_room(text, count * 128 + 64) ? 0 : -1;
 	for (size_t i = 0; i < part_count && !err; i++)
 		err = find_lines(parts + i, lines + i);
 	for (size_t row = 0; row < count && !err; row++) {
-		if (writer_room(&writer, 2)) {
+		if (writer_room(text, 2)) {
 			err = -1;
 			break;
 		}
-		write_bytes(&writer, "{", 1);
+		write_bytes(text, "{", 1);
 		for (size_t i = 0; i < part_count && !err; i++) {
-			err = write_part(&writer, &records, parts + i, lines + i, &known, row, clock);
+			err = write_part(text, &records, parts + i, lines + i, &known, row, clock);
 			if (err > 0)
 				err = -2 - (long)i;
-			else if (!err && (err = writer_room(&writer, 3)) == 0 && parts[i].label_size)
-				write_bytes(&writer, ",", 1);
+			else if (!err && (err = writer_room(text, 3)) == 0 && parts[i].label_size)
+				write_bytes(text, ",", 1);
 		}
 		if (err)
 			break;
-		if (writer.text[writer.size - 1] == ',')
-			writer.size--;
-		write_bytes(&writer, "}\n", 2);
-		ends[row] = writer.size;
+		if (text->text[text->size - 1] == ',')
+			text->size--;
+		write_bytes(text, "}\n", 2);
+		ends[row] = text->size;
 	}
 	for (size_t i = 0; lines && i < part_count; i++)
 		free(lines[i].starts);
 	free(lines);
-	if (err) {
-		free(writer.text);
-		return err;
-	}
-	*ret = writer.text;
-	return writer.size;
-}
-
-void eu_free(void *memory)
-{
-	free(memory);
+	return err ? err : (long)text->size;
 }

@@ -600,6 +600,9 @@ class Batch:
     def __getitem__(self, key: Any) -> Any:
         """Return a column by name, or the rows that a slice or a mask of booleans selects."""
         if isinstance(key, str):
+            records = self._records
+            if records is not None and self.schema.faces.get(key) == "plain":
+                return records[key]
             return self.column(key)
         if isinstance(key, slice):
             return self._pick(range(self.count)[key])

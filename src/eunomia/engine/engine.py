@@ -372,6 +372,9 @@ class Engine:
         pace.hurry()
         if self._commands.pending or any(stream.reader.waiting for stream in streams):
             return
+        if found:  # other deadlines can wait for the end of the pause
+            self._waiter.sleep(until(deadlines, monotonic_ns(), pace.pause()))
+            return
         due = [self._joins.next_deadline(), self._step.held.next_deadline()]
         due += [
             self.faults.call(f"tracker {s.name}", None, s.deriver.next_deadline)
@@ -380,9 +383,6 @@ class Engine:
         ]
         deadlines += [t for t in due if t is not None]
         most = UNWRITTEN if any(output.waits for output in self.outputs) else IDLE
-        if found:
-            self._waiter.sleep(min(until(deadlines, monotonic_ns(), most), pace.pause()))
-            return
         pace.rest()
         if any(
             isinstance(stream.reader, RingReader | PerfReader) and stream.live is not None and stream.live.armed is None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from eunomia.kernel.errors import Absent, KernelError
 from eunomia.kernel.hooks import syscalls
@@ -14,6 +13,7 @@ from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.hooks.dispatcher import NUMBERS
 from eunomia.kernel.hooks.place import Place
 from eunomia.kernel.libbpf import lib, text
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.kernel.loaded import Loaded

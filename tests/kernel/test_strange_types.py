@@ -14,7 +14,7 @@ from eunomia.kernel.foreign.core_types import kernel_structs
 from eunomia.kernel.schema import schema
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.types import Int, Member, Struct
-from eunomia.process_field import who
+from eunomia.process_field import process_field
 
 RING = """
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct event); } r SEC(".maps");
@@ -76,7 +76,7 @@ def test_a_member_struct_called_as_a_noun_of_ours_is_no_column_of_ours(bpf, noun
 )
 def test_only_a_whole_number_of_the_right_size_is_an_id_by_its_name(bpf, member, whose):
     shape = fields(bpf, f"struct cgroup; struct event {{ {member}; __u32 other; }};")
-    process = who(shape)
+    process = process_field(shape)
     assert cgroup_field(shape) + (process.field if process else "") == whose
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The command line: one module a command, imported when it is chosen.
+"""The command line: one module for each command, imported when it is used.
 
 A command's module has ``add(subparsers)``, which declares its parser and sets ``go``, and ``go(args)``, which
-returns the exit code. What a user can get wrong ends here, as one line on stderr.
+returns the exit code. Users' mistakes are reported here, as one line on stderr.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ COMMANDS = ("run", "containers", "tree", "list", "info", "doctor", "completion")
 
 EXAMPLES = """\
 examples:
-  sudo eunomia run process              every program that starts and ends, and whose container it is
-  sudo eunomia run opensnoop -o json    which files are opened, one JSON object a line
+  sudo eunomia run process              every program that starts and ends, and its container
+  sudo eunomia run opensnoop -o json    opened files, one JSON object per line
   sudo eunomia run ./my.bpf.o           any program built with libbpf
-  sudo eunomia containers --watch       the containers that run, and what happens to them
-  sudo eunomia tree                     the processes that run, and whose container they are in
+  sudo eunomia containers --watch       the running containers, and their lifecycle events
+  sudo eunomia tree                     the running processes, and the container of each
   sudo eunomia list                     the trackers, and which of them this kernel can run
   eunomia info process                  what a tracker shows, field by field
   sudo eunomia doctor                   what is missing on this machine, and what to do
@@ -37,7 +37,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage. EUNOMIA_DEBUG=1 shows all there is 
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """As wide as the terminal. argparse would import shutil to know, for each argument it declares: 12 ms."""
+    """Fits the terminal's width. argparse would import shutil for this at each argument that it declares: 12 ms."""
 
     def __init__(self, prog: str) -> None:
         """Take the program's name."""
@@ -49,11 +49,11 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=max(width or 80, 40) - 2)
 
 
-_MOST = 500  # characters of an error that repeats what was given
+_MOST = 500  # characters of an error that repeats an argument
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line. ``asked`` is the command whose help tells more."""
+    """Reports errors in one line. ``asked`` is the command of which the help has more."""
 
     asked = ""
 
@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options | {"formatter_class": Formatter, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
+        """Exit with code 2."""
         from eunomia.cli.errors import say
 
         if len(message) > _MOST:
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(commands: Sequence[str] = COMMANDS) -> Parser:
-    """Return the parser of all commands, or only of those named: the others' modules are not imported."""
+    """Return the parser of all commands, or only of those named, without importing the others' modules."""
     top = Parser(
         prog="eunomia",
         description="See what containers do on Linux, by eBPF.",
@@ -92,7 +92,7 @@ def parser(commands: Sequence[str] = COMMANDS) -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, given as ``argv`` or else in ``sys.argv``; return its exit code."""
-    # numpy, when a column is first asked for: no threads that spin for work which there is none of
+    # for numpy, on first use of a column: no threads that wait actively for work
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = sys.argv[1:] if argv is None else [*argv]  # `list` is a command here
     _check_standard_files()
@@ -114,18 +114,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        # Python would try once more on its way out, and complain.
+        # Python would try to write again at exit, and report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
 
 
 def _check_standard_files() -> None:
-    """Keep 0, 1 and 2 from becoming a probe's descriptors where they are closed; let any text be written."""
+    """Open 0, 1 and 2 if they are closed, so that no probe gets these descriptors; allow any text to be written."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # the lowest free one is taken; writing to it fails, and is said
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free descriptor; writing to it fails, which is reported
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
@@ -145,6 +145,6 @@ def _run(words: list[str]) -> int:
     chosen = words[:1] if words[0] in COMMANDS else COMMANDS
     try:
         args = parser(chosen).parse_args(words)
-    except SystemExit as leaving:  # after --help, --version, or an error that was said
+    except SystemExit as leaving:  # after --help, --version, or a reported error
         return int(leaving.code or 0)
     return int(args.go(args))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Set
-from typing import TYPE_CHECKING, Any, Protocol
 
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded, load_first
@@ -13,6 +12,7 @@ from eunomia.kernel.ring import RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.ledger import Remark
+from eunomia.typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch

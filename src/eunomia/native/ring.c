@@ -276,21 +276,28 @@ int eu_any_waiting(struct eu_ring **rings, size_t count)
 	return 0;
 }
 
-/* Sleeps until a probe has written something, at most so long. Returns whether there is something. */
+/*
+ * Sleeps until a probe has written something, at most so long. Returns whether there is something.
+ * Probes that wake nobody are looked at every `look` milliseconds; 0 where there are none.
+ */
 int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
-	    int milliseconds)
+	    int milliseconds, int look)
 {
 	struct epoll_event events[16];
-	int ready;
+	int left = milliseconds, ready;
 
 	for (size_t i = 0; i < armed_count; i++)
 		__atomic_store_n(armed[i], 1, __ATOMIC_SEQ_CST);
 	/* what was written before it was armed woke nobody */
-	ready = eu_any_waiting(rings, ring_count);
-	if (!ready) {
-		ready = epoll_wait(epoll_fd, events, 16, milliseconds);
+	while (!(ready = eu_any_waiting(rings, ring_count)) && left > 0) {
+		int now = look && look < left ? look : left;
+
+		ready = epoll_wait(epoll_fd, events, 16, now);
 		if (ready < 0)
 			ready = -errno;
+		if (ready)
+			break;
+		left -= now;
 	}
 	for (size_t i = 0; i < armed_count; i++)
 		__atomic_store_n(armed[i], 0, __ATOMIC_RELAXED);

@@ -103,7 +103,7 @@ def test_a_struct_that_does_not_fit_what_is_written_is_refused(compiled, run):
     source = TASKS.replace("struct row {", "struct wide { char odd[4099]; }; const struct wide *w;\nstruct row {")
     ended = run(compiled("it", source), "--streams", "rows", "--event", "rows=wide", "--duration", "100ms")
     assert ended.code == 1
-    assert "bytes more than whole records of 4099: say what they are by --event rows=STRUCT" in ended.err
+    assert "bytes more than whole records of 4099: say which struct it is: --event rows=STRUCT" in ended.err
     assert "Traceback" not in ended.err
 
 

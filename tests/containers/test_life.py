@@ -13,7 +13,6 @@ from eunomia.containers.runtimes.docker import Docker
 from eunomia.trackers.container import life
 from eunomia.trackers.container.life import DOUBT, HOLD, KILL, Life
 from tests.containers.stage import INNER, WEB, Clock, batch, write_config
-from tests.harness import schema_of
 
 EXECUTED, ENDED, OUT_OF_MEMORY, FROZEN, THAWED, COMMANDED, KILLED = range(1, 8)
 PATH = f"/docker/{WEB}"
@@ -46,8 +45,6 @@ class Stand:
         )
         self.registry.listen()
         self.told = {}
-        self.spec = self
-        self.streams = {"life": type("Stream", (), {"schema": schema_of("container", "life")})}
         self.maps = {"firsts": self}
         self.life = Life(self.registry, self)
 

@@ -152,17 +152,18 @@ def _show(found: Sequence[Identity], kind: str, columns: Sequence[str] | None) -
         page.table(_HEADINGS, rows, styles={"running": GREEN, "paused": YELLOW})
         sys.stdout.flush()
         return
-    from eunomia.batch import Batch, Field, Schema
+    from eunomia.batch import Batch
+    from eunomia.python_schema import declare
     from eunomia.sinks import StreamInfo, open_sink
 
-    # rows that have nothing but whose they are
-    schema = Schema("running", 1, [Field("there", 0, 1, "B", hidden=True)])
+    schema = declare("running", "a container that runs", [])  # with the columns that all rows have
     info = StreamInfo("containers", "running", schema)
     _check(columns, [info])
     from eunomia.cli.run import open_writer
 
     sink = open_sink(kind, open_writer(), [info], columns or _ALL)
-    batch = Batch(schema, bytes(len(found)), tracker="containers", stream="running", identities=found)
+    batch = Batch.made(schema, [{}] * len(found), found)
+    batch.tracker, batch.stream = "containers", "running"
     batch.taken = time.time_ns()
     sink.write([batch] if found else [])
     sink.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eunomia.batch import Batch
 from eunomia.identity import CREATED, EXITED, PAUSED, PENDING, RUNNING, Identity
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.trackers.container import life_event
 
 if TYPE_CHECKING:
     from eunomia.containers.entry import ContainerEntry
@@ -24,16 +25,19 @@ GLANCE_SHARE = 20  # looks at who is paused, where the kernel does not tell, tak
 KILL = 200_000_000  # ns that a pause waits: runc freezes what it kills whole, and that is none
 DOUBT = 5_000_000_000  # ns that they wait to learn whether it is a container at all
 
-# enum life and enum sign of container.bpf.c
-_CREATED, _STARTED, _RENAMED, _PAUSED, _UNPAUSED, _OOM_KILLED, _EXITED, _REMOVED = range(1, 9)
+# enum sign of container.bpf.c
 _EXECUTED, _ENDED, _OUT_OF_MEMORY, _FROZEN, _THAWED, _COMMANDED, _KILLED = range(1, 8)
 
 # What a container's state is once it happened.
 _STATES = {
-    _CREATED: CREATED, _STARTED: RUNNING, _PAUSED: PAUSED, _UNPAUSED: RUNNING, _EXITED: EXITED, _REMOVED: EXITED,
-}  # fmt: skip
+    life_event.CREATED: CREATED,
+    life_event.STARTED: RUNNING,
+    life_event.PAUSED: PAUSED,
+    life_event.UNPAUSED: RUNNING,
+    life_event.EXITED: EXITED,
+    life_event.REMOVED: EXITED,
+}
 
-_NO_CODE = -1  # the exit code of what is no end, or one that nobody saw
 _SIGNALLED = 128  # added to a signal, as shells and runtimes have it
 
 
@@ -71,7 +75,6 @@ class Life:
     def __init__(self, registry: Registry, live: Loaded) -> None:
         """Take the registry of containers, which is asked about them, and the live probe."""
         self._registry = registry
-        self._schema = live.spec.streams["life"].schema
         self._firsts = live.maps["firsts"]
         self._lives: dict[ContainerEntry, _Life] = {}
         self._waiting: dict[ContainerEntry, _Life] = {}  # those that have rows
@@ -109,7 +112,7 @@ class Life:
         if not ripe:
             return []
         ripe.sort(key=lambda row: row[0]["time"])
-        batch = Batch.made(self._schema, [row for row, _ in ripe], [identity for _, identity in ripe])
+        batch = Batch.made(life_event.LIFE_EVENT, [row for row, _ in ripe], [identity for _, identity in ripe])
         batch.stream = "life"
         return [batch]
 
@@ -148,7 +151,7 @@ class Life:
             return
         elif what == "removed" and news.cgroup_id == life.cgroup_id:
             if life.stage == RUNNING:
-                self._exit(life, news.time, _NO_CODE, 0, 0)
+                self._exit(life, news.time, life_event.NO_EXIT_CODE, 0, 0)
             self._registry.look_at(entry)
             if not entry.recorded:
                 self._remove(life, news.time)
@@ -164,7 +167,7 @@ class Life:
         if before is None or after is None:
             return
         if before.name and after.name and before.name != after.name:
-            self._add(life, news.time, _RENAMED, pid=life.pid, previous_name=before.name)
+            self._add(life, news.time, life_event.RENAMED, pid=life.pid, previous_name=before.name)
         if before.state != after.state and PAUSED in {before.state, after.state}:
             # the file may be behind the kernel
             frozen = self._registry.is_frozen(life.entry, life.pid)
@@ -194,13 +197,13 @@ class Life:
             if life.stage != RUNNING or (not life.started and life.pid in {0, sign.pid}):
                 self._create(life, sign.time)
                 life.stage, life.pid, life.started = RUNNING, sign.pid, sign.time
-                self._add(life, sign.time, _STARTED, pid=sign.pid)
+                self._add(life, sign.time, life_event.STARTED, pid=sign.pid)
         elif sign.sign == _ENDED:
             if life.stage == RUNNING and life.pid == sign.pid:
                 lasted = sign.time - (life.started or sign.start)
                 self._exit(life, sign.time, sign.exit_code, sign.signal, lasted)
         elif sign.sign == _OUT_OF_MEMORY:
-            self._add(life, sign.time, _OOM_KILLED, pid=sign.pid)
+            self._add(life, sign.time, life_event.OOM_KILLED, pid=sign.pid)
         elif life.cgroup_id == sign.cgroup_id:
             if sign.sign == _KILLED:
                 self._take_back_pause(life)
@@ -218,16 +221,16 @@ class Life:
     def _create(self, life: _Life, then: int) -> None:
         if not life.stage:
             life.stage = CREATED
-            self._add(life, then, _CREATED)
+            self._add(life, then, life_event.CREATED)
 
     def _pause(self, life: _Life, then: int, paused: bool) -> None:
         if life.stage == RUNNING and life.paused != paused:
             life.paused = paused
-            self._add(life, then, _PAUSED if paused else _UNPAUSED, pid=life.pid)
+            self._add(life, then, life_event.PAUSED if paused else life_event.UNPAUSED, pid=life.pid)
 
     def _take_back_pause(self, life: _Life) -> None:
         """Leave a pause out that was not told yet; one that was told lasts until the end."""
-        if life.rows and life.rows[-1]["event"] == _PAUSED:
+        if life.rows and life.rows[-1]["event"] == life_event.PAUSED:
             life.paused = False
             life.rows.pop()
             if not life.rows:
@@ -236,21 +239,21 @@ class Life:
     def _exit(self, life: _Life, then: int, code: int, signal: int, lasted: int) -> None:
         life.stage, life.paused = EXITED, False
         self._add(
-            life, then, _EXITED, pid=life.pid, exit_code=_SIGNALLED + signal if signal else code, signal=signal,
-            duration_ns=max(1, lasted),
+            life, then, life_event.EXITED, pid=life.pid, exit_code=_SIGNALLED + signal if signal else code,
+            signal=signal, duration_ns=max(1, lasted),
         )  # fmt: skip
         life.pid = life.started = 0
 
     def _remove(self, life: _Life, then: int) -> None:
         if life.stage:
-            self._add(life, then, _REMOVED)
+            self._add(life, then, life_event.REMOVED)
             life.stage = ""
 
     def _add(self, life: _Life, then: int, event: int, **values: Any) -> None:
         if not life.rows:
             life.since = monotonic_ns()
             self._waiting[life.entry] = life
-        row = {"time": then, "event": event, "cgroup_id": life.cgroup_id, "exit_code": _NO_CODE}
+        row = {"time": then, "event": event, "cgroup_id": life.cgroup_id, "exit_code": life_event.NO_EXIT_CODE}
         life.rows.append(row | values)
 
     # What is shown
@@ -269,7 +272,7 @@ class Life:
 
     def _dated(self, row: dict[str, Any], identity: Identity) -> dict[str, Any]:
         """Set when a container was created to what its runtime says, where that can be."""
-        if row["event"] == _CREATED and identity.container is not None and identity.container.created:
+        if row["event"] == life_event.CREATED and identity.container is not None and identity.container.created:
             created = identity.container.created - (time.time_ns() - monotonic_ns())
             if self._began <= created <= row["time"]:
                 row["time"] = created
@@ -283,7 +286,7 @@ def _signs(batch: Batch) -> list[_Sign]:
 def _due(life: _Life) -> int:
     """Return when the rows of a container that wait are told, in monotonic ns; 0 for at once."""
     identity, newest = life.entry.identity, life.rows[-1]
-    sure = newest["time"] + KILL if newest["event"] == _PAUSED else 0
+    sure = newest["time"] + KILL if newest["event"] == life_event.PAUSED else 0
     if identity is None:
         return max(sure, life.since + DOUBT)
     return max(sure, life.since + HOLD) if identity.state == PENDING else sure
@@ -294,5 +297,5 @@ def _as_of(row: Mapping[str, Any], identity: Identity) -> Identity:
     container, state = identity.container, _STATES.get(row["event"])
     if container is None or state is None:
         return identity
-    pid = row.get("pid") if row["event"] == _STARTED else container.pid if state in {RUNNING, PAUSED} else 0
+    pid = row.get("pid") if row["event"] == life_event.STARTED else container.pid if state in {RUNNING, PAUSED} else 0
     return identity._replace(container=container._replace(state=state, pid=pid or 0))

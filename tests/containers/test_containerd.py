@@ -323,7 +323,7 @@ def wait_for(registry, path, name):
     deadline = time.monotonic() + 20 * needs.PATIENCE
     while names_in(registry, path) != {name}:
         assert time.monotonic() < deadline, f"{names_in(registry, path)} in {path}, not {name}"
-        select.select([registry.notices.fd], [], [], 0.1)
+        select.select([registry.watcher.fd], [], [], 0.1)
         registry.tick(monotonic_ns())
 
 

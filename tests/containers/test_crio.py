@@ -136,7 +136,7 @@ def test_conmon_leads_to_the_store_that_crio_keeps(tmp_path, tops, monkeypatch):
     monkeypatch.setattr(conmon, "daemon_of", lambda pid: Daemon("/", arguments=arguments))
     stores = conmon.Stores(usual=lambda: iter(()))
     assert stores.look_again()
-    assert [(s.root.path, s.run) for s in stores.heard(PATH)] == [(str(tops[0]), str(tops[1]))]
+    assert [(s.root.path, s.run) for s in stores.for_cgroup(PATH)] == [(str(tops[0]), str(tops[1]))]
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ class Keeper(Slow):
         self._wait("records")
         return self.listed
 
-    def keeps(self, container: Container, path: str) -> bool:
-        self._wait("keeps")
+    def has_record(self, container: Container, path: str) -> bool:
+        self._wait("has_record")
         return self.kept
 
 
@@ -227,7 +227,7 @@ def test_what_a_slow_runtime_rewrites_is_read(tmp_path):
     registry.close()
 
 
-def test_records_of_a_slow_runtime_are_told_as_those_of_a_quick_one(tmp_path):
+def test_records_of_a_slow_runtime_are_reported_like_those_of_a_quick_one(tmp_path):
     runtime = Keeper()
     runtime.names = {"a": "web", "b": "db"}
     runtime.listed = ["b"]
@@ -239,17 +239,17 @@ def test_records_of_a_slow_runtime_are_told_as_those_of_a_quick_one(tmp_path):
     events = []
 
     def told(count: int) -> bool:
-        events.extend((e.what, e.entry.candidate.id) for e in registry.news() if e.what != "changed")
+        events.extend((e.kind, e.entry.candidate.id) for e in registry.news() if e.kind != "changed")
         return len(events) >= count
 
     until(registry, lambda: told(1))
-    assert events == [("there", "b")], "it was there before anybody listened, however late that is told"
+    assert events == [("existing", "b")], "it existed before the start, however late that is reported"
     registry.feed([batch("made", (8, "/slow/a"))])
     until(registry, lambda: told(3))
     assert sorted(events[1:]) == [("made", "a"), ("recorded", "a")]
     runtime.kept = False
     registry.feed([batch("removed", (8, "/slow/a"))])
-    registry.look_at(registry.case_of(8))
+    registry.recheck_entry(registry.container_of(8))
     until(registry, lambda: told(5))
     assert sorted(events[3:]) == [("erased", "a"), ("removed", "a")]
     registry.close()

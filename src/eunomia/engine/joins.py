@@ -129,7 +129,7 @@ class Joins:
         from eunomia.containers import early
 
         assert self.registry is not None
-        early.want(self.registry.hurried())
+        early.want(self.registry.prefetched())
         self.registry.start()
 
     # While it runs
@@ -152,7 +152,7 @@ class Joins:
             from eunomia.containers import early
 
             registry.feed(batches)
-            early.want(registry.hurried())
+            early.want(registry.prefetched())
         now = monotonic_ns()
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:

@@ -150,8 +150,8 @@ def _crio(faults: Faults) -> Finding:
 def _containers(faults: Faults) -> Iterator[Finding]:
     registry = Registry(faults=faults)
     registry.start()
-    registry.notices.watch("doctor", ["/proc"])  # where nothing runs that would be watched
-    yield _notices(bool(registry.notices.unwatched))
+    registry.watcher.watch("doctor", ["/proc"])  # where nothing runs that would be watched
+    yield _notices(bool(registry.watcher.unwatched))
     yield _named(registry)
 
 

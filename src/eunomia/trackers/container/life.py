@@ -86,8 +86,8 @@ class Life:
     def start(self, news: Sequence[LifecycleEvent]) -> None:
         """Learn of the containers that run already, and have the kernel tell of their ends."""
         for one in news:
-            if one.what == "there":
-                self._there(one)
+            if one.kind == "existing":
+                self._existing(one)
 
     def rows(
         self, raw: Mapping[str, Sequence[Batch]], news: Sequence[LifecycleEvent], until: int, last: bool
@@ -124,7 +124,7 @@ class Life:
 
     # What is heard
 
-    def _there(self, news: LifecycleEvent) -> None:
+    def _existing(self, news: LifecycleEvent) -> None:
         life = self._life(news.entry)
         if not news.cgroup_id:
             life.stage = life.stage or EXITED
@@ -137,28 +137,28 @@ class Life:
             self._firsts.update(struct.pack("=I", life.pid), struct.pack("=Q", life.cgroup_id))
 
     def _hear(self, news: LifecycleEvent, now: int) -> None:
-        what, entry = news.what, news.entry
+        kind, entry = news.kind, news.entry
         life = self._lives.get(entry)
-        if what == "there":
-            self._there(news)
-        elif what == "made":
+        if kind == "existing":
+            self._existing(news)
+        elif kind == "made":
             life = self._life(entry)
             life.cgroup_id, life.pid, life.started = news.cgroup_id, 0, 0
             self._create(life, news.time)
-        elif what == "recorded":
+        elif kind == "recorded":
             self._create(self._life(entry), news.time)
         elif life is None:
             return
-        elif what == "removed" and news.cgroup_id == life.cgroup_id:
+        elif kind == "removed" and news.cgroup_id == life.cgroup_id:
             if life.stage == RUNNING:
                 self._exit(life, news.time, life_event.NO_EXIT_CODE, 0, 0)
-            self._registry.look_at(entry)
+            self._registry.recheck_entry(entry)
             if not entry.recorded:
                 self._remove(life, news.time)
             life.cgroup_id = 0
-        elif what == "erased" and not life.cgroup_id:
+        elif kind == "erased" and not life.cgroup_id:
             self._remove(life, news.time)
-        elif what == "changed" and life.stage:
+        elif kind == "changed" and life.stage:
             self._change(life, news)
 
     def _change(self, life: _Life, news: LifecycleEvent) -> None:
@@ -185,10 +185,10 @@ class Life:
 
     def _sign(self, sign: _Sign) -> None:
         if sign.sign == _COMMANDED:
-            if self._glance is None and not self._registry.hears_of_freezing:
+            if self._glance is None and not self._registry.reports_freezing:
                 self._glance = max(sign.time, self._rested)
             return
-        entry = self._registry.case_of(sign.cgroup_id)
+        entry = self._registry.container_of(sign.cgroup_id)
         if entry is None:
             return
         life = self._life(entry)

@@ -401,6 +401,6 @@ def test_a_database_that_is_none_tells_nothing(tmp_path, content):
     directory.mkdir()
     (directory / "meta.db").write_bytes(content)
     database = Database(DataRoot("/", str(tmp_path)))
-    assert database.told("default", "web").record.image == ""
+    assert database.records("default", "web").record.image == ""
     assert database.image_id("sha256:" + "0" * 64) == ""
     assert database.image_id("../../../etc:passwd") == ""

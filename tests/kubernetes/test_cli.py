@@ -30,7 +30,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--node", "x"), "--node: it says whose pods to ask for, so it goes with --kubernetes"),
+        (("--node", "x"), "--node: it names the node to ask for, so it needs --kubernetes"),
         (("--kubernetes",), "there is no kubeconfig /nonexistent/.kube/config: name one with --kubeconfig"),
         (("--kubeconfig", "/no/such"), "there is no kubeconfig /no/such"),
         (("--kubeconfig", "/tmp"), "Is a directory"),

@@ -27,7 +27,7 @@ def namespace(pid: int, kind: str) -> int:
 def of(pid: int, uid: int = 0, root: int = 1, since: int = 1) -> Process:
     process = Process(pid, 1, since)
     process.uid = uid
-    process.room = ProcessRoot(root, namespace(pid, "mnt"), namespace(pid, "user"))
+    process.location = ProcessRoot(root, namespace(pid, "mnt"), namespace(pid, "user"))
     return process
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The rows of this tracker: what can happen to a container, and their columns."""
+"""Declaration of this tracker's rows: the events of a container, and the columns."""
 
 from eunomia.python_schema import ColumnDeclaration, declare
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What BTF does not know of this tracker."""
+"""Declaration of the container tracker."""
 
 from eunomia.tracker import Tracker, Variant
 from eunomia.trackers.container.life_event import LIFE_EVENT

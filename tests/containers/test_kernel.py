@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The kernel's own word: the probe, real cgroups, and a real Docker."""
+"""The cgroup probe in the real kernel, with real cgroups and a real Docker."""
 
 import os
 import subprocess
@@ -240,7 +240,7 @@ def test_a_path_that_is_cut_and_gone_is_not_taken_for_a_shorter_one(live):
     assert live.registry[1 << 40] is NOBODY_KNOWS
 
 
-def test_a_daemon_that_is_not_looked_at_is_not_known(readers, docker, tmp_path):
+def test_a_daemon_that_is_not_searched_for_is_not_known(readers, docker, tmp_path):
     docker.run("run", "-d", "--name", "elsewhere", "--network", "none", docker.image, "sleep", "100")
     pid = int(docker.run("inspect", "-f", "{{.State.Pid}}", "elsewhere").stdout)
     try:

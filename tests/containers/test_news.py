@@ -123,7 +123,7 @@ def test_a_restart_is_the_same_container(tmp_path, registry, clock):
     assert registry.container_of(8).candidate.id == WEB
 
 
-def test_what_is_there_at_the_start_is_told_as_such(tmp_path, registry, clock):
+def test_containers_at_the_start_are_reported_as_existing(tmp_path, registry, clock):
     write_config(tmp_path, WEB)
     write_config(tmp_path, DB, ID=DB, Name="/db")
     (tmp_path / f"cgroup/docker/{WEB}").mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_cgroups_in_a_container_are_no_news_and_containers_in_it_are_their_own(t
     assert registry.container_of(9).candidate.id == INNER
 
 
-def test_a_rename_is_told_with_what_was_before(tmp_path, registry, clock):
+def test_a_rename_is_reported_with_the_identity_before(tmp_path, registry, clock):
     registry.start()
     write_config(tmp_path, WEB)
     registry.feed([batch("made", (7, PATH))])
@@ -175,7 +175,7 @@ def test_a_record_that_says_nothing_yet_is_read_when_it_does(tmp_path, registry,
     assert told(registry, clock) == [(RECORDED, WEB)]
 
 
-def test_nobody_is_asked_while_nothing_changes(tmp_path, registry, docker, clock):
+def test_no_runtime_is_asked_while_nothing_changes(tmp_path, registry, docker, clock):
     registry.start()
     for i, name in enumerate((WEB, DB, INNER)):
         write_config(tmp_path, name, ID=name)
@@ -204,14 +204,14 @@ def test_odd_entries_among_the_records_do_no_harm(tmp_path, registry, clock):
     assert told(registry, clock) == [(EXISTING, WEB)]
 
 
-def test_a_container_that_nobody_names_is_pending_and_its_news_are_told(registry, clock):
+def test_a_container_without_a_name_is_pending_and_its_events_are_reported(registry, clock):
     registry.start()
     registry.feed([batch("made", (7, PATH))])
     (news,) = registry.news()
     assert (news.kind, news.entry.identity.state) == (MADE, PENDING)
 
 
-def test_before_anybody_listens_nothing_is_kept_and_then_it_begins_with_what_there_is(tmp_path, docker, clock):
+def test_without_listeners_nothing_is_kept_and_a_new_one_begins_with_what_exists(tmp_path, docker, clock):
     (tmp_path / "cgroup").mkdir()
     registry = Registry([docker], mount=str(tmp_path / "cgroup"), clock=clock)
     write_config(tmp_path, WEB)
@@ -236,7 +236,7 @@ def test_each_listener_has_a_queue_of_its_own_until_it_leaves(tmp_path, registry
     assert first.take() == []
 
 
-def test_a_listener_that_takes_nothing_loses_what_is_too_much_and_says_how_much(registry, monkeypatch):
+def test_a_listener_that_takes_nothing_loses_events_and_counts_them(registry, monkeypatch):
     monkeypatch.setattr(lifecycle, "LIMIT", 2)
     registry.start()
     left = registry.listener()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What fails while others' files are read stays behind the door, is counted, and named once."""
+"""Errors in readers of untrusted files are caught, counted, and reported once."""
 
 import struct
 import subprocess
@@ -90,7 +90,7 @@ def test_an_enricher_that_raises_leaves_what_the_runtime_said(tmp_path):
     assert registry.faults.counts
 
 
-def test_kinds_of_faults_are_told_once_each_and_are_bounded():
+def test_kinds_of_faults_are_reported_once_each_and_are_limited():
     told = []
     faults = Faults(lambda sentence, _: told.append(sentence))
     for i in range(1000):

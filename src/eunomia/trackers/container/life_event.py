@@ -26,7 +26,7 @@ LIFE_EVENT = declare(
         ColumnDeclaration(
             "exit_code",
             "__s32",
-            "of exited: status of the first process, 128 and the signal where one killed it; none where nobody saw it",
+            "of exited: status of the first process, 128 plus the signal that killed it; none if it was not recorded",
             none=NO_EXIT_CODE,
         ),
         ColumnDeclaration("signal", "signal_t", "of exited: signal that killed the first process; empty for none"),

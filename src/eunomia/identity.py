@@ -100,4 +100,4 @@ class Identity(NamedTuple):
 
 
 ON_HOST = Identity(HOST)
-NOBODY_KNOWS = Identity(UNKNOWN)
+UNKNOWN_IDENTITY = Identity(UNKNOWN)

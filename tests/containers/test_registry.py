@@ -10,7 +10,7 @@ from eunomia.batch import Batch, Field, Schema
 from eunomia.containers import cgroup_files
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
-from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
+from eunomia.identity import ON_HOST, PENDING, RESOLVED, UNKNOWN, UNKNOWN_IDENTITY, Container, Pod
 from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
 
 NS = 1_000_000_000
@@ -86,7 +86,7 @@ def test_a_column_is_joined_through_getitem(tmp_path, registry):
 def test_ids_of_v1_hierarchies_are_not_taken_for_those_of_v2(tmp_path, registry):
     write_config(tmp_path, WEB)
     registry.feed([batch("made", (7, f"/docker/{WEB}"), hierarchy=3)])
-    assert registry[7] == NOBODY_KNOWS
+    assert registry[7] == UNKNOWN_IDENTITY
 
 
 def test_a_container_that_docker_does_not_know_is_pending_and_then_unknown_but_never_without_its_id(
@@ -232,7 +232,7 @@ def test_a_removed_cgroup_is_remembered_while_its_events_may_be_under_way(tmp_pa
     assert registry[7].container.name == "web"
     tick_until(registry, clock, 0.2)
     assert 7 not in registry
-    assert registry[7] == NOBODY_KNOWS
+    assert registry[7] == UNKNOWN_IDENTITY
 
 
 def test_a_removed_cgroup_is_remembered_however_late_the_rings_are_drained(tmp_path, registry, clock):
@@ -307,9 +307,9 @@ def test_a_cgroup_whose_record_was_lost_is_found_by_walking_again_at_most_five_t
     directory = tmp_path / "cgroup" / "docker" / WEB
     directory.mkdir(parents=True)
     cgroup_id = directory.stat().st_ino
-    assert registry[cgroup_id] == NOBODY_KNOWS
+    assert registry[cgroup_id] == UNKNOWN_IDENTITY
     registry.look(clock())
-    assert registry[cgroup_id] == NOBODY_KNOWS
+    assert registry[cgroup_id] == UNKNOWN_IDENTITY
     registry.look(clock.wait(0.2))
     assert registry[cgroup_id].container.name == "web"
 
@@ -322,7 +322,7 @@ def test_a_cgroup_whose_removal_was_lost_is_forgotten_when_the_tree_is_walked(tm
     assert registry[cgroup_id] == ON_HOST
     directory.rmdir()
     clock.wait(1)
-    assert registry[0] == NOBODY_KNOWS
+    assert registry[0] == UNKNOWN_IDENTITY
     tick_until(registry, clock, 11)
     assert cgroup_id not in registry
 
@@ -352,9 +352,9 @@ def test_subscribers_hear_of_all_that_is_and_of_each_change(tmp_path, registry, 
 def test_without_a_v2_hierarchy_identities_are_unknown(tmp_path):
     registry = Registry([], mount=str(tmp_path / "absent"))
     registry.start()
-    assert registry[1] == NOBODY_KNOWS
+    assert registry[1] == UNKNOWN_IDENTITY
     registry.tick(registry.next_deadline())
-    assert registry[1] == NOBODY_KNOWS
+    assert registry[1] == UNKNOWN_IDENTITY
     assert registry.next_deadline() is None
 
 
@@ -408,7 +408,7 @@ def test_rows_are_not_held_for_a_walk_that_is_far_off(registry, clock, monkeypat
     joined(registry, 5)
     registry.tick(registry.next_deadline())
     monkeypatch.setattr(registry, "_clock", clock)
-    assert joined(registry, 6) == [NOBODY_KNOWS]
+    assert joined(registry, 6) == [UNKNOWN_IDENTITY]
 
 
 def test_an_id_that_a_record_reports_is_not_looked_for(registry, clock):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.identity import UNKNOWN_IDENTITY, Identity
 from eunomia.kernel_clock import monotonic_ns
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ProcessCgroups:
         cgroup_id = self._registry.cgroup_of(pid)
         if cgroup_id is None:
             self._seen.pop(pid, None)
-            return NOBODY_KNOWS
+            return UNKNOWN_IDENTITY
         if seen is None and len(self._seen) >= _REMEMBERED:
             self._seen.clear()
         same = seen is not None and seen[0] == cgroup_id and now - seen[2] < STEADY

@@ -23,7 +23,7 @@ from eunomia.containers.resolver import DEADLINE, START_WAIT, WAIT
 from eunomia.containers.runtime import Runtime
 from eunomia.containers.runtime_reader import RuntimeReader
 from eunomia.faults import Faults
-from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.identity import UNKNOWN_IDENTITY, Identity
 from eunomia.kernel_clock import monotonic_ns
 
 __all__ = ["DEADLINE", "GRACE", "Enricher", "Registry"]
@@ -63,7 +63,7 @@ class Registry(Identities):
 
     def __missing__(self, cgroup_id: int) -> Identity:
         self._unknown(cgroup_id, self._clock())
-        return NOBODY_KNOWS
+        return UNKNOWN_IDENTITY
 
     def join(self, batch: Batch, cgroup: str) -> None:
         """Set the identities of a batch's rows by its field ``cgroup``, with one lookup for each distinct cgroup.
@@ -75,9 +75,9 @@ class Registry(Identities):
         batch.owners = [get(cgroup_id) or self._unknown(cgroup_id, self._clock()) for cgroup_id in ids]
 
     def by_pid(self, pid: int) -> Identity:
-        """Return a process's identity; :data:`NOBODY_KNOWS` if it has ended."""
+        """Return a process's identity; :data:`UNKNOWN_IDENTITY` if it has ended."""
         cgroup_id = self.cgroup_of(pid)
-        return NOBODY_KNOWS if cgroup_id is None else self[cgroup_id]
+        return UNKNOWN_IDENTITY if cgroup_id is None else self[cgroup_id]
 
     def cgroup_of(self, pid: int) -> int | None:
         """Return the id of the cgroup that a process or a thread is in now; None if it has ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from eunomia.identity import NOBODY_KNOWS, PENDING, Identity
+from eunomia.identity import PENDING, UNKNOWN_IDENTITY, Identity
 
 PAUSE = 200_000_000  # ns between two walks, at least
 SHARE = 20  # walks take at most one part in this of the time
@@ -24,11 +24,11 @@ class UnknownCgroups:
         self._next = 0  # when the next walk may begin
 
     def __call__(self, cgroup_id: int, now: int) -> Identity:
-        """Look for an id; return the identity of its rows, :data:`NOBODY_KNOWS` if a walk did not find it."""
+        """Look for an id; return the identity of its rows, :data:`UNKNOWN_IDENTITY` if a walk did not find it."""
         if cgroup_id in self._absent:
-            return NOBODY_KNOWS
+            return UNKNOWN_IDENTITY
         self._wanted.add(cgroup_id)
-        return LOOKED_FOR if self._next - now < SOON else NOBODY_KNOWS
+        return LOOKED_FOR if self._next - now < SOON else UNKNOWN_IDENTITY
 
     @property
     def due(self) -> int | None:

@@ -27,6 +27,7 @@ MEASURES = {
     "tables": "a per-CPU map read and merged, beside the same in Python",
     "throughput": "sustained events with none lost",
     "start": "start to first event, memory, wheel",
+    "idle": "what a run takes while nothing happens",
     "tax": "what any program on the same hooks costs the calls of others",
     "cost": "cost to the workload",
 }

@@ -14,7 +14,6 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
 from eunomia.columns import column as columns
@@ -23,6 +22,7 @@ from eunomia.columns.column import VIRTUAL, Coded, Column
 from eunomia.columns.meanings import MEANINGS, in_use, is_plain, render, tagged
 from eunomia.identity import UNKNOWN_IDENTITY, Identity
 from eunomia.process_identity import UNKNOWN_PROCESS, Process
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,9 +7,8 @@ so ids, paths and records are all of one, :func:`eunomia.containers.cgroup_files
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from eunomia._native import lib
+from eunomia.typing import NamedTuple
 
 # Controllers of v1 in which container runtimes make cgroups, the most reliable first.
 CONTROLLERS = ("memory", "pids", "cpu", "devices", "freezer")

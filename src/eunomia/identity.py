@@ -7,7 +7,7 @@ are read (:mod:`eunomia.metadata_limits`), and sinks escape them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from eunomia.typing import NamedTuple
 
 # How far the identity is known; every row has one of these.
 HOST = "host"  # not in a container

@@ -7,9 +7,9 @@ Texts are untrusted: they are kept as bytes, and sinks escape them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from eunomia.meaning import decode, exec_id
+from eunomia.typing import NamedTuple
 
 SHOWN_ANCESTORS = 16
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from eunomia.batch import Field, Schema
 from eunomia.columns.meanings import MEANINGS
+from eunomia.typing import NamedTuple
 
 # The struct codes of the types that a column may have: C's integers, and the typedefs of eunomia/types.h.
 _CODES = {

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from eunomia.containers.entry import ContainerEntry
 from eunomia.identity import Identity
+from eunomia.typing import NamedTuple
 
 # Kinds of events.
 EXISTING = "existing"  # its cgroup or record existed before the listener

@@ -13,10 +13,10 @@ refuse reads that may block; after such a refusal it is asked in a thread, too. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
 
 from eunomia.identity import Container, Pod
 from eunomia.metadata_limits import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
+from eunomia.typing import NamedTuple, Protocol, runtime_checkable
 
 # Runtimes limit what they read by eunomia.metadata_limits, which is exported here for them.
 __all__ = [

@@ -8,9 +8,9 @@ for labels, which must all match; all selectors must match.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from eunomia.identity import Container, Identity, Pod
+from eunomia.typing import NamedTuple
 
 _RUNTIMES = {"crio": "cri-o"}  # other names of the same
 _SHORTEST_ID = 4

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Set
-from typing import TYPE_CHECKING, Protocol
 
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.spec import Spec
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.ledger import Remark
+from eunomia.typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from eunomia.kernel.ring import ROWS, RingReader
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.engine.stream import Stream
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 PAUSE_MIN, PAUSE_MAX = 1, 10
 IDLE = 1000  # the longest sleep: probes end it
-FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
+IGNORED_IDLE = 50  # ... and where there are rings to be emptied that nobody reads
 UNWRITTEN = 10  # while a slow reader has rows to take
 
 _FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream
@@ -15,6 +14,7 @@ from eunomia.python_stream import PythonStreamReader
 from eunomia.sinks import StreamInfo
 from eunomia.source import Options, Source
 from eunomia.tracker import deriver_of
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
@@ -97,10 +97,11 @@ class ProbeSource(RunningSource):
         *,
         share: Mapping[str, int],
         before_attaching: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         """Load and attach it. ``share`` are descriptors of maps that all objects share.
 
-        ``before_attaching`` is called when it is loaded.
+        ``before_attaching`` is called when it is loaded, ``meanwhile`` while the kernel verifies its programs.
 
         Raises what :meth:`Source.load` raises, and then nothing is left of it.
         """
@@ -118,6 +119,7 @@ class ProbeSource(RunningSource):
             wish=options.wish,
             streams=options.streams,
             ready=functools.partial(self._before_attaching, before_attaching),
+            meanwhile=meanwhile,
         )
         self._since = kernel_filter.changes
         if self._filters:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from eunomia.engine.held import Held
 from eunomia.kernel.ring import RingReader
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch

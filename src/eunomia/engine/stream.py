@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from eunomia import process_field
 from eunomia.filters import cgroup_field
 from eunomia.kernel.loaded import Count
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.python_stream import PythonStreamReader
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema

@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.perf_events import PerfEvent

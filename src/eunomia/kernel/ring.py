@@ -6,10 +6,10 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import Batch, Schema
 from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec

@@ -18,10 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What libbpf says: kept, never printed; Python decides what of it a user should see. */
+/*
+ * What libbpf says: kept, never printed; Python decides what of it a user should see. libbpf speaks in the thread that
+ * calls it, and each keeps its own.
+ */
 
-static char *log_text;
-static size_t log_size, log_room;
+static __thread char *log_text;
+static __thread size_t log_size, log_room;
 static const size_t log_limit = 32 << 20;
 
 static int log_line(enum libbpf_print_level level, const char *format, va_list args)
@@ -77,206 +80,6 @@ struct bpf_object *eu_open(const void *data, size_t size, const char *name, cons
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = name, .btf_custom_path = kernel_btf);
 
 	return bpf_object__open_mem(data, size, &opts);
-}
-
-/*
- * The part of the kernel's BTF that an object's relocations can ask for. libbpf 1.1 looks through all
- * 100,000 types anew for each struct that an object names, a millisecond each time: of these few it makes
- * nothing. Types keep their names, sizes and members, but pointers lead nowhere, and ids are others: not
- * for objects that ask for the ids of kernel types.
- */
-struct reduction {
-	const struct btf *from;
-	struct btf *to;
-	uint32_t *done;		/* id in `from` -> id in `to`, 0 where not taken yet */
-};
-
-static struct btf *kernel_btf;
-
-void eu_forget_kernel_btf(void)
-{
-	btf__free(kernel_btf);
-	kernel_btf = NULL;
-}
-
-static int have_kernel_btf(void)
-{
-	if (!kernel_btf)
-		kernel_btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
-	return kernel_btf != NULL;
-}
-
-/* What a name of one of the kernel's enumerations stands for; -1 where it has no such name. */
-int eu_kernel_enum(const char *type, const char *name)
-{
-	const struct btf_type *found;
-	int id;
-
-	if (!have_kernel_btf())
-		return -1;
-	id = btf__find_by_name_kind(kernel_btf, type, BTF_KIND_ENUM);
-	if (id < 0)
-		return -1;
-	found = btf__type_by_id(kernel_btf, id);
-	for (int i = 0; i < btf_vlen(found); i++)
-		if (!strcmp(btf__name_by_offset(kernel_btf, btf_enum(found)[i].name_off), name))
-			return btf_enum(found)[i].val;
-	return -1;
-}
-
-static int reduce(struct reduction *reduction, uint32_t id);
-
-static int reduce_members(struct reduction *reduction, const struct btf_type *type)
-{
-	const struct btf_member *member = btf_members(type);
-	const char *name = btf__name_by_offset(reduction->from, type->name_off);
-	int id;
-
-	/* members' types first: a struct's fields must follow it at once */
-	for (int i = 0; i < btf_vlen(type); i++)
-		if (reduce(reduction, member[i].type) < 0)
-			return -1;
-	id = btf_is_union(type) ? btf__add_union(reduction->to, name, type->size)
-				: btf__add_struct(reduction->to, name, type->size);
-	for (int i = 0; i < btf_vlen(type) && id > 0; i++)
-		if (btf__add_field(reduction->to, btf__name_by_offset(reduction->from, member[i].name_off),
-				   reduce(reduction, member[i].type), btf_member_bit_offset(type, i),
-				   btf_member_bitfield_size(type, i)) < 0)
-			return -1;
-	return id;
-}
-
-static int reduce_enum(struct reduction *reduction, const struct btf_type *type)
-{
-	const struct btf_enum *value = btf_enum(type);
-	int id = btf__add_enum(reduction->to, btf__name_by_offset(reduction->from, type->name_off), type->size);
-
-	for (int i = 0; i < btf_vlen(type) && id > 0; i++)
-		if (btf__add_enum_value(reduction->to, btf__name_by_offset(reduction->from, value[i].name_off),
-					value[i].val) < 0)
-			return -1;
-	return id;
-}
-
-/* Takes a type over, with all that it holds by value; returns its new id, 0 for void, or -1. */
-static int reduce(struct reduction *reduction, uint32_t id)
-{
-	const struct btf_type *type = btf__type_by_id(reduction->from, id);
-	const char *name;
-	int taken, element;
-
-	if (!id || !type)
-		return type ? 0 : -1;
-	if (reduction->done[id])
-		return reduction->done[id];
-	name = btf__name_by_offset(reduction->from, type->name_off);
-	switch (btf_kind(type)) {
-	case BTF_KIND_INT:
-		taken = btf__add_int(reduction->to, name, type->size, btf_int_encoding(type));
-		break;
-	case BTF_KIND_FLOAT:
-		taken = btf__add_float(reduction->to, name, type->size);
-		break;
-	case BTF_KIND_PTR:
-		taken = btf__add_ptr(reduction->to, 0);
-		break;
-	case BTF_KIND_ARRAY:
-		element = reduce(reduction, btf_array(type)->type);
-		taken = element < 0 ? -1 : reduce(reduction, btf_array(type)->index_type);
-		if (taken > 0)
-			taken = btf__add_array(reduction->to, taken, element, btf_array(type)->nelems);
-		break;
-	case BTF_KIND_STRUCT:
-	case BTF_KIND_UNION:
-		taken = reduce_members(reduction, type);
-		break;
-	case BTF_KIND_ENUM:
-		taken = reduce_enum(reduction, type);
-		break;
-	case BTF_KIND_ENUM64:
-		taken = btf__add_enum64(reduction->to, name, type->size, btf_kflag(type));
-		break;
-	case BTF_KIND_TYPEDEF:
-	case BTF_KIND_CONST:
-	case BTF_KIND_VOLATILE:
-	case BTF_KIND_RESTRICT:
-	case BTF_KIND_TYPE_TAG:
-		taken = reduce(reduction, type->type);
-		break;
-	default:
-		taken = btf__add_fwd(reduction->to, name, BTF_FWD_STRUCT);
-	}
-	if (taken > 0)
-		reduction->done[id] = taken;
-	return taken;
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The names of the structs, unions and enumerations that an object knows, sorted; NULL for want of memory. */
-static char **local_names(const struct btf *btf, size_t *ret)
-{
-	size_t count = btf__type_cnt(btf);
-	char **names = calloc(count, sizeof(*names));
-
-	*ret = 0;
-	for (size_t id = 1; names && id < count; id++) {
-		const struct btf_type *type = btf__type_by_id(btf, id);
-		const char *name = btf__name_by_offset(btf, type->name_off), *flavour;
-
-		if (!*name || !(btf_is_composite(type) || btf_is_any_enum(type)))
-			continue;
-		flavour = strstr(name, "___");	/* of one kernel's struct: libbpf leaves it off, too */
-		names[(*ret)++] = strndup(name, flavour ? (size_t)(flavour - name) : strlen(name));
-	}
-	if (names)
-		qsort(names, *ret, sizeof(*names), by_name);
-	return names;
-}
-
-/* Writes to `fd` what an object needs of the running kernel's BTF. Returns 0, or -1 where it cannot be had. */
-int eu_reduced_btf(const struct bpf_object *object, int fd)
-{
-	const struct btf *local = bpf_object__btf(object);
-	struct reduction reduction = {};
-	char **names = NULL;
-	size_t name_count = 0;
-	const void *data;
-	__u32 size, count;
-	int err = -1;
-
-	if (!have_kernel_btf() || !local)
-		return -1;
-	count = btf__type_cnt(kernel_btf);
-	names = local_names(local, &name_count);
-	reduction.from = kernel_btf;
-	reduction.to = btf__new_empty();
-	reduction.done = calloc(count, sizeof(*reduction.done));
-	if (!names || !reduction.to || !reduction.done)
-		goto out;
-	for (__u32 id = 1; id < count; id++) {
-		const struct btf_type *type = btf__type_by_id(kernel_btf, id);
-		const char *name;
-
-		if (!(btf_is_composite(type) || btf_is_any_enum(type)) || !type->name_off)
-			continue;
-		name = btf__name_by_offset(kernel_btf, type->name_off);
-		if (bsearch(&name, names, name_count, sizeof(*names), by_name) && reduce(&reduction, id) < 0)
-			goto out;
-	}
-	data = btf__raw_data(reduction.to, &size);
-	if (data && !ftruncate(fd, 0) && pwrite(fd, data, size, 0) == (ssize_t)size)
-		err = 0;
-out:
-	for (size_t i = 0; i < name_count; i++)
-		free(names[i]);
-	free(names);
-	free(reduction.done);
-	btf__free(reduction.to);
-	return err;
 }
 
 /* What a global data map will hold when it is loaded; afterwards, still that. */
@@ -939,21 +742,28 @@ static int any_waiting(struct eu_ring **rings, size_t count)
 	return 0;
 }
 
-/* Sleeps until a probe has written something, at most so long. Returns whether there is something. */
+/*
+ * Sleeps until a probe has written something, at most so long. Returns whether there is something.
+ * Probes that wake nobody are looked at every `look` milliseconds; 0 where there are none.
+ */
 int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
-	    int milliseconds)
+	    int milliseconds, int look)
 {
 	struct epoll_event events[16];
-	int ready;
+	int left = milliseconds, ready;
 
 	for (size_t i = 0; i < armed_count; i++)
 		__atomic_store_n(armed[i], 1, __ATOMIC_SEQ_CST);
 	/* what was written before it was armed woke nobody */
-	ready = any_waiting(rings, ring_count);
-	if (!ready) {
-		ready = epoll_wait(epoll_fd, events, 16, milliseconds);
+	while (!(ready = any_waiting(rings, ring_count)) && left > 0) {
+		int now = look && look < left ? look : left;
+
+		ready = epoll_wait(epoll_fd, events, 16, now);
 		if (ready < 0)
 			ready = -errno;
+		if (ready)
+			break;
+		left -= now;
 	}
 	for (size_t i = 0; i < armed_count; i++)
 		__atomic_store_n(armed[i], 0, __ATOMIC_RELAXED);

@@ -100,7 +100,7 @@ long eu_table_read(struct eu_table *table, int fd, int empty, const char **ret);
 long eu_table_rows(struct eu_table *table, const char *keys, const char *values, size_t count, const char **ret);
 
 int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
-	    int milliseconds);
+	    int milliseconds, int look);
 void eu_settle(void);
 void eu_sleep(int milliseconds);
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
 
 from eunomia import _native
 from eunomia.columns.meanings import is_plain
-from eunomia.meaning import valid
 from eunomia.sinks.escape import escape_json
+from eunomia.sinks.json_values import Lines, encoded
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Field
     from eunomia.columns.column import Column
 
 _lib, _ffi = _native.lib, _native.ffi
-_encode = msgspec.json.Encoder().encode_lines
+_json_lines = Lines()
 
 
 class Made(NamedTuple):
@@ -63,7 +61,7 @@ class _Column(Part):
 
     def __init__(self, column: Column) -> None:
         self.column = column
-        self.label = escape_json(msgspec.json.encode(valid(column.name)) + b":")
+        self.label = escape_json(encoded(column.name) + b":")
 
     def make(self, batch: Batch) -> Made:
         few = self.column.few(batch)
@@ -101,7 +99,7 @@ class _Time(_Column):
     def make(self, batch: Batch) -> Made:
         if batch.schema.time is not None:
             return Made(_lib.EU_TIME, batch.schema.time)
-        return Made(_lib.EU_SAME, values=msgspec.json.encode(batch.times()[0]))
+        return Made(_lib.EU_SAME, values=encoded(batch.times()[0]))
 
 
 def part_of(column: Column) -> Part:
@@ -171,8 +169,4 @@ def lines_of(text: bytes, ends: Sequence[int]) -> list[bytes]:
 
 def _lines(values: Sequence[Any]) -> bytes:
     """Return values in JSON, one a line."""
-    try:
-        lines = _encode(values)
-    except UnicodeEncodeError:  # bytes that are not UTF-8
-        lines = _encode(list(map(valid, values)))
-    return escape_json(lines)
+    return escape_json(_json_lines(values))

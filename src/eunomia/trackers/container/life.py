@@ -7,12 +7,12 @@ import struct
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Batch
 from eunomia.identity import CREATED, EXITED, PAUSED, PENDING, RUNNING, Identity
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.trackers.container import life_event
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.containers.entry import ContainerEntry

@@ -84,7 +84,7 @@ def test_known_processes_are_read_again_after_a_while(monkeypatch):
     with process("eu-before") as (pid, rename):
         assert pids(b"eu-after") == []
         rename("eu-after")
-        monkeypatch.setattr(daemons, "_ALL_ANEW", 0)
+        monkeypatch.setattr(daemons, "_RECHECK", 0)
         assert pids(b"eu-after") == [pid]
 
 

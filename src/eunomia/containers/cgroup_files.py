@@ -83,8 +83,8 @@ def walk(mount: str) -> Iterator[tuple[int, str]]:
     except OSError:
         return
     yield about.st_ino, "/"
-    # in cgroupfs a directory without others below has two links: reading it, with its tens of files, takes ten times
-    # as long as asking for that
+    # in cgroupfs a directory without children has two links: reading it, with its tens of files, takes ten times as
+    # long as stat(2)
     counted = about.st_nlink > 2
     todo = [""]
     while todo:

@@ -21,12 +21,12 @@ from eunomia.typing import NamedTuple
 CONFIG_LIMIT = 4 << 20  # bytes of a daemon's file; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two searches for new daemons
 
-# In nanoseconds: one look serves all runtimes that miss the same container; a process that has not taken its
-# name yet is looked at again for a while; and all are, in case that a pid was used again meanwhile.
+# In nanoseconds: for so long one scan serves all runtimes that miss the same container; new processes, which may change
+# their names, are read again; and after so long all are, because pids are used again.
 _SHARED = 5_000_000
-_SHARE = 4  # looks take at most one part in this of the time: there may be thousands of processes
+_SHARE = 4  # scans take at most one part in this of the time: there may be thousands of processes
 _YOUNG = 1_000_000_000
-_ALL_ANEW = 10_000_000_000
+_RECHECK = 10_000_000_000
 
 _CAP_SYS_ADMIN = 1 << 21
 _INITIAL_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO, include/linux/proc_ns.h
@@ -139,35 +139,35 @@ def daemon_of(pid: str) -> Daemon | None:
     return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
 
 
-# Of all daemons that are asked for: one look at the processes finds them all.
+# Names of all daemons, so that one scan of /proc finds them all.
 _NAMES = (b"dockerd", b"containerd", b"containerd-shim", b"conmon")
 
 
 class _Scan:
-    """Which processes are called what, as cheap as can be for those that were seen before, and small."""
+    """Scan of /proc for processes by name; known processes are not read again."""
 
     def __init__(self) -> None:
         self.wanted = set(_NAMES)
         self.found: dict[bytes, list[str]] = {}
-        self._at = self._anew = -_ALL_ANEW
+        self._at = self._rechecked = -_RECHECK
         self._took = 0
         self._young: dict[str, int] = {}  # when it was first seen
         self._named: dict[str, bytes] = {}
-        self._others: set[int] = set()  # numbers take less room than texts
-        self._lock = Lock()  # runtimes are asked in several threads
+        self._others: set[int] = set()  # numbers need less memory than texts
+        self._lock = Lock()  # called by several threads
 
     def pids(self, comm: bytes) -> list[str]:
         with self._lock:
             self._want(comm)
-            self._look()
+            self._scan()
             return self.found.get(comm, [])
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         now = monotonic_ns()
         if now - self._at < max(_SHARED, (_SHARE - 1) * self._took):
             return
-        if now - self._anew >= _ALL_ANEW:
-            self._anew = now
+        if now - self._rechecked >= _RECHECK:
+            self._rechecked = now
             self._named, self._others = {}, set()
         try:
             names = os.listdir("/proc")
@@ -196,7 +196,7 @@ class _Scan:
     def _want(self, comm: bytes) -> None:
         if comm not in self.wanted:
             self.wanted.add(comm)
-            self._at = self._anew = -_ALL_ANEW
+            self._at = self._rechecked = -_RECHECK
 
 
 _scan = _Scan()

@@ -24,6 +24,7 @@ from machine import ROOT, NotMeasured, build, facts, say, tracefs
 MEASURES = {
     "drain": "drain + schema + container join, beside libbpf's callback in C",
     "json_rows": "JSON rows, drain to bytes",
+    "outputs": "one source to four outputs, beside the same to two",
     "tables": "a per-CPU map read and merged, beside the same in Python",
     "throughput": "sustained events with none lost",
     "start": "start to first event, memory, wheel",

@@ -124,7 +124,7 @@ def rfc3339(nanoseconds: int) -> str:
 _WIDTH = len("2026-11-23T20:05:29.123456789Z\n")
 
 
-def times(data: bytes | bytearray, stride: int, offset: int, count: int, clock: int) -> list[str]:
+def times(data: bytes | bytearray | memoryview, stride: int, offset: int, count: int, clock: int) -> list[str]:
     """Return the time at ``offset`` of each record as RFC 3339; ``clock`` is added to each, in ns."""
     out = bytearray(_WIDTH * count)
     _native.lib.eu_rfc3339(

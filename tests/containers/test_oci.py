@@ -50,7 +50,7 @@ def test_a_bundle_has_what_runc_applies():
     assert (told.apparmor, told.seccomp, told.network, told.privileged) == ("default", "filter", "none", False)
     assert told.mounts == (Mount("/srv", "/data", "bind", False), Mount("/srv/more", "/more", "bind", True))
     assert (told.texts(), told.cgroup, told.rootless) == ((("a", "b"),), "/default/web", False)
-    assert told.told(Container("id", "name")).command == ("httpd", "-f")
+    assert told.described(Container("id", "name")).command == ("httpd", "-f")
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
 
         def remembered() -> list:
             with seen._lock:
-                return [p for known in (table, table._kept, (p for _, p in table._over)) for p in known if mark in p.argv]
+                return [p for known in (table, table._kept, (p for _, p in table._ended)) for p in known if mark in p.argv]
 
         subprocess.run([sys.executable, "-c", LIFE, str(count), mark], check=True)
         subprocess.run(["sh", "-c", script], check=True)

@@ -388,6 +388,9 @@ class Engine:
         pace.hurry()
         if self._commands.pending or any(stream.reader.waiting for stream in streams):
             return
+        if found:  # other deadlines can wait for the end of the pause
+            self._waiter.sleep(until(deadlines, monotonic_ns(), pace.pause()))
+            return
         due = [self._joins.next_deadline(), self._step.held.next_deadline()]
         due += [
             self.faults.call(f"tracker {s.name}", None, s.deriver.next_deadline)
@@ -396,9 +399,6 @@ class Engine:
         ]
         deadlines += [t for t in due if t is not None]
         most = UNWRITTEN if any(output.waits for output in self.outputs) else IDLE
-        if found:
-            self._waiter.sleep(min(until(deadlines, monotonic_ns(), most), pace.pause()))
-            return
         pace.rest()
         if any(source.live is not None and source.live.ignores_rings for source in self.sources):
             most = min(most, IGNORED_IDLE)

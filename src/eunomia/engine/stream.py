@@ -44,6 +44,8 @@ class Stream:
         self.schemas: list[Schema] = [reader.schema, *shapes]
         self.early: dict[int, Mask] = {}
         self.cgroup = {id(s): cgroup_field(s) for s in self.schemas}
+        if isinstance(reader, RingReader) and (cgroup := self.cgroup[id(reader.schema)]):
+            reader.code(cgroup)
         self.who = {id(s): process_field.who(s) for s in self.schemas}
 
     @property

@@ -11,7 +11,7 @@ from eunomia.process_identity import LOST, UNKNOWN
 from eunomia.sinks import ByteSink
 from eunomia.sinks.columns import Shared, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
-from eunomia.sinks.json_lines import Made, Part, lines_of, part_of, write
+from eunomia.sinks.json_lines import Made, Part, lines_of, memory, part_of, write
 from eunomia.sinks.json_values import encoded
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 from eunomia.typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ class JsonSink(ByteSink):
         added: Sequence[str] = (),
     ) -> None:
         self._writer = writer
+        self._text = memory()
         self._members: _Chosen = {noun: members(noun) for noun in nouns(OWNER)}
         self._acting: dict[str, Joined] = {}
         self._added = self._add(added, streams)
@@ -166,7 +167,7 @@ class JsonSink(ByteSink):
         plan = self._plans.get(piece.key)
         if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
             plan = self._plans[piece.key] = self._plan(piece.key, batch.schema)
-        return write(plan.parts, batch)
+        return write(plan.parts, batch, self._text)
 
     def flush(self) -> None:
         """Pass on what waits."""

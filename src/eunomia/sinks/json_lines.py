@@ -122,16 +122,20 @@ def part_of(column: Column) -> Part:
     return _Column(column)
 
 
-def write(parts: Sequence[Part], batch: Batch) -> tuple[bytes, Any]:
-    """Return a batch's rows as lines of JSON, and where each line ends."""
+def memory() -> Any:
+    """Return what :func:`write` writes to: new memory for each batch would cost as much as half of its rows."""
+    return _ffi.gc(_ffi.new("struct eu_text *"), _lib.eu_text_free)
+
+
+def write(parts: Sequence[Part], batch: Batch, text: Any) -> tuple[bytes, Any]:
+    """Return a batch's rows as lines of JSON, and where each line ends; ``text`` is :func:`memory`."""
     made = [part.make(batch) for part in parts]
     ends = bytearray(4 * batch.count)
-    ret = _ffi.new("char **")
     while True:
         given, alive = _given(parts, made)
         size = _lib.eu_json(
             given, len(parts), _ffi.from_buffer(batch.data), batch.schema.size, batch.count, batch.clock,
-            _ffi.from_buffer(batch.heap), len(batch.heap), batch.heap_at, _ffi.from_buffer("uint32_t[]", ends), ret,
+            _ffi.from_buffer(batch.heap), len(batch.heap), batch.heap_at, _ffi.from_buffer("uint32_t[]", ends), text,
         )  # fmt: skip
         alive.clear()
         if size >= 0:
@@ -139,10 +143,7 @@ def write(parts: Sequence[Part], batch: Batch) -> tuple[bytes, Any]:
         if size == -1:
             raise MemoryError
         made[-2 - size] = parts[-2 - size].make_anyway(batch)
-    try:
-        return bytes(_ffi.buffer(ret[0], size)), memoryview(ends).cast("I")
-    finally:
-        _lib.eu_free(ret[0])
+    return bytes(_ffi.buffer(text.text, size)), memoryview(ends).cast("I")
 
 
 def _given(parts: Sequence[Part], made: Sequence[Made]) -> tuple[Any, list[Any]]:

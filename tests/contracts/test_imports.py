@@ -28,7 +28,7 @@ HEAVY = {
     *("asyncio", "dataclasses", "elftools", "http", "json", "logging", "numpy", "shutil", "socket"),
     # typing, argparse and signal are there for what they import: see docs/decisions/0023
     *("argparse", "datetime", "decimal", "difflib", "enum", "gettext", "inspect", "locale", "msgspec", "re", "shlex"),
-    *("signal", "typing", "typing_extensions", "uuid"),
+    *("signal", "threading", "typing", "typing_extensions", "uuid"),
     *("eunomia.kernel.binaries", "eunomia.kernel.foreign.choice", "eunomia.kernel.perf_events"),
 }
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import get_ident
 
 from eunomia.containers.remote_mounts import may_hang
 

@@ -8,8 +8,8 @@ container for those nested in it, an ordinary user's for that user's slice.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 from collections.abc import Iterator, Sequence
-from threading import Lock
 
 from eunomia.containers import blocking, early
 from eunomia.containers.cgroup_files import path_of
@@ -154,7 +154,7 @@ class _Scan:
         self._young: dict[str, int] = {}  # when it was first seen
         self._named: dict[str, bytes] = {}
         self._others: set[int] = set()  # numbers need less memory than texts
-        self._lock = Lock()  # called by several threads
+        self._lock = allocate_lock()  # called by several threads
 
     def pids(self, comm: bytes) -> list[str]:
         with self._lock:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import select
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from heapq import heappop, heappush
-from threading import Lock
 
 from eunomia.containers import blocking
 from eunomia.containers.blocking import WouldBlock
@@ -64,7 +64,7 @@ class Resolver:
         self._waiting: list[tuple[int, int, ContainerEntry]] = []  # heap of when to ask again
         self._asked = 0
         self._news: deque[str] = deque()  # ids of containers that runtimes' own threads have answers for
-        self._wakes: Lock = Lock()
+        self._wakes = allocate_lock()
         self.fd = -1  # for close(), where there is no descriptor left
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.records = False  # whether to ask for records

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from threading import Condition, Thread
 
 from eunomia.faults import Faults
-from eunomia.typing import Any, NamedTuple
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 _CLOSING = 0.2  # seconds to wait for the thread's end; a blocked one is left behind
 
@@ -27,6 +29,8 @@ class Worker:
 
     def __init__(self, name: str, wake: Callable[[], None], faults: Faults) -> None:
         """``name`` is shown in errors; ``wake`` is called from the thread when there is an answer."""
+        from threading import Condition
+
         self._name = name
         self._wake = wake
         self._faults = faults
@@ -61,6 +65,8 @@ class Worker:
             self._todo.append(_Question(key, ask, apply))
             self._changed.notify()
         if self._thread is None and not self._closed:
+            from threading import Thread
+
             self._thread = Thread(target=self._run, name=f"eunomia {self._name}", daemon=True)
             self._thread.start()
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-import threading
+from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,14 +23,14 @@ class Commands:
     def __init__(self) -> None:
         self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._owner: int | None = None
         self._closed = False
         self.pending = False  # whether there are commands to run, or wake() was called
 
     def own(self) -> None:
         """Make the calling thread the engine's."""
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
 
     def submit(self, command: Callable[[], T]) -> Future[T]:
         """Have the engine's thread call ``command``; any thread may submit.
@@ -41,7 +41,7 @@ class Commands:
         from concurrent.futures import Future
 
         future: Future[T] = Future()
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             _call(command, future)
             return future
         with self._lock:

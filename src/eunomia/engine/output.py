@@ -7,7 +7,6 @@ affected. A sink that may stall gets a queue and a thread of its own.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -268,6 +267,8 @@ class _Thread:
     """A sink's own thread, and its queue of rows."""
 
     def __init__(self, output: Output, queue: Queue) -> None:
+        import threading
+
         self._output = output
         self._room = queue.rows
         self._policy = queue.policy

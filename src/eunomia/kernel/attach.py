@@ -99,6 +99,10 @@ def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -
     word = kind(program.section)
     if word in SYSCALLS and lib.eu_find_syscall_hooks():
         raise Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
+    if word in SYSCALLS:
+        from eunomia.kernel.hooks.syscalls import by_functions
+
+        lib.bpf_program__set_expected_attach_type(handle, by_functions(program.section))
     if not program.type and word in _TYPES:
         lib.bpf_program__set_type(handle, _TYPES[word])
     if word in means.BY_TYPE and targets:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from eunomia.kernel.errors import Absent, KernelError
-from eunomia.kernel.hooks import syscalls
+from eunomia.kernel.hooks import LOCK, syscalls
 from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.hooks.dispatcher import NUMBERS
 from eunomia.kernel.hooks.functions import usable, works
@@ -82,15 +82,18 @@ class Reader:
 
     def __init__(self) -> None:
         """Load what writes, if it is not there. Raises :class:`KernelError`."""
-        if not _writers:
-            _writers.append(Writer())
-        self._writer = _writers[0]
-        free = set(range(_READERS)) - {reader.number for reader in self._writer.readers}
-        if not free:
-            raise KernelError(f"there are {_READERS} objects that ask when system calls began, and no room for more")
-        self.number: int = min(free)
         self.calls: dict[str, list[int]] = {}
-        self._writer.readers.append(self)
+        with LOCK:
+            if not _writers:
+                _writers.append(Writer())
+            self._writer = _writers[0]
+            free = set(range(_READERS)) - {reader.number for reader in self._writer.readers}
+            if not free:
+                raise KernelError(
+                    f"there are {_READERS} objects that ask when system calls began, and no room for more"
+                )
+            self.number: int = min(free)
+            self._writer.readers.append(self)
 
     @property
     def map(self) -> int:
@@ -104,23 +107,26 @@ class Reader:
 
     def begin(self, sections: Iterable[str]) -> None:
         """Have written down what handlers of these sections may ask for; raises :class:`KernelError`."""
-        for section in sections:
-            calls = syscalls.calls(section)
-            native = {name: at for name, at in calls.items() if min(at, default=NUMBERS) < NUMBERS}
-            self.calls |= native if calls else {_ANY: []}
-        self._writer.follow()
+        with LOCK:
+            for section in sections:
+                calls = syscalls.calls(section)
+                native = {name: at for name, at in calls.items() if min(at, default=NUMBERS) < NUMBERS}
+                self.calls |= native if calls else {_ANY: []}
+            self._writer.follow()
 
     def end(self) -> None:
         """Ask for nothing any more."""
-        self.calls.clear()
-        self._writer.follow()
+        with LOCK:
+            self.calls.clear()
+            self._writer.follow()
 
     def close(self) -> None:
         """Be a reader no more; what writes goes with the last of them."""
-        self.calls.clear()
-        self._writer.readers.remove(self)
-        if self._writer.readers:
-            self._writer.follow()
-        else:
-            _writers.remove(self._writer)
-            self._writer.close()
+        with LOCK:
+            self.calls.clear()
+            self._writer.readers.remove(self)
+            if self._writer.readers:
+                self._writer.follow()
+            else:
+                _writers.remove(self._writer)
+                self._writer.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from eunomia.kernel.errors import BadObject
+from eunomia.kernel.hooks import LOCK
 from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.hooks.dispatcher import COMPAT, NATIVE, NUMBERS, X32, Calls, Dispatcher
 from eunomia.kernel.hooks.functions import ATTACH_TYPES, Functions, usable
@@ -37,8 +38,9 @@ class CallLink:
 
     def close(self) -> None:
         """Take the handler out; with the last of them the shared program leaves the hook."""
-        self._host.remove(self.handler, self._calls)
-        _leave(self._key)
+        with LOCK:
+            self._host.remove(self.handler, self._calls)
+            _leave(self._key)
 
 
 def is_of_calls(section: str) -> bool:
@@ -75,15 +77,16 @@ def by_functions(section: str) -> int:
 
 def attach_at(event: str, handler: Handler, wanted: Calls) -> CallLink:
     """Have a handler called where some calls begin or end, or any where none is named."""
-    key = event, usable(wanted)
-    if key not in _hosts:
-        _hosts[key] = Functions(event) if key[1] else Dispatcher(event)
-    try:
-        _hosts[key].insert(handler, wanted)
-    except BaseException:
-        _leave(key)
-        raise
-    return CallLink(key, handler, wanted)
+    with LOCK:
+        key = event, usable(wanted)
+        if key not in _hosts:
+            _hosts[key] = Functions(event) if key[1] else Dispatcher(event)
+        try:
+            _hosts[key].insert(handler, wanted)
+        except BaseException:
+            _leave(key)
+            raise
+        return CallLink(key, handler, wanted)
 
 
 def _leave(key: _Key) -> None:

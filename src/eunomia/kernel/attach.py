@@ -97,7 +97,7 @@ def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = (
 def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
     """Set, before libbpf loads a program, what its section does not say."""
     word = kind(program.section)
-    if word in SYSCALLS and lib.eu_find_syscall_hooks():
+    if word in SYSCALLS and lib.eu_find_syscall_hooks() and os.path.exists("/sys/kernel/btf/vmlinux"):
         raise Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
     if word in SYSCALLS:
         from eunomia.kernel.hooks.syscalls import by_functions

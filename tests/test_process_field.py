@@ -9,7 +9,7 @@ import pytest
 
 from eunomia.batch import Batch
 from eunomia.containers.process_cgroups import AGAIN, STEADY, ProcessCgroups
-from eunomia.identity import NOBODY_KNOWS
+from eunomia.identity import UNKNOWN_IDENTITY
 from eunomia.process_field import Who, candidates, of_process, of_us, who
 from eunomia.processes.running_processes import process_of
 from tests.kernel.test_schema import schema_of
@@ -128,4 +128,4 @@ class TestLately:
         assert lately.identities([5]) == {5: "of 3"}, "it may be another process"
 
     def test_one_that_has_ended_is_nobodys(self, lately, looks, now):
-        assert lately.identities([5]) == {5: NOBODY_KNOWS}
+        assert lately.identities([5]) == {5: UNKNOWN_IDENTITY}

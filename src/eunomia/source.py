@@ -93,7 +93,8 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
         raise NoSuchTracker(_no_such(word))
     if found.broken:
         raise BadObject(f"tracker {word}: {found.broken}")
-    return Source(word, Spec.open(found.object, events, quick=found.quick), found)
+    spec = Spec.open(found.object, events, quick=found.quick, derived=found.tracker.derived)
+    return Source(word, spec, found)
 
 
 LARGEST = 64 << 20  # bytes of an object's file; those of libbpf's tools have some hundred thousand

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from types import ModuleType
 
-    from eunomia.batch import Batch
+    from eunomia.batch import Batch, Schema
 
 GROUP = "eunomia.trackers"
 _FOLDER = os.path.join(os.path.dirname(__file__), "trackers")
@@ -34,8 +34,9 @@ class Tracker(NamedTuple):
 
     ``title`` is the question that it answers. ``variants`` are its ways to hook, the best first, and
     ``always`` the programs that each of them needs. ``columns`` are what a table shows of each stream.
-    ``derive`` (``module:callable``) makes the :class:`Deriver` of a tracker that has ``DERIVED()`` streams; it is
-    called with the registry of containers and the live object. ``whole`` says that rows show all that is known of
+    ``derived`` are the schemas of streams whose rows are made in Python (see :mod:`eunomia.python_schema`), and
+    ``derive`` (``module:callable``) makes the :class:`Deriver` that makes them; it is called with the registry of
+    containers and the live object. ``whole`` says that rows show all that is known of
     a container and its pod, where formats have room for it.
     """
 
@@ -43,27 +44,31 @@ class Tracker(NamedTuple):
     variants: tuple[Variant, ...]
     always: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = {}
+    derived: Mapping[str, Schema] = {}
     derive: str = ""
     whole: bool = False
 
 
 class Deriver(Protocol):
-    """Makes the rows of derived streams; one lives as long as its tracker runs."""
+    """Makes the rows of derived streams, from records of the kernel and from lifecycle events of containers.
+
+    There is one for each time that the tracker runs.
+    """
 
     def start(self, news: Sequence[Any]) -> None:
-        """Learn what there is, once, when everything is attached and the registry knows what runs."""
+        """Take the containers that run already, once, when everything is attached and the registry knows them."""
 
     def rows(self, raw: Mapping[str, Sequence[Batch]], news: Sequence[Any], until: int, last: bool) -> list[Batch]:
         """Return batches of rows, their ``stream`` and ``identities`` set, in the order of their times.
 
-        ``raw`` are the records of the ``RAW()`` rings that were drained since the last call, ``news`` what the
-        registry heard since (:class:`eunomia.containers.registry.News`). All that the kernel wrote before
-        ``until`` (monotonic ns) was drained: news after that may come before their records do. ``last`` says
-        that nothing comes any more.
+        ``raw`` are the records of the ``RAW()`` rings that were drained since the last call, ``news`` the
+        lifecycle events since (:class:`eunomia.containers.lifecycle.LifecycleEvent`). All that the kernel wrote
+        before ``until`` (monotonic ns) was drained: later events may come before the records that belong to them.
+        ``last`` says that nothing follows.
         """
 
     def next_deadline(self) -> int | None:
-        """Return when :meth:`rows` has something to do although nothing came (monotonic ns), None if never."""
+        """Return when :meth:`rows` must be called even if nothing comes (monotonic ns); None for never."""
 
 
 class FoundTracker(NamedTuple):

@@ -136,7 +136,7 @@ class Joins:
         from eunomia.containers import early
 
         assert self.registry is not None
-        early.want(self.registry.hurried())
+        early.want(self.registry.prefetched())
         self.registry.start()
 
     # While it runs
@@ -170,7 +170,7 @@ class Joins:
             from eunomia.containers import early
 
             registry.feed(batches)
-            early.want(registry.hurried())
+            early.want(registry.prefetched())
 
     def _look(self, registry: Registry, now: int, drained: int) -> None:
         deadline = registry.next_deadline()

@@ -45,8 +45,7 @@ def has_our_types(data: bytes) -> bool:
 
     One with streams of ours has their maps; any other tells by the folder of types.h in its DWARF.
     """
-    streams = any(name in data for name in (b"\0ledger_", b"\0derived_"))
-    return streams or (b"types.h\0" in data and (b"eunomia\0" in data or b"eunomia/types.h\0" in data))
+    return b"\0ledger_" in data or (b"types.h\0" in data and (b"eunomia\0" in data or b"eunomia/types.h\0" in data))
 
 
 def section_names(data: bytes, name: str) -> list[str]:

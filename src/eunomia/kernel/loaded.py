@@ -255,6 +255,9 @@ class Loaded:
             if inert.kind in _ITERATED:
                 self.readers[name] = IteratorReader(inert, functools.partial(self._begin, name))
                 continue
+            if inert.kind == "derived":
+                self.readers[name] = PythonStreamReader(inert.schema)
+                continue
             handle = self.maps[inert.map.name]
             if name in self._unread:
                 if inert.kind == "ring" and f"{_UNREAD}{name}" not in self.spec.settings:
@@ -273,8 +276,6 @@ class Loaded:
                 inner = self._sized[f"{name}_a"]
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
-            elif stream.kind == "derived":
-                self.readers[name] = PythonStreamReader(stream.schema)
             elif stream.kind == "globals":
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:

@@ -32,7 +32,7 @@ _TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCP
 PRINTK = os.path.join(os.path.dirname(__file__), "foreign", "printk.bpf.o")  # follows what others print
 
 LEDGER = "ledger_"
-RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
+RAW = "raw_"  # of eunomia/stream.h
 
 
 class Program(NamedTuple):
@@ -77,7 +77,7 @@ class StreamSpec(NamedTuple):
 
     ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals``,
     ``lines`` and ``records`` (what an iterator writes at each interval, named by its program),
-    ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`) or ``printk``
+    ``derived`` (its rows are made in Python, from records of the rings in :attr:`Spec.raw`) or ``printk``
     (what programs print: :mod:`eunomia.kernel.foreign.printk` reads it).
     ``by_size`` holds the schemas of records that only their length tells apart; ``tags`` tells those of one
     length apart, or of any by 0. ``how`` says where the
@@ -126,9 +126,17 @@ class Spec:
     """
 
     def __init__(
-        self, data: bytes, name: str, events: Mapping[str, str] | None = None, *, quick: bool = False
+        self,
+        data: bytes,
+        name: str,
+        events: Mapping[str, str] | None = None,
+        *,
+        quick: bool = False,
+        derived: Mapping[str, Schema] = {},
     ) -> None:
         """Read an object; ``events`` maps a buffer's name to the struct that it carries.
+
+        ``derived`` are the schemas of streams whose rows are made in Python, from records of the ``RAW()`` rings.
 
         ``quick`` relocates it by what it needs of the kernel's BTF alone, which loads it in half the time,
         but is not for objects that ask for the ids of kernel types.
@@ -150,21 +158,26 @@ class Spec:
             self.settings = settings.find(self.btf, self.images)
             self.tables = entries.tables(self.btf, self.maps, self.own)
             found = self._streams(events or {})
-            derived = any(s.kind == "derived" for s in found.values())
             self.raw = {n: s for n, s in found.items() if derived and n.startswith(RAW)}
             self.streams = {n: s for n, s in found.items() if n not in self.raw}
+            self.streams |= {n: _derived(n, shape) for n, shape in derived.items()}
         except BaseException:
             self.close()
             raise
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], events: Mapping[str, str] | None = None, *, quick: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        events: Mapping[str, str] | None = None,
+        *,
+        quick: bool = False,
+        derived: Mapping[str, Schema] = {},
     ) -> Spec:
         """Read an object file; raises :class:`OSError` and what the constructor raises."""
         with open(path, "rb") as file:
             data = file.read()
-        return cls(data, name_of(path), events, quick=quick)
+        return cls(data, name_of(path), events, quick=quick, derived=derived)
 
     def close(self) -> None:
         """Free what libbpf holds; the rest stays readable."""
@@ -253,7 +266,6 @@ class Spec:
             found = [s for s in found if s.name not in events] + self._discover(unknown, events, declared)
         if self.own:
             found += [self._swapped(m) for m in self.maps.values() if m.type == ARRAY_OF_MAPS]
-            found += [self._derived(m) for m in self.maps.values() if m.name.startswith(DERIVED)]
         else:
             found += self._tables(bool(buffers))
             found += self._globals(alone=not found)
@@ -437,10 +449,6 @@ class Spec:
             streams.append(self._found(map_, what, hint))
         return streams
 
-    def _derived(self, map_: Map) -> StreamSpec:
-        type_ = self.btf.type(self.btf.map_member(map_.name, "value") or 0)
-        return StreamSpec(map_.name.removeprefix(DERIVED), "derived", schema(type_), map_, "the map's value")
-
     def _swapped(self, map_: Map) -> StreamSpec:
         inner = self.maps[f"{map_.name}_a"]
         return StreamSpec(
@@ -537,6 +545,11 @@ class Spec:
 def is_iterator(program: Program) -> bool:
     """Tell whether a program writes when it is read, and not when something happens."""
     return program.section.lstrip("?").partition("/")[0] in {"iter", "iter.s"}
+
+
+def _derived(name: str, shape: Schema) -> StreamSpec:
+    place = Map(name, 0, "none", 0, 0, 0, internal=True)
+    return StreamSpec(name, "derived", shape, place, "columns declared in Python")
 
 
 def lines_schema(name: str) -> Schema:

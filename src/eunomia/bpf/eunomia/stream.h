@@ -62,19 +62,10 @@ volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
 	LEDGER(name_)
 
 /*
- * A ring that nobody is shown: from its records, and from what the registry of containers hears, a tracker's
- * `derive` makes the rows of a DERIVED() stream. Written by raw_output().
+ * A ring whose records are not shown: from them, and from lifecycle events of containers, a tracker's `derive`
+ * makes the rows of its streams in Python. Written by raw_output().
  */
 #define RAW(name_, struct_, bytes_) STREAM(raw_##name_, struct_, bytes_)
-
-/* A stream whose rows are made in user space; the struct is their schema, and the map holds nothing else. */
-#define DERIVED(name_, struct_) \
-	struct { \
-		__uint(type, BPF_MAP_TYPE_ARRAY); \
-		__uint(max_entries, 1); \
-		__type(key, __u32); \
-		__type(value, struct_); \
-	} derived_##name_ SEC(".maps")
 
 static __always_inline __u64 eunomia_wakeup(void)
 {

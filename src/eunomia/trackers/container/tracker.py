@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What BTF does not know of this tracker."""
+"""Declaration of the container tracker."""
 
 from eunomia.tracker import Tracker, Variant
+from eunomia.trackers.container.life_event import LIFE_EVENT
 
 TRACKER = Tracker(
     title="Which containers come and go, and how do they end?",
@@ -11,6 +12,7 @@ TRACKER = Tracker(
     ),
     always=("made", "unmade", "frozen", "chosen"),
     columns={"life": ("event", "pid", "exit_code", "signal", "duration_ns", "previous_name", "container.image")},
+    derived={"life": LIFE_EVENT},
     derive="eunomia.trackers.container.life:Life",
     whole=True,
 )

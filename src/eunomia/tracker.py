@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a tracker is, and where trackers are found: a folder each, no list.
+"""Trackers: their declaration, and how they are found.
 
-A built-in tracker is a folder below ``eunomia/trackers``; another package's is an entry point of the group
+A built-in tracker is a folder in ``eunomia/trackers``; another package's is an entry point of the group
 ``eunomia.trackers`` that names its ``TRACKER``, with the compiled probe beside the module.
 """
 
@@ -23,14 +23,14 @@ _FOLDER = os.path.join(os.path.dirname(__file__), "trackers")
 
 
 class Variant(NamedTuple):
-    """One way to hook what a tracker watches: the programs that belong to it, by name."""
+    """One way to hook a tracker's events: the names of its programs."""
 
     name: str
     programs: tuple[str, ...]
 
 
 class Tracker(NamedTuple):
-    """What BTF does not know of a tracker.
+    """What BTF does not say of a tracker.
 
     ``title`` is the question that it answers. ``variants`` are its ways to hook, the best first, and
     ``always`` the programs that each of them needs. ``columns`` are what a table shows of each stream.
@@ -72,13 +72,13 @@ class Deriver(Protocol):
 
 
 class FoundTracker(NamedTuple):
-    """A tracker and where it lives: ``folder`` holds ``NAME.bpf.o`` and README.md."""
+    """A tracker and its ``folder``, which has ``NAME.bpf.o`` and README.md."""
 
     name: str
     tracker: Tracker
     folder: str
-    broken: str = ""  # why its package's entry point gives no tracker
-    quick: bool = False  # whether it may be loaded by a part of the kernel's BTF, as the built-in ones may
+    broken: str = ""  # why its package's entry point is not a tracker
+    quick: bool = False  # whether a part of the kernel's BTF is enough to load it, as for built-in ones
 
     @property
     def object(self) -> str:
@@ -90,7 +90,7 @@ _NONE = Tracker(title="", variants=())
 
 
 def deriver_of(tracker: Tracker) -> Callable[[Any, Any], Deriver] | None:
-    """Return what makes a tracker's :class:`Deriver`; None where its rows come from the kernel as they are."""
+    """Return the factory of a tracker's :class:`Deriver`; None if its rows come directly from the kernel."""
     if not tracker.derive:
         return None
     from importlib import import_module
@@ -107,7 +107,7 @@ def built_in() -> list[str]:
 
 
 def find(name: str) -> FoundTracker | None:
-    """Return a tracker by name; None where there is none."""
+    """Return a tracker by name; None if there is none."""
     import importlib
 
     if name.isidentifier() and os.path.exists(os.path.join(_FOLDER, name, "tracker.py")):
@@ -123,7 +123,7 @@ def every() -> list[FoundTracker]:
 
 
 def _entry_points(name: str | None = None) -> Iterator[FoundTracker]:
-    """Yield other packages' trackers, or those of a name; one that cannot be had says why, and ends nothing."""
+    """Yield other packages' trackers, or those of a name; a broken one has the reason in ``broken``."""
     from importlib import metadata
 
     for point in metadata.entry_points(group=GROUP):
@@ -140,7 +140,7 @@ def _loaded(point: EntryPoint) -> FoundTracker:
         folder = os.path.dirname(module.__file__ or "")
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a stranger's module does, also SystemExit
+    except BaseException as error:  # whatever another package raises, also SystemExit
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     else:
         if isinstance(tracker, Tracker):

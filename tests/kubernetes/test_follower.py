@@ -159,7 +159,7 @@ def test_410_after_an_outage_is_followed_by_a_list_immediately(api, follow):
     api.refuse_watches = 503
     api.hang_up()
     seen.until(lambda: len(api.asked(watch=True)) >= 9)  # pauses of 1.3 s and more by now
-    assert "what is new of pods will be missing" in "".join(seen.said)
+    assert "changes of pods will be missing" in "".join(seen.said)
     api.apply(SERVICES, "s")
     api.forget()
     api.refuse_watches = 0

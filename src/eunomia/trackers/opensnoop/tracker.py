@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What BTF does not know of this tracker."""
+"""Declaration of the tracker: what its BTF does not say."""
 
 import os
 
 from eunomia.tracker import Tracker, Variant
 
-# open(2) and creat(2) are not to be had on arm64: openat(2) is all there is.
+# arm64 has no open(2) and creat(2), only openat(2).
 _CALLS = ("open", "creat", "openat", "openat2") if os.uname().machine == "x86_64" else ("openat", "openat2")
 
 TRACKER = Tracker(

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What BTF does not know of this tracker."""
+"""Declaration of the tracker: what its BTF does not say."""
 
 from eunomia.tracker import Tracker, Variant
 
 TRACKER = Tracker(
     title="Which programs start, who starts them, and how do they end?",
     variants=(
-        # as quick as tp_btf while it runs, and loaded without the kernel's whole BTF
+        # as fast as tp_btf, and loaded without the whole BTF of the kernel
         Variant("raw_tp", ("exec_raw", "fork_raw", "exit_raw")),
         Variant("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
     ),

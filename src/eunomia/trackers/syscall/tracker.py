@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What BTF does not know of this tracker."""
+"""Declaration of the tracker: what its BTF does not say."""
 
 from eunomia.tracker import Tracker, Variant
 
 TRACKER = Tracker(
     title="Which system calls does each process make, how many fail, and what time do they take?",
     variants=(
-        # as quick as tp_btf while it runs, and loaded without the kernel's whole BTF
+        # as fast as tp_btf, and loaded without the whole BTF of the kernel
         Variant("raw_tp", ("enter_raw", "exit_raw")),
         Variant("tp_btf", ("enter_btf", "exit_btf")),
     ),

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -35,6 +37,107 @@ static void in_thread(void *(*act)(void *))
 	check(!pthread_create(&thread, NULL, act, NULL), "pthread_create");
 	pthread_join(thread, NULL);
 }
+
+/* A ring of io_uring, by the system calls themselves. */
+static struct io_uring_params ring;
+static struct io_uring_sqe *requests;
+static char *ring_memory;
+static int ring_fd;
+
+static void make_ring(void)
+{
+	int none = -1;
+
+	ring_fd = syscall(SYS_io_uring_setup, 4, &ring);
+	check(ring_fd >= 0, "io_uring_setup");
+	ring_memory = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
+	requests = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, IORING_OFF_SQES);
+	check(ring_memory != MAP_FAILED && (void *)requests != MAP_FAILED, "mmap of a ring");
+	check(!syscall(SYS_io_uring_register, ring_fd, IORING_REGISTER_FILES, &none, 1), "io_uring_register");
+}
+
+/* Hands one request in and waits for its result. */
+static int by_ring(struct io_uring_sqe request)
+{
+	unsigned *tail = (void *)(ring_memory + ring.sq_off.tail), *head = (void *)(ring_memory + ring.cq_off.head);
+	struct io_uring_cqe *results = (void *)(ring_memory + ring.cq_off.cqes);
+	unsigned at = *tail & (ring.sq_entries - 1);
+	int result;
+
+	requests[at] = request;
+	((unsigned *)(ring_memory + ring.sq_off.array))[at] = at;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	check(syscall(SYS_io_uring_enter, ring_fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1, "io_uring_enter");
+	result = results[*head & (ring.cq_entries - 1)].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	return result;
+}
+
+static void open_by_ring(const char *path)
+{
+	struct open_how how = { .flags = O_RDWR, .resolve = RESOLVE_IN_ROOT };
+	struct io_uring_sqe request = { .opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (unsigned long)path };
+	struct io_uring_sqe second = { .opcode = IORING_OP_OPENAT2, .addr = (unsigned long)path, .len = sizeof(how),
+				       .off = (unsigned long)&how };
+
+	make_ring();
+	by_ring(request);
+	request.flags = IOSQE_ASYNC;	/* by a thread of the kernel's */
+	request.open_flags = O_WRONLY | O_APPEND;
+	by_ring(request);
+	request.flags = 0;
+	request.file_index = 1;		/* into the ring's own table */
+	request.open_flags = O_RDONLY | O_NOFOLLOW;
+	by_ring(request);
+	second.fd = open("/", O_PATH);
+	by_ring(second);
+	request.file_index = 0;
+	request.addr = (unsigned long)"/no/such";
+	by_ring(request);
+}
+
+#ifdef __x86_64__
+/* By the 32-bit ABI, whose pointers have to be short. */
+static long ia32(long number, long a, long b, long c, long d)
+{
+	long ret;
+
+	__asm__ volatile("int $0x80" : "=a"(ret) : "0"(number), "b"(a), "c"(b), "d"(c), "S"(d)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+}
+
+static long short_copy(const void *from, size_t size)
+{
+	void *to = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	check(to != MAP_FAILED, "mmap");
+	memcpy(to, from, size);
+	return (long)to;
+}
+
+static void open_by_ia32(const char *path)
+{
+	unsigned long how[3] = { O_RDONLY | O_DIRECTORY };
+	long name = short_copy(path, strlen(path) + 1), file;
+
+	ia32(5, name, O_RDONLY, 0, 0);
+	ia32(8, name, 0600, 0, 0);
+	ia32(295, AT_FDCWD, name, O_RDWR | O_EXCL, 0);
+	ia32(437, AT_FDCWD, name, short_copy(how, sizeof(how)), sizeof(how));
+	file = ia32(5, short_copy("/", 2), O_PATH, 0, 0);
+	ia32(295, file, short_copy("no/such", 8), O_WRONLY, 0);
+}
+#endif
+
+#ifdef __x86_64__
+static void exec_by_ia32(const char *path)
+{
+	__u32 argv[3] = { short_copy("one", 4), short_copy("two", 4) };
+
+	ia32(11, short_copy(path, strlen(path) + 1), short_copy(argv, sizeof(argv)), 0, 0);
+}
+#endif
 
 static void *exec_words(void *unused)
 {
@@ -165,6 +268,13 @@ static void act(const char *word)
 		refuse(SYS_getuid);
 		for (long i = atol(words[0]); i; i--)
 			syscall(SYS_getuid);
+	} else if (!strcmp(word, "ring-opens")) {	/* PATH: by io_uring, in five ways, the last of which fails */
+		open_by_ring(words[0]);
+	} else if (!strcmp(word, "refused-opens")) {	/* PATH: opened once, and three times refused */
+		close(open(words[0], O_RDONLY));
+		refuse(SYS_openat);
+		for (int i = 0; i < 3; i++)
+			close(open(words[0], O_RDONLY));
 #ifdef __x86_64__
 	} else if (!strcmp(word, "ia32")) {	/* COUNT: its getppid and its open are 64-bit's semget and fstat */
 		for (long i = atol(words[0]); i; i--) {
@@ -177,6 +287,13 @@ static void act(const char *word)
 		__asm__ volatile("int $0x80" : "=a"(fd) : "a"(2) : "memory");
 		if (!fd)
 			_exit(0);
+	} else if (!strcmp(word, "ia32-opens")) {	/* PATH: open, creat, openat, openat2 of it, openat of no/such in / */
+		open_by_ia32(words[0]);
+	} else if (!strcmp(word, "ia32-exec")) {	/* PATH: with the arguments one and two */
+		exec_by_ia32(words[0]);
+	} else if (!strcmp(word, "x32-opens")) {	/* PATH: open and openat, by numbers that not every kernel has */
+		syscall(0x40000000 + 2, words[0], O_RDONLY | O_NOFOLLOW, 0);
+		syscall(0x40000000 + 257, AT_FDCWD, words[0], O_WRONLY, 0);
 	} else if (!strcmp(word, "x32")) {	/* COUNT: getppid, and rt_sigpending, by the x32 ABI */
 		for (long i = atol(words[0]); i; i--) {
 			syscall(0x40000000 + 110);

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind
-from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.errors import Absent, BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eunomia.kernel.hooks.chain import Handler
+    from eunomia.kernel.hooks.shared import HookLink
+    from eunomia.kernel.hooks.syscalls import CallLink
     from eunomia.kernel.perf_events import PerfEvent
     from eunomia.kernel.spec import Program, Spec
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _XDP, _TCX = 37, {"ingress": 46, "egress": 47}
 _XDP_MODES = {"": 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
 _SO_ATTACH_BPF = 50
+SYSCALLS = frozenset({"syscall_enter", "syscall_exit"})  # of eunomia/syscall.h
 # enum bpf_prog_type of kinds for which libbpf knows only some section names.
 _TYPES = {"socket": 1, "tc": 3, "tcx": 3, "classifier": 3}
 
@@ -32,6 +36,35 @@ class Link:
     def __init__(self, fd: int, close: Callable[[], object]) -> None:
         self.fd = fd
         self.close = close
+
+    def misses(self) -> int:
+        """Return 0: the program itself counts how often the kernel skipped it."""
+        return 0
+
+
+if TYPE_CHECKING:
+    AnyLink = Link | HookLink | CallLink
+
+
+def attach_handler(program: Program, handler: Handler, targets: Sequence[str] = ()) -> list[HookLink | CallLink]:
+    """Put a program that was written for shared hooks (``eunomia/hook.h``) behind the others there; return its links.
+
+    Raises :class:`Unsupported` or another :class:`KernelError`, and leaves nothing attached then.
+    """
+    from eunomia.kernel.hooks import place, shared, syscalls
+
+    try:
+        if syscalls.is_of_calls(program.section):
+            return [syscalls.attach(program.section, handler)]
+        word = program.section.partition("/")[0]
+        sections = [f"{word}/{target}" for target in targets] or [program.section]
+        places = [p for p in map(place.place, sections) if p is not None]
+        if len(sections) > 1 or not places:
+            raise BadSetting(f"program {program.name} ({program.section}) shares a hook: it takes one tracepoint")
+        return [shared.attach(places[0], handler)]
+    except KernelError as error:
+        error.program = program.name
+        raise
 
 
 def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = ()) -> list[Link]:
@@ -64,6 +97,12 @@ def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = (
 def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
     """Set, before libbpf loads a program, what its section does not say."""
     word = kind(program.section)
+    if word in SYSCALLS and lib.eu_find_syscall_hooks():
+        raise Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
+    if word in SYSCALLS:
+        from eunomia.kernel.hooks.syscalls import by_functions
+
+        lib.bpf_program__set_expected_attach_type(handle, by_functions(program.section))
     if not program.type and word in _TYPES:
         lib.bpf_program__set_type(handle, _TYPES[word])
     if word in means.BY_TYPE and targets:
@@ -219,7 +258,7 @@ def alternatives(name: str) -> list[str]:
     return [f"{before}{word}{after}" for word in words.split(",")]
 
 
-def detach(links: list[Link]) -> None:
+def detach(links: Sequence[AnyLink]) -> None:
     """Detach programs."""
     for link in links:
         link.close()

@@ -13,12 +13,14 @@ from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.beside import beside
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
+from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.map_snapshot import GlobalsReader, SwappedReader, TableReader
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
     LEDGER,
+    NEXT,
     PER_CPU,
     PERF_EVENT_ARRAY,
     PROG_ARRAY,
@@ -37,9 +39,12 @@ from eunomia.python_stream import PythonStreamReader
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
+    from eunomia.kernel.attach import AnyLink
+    from eunomia.kernel.hooks.begun import Reader
     from eunomia.kernel.stacks import Stacks
 
 _ITERATED = frozenset({"lines", "records"})
+_READER = "eunomia_reader"  # of eunomia/syscall_time.h: which of those it is that ask when calls began
 _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant that turns a stream off
 
 Readers = RingReader | PerfReader | TableReader | PythonStreamReader
@@ -117,21 +122,25 @@ class Loaded:
         self._unread = [n for n in spec.streams if streams and n not in streams]
         self._ignored: list[Any] = []  # rings of foreign objects that are not read
         self._adopted: dict[str, tuple[Loaded, str]] = {}
-        self._links: list[attach.Link] = []
+        self._links: list[AnyLink] = []
+        self._missed = 0  # by hooks that it shared
         self._iterators: dict[str, attach.Link] = {}
         self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._sized = sizes.given(spec.name, spec.maps, map_sizes or {})
         self._entries: list[entries.Entry] = []
-        self._object = spec.take()
+        self._begun: Reader | None = None
+        self._object: Any = None
         try:
+            set_, share = self._with_begun(set_ or {}, share or {})
+            self._object = spec.take()
             for program in self._chosen:
                 if is_iterator(program):
                     maps = [m.name for m in spec.maps.values() if not m.internal]
                     iterator.check(program, "".join(self._targets.get(program.name, ())), maps)
             self._size(ring_size, map_sizes or {})
-            self._prepare(set_ or {}, share or {})
+            self._prepare(set_, share)
             self._load(meanwhile)
             self._write_entries()
             self._open_streams()
@@ -159,6 +168,18 @@ class Loaded:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _with_begun(
+        self, set_: Mapping[str, object], share: Mapping[str, int]
+    ) -> tuple[Mapping[str, object], Mapping[str, int]]:
+        """Return settings and shared maps with those of an object that asks when system calls began."""
+        ends = any(p.section.startswith("syscall_exit") for p in self._chosen)
+        if not ends or _READER not in self.spec.settings:
+            return set_, share
+        from eunomia.kernel.hooks.begun import MAP, Reader
+
+        self._begun = Reader()
+        return {_READER: self._begun.bit, **set_}, {MAP: self._begun.map, **share}
 
     def _size(self, ring_size: int | None, map_sizes: Mapping[str, int]) -> None:
         for handle in walk_maps(self._object):
@@ -317,6 +338,8 @@ class Loaded:
             if not other.is_attached:
                 other.attach()
         handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
+        if self._begun is not None:
+            self._begun.begin(p.section for p in self._chosen if p.section.startswith("syscall_exit"))
         for program in self._chosen:
             if program.name in self._unattached:
                 continue
@@ -324,17 +347,20 @@ class Loaded:
                 if is_iterator(program):
                     self._attach_iterator(program, handles[program.name])
                     continue
-                links = attach.attach(
-                    self.spec, program, handles[program.name], self._targets.get(program.name, ())
-                )
+                self._links += self._attach_program(program, handles[program.name])
             except NotPermitted:
                 raise
             except KernelError as error_:
                 if not skip_refused:
                     raise
                 self.refused[program.name] = error_
-                continue
-            self._links += links
+
+    def _attach_program(self, program: Program, handle: Any) -> Sequence[AnyLink]:
+        targets = self._targets.get(program.name, ())
+        following = self.maps.get(NEXT + program.name)
+        if following is None:
+            return attach.attach(self.spec, program, handle, targets)
+        return attach.attach_handler(program, Handler(lib.bpf_program__fd(handle), following.fd), targets)
 
     def _attach_iterator(self, program: Program, handle: Any) -> None:
         log_start()
@@ -449,7 +475,7 @@ class Loaded:
         """
         if len(self.spec.streams) + len(self.spec.raw) != 1:
             return 0
-        out, total = ffi.new("uint64_t *"), 0
+        out, total = ffi.new("uint64_t *"), self._missed + sum(link.misses() for link in self._links)
         for handle in self.programs():
             if not lib.eu_recursion_misses(lib.bpf_program__fd(handle), out):
                 total += out[0]
@@ -462,7 +488,10 @@ class Loaded:
                 reader.prepare()
         links, self._links = self._links, []
         self._iterators.clear()
+        self._missed += sum(link.misses() for link in links)
         attach.detach(links)
+        if self._begun is not None:
+            self._begun.end()
         if links:
             lib.eu_settle()
         for other, _ in self._adopted.values():
@@ -479,6 +508,9 @@ class Loaded:
         ignored, self._ignored = self._ignored, []
         for ring in ignored:
             lib.eu_ring_close(ring)
+        if self._begun is not None:
+            self._begun.close()
+            self._begun = None
         if self._armed is not None:
             lib.eu_map_munmap(self._armed, 4)
             self._armed = None

@@ -43,7 +43,7 @@ static int tracefs(void)
 	return dir;
 }
 
-static long tracepoint_id(const char *category, const char *name)
+long eu_tracepoint_id(const char *category, const char *name)
 {
 	char path[256], text[32] = "";
 	int dir = tracefs(), fd;
@@ -65,7 +65,7 @@ static long tracepoint_id(const char *category, const char *name)
 
 int eu_tracepoint_exists(const char *category, const char *name)
 {
-	return tracepoint_id(category, name) >= 0;
+	return eu_tracepoint_id(category, name) >= 0;
 }
 
 static struct bpf_link *attach_event(struct bpf_program *prog, struct perf_event_attr *attr, int pid, int cpu)
@@ -93,7 +93,7 @@ struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *cate
 		.sample_period = 1,
 		.wakeup_events = 1,
 	};
-	long id = tracepoint_id(category, name);
+	long id = eu_tracepoint_id(category, name);
 
 	if (id < 0)
 		return NULL;

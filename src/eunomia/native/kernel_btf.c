@@ -176,6 +176,59 @@ int eu_kernel_enum(const char *type, const char *name)
 	return -1;
 }
 
+/* The id of one of the kernel's types, by its name and enum BTF_KIND_*; negative where there is none. */
+int eu_kernel_type(const char *name, uint32_t kind)
+{
+	if (!have_kernel_btf())
+		return -1;
+	for (__u32 id = 1; id < kernel.count; id++) {
+		const struct btf_type *type = type_of(&kernel, id);
+
+		if (btf_kind(type) == kind && !strcmp(name_of(&kernel, type->name_off), name))
+			return id;
+	}
+	return -1;
+}
+
+/* Where a member stands in one of the kernel's structs, in bytes; negative where there is none. */
+int eu_kernel_member(const char *type, const char *name)
+{
+	int id = eu_kernel_type(type, BTF_KIND_STRUCT);
+	const struct btf_type *found;
+
+	if (id < 0)
+		return -1;
+	found = type_of(&kernel, id);
+	for (int i = 0; i < btf_vlen(found); i++)
+		if (!strcmp(name_of(&kernel, btf_members(found)[i].name_off), name))
+			return btf_member_bit_offset(found, i) / 8;
+	return -1;
+}
+
+/*
+ * The ids of functions of the kernel's, whose names stand one after another, each with its NUL, and of their
+ * prototypes; 0 for those that it has not. Returns 0, or -1 where the kernel has no BTF.
+ */
+int eu_kernel_functions(const char *names, size_t count, uint32_t *ids, uint32_t *prototypes)
+{
+	if (!have_kernel_btf())
+		return -1;
+	memset(ids, 0, count * sizeof(*ids));
+	for (__u32 id = 1; id < kernel.count; id++) {
+		const struct btf_type *type = type_of(&kernel, id);
+		const char *found = name_of(&kernel, type->name_off), *name = names;
+
+		if (btf_kind(type) != BTF_KIND_FUNC || found[0] != '_' || found[1] != '_')
+			continue;
+		for (size_t i = 0; i < count; i++, name += strlen(name) + 1)
+			if (!strcmp(found, name)) {
+				ids[i] = id;
+				prototypes[i] = type->type;
+			}
+	}
+	return 0;
+}
+
 /* A set of names, of which most that are asked for are not in it. */
 struct names {
 	char **slots;

@@ -215,6 +215,37 @@ struct linux_binprm {
 	const char *interp;
 };
 
+struct filename {
+	const char *name;
+};
+
+struct open_how {
+	__u64 flags;
+	__u64 resolve;
+};
+
+struct io_open {
+	int dfd;
+	__u32 file_slot;
+	struct filename *filename;
+	struct open_how how;
+};
+
+struct io_cqe {
+	__s32 res;
+};
+
+struct io_cmd_data {
+	struct file *file;
+};
+
+struct io_kiocb {
+	struct io_cmd_data cmd;
+	__u8 opcode;
+	unsigned int flags;	/* the lower half of it, where it has more */
+	struct io_cqe cqe;
+};
+
 struct trace_entry {
 	unsigned short type;
 	unsigned char flags;
@@ -237,6 +268,7 @@ struct trace_event_raw_sys_exit {
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long di, si, dx, r10, r8, r9;
+	unsigned long bx, cx, bp;
 	unsigned long orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)

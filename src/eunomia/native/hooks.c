@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Programs and maps that come from no object file: the stubs on hooks, and the tables of what they call. */
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Returns a program's descriptor or a negative errno; `btf_id` is what a tracing program is for, else 0. */
+int eu_load_code(int type, int attach_type, int btf_id, const char *name, const void *code, size_t count)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach_type, .attach_btf_id = btf_id);
+
+	return bpf_prog_load(type, name, "Dual BSD/GPL", code, count, &opts);
+}
+
+/* Returns a map's descriptor or a negative errno. */
+int eu_create_map(int type, const char *name, uint32_t key_size, uint32_t value_size, uint32_t entries)
+{
+	return bpf_map_create(type, name, key_size, value_size, entries, NULL);
+}
+
+/* Hangs a program on a raw tracepoint, on its own one where `name` is NULL. Returns the link, or a negative errno. */
+int eu_attach_raw(int prog_fd, const char *name)
+{
+	return bpf_raw_tracepoint_open(name, prog_fd);
+}
+
+/* Hangs a program on a tracepoint; it comes off with the descriptor that is returned, or a negative errno. */
+int eu_attach_event(int prog_fd, const char *category, const char *name)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT,
+		.size = sizeof(attr),
+		.sample_period = 1,
+		.wakeup_events = 1,
+	};
+	long id = eu_tracepoint_id(category, name);
+	int fd, err;
+
+	if (id < 0)
+		return -ENOENT;
+	attr.config = id;
+	fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, prog_fd) || ioctl(fd, PERF_EVENT_IOC_ENABLE, 0)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/*
+ * Sections of eunomia/syscall.h: `syscall_exit/NAME:NUMBERS...` is a program for tp_btf/sys_exit. libbpf would read
+ * all of the kernel's BTF to find that tracepoint, so it is told of another type until the moment of loading.
+ */
+static int syscall_ids[2];	/* the running kernel's, and so the same at each load */
+
+/* To be called before such a program is loaded, for that may be in a thread. Returns 0, or a negative errno. */
+int eu_find_syscall_hooks(void)
+{
+	static const char *const names[] = { "btf_trace_sys_enter", "btf_trace_sys_exit" };
+
+	for (int i = 0; i < 2; i++) {
+		if (syscall_ids[i] <= 0)
+			syscall_ids[i] = eu_kernel_type(names[i], BTF_KIND_TYPEDEF);
+		if (syscall_ids[i] <= 0)
+			return -ENOENT;
+	}
+	return 0;
+}
+
+static int function_id;
+
+/* What programs are verified for that are told to be for functions (fentry, fexit): any with their prototype. */
+void eu_use_function(int btf_id)
+{
+	function_id = btf_id;
+}
+
+static int prepare_syscall(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long which)
+{
+	int attach_type = bpf_program__expected_attach_type(prog);
+	int is_of_function = attach_type == BPF_TRACE_FENTRY || attach_type == BPF_TRACE_FEXIT;
+
+	opts->attach_btf_id = is_of_function ? function_id : syscall_ids[which];
+	opts->expected_attach_type = is_of_function ? attach_type : BPF_TRACE_RAW_TP;
+	return bpf_program__set_type(prog, BPF_PROG_TYPE_TRACING);
+}
+
+void eu_know_sections(void)
+{
+	static int done;
+	LIBBPF_OPTS(libbpf_prog_handler_opts, enter, .prog_prepare_load_fn = prepare_syscall, .cookie = 0);
+	LIBBPF_OPTS(libbpf_prog_handler_opts, exit, .prog_prepare_load_fn = prepare_syscall, .cookie = 1);
+
+	if (done)
+		return;
+	done = 1;
+	libbpf_register_prog_handler("syscall_enter+", BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &enter);
+	libbpf_register_prog_handler("syscall_exit+", BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &exit);
+}

@@ -50,7 +50,8 @@ class Program(NamedTuple):
 class Map(NamedTuple):
     """A map; sizes in bytes. ``type_name`` is libbpf's word for its type.
 
-    ``chosen`` says which of its sizes the object leaves to its loader, and what they are now.
+    ``chosen`` says which of its sizes the object leaves to its loader, and what they are now. ``inner`` is what the
+    maps are like that a map of maps holds.
     """
 
     name: str
@@ -61,6 +62,9 @@ class Map(NamedTuple):
     max_entries: int
     internal: bool
     chosen: str = ""
+    flags: int = 0
+    extra: int = 0  # what some types have besides, as a bloom filter its number of hashes
+    inner: Map | None = None
 
 
 class Tag(NamedTuple):
@@ -221,6 +225,9 @@ class Spec:
             lib.bpf_map__value_size(map_),
             lib.bpf_map__max_entries(map_),
             bool(lib.bpf_map__is_internal(map_)),
+            flags=lib.bpf_map__map_flags(map_),
+            extra=lib.bpf_map__map_extra(map_),
+            inner=self._map(inner) if (inner := lib.bpf_map__inner_map(map_)) != ffi.NULL else None,
         )
 
     def _images(self) -> dict[str, bytes]:

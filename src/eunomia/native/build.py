@@ -57,6 +57,8 @@ int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
 const char *bpf_map__pin_path(const struct bpf_map *map);
 int bpf_map__reuse_fd(struct bpf_map *map, int fd);
 bool bpf_map__is_internal(const struct bpf_map *map);
+uint32_t bpf_map__map_flags(const struct bpf_map *map);
+uint64_t bpf_map__map_extra(const struct bpf_map *map);
 
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from eunomia.batch import Batch
 from eunomia.engine import Engine
 from eunomia.engine.output import Output
-from eunomia.processes.found import batch_of
-from eunomia.processes.table import GRACE, ProcessTable
+from eunomia.processes.process_table import GRACE, ProcessTable
+from eunomia.processes.running_processes import batch_of
 from eunomia.source import open_source
 
 PID_MAX = Path("/proc/sys/kernel/pid_max")

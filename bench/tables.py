@@ -22,8 +22,8 @@ def measure(quick: bool) -> tuple[list[Figure], Any]:
 
     from eunomia.kernel.libbpf import lib
     from eunomia.kernel.loaded import Loaded
+    from eunomia.kernel.map_snapshot import Snapshot
     from eunomia.kernel.spec import HASH, Spec
-    from eunomia.kernel.table import Snapshot
 
     cpus = lib.libbpf_num_possible_cpus()
     took: dict[str, list[float]] = {"C": [], "Python": [], "kernel": []}

@@ -17,12 +17,12 @@ from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
-from eunomia.actor import NOBODY, Process
 from eunomia.columns import column as columns
 from eunomia.columns import joined
 from eunomia.columns.column import VIRTUAL, Coded, Column
 from eunomia.columns.meanings import MEANINGS, in_use, is_plain, render, tagged
 from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.process_identity import UNKNOWN_PROCESS, Process
 
 if TYPE_CHECKING:
     import numpy as np
@@ -305,7 +305,7 @@ class Batch:
         self.owners: Sequence[Identity] = (NOBODY_KNOWS,)
         self.owner: Sequence[int] | None = None
         # Who did it: the same of processes, where somebody asked for them.
-        self.actors: Sequence[Process] = (NOBODY,)
+        self.actors: Sequence[Process] = (UNKNOWN_PROCESS,)
         self.actor: Sequence[int] | None = None
         if identities is not None:
             self.identities = identities
@@ -708,7 +708,7 @@ class Batch:
             for b in batches
             for i in (repeat(0, b.count) if b.actor is None else b.actor)
         ]
-        joined.actors = list(actors) or (NOBODY,)
+        joined.actors = list(actors) or (UNKNOWN_PROCESS,)
         return joined
 
     def _moved(self, strings: tuple[int, ...], base: int, clock: int) -> bytes:

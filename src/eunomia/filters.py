@@ -13,7 +13,7 @@ from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
-from eunomia.whose import Who, of_process, of_us, who
+from eunomia.process_field import Who, of_process, of_us, who
 
 _COMM = 16  # TASK_COMM_LEN
 

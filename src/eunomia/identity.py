@@ -2,7 +2,7 @@
 """Whose row it is: the nouns that enrichers fill and sinks print.
 
 They are as immutable as texts, so that one stands for all rows of its cgroup. Texts come from strangers: their
-lengths are bounded where they are read (:mod:`eunomia.bounds`), and sinks escape them.
+lengths are bounded where they are read (:mod:`eunomia.metadata_limits`), and sinks escape them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.spec import Spec, name_of
 
 if TYPE_CHECKING:
-    from eunomia.kernel.choice import Wish
+    from eunomia.kernel.foreign.choice import Wish
 
 
 class NoSuchTracker(LookupError):
@@ -37,7 +37,7 @@ class Options(NamedTuple):
 class Source:
     """A named spec, with what its tracker knows of it; ``found`` is None for a stranger's object."""
 
-    def __init__(self, name: str, spec: Spec, found: tracker.Found | None = None) -> None:
+    def __init__(self, name: str, spec: Spec, found: tracker.FoundTracker | None = None) -> None:
         self.name = name
         self.spec = spec
         self.found = found
@@ -59,7 +59,7 @@ class Source:
         Of a stranger's object that is what ``wish`` asks for and this kernel can run.
         """
         if self.found is None:
-            from eunomia.kernel import choice
+            from eunomia.kernel.foreign import choice
 
             wish = wish or choice.Wish()
             chosen, live = choice.load(self.spec, wish, **options)
@@ -115,11 +115,12 @@ def _read(path: str) -> bytes:
 
 
 def _open_stranger(path: str, events: Mapping[str, str] | None) -> Spec:
-    from eunomia.kernel import elf, trial
+    from eunomia.kernel import elf
+    from eunomia.kernel.foreign import open_in_child
 
     data = _read(path)
     elf.check(data, name_of(path))
-    if not trial.survives_opening(data):
+    if not open_in_child.survives_opening(data):
         raise BadObject("it is broken: libbpf crashes over it, or never comes to an end")
     return Spec(data, name_of(path), events)
 

@@ -65,7 +65,7 @@ class Deriver(Protocol):
         """Return when :meth:`rows` has something to do although nothing came (monotonic ns), None if never."""
 
 
-class Found(NamedTuple):
+class FoundTracker(NamedTuple):
     """A tracker and where it lives: ``folder`` holds ``NAME.bpf.o`` and README.md."""
 
     name: str
@@ -100,23 +100,23 @@ def built_in() -> list[str]:
         return sorted(e.name for e in entries if os.path.exists(os.path.join(e.path, "tracker.py")))
 
 
-def find(name: str) -> Found | None:
+def find(name: str) -> FoundTracker | None:
     """Return a tracker by name; None where there is none."""
     import importlib
 
     if name.isidentifier() and os.path.exists(os.path.join(_FOLDER, name, "tracker.py")):
         module = importlib.import_module(f"eunomia.trackers.{name}.tracker")
-        return Found(name, module.TRACKER, os.path.join(_FOLDER, name), quick=True)
+        return FoundTracker(name, module.TRACKER, os.path.join(_FOLDER, name), quick=True)
     return next(_entry_points(name), None)
 
 
-def every() -> list[Found]:
+def every() -> list[FoundTracker]:
     """Return all trackers, the built-in ones first."""
     own = [found for name in built_in() if (found := find(name)) is not None]
     return own + [found for found in _entry_points() if found.name not in {f.name for f in own}]
 
 
-def _entry_points(name: str | None = None) -> Iterator[Found]:
+def _entry_points(name: str | None = None) -> Iterator[FoundTracker]:
     """Yield other packages' trackers, or those of a name; one that cannot be had says why, and ends nothing."""
     from importlib import metadata
 
@@ -125,7 +125,7 @@ def _entry_points(name: str | None = None) -> Iterator[Found]:
             yield _loaded(point)
 
 
-def _loaded(point: EntryPoint) -> Found:
+def _loaded(point: EntryPoint) -> FoundTracker:
     from importlib import import_module
 
     try:
@@ -138,7 +138,7 @@ def _loaded(point: EntryPoint) -> Found:
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     else:
         if isinstance(tracker, Tracker):
-            return Found(point.name, tracker, folder)
+            return FoundTracker(point.name, tracker, folder)
         why = f"it is a {type(tracker).__name__}, not a Tracker"
     package = f" of {point.dist.name}" if point.dist is not None else ""
-    return Found(point.name, _NONE, "", f"its entry point {point.value}{package} is broken: {why}")
+    return FoundTracker(point.name, _NONE, "", f"its entry point {point.value}{package} is broken: {why}")

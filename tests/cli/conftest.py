@@ -12,7 +12,7 @@ import pytest
 from tests import needs
 
 EUNOMIA = str(Path(sys.executable).parent / "eunomia")
-NOBODY = 65534
+UNKNOWN_PROCESS = 65534
 
 GOOD = """
 #include <linux/bpf.h>
@@ -78,7 +78,7 @@ def eunomia():
     """eunomia("list", ...) -> Done; ``nobody=True`` runs it without any right."""
 
     def run(*words, nobody=False, cwd="/", environment=None, **options):
-        who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if nobody else {}
+        who = {"user": UNKNOWN_PROCESS, "group": UNKNOWN_PROCESS, "extra_groups": []} if nobody else {}
         if nobody:
             needs.checkout_for_all(EUNOMIA, **who)
         environment = {k: v for k, v in os.environ.items() if k != "EUNOMIA_DEBUG"} | (environment or {})

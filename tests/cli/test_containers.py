@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.containers.tree import mount_point
+from eunomia.containers.cgroup_files import mount_point
 from tests import needs
 from tests.cli.conftest import EUNOMIA
 from tests.runtimes.docker import Docker

@@ -49,18 +49,18 @@ def test_it_leaves_nothing_in_the_kernel(eunomia):
 
 def test_a_tracker_that_this_kernel_lacks_the_hooks_for_is_shown_with_the_reason(compiled, tmp_path):
     needs.root()
-    from eunomia.cli.trial import trials
+    from eunomia.cli.tracker_check import trials
     from tests.cli.conftest import GOOD
 
     compiled(GOOD.replace("tp/sched/sched_process_exec", "tp/nosuch/event"), name="odd.bpf.o")
     odd = tracker.Tracker("?", (tracker.Variant("tp", ("on_exec",)),))
-    [(_, result)] = trials([tracker.Found("odd", odd, tmp_path)])
+    [(_, result)] = trials([tracker.FoundTracker("odd", odd, tmp_path)])
     assert (result.runs, result.why) == ("no", "this kernel lacks tracepoint nosuch/event")
 
 
 def test_a_tracker_that_was_not_built_is_shown_as_such(tmp_path):
-    from eunomia.cli.trial import trials
+    from eunomia.cli.tracker_check import trials
 
-    [(_, result)] = trials([tracker.Found("odd", tracker.Tracker("?", ()), tmp_path)])
+    [(_, result)] = trials([tracker.FoundTracker("odd", tracker.Tracker("?", ()), tmp_path)])
     assert result.runs == "no"
     assert "odd.bpf.o is not there: build it with make build" in result.why

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests import needs
-from tests.cli.conftest import EUNOMIA, NOBODY
+from tests.cli.conftest import EUNOMIA, UNKNOWN_PROCESS
 
 CAPABILITIES = "+bpf,+perfmon,+dac_read_search"
 
@@ -63,7 +63,7 @@ def as_nobody(capabilities: str, mount: str, what: str = "process") -> tuple[int
     needs.root()
     needs.program("setpriv", "util-linux")
     given = f"--inh-caps {capabilities} --ambient-caps {capabilities}"
-    drop = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {given}"
+    drop = f"setpriv --reuid {UNKNOWN_PROCESS} --regid {UNKNOWN_PROCESS} --clear-groups {given}"
     hide = "umount -q /sys/kernel/tracing; umount -q /sys/kernel/debug/tracing; umount -q /sys/kernel/debug;"
     return said("unshare", "-m", "sh", "-c", f"{hide} {mount} exec {drop} {EUNOMIA} run {what} --duration 300ms")
 

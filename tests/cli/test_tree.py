@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from eunomia.actor import Process
 from eunomia.cli.tree import ASCII, BOXES, branch, command, placed
 from eunomia.identity import ON_HOST
+from eunomia.process_identity import Process
 from tests import needs
 from tests.runtimes.docker import Docker
 

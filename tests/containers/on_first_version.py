@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from eunomia.cgroup_hierarchy import CONTROLLERS
 from eunomia.cli.checks.containers import _cgroups
-from eunomia.containers import tree
+from eunomia.containers import cgroup_files
 from eunomia.containers.registry import Registry
 from eunomia.containers.selectors import Selectors
 from eunomia.filters import Filters
-from eunomia.hierarchy import CONTROLLERS
 from tests import needs
 from tests.harness import tracked
 from tests.runtimes.docker import Docker, private_docker
@@ -29,11 +29,11 @@ def docker() -> Iterator[Docker]:
 
 
 def test_a_controller_of_v1_is_used_and_its_ids_are_inode_numbers(docker):
-    used = tree.current()
+    used = cgroup_files.current()
     assert (used.version, used.controller in CONTROLLERS) == (1, True)
     assert used.constants()["eunomia_subsystem"] > 0
     registry = Registry()
-    assert registry.by_pid(os.getpid()) == registry[os.stat(used.mount + tree.path_of("self")).st_ino]
+    assert registry.by_pid(os.getpid()) == registry[os.stat(used.mount + cgroup_files.path_of("self")).st_ino]
 
 
 def test_every_event_of_short_containers_has_id_name_and_image(docker):
@@ -118,5 +118,5 @@ def _compiled(source, directory):
 def test_doctor_names_the_controller_and_why(docker):
     finding = _cgroups()
     assert finding.state == "ok"
-    assert finding.found.startswith(f"version 1, {tree.current().controller} at ")
+    assert finding.found.startswith(f"version 1, {cgroup_files.current().controller} at ")
     assert "version 2 is not mounted" in finding.found

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from eunomia.containers.cgroup_files import mount_point
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.containerd import TASKS, Containerd
-from eunomia.containers.tree import mount_point
 from eunomia.identity import RESOLVED, RUNNING, Identity, Mount
 from eunomia.kernel_clock import monotonic_ns
 from tests import needs
@@ -287,7 +287,7 @@ def test_a_cgroup_that_was_asked_for_and_an_id_like_a_units_are_containers(conta
             containerd.start(name, options=["--cgroup", group] if group else [])
         registry = Registry([Containerd()])
         registry.start()
-        found = {case.candidate.path: case.identity for case in registry.cases()}
+        found = {case.candidate.path: case.identity for case in registry.entries()}
         for name, group in places.items():
             identity = found[group or f"/{containerd.namespace}/{name}"]
             assert (identity.state, identity.container.id, identity.container.runtime) == (RESOLVED, name, "containerd")
@@ -316,7 +316,7 @@ def shared(containerd):
 
 
 def names_in(registry, path):
-    return {case.identity.container.name for case in registry.cases() if case.candidate.path == path}
+    return {case.identity.container.name for case in registry.entries() if case.candidate.path == path}
 
 
 def wait_for(registry, path, name):

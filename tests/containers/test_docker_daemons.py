@@ -36,7 +36,7 @@ def test_containers_that_outlive_their_daemon_keep_their_names():
         os.waitpid(docker.pid, 0)
         registry = Registry([Docker()])
         registry.start()
-        found = {case.candidate.id: case.identity for case in registry.cases()}
+        found = {case.candidate.id: case.identity for case in registry.entries()}
         assert found[container_id].state == RESOLVED
         assert (found[container_id].container.name, found[container_id].container.image) == ("survivor", docker.image)
         assert [root.path for root in registry.runtimes[0].behind.roots if root.path == str(docker.data_root)]
@@ -58,7 +58,7 @@ with private_docker("--userns-remap", "nobody:nogroup") as docker:
     container_id = docker.run(*words).stdout.strip()
     registry = Registry([Docker()])
     registry.start()
-    found = next(c.identity.container for c in registry.cases() if c.candidate.id == container_id)
+    found = next(c.identity.container for c in registry.entries() if c.candidate.id == container_id)
     print(found.name, found.image, found.state)
 """
 

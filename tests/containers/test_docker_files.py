@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from eunomia.containers.cgroup_files import mount_point
 from eunomia.containers.daemons import CONFIG_LIMIT, SEARCH_PAUSE, DataRoot, option
 from eunomia.containers.runtime import TEXT_LIMIT
 from eunomia.containers.runtimes.docker import Docker
-from eunomia.containers.tree import mount_point
 from eunomia.identity import Container
 from tests import needs
 from tests.containers.stage import DB, WEB, write_config

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.containers import early, tree
+from eunomia.containers import cgroup_files, early
 from eunomia.containers.daemons import DataRoot
 from eunomia.engine import Engine
 from eunomia.source import Options
@@ -29,7 +29,7 @@ _WITHIN = 60  # seconds
 
 @contextmanager
 def cgroup(name: str) -> Iterator[None]:
-    path = f"{tree.mount_point()}/{name}"
+    path = f"{cgroup_files.mount_point()}/{name}"
     os.mkdir(path)
     try:
         yield

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.hierarchy import of_first_version, unified
+from eunomia.cgroup_hierarchy import of_first_version, unified
 from tests import needs
 
 ROOT = Path(__file__).parent.parent.parent

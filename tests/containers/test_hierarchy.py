@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from eunomia import hierarchy
-from eunomia.containers import tree
-from eunomia.hierarchy import Hierarchy
+from eunomia import cgroup_hierarchy
+from eunomia.cgroup_hierarchy import Hierarchy
+from eunomia.containers import cgroup_files
 from tests.containers.stage import WEB
 
 V1 = [("memory", 6), ("pids", 8)]
@@ -24,7 +24,7 @@ def host(tmp_path):
             (directory / "cgroup.procs").write_text("1\n")
         second = Hierarchy(str(tmp_path / "v2")) if (tmp_path / "v2").exists() else None
         first = [Hierarchy(str(tmp_path / c), i, c) for c, i in V1 if (tmp_path / c).exists()]
-        return tree.choose(second, first)
+        return cgroup_files.choose(second, first)
 
     return lay
 
@@ -72,11 +72,11 @@ def test_a_controller_that_the_kernel_does_not_have_is_an_error():
 def test_the_path_of_a_process_is_that_in_the_hierarchy_asked_for():
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         number, _, path = line.split(":", 2)
-        assert tree.path_of("self", Hierarchy("/", int(number))) == path
+        assert cgroup_files.path_of("self", Hierarchy("/", int(number))) == path
 
 
 def test_a_carriage_return_in_a_mount_point_ends_no_line(monkeypatch, tmp_path):
     file = tmp_path / "mountinfo"
     file.write_bytes(b"26 24 0:24 / /a\r0 - cgroup2 rw - cgroup2 cgroup2 rw\n27 - cgroup2\n")
-    monkeypatch.setattr(hierarchy, "open", lambda _, **how: file.open(**how), raising=False)
-    assert hierarchy.unified() == Hierarchy("/a\r0")
+    monkeypatch.setattr(cgroup_hierarchy, "open", lambda _, **how: file.open(**how), raising=False)
+    assert cgroup_hierarchy.unified() == Hierarchy("/a\r0")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import eunomia.containers
+from eunomia.containers.cgroup_files import mount_point, path_of
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.containers.selection import CONTAINERS, Selection
-from eunomia.containers.tree import mount_point, path_of
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN
 from tests import needs
 from tests.containers.stage import batch, hex_id
@@ -224,7 +224,7 @@ def test_a_container_whose_path_the_kernel_cuts_is_known(live, docker):
         identity = dict(live.registry)[os.stat(mount_point() + path).st_ino]
         assert (identity.state, identity.container.name) == (RESOLVED, "deep")
         docker.run("rm", "-f", "deep")
-        live.until(lambda: container_id not in {case.candidate.id for case in live.registry.cases()})
+        live.until(lambda: container_id not in {case.candidate.id for case in live.registry.entries()})
     finally:
         docker.run("rm", "-f", "deep", check=False)
         for directory in {*Path("/sys/fs/cgroup").glob(top[1:]), *Path("/sys/fs/cgroup").glob(f"*{top}")}:

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from eunomia.containers.cgroup_files import mount_point
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes import lxc as module
 from eunomia.containers.runtimes.lxc import Lxc
-from eunomia.containers.tree import mount_point
 from eunomia.identity import RESOLVED
 from tests import needs
 from tests.harness import tracked

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.containers import tree
+from eunomia.containers import cgroup_files
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.identity import RESOLVED
@@ -99,4 +99,4 @@ def test_the_scopes_of_systemds_driver_are_containers_with_what_is_nested_in_the
         registry.start()
         assert (registry[own].container.name, registry[own].parents) == ("web", ())
         assert (registry[nested].container.name, registry[nested].parents) == ("inside", (WEB,))
-    assert not Path(tree.mount_point() + scope).exists()
+    assert not Path(cgroup_files.mount_point() + scope).exists()

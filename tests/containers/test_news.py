@@ -73,7 +73,7 @@ def registry(tmp_path, clock, docker):
 
 def told(registry, clock):
     registry.look(clock.wait(0.3))
-    return [(news.what, news.case.candidate.id) for news in registry.news()]
+    return [(news.what, news.entry.candidate.id) for news in registry.news()]
 
 
 def test_which_runtimes_keep_records(docker):
@@ -117,7 +117,7 @@ def test_a_restart_is_the_same_container(tmp_path, registry, clock):
     registry.feed([batch("made", (7, PATH))])
     registry.feed([batch("removed", (7, PATH))])
     registry.feed([batch("made", (8, PATH))])
-    assert len({id(news.case) for news in registry.news()}) == 1
+    assert len({id(news.entry) for news in registry.news()}) == 1
     registry.tick(clock.wait(GRACE / 1e9 + 1))
     assert registry.case_of(7) is None
     assert registry.case_of(8).candidate.id == WEB
@@ -129,10 +129,10 @@ def test_what_is_there_at_the_start_is_told_as_such(tmp_path, registry, clock):
     (tmp_path / f"cgroup/docker/{WEB}").mkdir(parents=True)
     registry.start()
     news = registry.news()
-    assert {(n.what, n.case.candidate.id, bool(n.cgroup_id)) for n in news} == {
+    assert {(n.what, n.entry.candidate.id, bool(n.cgroup_id)) for n in news} == {
         (THERE, WEB, False), (THERE, WEB, True), (THERE, DB, False),
     }  # fmt: skip
-    assert [case.candidate.id for case in registry.cases()] == [WEB]
+    assert [case.candidate.id for case in registry.entries()] == [WEB]
 
 
 def test_without_records_there_are_cgroups_alone(registry, clock):
@@ -141,7 +141,7 @@ def test_without_records_there_are_cgroups_alone(registry, clock):
     registry.feed([batch("removed", (7, "/plain/a"))])
     news = registry.news()
     assert [(n.what, n.cgroup_id, n.time) for n in news] == [(MADE, 7, 5), (REMOVED, 7, 5)], "by the kernel's time"
-    assert not news[0].case.recorded
+    assert not news[0].entry.recorded
 
 
 def test_cgroups_in_a_container_are_no_news_and_containers_in_it_are_their_own(tmp_path, registry, clock):
@@ -162,7 +162,7 @@ def test_a_rename_is_told_with_what_was_before(tmp_path, registry, clock):
     write_config(tmp_path, WEB, Name="/other")
     registry.look(clock.wait(0.3))
     (news,) = registry.news()
-    assert (news.what, news.before.container.name, news.case.identity.container.name) == (CHANGED, "web", "other")
+    assert (news.what, news.before.container.name, news.entry.identity.container.name) == (CHANGED, "web", "other")
 
 
 def test_a_record_that_says_nothing_yet_is_read_when_it_does(tmp_path, registry, clock):
@@ -208,7 +208,7 @@ def test_a_container_that_nobody_names_is_pending_and_its_news_are_told(registry
     registry.start()
     registry.feed([batch("made", (7, PATH))])
     (news,) = registry.news()
-    assert (news.what, news.case.identity.state) == (MADE, PENDING)
+    assert (news.what, news.entry.identity.state) == (MADE, PENDING)
 
 
 def test_before_anybody_listens_nothing_is_kept_and_then_it_begins_with_what_there_is(tmp_path, docker, clock):

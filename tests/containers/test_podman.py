@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from eunomia.containers import conmon, daemons
+from eunomia.containers.cgroup_files import mount_point, path_of
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.podman import Podman
 from eunomia.containers.selectors import Selectors
-from eunomia.containers.tree import mount_point, path_of
 from eunomia.identity import EXITED, PAUSED, RESOLVED, RUNNING, Mount, Pod
 from tests import needs
 from tests.containers.test_kernel import cgroup

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from eunomia.batch import Batch, Field, Schema
-from eunomia.containers import tree
+from eunomia.containers import cgroup_files
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
@@ -377,12 +377,12 @@ def rows_of(*ids):
 def joined(registry, *ids):
     """The identity of each row after a join, in which nobody may look into the tree."""
     found = rows_of(*ids)
-    before = tree.walk
-    tree.walk = None
+    before = cgroup_files.walk
+    cgroup_files.walk = None
     try:
         registry.join(found, "cgroup_id")
     finally:
-        tree.walk = before
+        cgroup_files.walk = before
     return [found.owners[i] for i in found.owner] if found.owner is not None else found.owners * len(ids)
 
 
@@ -415,10 +415,10 @@ def test_an_id_that_a_record_tells_of_is_not_looked_for(registry, clock):
     registry.start()
     joined(registry, 7)
     registry.feed([batch("made", (7, "/x"))])
-    before = tree.walk
-    tree.walk = None
+    before = cgroup_files.walk
+    cgroup_files.walk = None
     try:
         registry.tick(clock.wait(1))
     finally:
-        tree.walk = before
+        cgroup_files.walk = before
     assert joined(registry, 7) == [ON_HOST]

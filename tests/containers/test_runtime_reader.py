@@ -109,8 +109,8 @@ def fail(self, container_id, path):
 docker.Docker.lookup = fail
 import os
 from eunomia.cli import main
-from eunomia.containers import tree
-path = tree.mount_point() + "/{WEB}"
+from eunomia.containers import cgroup_files
+path = cgroup_files.mount_point() + "/{WEB}"
 os.mkdir(path)
 try:
     code = main(["run", "process", "-o", "json", "--duration", "1s"])

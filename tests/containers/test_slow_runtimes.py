@@ -239,7 +239,7 @@ def test_records_of_a_slow_runtime_are_told_as_those_of_a_quick_one(tmp_path):
     events = []
 
     def told(count: int) -> bool:
-        events.extend((e.what, e.case.candidate.id) for e in registry.news() if e.what != "changed")
+        events.extend((e.what, e.entry.candidate.id) for e in registry.news() if e.what != "changed")
         return len(events) >= count
 
     until(registry, lambda: told(1))

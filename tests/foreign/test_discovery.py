@@ -3,10 +3,11 @@
 
 import pytest
 
-from eunomia.kernel import bytecode, elf
+from eunomia.kernel import elf
 from eunomia.kernel.btf import Btf
-from eunomia.kernel.discover import event_types
 from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.foreign import bytecode
+from eunomia.kernel.foreign.discover import event_types
 from eunomia.kernel.types import Int, sizeof, strip
 
 BUFFERS = {

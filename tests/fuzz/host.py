@@ -30,27 +30,27 @@ def _instead(data: bytes, *modules: ModuleType) -> Iterator[None]:
 
 
 def _hierarchy(data: bytes) -> None:
-    from eunomia import hierarchy
-    from eunomia.containers import tree
+    from eunomia import cgroup_hierarchy
+    from eunomia.containers import cgroup_files
 
-    with _instead(data, hierarchy):
-        tree.choose(hierarchy.unified(), hierarchy.of_first_version()[:1])
+    with _instead(data, cgroup_hierarchy):
+        cgroup_files.choose(cgroup_hierarchy.unified(), cgroup_hierarchy.of_first_version()[:1])
 
 
 def _tree(data: bytes) -> None:
-    from eunomia.containers import daemons, tree
-    from eunomia.processes import found
+    from eunomia.containers import cgroup_files, daemons
+    from eunomia.processes import running_processes
 
     below = FOLDER / "tree" / "docker-x.scope"
     below.mkdir(parents=True, exist_ok=True)
-    with _instead(data, tree, daemons, found):
-        tree.path_of(1)
-        tree.is_populated(str(below.parent))
-        tree.first_process(str(below.parent), "")
+    with _instead(data, cgroup_files, daemons, running_processes):
+        cgroup_files.path_of(1)
+        cgroup_files.is_populated(str(below.parent))
+        cgroup_files.first_process(str(below.parent), "")
         daemons.birth(1)
         daemons._comm("1")
         daemons.daemon_of("1")
-        found.process_of(1)
+        running_processes.process_of(1)
 
 
 def _users(data: bytes) -> None:

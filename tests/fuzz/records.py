@@ -162,7 +162,7 @@ def _iterators(data: bytes) -> None:
 
 def _found(data: bytes) -> None:
     from eunomia.kernel.spec import Spec
-    from eunomia.processes.found import batch_of
+    from eunomia.processes.running_processes import batch_of
 
     schema = Spec.open(PACKAGE / "processes/processes.bpf.o").streams["life"].schema
     _shown(batch_of(schema, data))
@@ -170,7 +170,7 @@ def _found(data: bytes) -> None:
 
 def _merged(plan: Any, each: Sequence[bytes]) -> Batch:
     """Return the row that C makes of what each CPU holds."""
-    from eunomia.kernel.table import Snapshot
+    from eunomia.kernel.map_snapshot import Snapshot
 
     map_ = _spec().maps["cpus"]._replace(value_size=len(each[0]))
     spec = _spec().streams["cpus"]._replace(schema=plan.schema, cpus=plan, map=map_)

@@ -67,14 +67,14 @@ def _btf(raw: bytes) -> None:
 
 
 def _core(raw: bytes) -> None:
-    from eunomia.kernel.core_types import kernel_structs
+    from eunomia.kernel.foreign.core_types import kernel_structs
 
     kernel_structs(raw, _sections(".BTF.ext")[0])
     kernel_structs(_sections(".BTF")[0], raw)
 
 
 def _dwarf(data: bytes) -> None:
-    from eunomia.kernel.dwarf import Dwarf
+    from eunomia.kernel.foreign.dwarf import Dwarf
 
     dwarf = Dwarf(data)
     list(dwarf.declared())
@@ -82,7 +82,7 @@ def _dwarf(data: bytes) -> None:
 
 
 def _bytecode(data: bytes) -> None:
-    from eunomia.kernel.bytecode import uses
+    from eunomia.kernel.foreign.bytecode import uses
 
     uses(data)
 
@@ -248,8 +248,8 @@ def _escape(data: bytes) -> None:
 
 
 def _paths(data: bytes) -> None:
+    from eunomia.cgroup_hierarchy import _unescape
     from eunomia.containers.paths import candidates, id_in, printable
-    from eunomia.hierarchy import _unescape
 
     word = data.decode("utf-8", "surrogateescape")
     candidates(word, [])

@@ -15,7 +15,7 @@ from eunomia.kernel.spec import ARRAY, PER_CPU, PERCPU_ARRAY, StreamSpec, aligne
 
 
 def rows(spec: StreamSpec, cpus: int, keys: bytes, values: bytes, count: int) -> bytes:
-    """Return the rows of entries, as :meth:`eunomia.kernel.table.Snapshot.rows` does."""
+    """Return the rows of entries, as :meth:`eunomia.kernel.map_snapshot.Snapshot.rows` does."""
     if spec.map.type in PER_CPU:
         return b"".join(_of_cpus(spec, cpus, keys, values, count))
     key, value = spec.map.key_size, spec.map.value_size

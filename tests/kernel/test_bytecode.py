@@ -3,7 +3,7 @@
 
 import pytest
 
-from eunomia.kernel.bytecode import uses
+from eunomia.kernel.foreign.bytecode import uses
 
 RING = "MAP(BPF_MAP_TYPE_RINGBUF, rb);"
 TWO = RING + "MAP(BPF_MAP_TYPE_RINGBUF, other);"

@@ -8,7 +8,7 @@ import pytest
 
 from eunomia.kernel import elf
 from eunomia.kernel.btf import Btf
-from eunomia.kernel.discover import event_types
+from eunomia.kernel.foreign.discover import event_types
 from eunomia.kernel.spec import Spec
 
 DECLARED = """

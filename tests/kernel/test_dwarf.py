@@ -5,7 +5,7 @@ import pytest
 
 from eunomia.kernel import elf
 from eunomia.kernel.btf import Btf
-from eunomia.kernel.dwarf import Dwarf
+from eunomia.kernel.foreign.dwarf import Dwarf
 
 SOURCE = """
 typedef __u32 ipv4_t;

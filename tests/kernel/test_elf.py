@@ -92,9 +92,9 @@ def test_does_not_import_pyelftools():
 def test_broken_bytes_past_the_headers_are_bad_objects_not_tracebacks(bpf):
     import random
 
-    from eunomia.kernel import bytecode
     from eunomia.kernel.btf import Btf
-    from eunomia.kernel.discover import event_types
+    from eunomia.kernel.foreign import bytecode
+    from eunomia.kernel.foreign.discover import event_types
 
     source = 'MAP(BPF_MAP_TYPE_RINGBUF, rb); SEC("tp/x/y") int f(void *c) { int a[4] = {}; '
     data = bpf(source + "bpf_ringbuf_output(&rb, a, sizeof a, 0); return 0; }")

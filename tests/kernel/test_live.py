@@ -24,7 +24,7 @@ from eunomia.batch import Batch
 from eunomia.kernel.errors import BadSetting, KernelError, Unsupported, VerifierError
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded, load_first
-from eunomia.kernel.table import Snapshot
+from eunomia.kernel.map_snapshot import Snapshot
 from eunomia.kernel.wait import Waiter
 
 

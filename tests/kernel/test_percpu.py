@@ -10,8 +10,8 @@ from tests.kernel import merged_in_python
 from eunomia.batch import Batch
 from eunomia.kernel import percpu
 from eunomia.kernel.errors import BadObject, BadSetting
+from eunomia.kernel.map_snapshot import Snapshot
 from eunomia.kernel.spec import Spec
-from eunomia.kernel.table import Snapshot
 
 PROGRAM = """
 struct {{ __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 8); __type(key, __u32);

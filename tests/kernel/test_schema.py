@@ -221,12 +221,12 @@ TAGGED = """
 struct event {
 	__u32 kind;
 	union {
-		ipv4_t address when(1);
-		__s32 number when(2);
-		char text[8] when(0x3);
-		struct { __u16 a, b; } pair when(4);
-	} what chosen_by(kind);
-	struct { __u8 kind; union { __u8 small when(1); __u16 large when(2); } u chosen_by(kind); } in;
+		ipv4_t address selected_for(1);
+		__s32 number selected_for(2);
+		char text[8] selected_for(0x3);
+		struct { __u16 a, b; } pair selected_for(4);
+	} what selected_by(kind);
+	struct { __u8 kind; union { __u8 small selected_for(1); __u16 large selected_for(2); } u selected_by(kind); } in;
 };
 """
 
@@ -259,10 +259,10 @@ def test_tags_in_an_enumeration_s_or_bit_field_s_words():
         enum kind { NUMBER, ADDRESS };
         #define AF_INET 2
         struct event { enum kind kind; unsigned bit : 1;
-            union { __u32 n when(NUMBER); ipv4_t a when(ADDRESS); } u chosen_by(kind);
-            union { __u32 n when(0); ipv4_t a when(1u); } w chosen_by(bit);
+            union { __u32 n selected_for(NUMBER); ipv4_t a selected_for(ADDRESS); } u selected_by(kind);
+            union { __u32 n selected_for(0); ipv4_t a selected_for(1u); } w selected_by(bit);
             __u16 stream;
-            union { __u32 n when('A'); ipv4_t a when(AF_INET); } x chosen_by(stream); };
+            union { __u32 n selected_for('A'); ipv4_t a selected_for(AF_INET); } x selected_by(stream); };
         """
     )
     raw = bytes([1, 0, 0, 0, 1, 0, 0, 0, 1, 2, 3, 4, 1, 2, 3, 4, 2, 0, 0, 0, 1, 2, 3, 4])
@@ -274,8 +274,8 @@ def test_tags_in_an_enumeration_s_or_bit_field_s_words():
 
 def test_a_tag_that_is_no_field_leaves_the_union_as_bytes():
     shape = schema_of(
-        "#include <eunomia/types.h>\nstruct event { __u32 x; union { __u8 a when(1); __u32 b when(wrong); } u "
-        "chosen_by(nothing); union { __u8 a when(BAD); __u32 b; } v chosen_by(x); };"
+        "#include <eunomia/types.h>\nstruct event { __u32 x; union { __u8 a selected_for(1); __u32 b selected_for(wrong); } u "
+        "selected_by(nothing); union { __u8 a selected_for(BAD); __u32 b; } v chosen_by(x); };"
     )
     assert list(Batch(shape, b"\1\0\0\0\2\0\0\0\3\0\0\0").values("u")) == ["02000000"]
     assert list(Batch(shape, b"\1\0\0\0\2\0\0\0\3\0\0\0").values("v")) == ["03000000"]

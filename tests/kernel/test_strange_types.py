@@ -9,12 +9,12 @@ from tests.kernel import compiled
 from eunomia.batch import Batch
 from eunomia.columns.joined import joined
 from eunomia.filters import cgroup_field
-from eunomia.kernel.core_types import kernel_structs
 from eunomia.kernel.errors import BadObject
+from eunomia.kernel.foreign.core_types import kernel_structs
 from eunomia.kernel.schema import schema
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.types import Int, Member, Struct
-from eunomia.whose import who
+from eunomia.process_field import who
 
 RING = """
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct event); } r SEC(".maps");

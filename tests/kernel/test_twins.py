@@ -4,9 +4,9 @@
 import pytest
 from tests.kernel import compiled
 
-from eunomia.kernel import choice, twins
-from eunomia.kernel.choice import Wish
 from eunomia.kernel.errors import BadSetting, KernelError
+from eunomia.kernel.foreign import choice, twins
+from eunomia.kernel.foreign.choice import Wish
 
 HEAD = """
 #include <linux/bpf.h>

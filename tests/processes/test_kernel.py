@@ -22,8 +22,8 @@ from eunomia.engine import joins
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
 from eunomia.processes import OBJECT
-from eunomia.processes.found import batch_of
-from eunomia.processes.table import GRACE, VARIANTS, ProcessTable
+from eunomia.processes.process_table import GRACE, VARIANTS, ProcessTable
+from eunomia.processes.running_processes import batch_of
 from eunomia.source import Options
 from tests import needs
 from tests.harness import Seen, tracked

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from eunomia.actor import NOBODY, Process
 from eunomia.batch import Field, Schema
 from eunomia.columns.joined import JOINED
-from eunomia.processes import table as bounds
-from eunomia.processes.table import ENDED, EXECUTED, FORKED, FOUND, GRACE, ProcessTable
+from eunomia.process_identity import UNKNOWN_PROCESS, Process
+from eunomia.processes import process_table as bounds
+from eunomia.processes.process_table import ENDED, EXECUTED, FORKED, FOUND, GRACE, ProcessTable
 from tests.harness import batch_of
 from tests.processes import life_schema
 
@@ -142,8 +142,8 @@ def test_rows_of_a_batch_find_each_their_own(story):
     batch = batch_of(ROWS, *rows)
     story.table.join(batch, batch.raw("pid"))
     assert batch.values("process.argv") == [["one"], ["sh"], ["two"], ["sh"], [], []]
-    assert batch.actors[batch.actor[4]] is NOBODY
-    assert batch.actors[batch.actor[5]] is NOBODY, "it had not begun"
+    assert batch.actors[batch.actor[4]] is UNKNOWN_PROCESS
+    assert batch.actors[batch.actor[5]] is UNKNOWN_PROCESS, "it had not begun"
     assert batch[[False, True, True, False, False, False]].values("process.argv") == [["sh"], ["two"]]
     assert batch[2:4].values("process.argv") == [["two"], ["sh"]]
     both = batch.concatenate([batch[0:1], batch[2:3]])

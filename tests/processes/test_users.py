@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.actor import Process, Room
+from eunomia.process_identity import Process, ProcessRoot
 from eunomia.processes.users import ALL_ENTRIES, CHECK_PAUSE, ENTRIES, FILE_LIMIT, Users, inside, parse, spans_of
 from tests import needs
 
@@ -27,7 +27,7 @@ def namespace(pid: int, kind: str) -> int:
 def of(pid: int, uid: int = 0, root: int = 1, since: int = 1) -> Process:
     process = Process(pid, 1, since)
     process.uid = uid
-    process.room = Room(root, namespace(pid, "mnt"), namespace(pid, "user"))
+    process.room = ProcessRoot(root, namespace(pid, "mnt"), namespace(pid, "user"))
     return process
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from eunomia.containers import cgroup_files
 from eunomia.containers import runtimes as known
-from eunomia.containers import tree
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtime import Metadata
 from eunomia.containers.selectors import Selectors
@@ -67,7 +67,7 @@ def unheard(late, monkeypatch: pytest.MonkeyPatch) -> Late:
 
 @contextmanager
 def container(container_id: str) -> Iterator[Path]:
-    path = Path(f"{tree.mount_point()}/{container_id}")
+    path = Path(f"{cgroup_files.mount_point()}/{container_id}")
     path.mkdir()
     try:
         yield path

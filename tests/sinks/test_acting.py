@@ -8,7 +8,7 @@ import json
 import pytest
 
 from eunomia import meaning
-from eunomia.actor import NOBODY, Process
+from eunomia.process_identity import UNKNOWN_PROCESS, Process
 
 HOSTILE = b"\x1b[2J\n\xff\0,\"'\0"
 
@@ -34,7 +34,7 @@ def chain() -> Process:
 def shown(sample, written):
     def show(kind, **options):
         batch = sample.batch(sample.FORK, [{"pid": 71}, {"pid": 9}], [sample.WEB, sample.WEB])
-        batch.actors, batch.actor = [NOBODY, chain()], [1, 0]
+        batch.actors, batch.actor = [UNKNOWN_PROCESS, chain()], [1, 0]
         return written(kind, [sample.FORK], [batch], **options).text
 
     return show

@@ -38,7 +38,7 @@ def need_proc() -> None:
 
 def say_without_cgroups() -> None:
     """Say that nobody can be told whose they are, where no hierarchy is mounted that has containers."""
-    from eunomia.containers.tree import mount_point
+    from eunomia.containers.cgroup_files import mount_point
 
     if mount_point() is None:
         say(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eunomia.batch import Field, Scale, Schema
     from eunomia.cli import Subparsers
     from eunomia.cli.page import Page
-    from eunomia.kernel.choice import Plan
+    from eunomia.kernel.foreign.choice import Plan
     from eunomia.kernel.spec import Map, Spec, StreamSpec
     from eunomia.source import Source
 
@@ -117,7 +117,7 @@ def _variants(source: Source, program: str) -> list[str]:
 
 def _plan(spec: Spec) -> Plan:
     """Return what would run of an object, as far as it says so itself: no kernel was asked."""
-    from eunomia.kernel import choice
+    from eunomia.kernel.foreign import choice
 
     return choice.plan(spec, choice.Wish())
 
@@ -284,7 +284,7 @@ def _print(source: Source) -> None:
 
 
 def _print_choice(page: Page, spec: Spec) -> None:
-    from eunomia.kernel.choice import sentences
+    from eunomia.kernel.foreign.choice import sentences
 
     chosen = _plan(spec)
     for sentence in sentences(spec, chosen):
@@ -384,7 +384,7 @@ def _owners(stream: StreamSpec) -> list[str]:
 def _whose(schema: Schema) -> str:
     """Return what tells whose rows are, or why nothing does."""
     from eunomia.filters import cgroup_field
-    from eunomia.whose import candidates
+    from eunomia.process_field import candidates
 
     if cgroup := cgroup_field(schema):
         return f"by {cgroup}"

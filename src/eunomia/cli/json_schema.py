@@ -60,7 +60,7 @@ def _object(columns: Iterable[Joined]) -> dict[str, Any]:
 def example(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
     """Return a row as JSON has it, with values made up from what the fields mean."""
     from eunomia.filters import cgroup_field
-    from eunomia.whose import who
+    from eunomia.process_field import who
 
     whose: dict[str, Any] = {"identity": UNKNOWN}
     if cgroup_field(schema) or who(schema):

@@ -35,7 +35,7 @@ def go(args: argparse.Namespace) -> int:
     """Print the trackers; return 0, also where some of them cannot run."""
     from eunomia import tracker
     from eunomia.cli.page import GREEN, RED, YELLOW, Page, write_json
-    from eunomia.cli.trial import NO, UNKNOWN, YES, trials
+    from eunomia.cli.tracker_check import NO, UNKNOWN, YES, trials
 
     tried = trials(tracker.every())
     if args.format == "json":

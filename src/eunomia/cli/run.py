@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eunomia.engine import Engine
     from eunomia.engine.output import Output
     from eunomia.filters import Filters
-    from eunomia.kernel.choice import Wish
+    from eunomia.kernel.foreign.choice import Wish
     from eunomia.sinks import Sink, StreamInfo
     from eunomia.sinks.writer import Writer
     from eunomia.source import Options, Source
@@ -387,7 +387,7 @@ def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wi
         return {}
     from fnmatch import filter as matching
 
-    from eunomia.kernel.choice import Wish
+    from eunomia.kernel.foreign.choice import Wish
 
     targets = lists(args.attach, "--attach", "PROGRAM=TARGET")
     only, skip = words(args.program), words(args.skip_program)

@@ -13,10 +13,10 @@ from eunomia.cli import selectors
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.actor import Process
     from eunomia.cli import Subparsers
     from eunomia.identity import Identity
-    from eunomia.processes.table import ProcessTable
+    from eunomia.process_identity import Process
+    from eunomia.processes.process_table import ProcessTable
 
 EXAMPLES = """\
 examples:
@@ -109,15 +109,15 @@ def go(args: argparse.Namespace) -> int:
 
 def snapshot(users: Any = None) -> ProcessTable:
     """Return the processes that run now. Raises what loading a probe raises."""
-    from eunomia.containers import tree
+    from eunomia.containers import cgroup_files
     from eunomia.kernel.loaded import Loaded
     from eunomia.kernel.spec import Spec
     from eunomia.processes import OBJECT
-    from eunomia.processes.found import batch_of
-    from eunomia.processes.table import ProcessTable
+    from eunomia.processes.process_table import ProcessTable
+    from eunomia.processes.running_processes import batch_of
 
     spec = Spec.open(OBJECT, quick=True)
-    with Loaded.attached(spec, programs=("found",), set_=tree.current().constants()) as live:
+    with Loaded.attached(spec, programs=("found",), set_=cgroup_files.current().constants()) as live:
         table = ProcessTable(users)
         table.fill(batch_of(spec.streams["life"].schema, live.iterate("found")))
     if users is not None:

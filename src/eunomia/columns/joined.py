@@ -2,7 +2,7 @@
 """The columns that rows have of their container, its pod and their process: the one list of them.
 
 A new one is one entry here. Its value is taken from an :class:`~eunomia.identity.Identity` or a
-:class:`~eunomia.actor.Process`, once for all rows that share it.
+:class:`~eunomia.process_identity.Process`, once for all rows that share it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from eunomia.actor import KNOWN, LOST, UNKNOWN, UNSURE, Process
 from eunomia.columns.meanings import INTEGER, STRING, STRINGS
 from eunomia.identity import HOST, PENDING, RESOLVED, Container, Identity, Mount, Pod
 from eunomia.identity import UNKNOWN as NOBODY_SAID
 from eunomia.meaning import rfc3339
+from eunomia.process_identity import KNOWN, LOST, UNKNOWN, UNSURE, Process
 
 OWNER, ACTOR = "owner", "actor"
 

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from eunomia.containers import tree
-from eunomia.hierarchy import Hierarchy
+from eunomia.cgroup_hierarchy import Hierarchy
+from eunomia.containers import cgroup_files
 
 GRACE = 10_000_000_000  # ns that a removed cgroup is remembered: its events may still be in a ring
 LONGEST = 300_000_000_000  # ns that it is longer, where the rings are never emptied
@@ -106,22 +106,22 @@ class CgroupTree(Generic[_T]):
         if self.mount is None:
             return Walk([], [])
         before = [cgroup_id for cgroup_id, _ in self.there()]
-        seen = dict(tree.walk(self.mount))
+        seen = dict(cgroup_files.walk(self.mount))
         new = [(cgroup_id, path) for cgroup_id, path in seen.items() if cgroup_id not in self._cgroups]
         return Walk(new, [cgroup_id for cgroup_id in before if cgroup_id not in seen])
 
     def whole(self, cgroup_id: int, path: str) -> str:
         """Return a path that the kernel may have cut as it is; empty where that cannot be told (any more)."""
-        if len(path) < tree.CUT // 4 or len(path.encode()) < tree.CUT:
+        if len(path) < cgroup_files.CUT // 4 or len(path.encode()) < cgroup_files.CUT:
             return path
-        return tree.below(self.mount, path.rpartition("/")[0], cgroup_id) if self.mount is not None else ""
+        return cgroup_files.below(self.mount, path.rpartition("/")[0], cgroup_id) if self.mount is not None else ""
 
     def of_process(self, pid: int) -> tuple[int, str] | None:
         """Return id and path of the cgroup that a process or a thread is in now; None when it has ended."""
-        path = tree.path_of(pid, self.hierarchy)
+        path = cgroup_files.path_of(pid, self.hierarchy)
         if path is None or self.mount is None:
             return None
         cgroup_id = self._paths.get(path)
         if cgroup_id is None:
-            cgroup_id = tree.id_of(self.mount, path)
+            cgroup_id = cgroup_files.id_of(self.mount, path)
         return None if cgroup_id is None else (cgroup_id, path)

@@ -13,10 +13,10 @@ from threading import Lock
 from typing import NamedTuple
 
 from eunomia.containers import blocking, early
+from eunomia.containers.cgroup_files import path_of
 from eunomia.containers.paths import is_below, is_id
-from eunomia.containers.tree import path_of
-from eunomia.inside import open_file, open_own, read
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.resolve_in_root import open_file, open_own, read
 
 CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from eunomia.containers import tree
-from eunomia.hierarchy import Hierarchy, of_first_version
+from eunomia.cgroup_hierarchy import Hierarchy, of_first_version
+from eunomia.containers import cgroup_files
 
 
 @cache
@@ -24,7 +24,7 @@ def is_frozen(mount: str | None, path: str, pid: int) -> bool | None:
     if freezer is None:
         state = _read(f"{mount}{path}/cgroup.freeze")
         return state == b"1" if state else None
-    where = tree.path_of(pid, freezer) if pid else None
+    where = cgroup_files.path_of(pid, freezer) if pid else None
     state = _read(f"{freezer.mount}{where}/freezer.state") if where is not None else b""
     return state in {b"FROZEN", b"FREEZING"} if state else None
 

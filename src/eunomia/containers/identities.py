@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from eunomia.cgroup_hierarchy import Hierarchy
 from eunomia.containers.cgroup_tree import CgroupTree
 from eunomia.containers.entry import ContainerEntry
 from eunomia.containers.file_watcher import FileWatcher
@@ -16,9 +17,8 @@ from eunomia.containers.records import Records
 from eunomia.containers.resolver import DEADLINE, Resolver
 from eunomia.containers.runtime import Runtime
 from eunomia.containers.runtime_reader import Check, RuntimeReader
-from eunomia.containers.unheard import UnheardIds
+from eunomia.containers.unknown_cgroups import UnheardIds
 from eunomia.faults import Faults
-from eunomia.hierarchy import Hierarchy
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, Container, Identity, Pod
 
 

@@ -31,7 +31,7 @@ class LifecycleEvent(NamedTuple):
     """
 
     what: str
-    case: ContainerEntry
+    entry: ContainerEntry
     time: int
     cgroup_id: int = 0
     before: Identity | None = None

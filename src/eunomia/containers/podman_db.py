@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from eunomia.containers import bolt
 from eunomia.containers.storage import Store
-from eunomia.inside import read
+from eunomia.resolve_in_root import read
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from functools import partial
 
 from eunomia.batch import Batch
-from eunomia.containers import freezer, tree
+from eunomia.cgroup_hierarchy import Hierarchy
+from eunomia.containers import cgroup_files, freezer
 from eunomia.containers import runtimes as known_runtimes
 from eunomia.containers.cgroup_tree import GRACE
 from eunomia.containers.entry import ContainerEntry
@@ -23,7 +24,6 @@ from eunomia.containers.resolver import DEADLINE, START_WAIT, WAIT
 from eunomia.containers.runtime import Runtime
 from eunomia.containers.runtime_reader import RuntimeReader
 from eunomia.faults import Faults
-from eunomia.hierarchy import Hierarchy
 from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.kernel_clock import monotonic_ns
 
@@ -47,12 +47,12 @@ class Registry(Identities):
         clock: Callable[[], int] = monotonic_ns,
         faults: Faults | None = None,
     ) -> None:
-        """Start empty; ids are ``hierarchy``'s, :func:`tree.current` unless given, or v2's at ``mount``.
+        """Start empty; ids are ``hierarchy``'s, :func:`cgroup_files.current` unless given, or v2's at ``mount``.
 
         ``clock`` gives monotonic nanoseconds. ``faults`` counts errors of runtimes and of the enricher.
         """
         if hierarchy is None:
-            hierarchy = tree.current() if mount is None else Hierarchy(mount)
+            hierarchy = cgroup_files.current() if mount is None else Hierarchy(mount)
         every = known_runtimes.every() if runtimes is None else runtimes
         super().__init__(every, hierarchy, clock, Faults() if faults is None else faults)
         self._started = False
@@ -211,7 +211,7 @@ class Registry(Identities):
         if self._started:
             now = self._clock()
             kept = [entry for entry in self._records.every() if not entry.cgroups]
-            for entry in [*self.cases(), *kept]:
+            for entry in [*self.entries(), *kept]:
                 listener.add(LifecycleEvent(THERE, entry, now, self._tree.at(entry.candidate.path) or 0))
             self._find_records()
         return listener
@@ -244,7 +244,7 @@ class Registry(Identities):
         """Where the hierarchy is mounted that containers' paths are of."""
         return self._tree.mount
 
-    def cases(self) -> list[ContainerEntry]:
+    def entries(self) -> list[ContainerEntry]:
         """Return the containers that have a cgroup of their own now."""
         every = (entry for entry in self._membership.all() if entry.identity is not None)
         return [entry for entry in every if self._tree.at(entry.candidate.path) in entry.cgroups]
@@ -265,15 +265,15 @@ class Registry(Identities):
         """Return the process that a running container lives by, as the host sees it; 0 where there is none."""
         path, pid = entry.candidate.path, entry.container.pid
         if pid and entry.identity is not None:
-            where = tree.path_of(pid)
+            where = cgroup_files.path_of(pid)
             if where is not None and (where == path or is_below(where, path)):
                 return pid
-        return tree.first_process(self.mount, path) if self.mount is not None and path else 0
+        return cgroup_files.first_process(self.mount, path) if self.mount is not None and path else 0
 
     def is_populated(self, entry: ContainerEntry) -> bool:
         """Whether there are processes in a container; cgroups may be left over from one that is gone."""
         path = entry.candidate.path
-        return self.mount is not None and bool(path) and tree.is_populated(self.mount + path)
+        return self.mount is not None and bool(path) and cgroup_files.is_populated(self.mount + path)
 
     def is_frozen(self, entry: ContainerEntry, pid: int) -> bool | None:
         """Whether a container is paused, by its first process ``pid``; None where that cannot be read."""

@@ -21,31 +21,31 @@ def running(registry: Registry, patience: int = PATIENCE) -> list[Identity]:
     ``pid``, ``state`` and ``started`` are filled in where the runtime does not say.
     """
     end = monotonic_ns() + patience
-    while any(_is_pending(registry, case) for case in registry.cases()) and (now := monotonic_ns()) < end:
+    while any(_is_pending(registry, entry) for entry in registry.entries()) and (now := monotonic_ns()) < end:
         registry.tick(now)
         time.sleep(_PAUSE)
-    found = [_completed(registry, case) for case in registry.cases() if registry.is_populated(case)]
+    found = [_completed(registry, entry) for entry in registry.entries() if registry.is_populated(entry)]
     return sorted(
         (i for i in found if i.container is not None),
         key=lambda i: (i.container.name or "\uffff", i.container.id) if i.container else ("", ""),
     )
 
 
-def _is_pending(registry: Registry, case: ContainerEntry) -> bool:
-    return case.identity is not None and case.identity.state == PENDING and registry.is_populated(case)
+def _is_pending(registry: Registry, entry: ContainerEntry) -> bool:
+    return entry.identity is not None and entry.identity.state == PENDING and registry.is_populated(entry)
 
 
-def _completed(registry: Registry, case: ContainerEntry) -> Identity:
-    identity = case.identity
+def _completed(registry: Registry, entry: ContainerEntry) -> Identity:
+    identity = entry.identity
     assert identity is not None
     container = identity.container
     if container is None:
         return identity
-    pid = registry.first_process(case)
+    pid = registry.first_process(entry)
     return identity._replace(
         container=container._replace(
             pid=pid,
-            state=PAUSED if registry.is_frozen(case, pid) else RUNNING,
+            state=PAUSED if registry.is_frozen(entry, pid) else RUNNING,
             started=container.started or _started(pid),
         )
     )

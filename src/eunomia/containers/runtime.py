@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from eunomia.bounds import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
 from eunomia.identity import Container, Pod
+from eunomia.metadata_limits import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
 
-# What runtimes read passes through eunomia.bounds; its words are here for them.
+# What runtimes read passes through eunomia.metadata_limits; its words are here for them.
 __all__ = [
     "LEFT_OUT", "TEXTS_LIMIT", "TEXTS_ROOM", "TEXT_LIMIT",
     "Metadata", "Prefetching", "RecordKeeper", "Runtime", "Wakes", "bounded", "texts", "words",

@@ -19,7 +19,7 @@ from eunomia.containers import blocking
 from eunomia.containers.daemons import DataRoot, host_bases
 from eunomia.containers.runtime import bounded
 from eunomia.containers.tolerant_json import decoded
-from eunomia.inside import open_file, read
+from eunomia.resolve_in_root import open_file, read
 
 DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
 ROOT, RUN_ROOT = "/var/lib/containers/storage", "/run/containers/storage"

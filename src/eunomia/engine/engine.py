@@ -14,7 +14,7 @@ from eunomia.engine.commands import Commands
 from eunomia.engine.joins import Joins
 from eunomia.engine.kernel_filter import KernelFilter
 from eunomia.engine.pace import FOREIGN_IDLE, IDLE, UNWRITTEN, Pace, until
-from eunomia.engine.sources import Made, Probes
+from eunomia.engine.sources import ProbeSource, RunningSource
 from eunomia.engine.step import Step
 from eunomia.faults import Faults
 from eunomia.filters import process_mask
@@ -28,11 +28,11 @@ from eunomia.source import Options, Source
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from eunomia.cgroup_hierarchy import Hierarchy
     from eunomia.containers.registry import Registry
     from eunomia.engine.joins import Follows
     from eunomia.engine.output import Output
     from eunomia.engine.stream import Stream
-    from eunomia.hierarchy import Hierarchy
     from eunomia.sinks import StreamInfo
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Engine:
         rows are told to be, in bytes, by which the ring of processes is made.
         """
         self.faults = Faults() if faults is None else faults
-        self.sources: list[Made] = []
+        self.sources: list[RunningSource] = []
         self.outputs: list[Output] = []
         self._pace = Pace()
         self._joins = Joins(self.faults, enricher)
@@ -67,7 +67,7 @@ class Engine:
         self._step = Step(self._joins, self._pace, self.outputs, self.faults)
         self._commands = Commands()
         self._ring_size = ring_size
-        self._first: list[tuple[Source | Made, Options]] = []  # to be added by the start
+        self._first: list[tuple[Source | RunningSource, Options]] = []  # to be added by the start
         self._hierarchy: Hierarchy | None = None
         self._waiter: Waiter | None = None
         self._ended: list[SourceEntry] = []
@@ -98,10 +98,10 @@ class Engine:
         ``loaded`` is called in between, when the sources run and before the outputs' sinks are made. Raises what
         loading raises, and what making the sinks raises.
         """
-        from eunomia.containers import tree
+        from eunomia.containers import cgroup_files
 
         self._commands.own()
-        self._hierarchy = tree.current()
+        self._hierarchy = cgroup_files.current()
         self._filter.want([(o.filters, o.selection) for o in self.outputs])
         self._joins.start(self._hierarchy, dict(self._filter.constants()))
         assert self._joins.cgroups is not None
@@ -130,7 +130,7 @@ class Engine:
         for descriptor in self._joins.descriptors:
             self._waiter.add(descriptor)
         self._filter.follow_containers(registry)
-        deriving = [s for s in self.sources if isinstance(s, Probes) and s.derives]
+        deriving = [s for s in self.sources if isinstance(s, ProbeSource) and s.derives]
         for source in deriving:
             source.derive(registry)
         self._joins.follow_containers()
@@ -143,7 +143,7 @@ class Engine:
 
     # Sources come and go
 
-    def add(self, source: Source | Made, options: Options | None = None) -> None:
+    def add(self, source: Source | RunningSource, options: Options | None = None) -> None:
         """Run a source from now on, or from :meth:`start` on.
 
         Raises :class:`ValueError` where one of this name runs, and what :meth:`Source.load` raises: then nothing of
@@ -157,7 +157,7 @@ class Engine:
         added = self._load(source, options or Options())
         lib.eu_forget_kernel_btf()
         try:
-            if isinstance(added, Probes) and added.derives:
+            if isinstance(added, ProbeSource) and added.derives:
                 assert self.registry is not None
                 added.derive(self.registry)
                 self._step.start(added)
@@ -168,13 +168,15 @@ class Engine:
         if added.live is not None:
             self._waiter.take(added.live)
 
-    def _load(self, source: Source | Made, options: Options, replaced: Probes | None = None) -> Made:
+    def _load(
+        self, source: Source | RunningSource, options: Options, replaced: ProbeSource | None = None
+    ) -> RunningSource:
         if isinstance(source, Source):
             assert self._hierarchy is not None
             assert self._joins.cgroups is not None
             share = {"eunomia_cgroups": self._joins.cgroups.maps["eunomia_cgroups"].fd}
             detach = None if replaced is None else replaced.detach
-            source = Probes(source, options, self._hierarchy, self._filter, share=share, before_attaching=detach)
+            source = ProbeSource(source, options, self._hierarchy, self._filter, share=share, before_attaching=detach)
         else:
             source.wake = self._commands.wake
         self.sources.append(source)
@@ -202,7 +204,7 @@ class Engine:
         what :meth:`Source.load` raises.
         """
         old = self._named(name)
-        if not isinstance(old, Probes):
+        if not isinstance(old, ProbeSource):
             raise ValueError(f"source {name!r} has no probes that could be replaced")
         source.name = name
         try:
@@ -225,18 +227,18 @@ class Engine:
             self._waiter.take(new.live)
         self._plan()
 
-    def _named(self, name: str) -> Made:
+    def _named(self, name: str) -> RunningSource:
         for source in self.sources:
             if source.name == name:
                 return source
         raise KeyError(name)
 
-    def _drop(self, source: Made) -> None:
+    def _drop(self, source: RunningSource) -> None:
         if source.live is not None and self._waiter is not None:
             self._waiter.drop(source.live)
         self._take_out(source)
 
-    def _take_out(self, source: Made) -> None:
+    def _take_out(self, source: RunningSource) -> None:
         self.sources.remove(source)
         for output in self.outputs:
             for stream in source.streams:

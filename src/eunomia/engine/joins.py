@@ -14,13 +14,13 @@ from eunomia.ledger import Remark
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch
+    from eunomia.cgroup_hierarchy import Hierarchy
     from eunomia.containers.process_cgroups import ProcessCgroups
     from eunomia.containers.registry import Enricher, Registry
     from eunomia.engine.pace import Pace
     from eunomia.engine.stream import Stream
     from eunomia.faults import Faults
-    from eunomia.hierarchy import Hierarchy
-    from eunomia.processes.table import ProcessTable
+    from eunomia.processes.process_table import ProcessTable
 
 _CONTAINERS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "containers")
 _CGROUPS = os.path.join(_CONTAINERS, "cgroups.bpf.o")
@@ -97,8 +97,8 @@ class Joins:
         if self.processes is not None:
             return
         from eunomia.processes import OBJECT
-        from eunomia.processes.found import batch_of
-        from eunomia.processes.table import VARIANTS, ProcessTable
+        from eunomia.processes.process_table import VARIANTS, ProcessTable
+        from eunomia.processes.running_processes import batch_of
         from eunomia.processes.users import Users
 
         size = lives_ring(ring_size)
@@ -191,7 +191,7 @@ class Joins:
 
     @staticmethod
     def _refill(table: ProcessTable, lives: Loaded, since: int) -> None:
-        from eunomia.processes.found import batch_of
+        from eunomia.processes.running_processes import batch_of
 
         table.refill(batch_of(lives.readers["life"].schema, lives.iterate("found")), since)
 

@@ -11,40 +11,36 @@ from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream
 from eunomia.filters import has_filters
 from eunomia.kernel.errors import Unsupported
-from eunomia.made import MadeReader
+from eunomia.python_stream import PythonStreamReader
 from eunomia.sinks import StreamInfo
 from eunomia.source import Options, Source
 from eunomia.tracker import deriver_of
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
+    from eunomia.cgroup_hierarchy import Hierarchy
     from eunomia.containers.lifecycle import Listener
     from eunomia.containers.registry import Registry
     from eunomia.engine.kernel_filter import KernelFilter
-    from eunomia.hierarchy import Hierarchy
     from eunomia.kernel.loaded import Loaded
     from eunomia.tracker import Deriver
 
 
-class Made:
-    """A source whose rows are made in user space, such as alerts: it has no probes.
+class RunningSource:
+    """A source that an engine runs.
 
     ``live`` is what it has in the kernel, ``notes`` what users should know of how it was loaded, ``deriver`` what
     makes rows of the records of ``rings``.
     """
 
-    def __init__(self, name: str, schemas: Mapping[str, Schema], columns: Mapping[str, Sequence[str]] = {}) -> None:
-        """Take the schemas of its streams by their names, and what tables show of each by default."""
+    def __init__(self, name: str) -> None:
         self.name = name
         self.live: Loaded | None = None
         self.notes: list[str] = []
         self.deriver: Deriver | None = None
         self.events: Listener | None = None  # of containers, for the deriver
         self.rings: dict[str, Any] = {}
-        self.streams = [
-            Stream(StreamInfo(name, stream, schema, tuple(columns.get(stream, ()))), None, MadeReader(schema))
-            for stream, schema in schemas.items()
-        ]
+        self.streams: list[Stream] = []
         self.wake: Callable[[], None] | None = None  # set while an engine runs it
 
     @property
@@ -56,6 +52,24 @@ class Made:
     def is_filtered(self) -> bool:
         """Whether all rows that reach outputs passed the present filter, and none a wider one before."""
         return True
+
+    def detach(self) -> None:
+        """Take no more."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class PythonSource(RunningSource):
+    """A source whose rows are made in user space, such as alerts: it has no probes."""
+
+    def __init__(self, name: str, schemas: Mapping[str, Schema], columns: Mapping[str, Sequence[str]] = {}) -> None:
+        """Take the schemas of its streams by their names, and what tables show of each by default."""
+        super().__init__(name)
+        self.streams = [
+            Stream(StreamInfo(name, stream, schema, tuple(columns.get(stream, ()))), None, PythonStreamReader(schema))
+            for stream, schema in schemas.items()
+        ]
 
     def emit(self, stream: str, batch: Batch) -> bool:
         """Pass rows, whose identities are set, to the engine's next step; any thread may.
@@ -70,14 +84,8 @@ class Made:
             self.wake()
         return had_room
 
-    def detach(self) -> None:
-        """Take no more."""
 
-    def close(self) -> None:
-        """Free what it holds."""
-
-
-class Probes(Made):
+class ProbeSource(RunningSource):
     """A source whose rows come from probes: an object of BPF, a tracker's or somebody else's."""
 
     def __init__(
@@ -96,7 +104,7 @@ class Probes(Made):
 
         Raises what :meth:`Source.load` raises, and then nothing is left of it.
         """
-        super().__init__(source.name, {})
+        super().__init__(source.name)
         self.source = source
         self.options = options
         self._hierarchy = hierarchy
@@ -146,7 +154,7 @@ class Probes(Made):
             self._filter.fill(live)
         for name, stream in live.spec.streams.items():
             if stream.kind == "printk" and (not self.options.streams or name in self.options.streams):
-                from eunomia.kernel import printk
+                from eunomia.kernel.foreign import printk
 
                 try:
                     printk.follow(live, name, self._hierarchy.constants())
@@ -191,7 +199,7 @@ class Probes(Made):
             self._filter.fill(self.live)
             self._filter.take(self.live)
             write(self.live, self._filter.word)
-        self.live.attach(lenient=self.source.found is None)
+        self.live.attach(skip_refused=self.source.found is None)
 
     def close(self) -> None:
         """Detach and free everything."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eunomia.engine.joins import Joins
     from eunomia.engine.output import Output
     from eunomia.engine.pace import Pace
-    from eunomia.engine.sources import Made
+    from eunomia.engine.sources import RunningSource
     from eunomia.engine.stream import Stream
     from eunomia.faults import Faults
 
@@ -39,7 +39,9 @@ class Step:
         self._clock = time.time_ns() - monotonic_ns()
         self._drained = 0  # when the last step began that left nothing in the rings (monotonic ns)
 
-    def __call__(self, sources: Sequence[Made], *, tables: bool = False, ending: Sequence[Made] = ()) -> bool:
+    def __call__(
+        self, sources: Sequence[RunningSource], *, tables: bool = False, ending: Sequence[RunningSource] = ()
+    ) -> bool:
         """Take a step; return whether there was anything.
 
         ``tables`` are read too where it is time. Sources that are ``ending``, whose probes are detached, are
@@ -103,12 +105,12 @@ class Step:
 
     # Rows that trackers make
 
-    def start(self, source: Made) -> None:
+    def start(self, source: RunningSource) -> None:
         """Have a source's deriver learn what there is."""
         if source.deriver is not None and source.events is not None:
             self._faults.call(f"tracker {source.name}", None, source.deriver.start, source.events.take())
 
-    def _drain_raw(self, source: Made) -> dict[str, list[Batch]]:
+    def _drain_raw(self, source: RunningSource) -> dict[str, list[Batch]]:
         raw: dict[str, list[Batch]] = {}
         for name, reader in source.rings.items():
             raw[name] = reader.drain(self._clock)
@@ -118,7 +120,11 @@ class Step:
         return raw
 
     def _derive(
-        self, sources: Sequence[Made], raw: Mapping[str, Mapping[str, list[Batch]]], until: int, ending: Sequence[Made]
+        self,
+        sources: Sequence[RunningSource],
+        raw: Mapping[str, Mapping[str, list[Batch]]],
+        until: int,
+        ending: Sequence[RunningSource],
     ) -> Rows:
         """Have trackers make their rows, when the registry knows what it can know of their containers."""
         rows: Rows = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eunomia import whose
+from eunomia import process_field
 from eunomia.filters import cgroup_field
 from eunomia.kernel.loaded import Count
 from eunomia.kernel.ring import PerfReader, RingReader
-from eunomia.made import MadeReader
+from eunomia.python_stream import PythonStreamReader
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
@@ -39,13 +39,13 @@ class Stream:
         self.filtered = 0
         self.takers = 0  # outputs that take its rows
         self.before = Count(0, 0)  # what earlier generations of its source have emitted and lost
-        self.is_made = isinstance(reader, MadeReader)
-        self.is_table = not isinstance(reader, RingReader | PerfReader | MadeReader)
+        self.is_made = isinstance(reader, PythonStreamReader)
+        self.is_table = not isinstance(reader, RingReader | PerfReader | PythonStreamReader)
         shapes: list[Schema] = [] if self.is_made else reader.spec.shapes
         self.schemas: list[Schema] = [reader.schema, *shapes]
         self.early: dict[int, Mask] = {}
         self.cgroup = {id(s): cgroup_field(s) for s in self.schemas}
-        self.who = {id(s): whose.who(s) for s in self.schemas}
+        self.who = {id(s): process_field.who(s) for s in self.schemas}
 
     @property
     def label(self) -> str:

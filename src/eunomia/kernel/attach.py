@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.hierarchy import unified
+from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind
 from eunomia.kernel.errors import BadSetting

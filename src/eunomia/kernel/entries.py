@@ -27,7 +27,7 @@ _PATH = re.compile(r'\[(?:"([^"]*)"|([^\[\]]*))\](.*)', re.DOTALL)
 _U32 = Int("__u32", 4)
 
 
-class Table(NamedTuple):
+class SettableMap(NamedTuple):
     """A map whose entries can be set, and the types of its keys and values."""
 
     map: Map
@@ -56,13 +56,13 @@ def _with_members(type_: Type) -> str:
 class Entry(NamedTuple):
     """One entry to be written, or one member of it: ``part`` lies in the entry's value at its offset."""
 
-    table: Table
+    table: SettableMap
     key: bytes
     part: settings.Setting
     value: object
 
 
-def tables(btf: Btf, maps: Mapping[str, Map], own: bool) -> dict[str, Table]:
+def tables(btf: Btf, maps: Mapping[str, Map], own: bool) -> dict[str, SettableMap]:
     """Return the maps whose entries can be set; those of eunomia's ``own`` objects are not for users."""
     if own:
         return {}
@@ -72,7 +72,7 @@ def tables(btf: Btf, maps: Mapping[str, Map], own: bool) -> dict[str, Table]:
             continue
         key = _type(btf, map_.name, "key", map_.key_size)
         value = _U32 if map_.type == _PROG_ARRAY else _type(btf, map_.name, "value", map_.value_size)
-        found[map_.name] = Table(map_, key, value)
+        found[map_.name] = SettableMap(map_, key, value)
     return found
 
 
@@ -84,7 +84,7 @@ def _type(btf: Btf, name: str, member: str, size: int) -> Type:
     return Int(f"__u{8 * size}", size) if size in {1, 2, 4, 8} else Array(Int("__u8", 1), size)
 
 
-def table_of(tables_: Mapping[str, Table], path: str) -> Table | None:
+def table_of(tables_: Mapping[str, SettableMap], path: str) -> SettableMap | None:
     """Return the map whose entry a path names, None where it names none."""
     return tables_.get(path.partition("[")[0]) if "[" in path else None
 
@@ -107,7 +107,7 @@ def split(word: str) -> tuple[str, str] | None:
     return None
 
 
-def locate(tables_: Mapping[str, Table], path: str, value: object, programs: Sequence[str] = ()) -> Entry | None:
+def locate(tables_: Mapping[str, SettableMap], path: str, value: object, programs: Sequence[str] = ()) -> Entry | None:
     """Return the entry of ``map[key]`` or ``map[key].member``, None where no such map can be set.
 
     Raises :class:`BadSetting` where key or member do not fit.
@@ -136,7 +136,7 @@ def _check_program(name: str, value: object, programs: Sequence[str]) -> None:
         raise BadSetting(f"setting {name}: no program is called {shown}: there are {', '.join(programs)}")
 
 
-def _key(table: Table, word: str) -> bytes:
+def _key(table: SettableMap, word: str) -> bytes:
     map_ = table.map
     try:
         if map_.type == _LPM_TRIE and map_.key_size in _PREFIX and "/" in word:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import Batch
-from eunomia.hierarchy import unified
+from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import lib
-from eunomia.kernel.table import TableReader
+from eunomia.kernel.map_snapshot import TableReader
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Program, StreamSpec

@@ -15,6 +15,7 @@ from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
+from eunomia.kernel.map_snapshot import GlobalsReader, SwappedReader, TableReader
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
     LEDGER,
@@ -32,8 +33,7 @@ from eunomia.kernel.spec import (
     walk_maps,
     walk_programs,
 )
-from eunomia.kernel.table import GlobalsReader, SwappedReader, TableReader
-from eunomia.made import MadeReader
+from eunomia.python_stream import PythonStreamReader
 
 if TYPE_CHECKING:
     from eunomia.kernel.stacks import Stacks
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _ITERATED = frozenset({"lines", "records"})
 _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
 
-Readers = RingReader | PerfReader | TableReader | MadeReader
+Readers = RingReader | PerfReader | TableReader | PythonStreamReader
 
 
 class Count(NamedTuple):
@@ -138,14 +138,14 @@ class Loaded:
 
     @classmethod
     def attached(
-        cls, spec: Spec, *, ready: Callable[[Loaded], None] | None = None, lenient: bool = False, **options: Any
+        cls, spec: Spec, *, ready: Callable[[Loaded], None] | None = None, skip_refused: bool = False, **options: Any
     ) -> Self:
         """Load a spec and attach it; ``ready`` is called in between. Options as the constructor takes them."""
         live = cls(spec, **options)
         try:
             if ready is not None:
                 ready(live)
-            live.attach(lenient=lenient)
+            live.attach(skip_refused=skip_refused)
         except BaseException:
             live.close()
             raise
@@ -266,7 +266,7 @@ class Loaded:
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
             elif stream.kind == "derived":
-                self.readers[name] = MadeReader(stream.schema)
+                self.readers[name] = PythonStreamReader(stream.schema)
             elif stream.kind == "globals":
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
@@ -288,18 +288,18 @@ class Loaded:
                 return int(lib.bpf_map__max_entries(handle))
         raise KeyError(name)
 
-    def attach(self, *, lenient: bool = False) -> None:
+    def attach(self, *, skip_refused: bool = False) -> None:
         """Attach the programs; where that fails for one, none stays attached.
 
-        Where it is ``lenient``, programs that cannot be attached are in ``refused`` afterwards, and the others run.
+        With ``skip_refused``, programs that cannot be attached are in ``refused`` afterwards, and the others run.
         """
         try:
-            self._attach(lenient)
+            self._attach(skip_refused)
         except BaseException:
             self.detach()
             raise
 
-    def _attach(self, lenient: bool) -> None:
+    def _attach(self, skip_refused: bool) -> None:
         wrong = [name for name in self._targets if name not in {p.name for p in self.spec.programs}]
         if wrong:
             names = ", ".join(p.name for p in self.spec.programs)
@@ -321,7 +321,7 @@ class Loaded:
             except NotPermitted:
                 raise
             except KernelError as error_:
-                if not lenient:
+                if not skip_refused:
                     raise
                 self.refused[program.name] = error_
                 continue
@@ -411,7 +411,7 @@ class Loaded:
         if isinstance(reader, TableReader):
             lost = self._ledger(handle)[1] if handle else 0
             return Count(reader.drained, lost)
-        if isinstance(reader, MadeReader):
+        if isinstance(reader, PythonStreamReader):
             refused = sum(self._ledger(self.maps[LEDGER + raw])[1] for raw in self.spec.raw)
             return Count(reader.emitted, reader.lost + refused)
         if handle is not None:

@@ -171,7 +171,7 @@ def _flatten(struct: Struct, base: int, prefix: str) -> Iterator[Field]:
         meant = _is_whole(member.type)
         if isinstance(bare, Struct) and not meant and (not bare.union or not member.name):
             # An unnamed union's members stand side by side: each is one way to look at the same bytes.
-            if bare.union and _tag(bare.tags, "tag:"):
+            if bare.union and _tag(bare.tags, "selected_by:"):
                 yield _field(prefix + "value", member.type, at, bare.tags)
             else:
                 yield from _flatten(bare, at, f"{prefix}{member.name}." if member.name else prefix)
@@ -185,7 +185,7 @@ def _member(prefix: str, member: Member, at: int) -> Field:
     field = _field(prefix + member.name, member.type, at, member.tags)
     bare = strip(member.type)
     tags = (*member.tags, *bare.tags) if isinstance(bare, Struct) else member.tags
-    tag = _tag(tags, "tag:")
+    tag = _tag(tags, "selected_by:")
     return field._replace(tag=prefix + tag) if tag else field
 
 
@@ -231,9 +231,9 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
             return scale.declared(_array(field, bare), bare, tags)
         case Struct(union=True):
             parts = tuple(
-                _field(m.name, m.type, 0, m.tags)._replace(tag=_tag(m.tags, "when:")) for m in bare.members
+                _field(m.name, m.type, 0, m.tags)._replace(tag=_tag(m.tags, "selected_for:")) for m in bare.members
             )
-            return field._replace(meaning="union", parts=parts, tag=_tag(bare.tags, "tag:"))
+            return field._replace(meaning="union", parts=parts, tag=_tag(bare.tags, "selected_by:"))
         case Struct():
             return field._replace(meaning="struct", parts=tuple(_flatten(bare, 0, "")))
     return field._replace(meaning="bytes")

@@ -19,8 +19,8 @@ from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
 
 if TYPE_CHECKING:
-    from eunomia.kernel.bytecode import Uses, Walked
-    from eunomia.kernel.discover import Found
+    from eunomia.kernel.foreign.bytecode import Uses, Walked
+    from eunomia.kernel.foreign.discover import BufferContents
     from eunomia.kernel.percpu import Plan
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
@@ -29,7 +29,7 @@ LRU_HASH, LRU_PERCPU_HASH, ARRAY_OF_MAPS, RINGBUF = 9, 10, 12, 27
 PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 _TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH})
 
-PRINTK = os.path.join(os.path.dirname(__file__), "printk.bpf.o")  # follows what others print
+PRINTK = os.path.join(os.path.dirname(__file__), "foreign", "printk.bpf.o")  # follows what others print
 
 LEDGER = "ledger_"
 RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
@@ -82,7 +82,7 @@ class StreamSpec(NamedTuple):
     ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals``,
     ``lines`` and ``records`` (what an iterator writes at each interval, named by its program),
     ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`) or ``printk``
-    (what programs print: :mod:`eunomia.kernel.printk` reads it).
+    (what programs print: :mod:`eunomia.kernel.foreign.printk` reads it).
     ``by_size`` holds the schemas of records that only their length tells apart; ``tags`` tells those of one
     length apart, or of any by 0. ``how`` says where the
     schema comes from; ``hint`` what would make it better.
@@ -278,7 +278,7 @@ class Spec:
         uses = {p.name: self.uses[p.name] for p in self.programs if is_iterator(p) and p.name in self.uses}
         if not uses:
             return []
-        from eunomia.kernel import discover
+        from eunomia.kernel.foreign import discover
 
         streams = []
         writers = [n for n, use in uses.items() if n in events or (use.outputs and not use.prints)]
@@ -302,7 +302,7 @@ class Spec:
 
     def _printed(self) -> list[StreamSpec]:
         """Return the stream of what the programs print, where any does."""
-        from eunomia.kernel import bytecode
+        from eunomia.kernel.foreign import bytecode
 
         if not bytecode.prints(self.data):
             return []
@@ -315,7 +315,7 @@ class Spec:
         return [stream._replace(name=name, kind="printk", schema=shape, how="the programs' calls of bpf_printk()")]
 
     def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
-        from eunomia.kernel.stack_fields import marked
+        from eunomia.kernel.foreign.stack_fields import marked
 
         has_map = any(m.type == STACK_TRACE for m in self.maps.values())
         seen = self._walked.stacks if has_map else ()
@@ -391,7 +391,7 @@ class Spec:
         shape = schema(type_, longer=self._longer(map_, type_))
         return StreamSpec(map_.name, kind, shape, map_, how, lengths.hint(list(shape.fields.values())))
 
-    def _found(self, map_: Map, found: Found, hint: str) -> StreamSpec:
+    def _found(self, map_: Map, found: BufferContents, hint: str) -> StreamSpec:
         kind = "ring" if map_.type == RINGBUF else "perf"
         types = [*found.by_size.values(), *[t for tag in found.tags.values() for t in tag.types.values()]]
         of = {id(t): schema(t) for t in types}
@@ -424,7 +424,7 @@ class Spec:
     def _discover(
         self, buffers: list[Map], events: Mapping[str, str], declared: Mapping[str, Type | None]
     ) -> list[StreamSpec]:
-        from eunomia.kernel import discover
+        from eunomia.kernel.foreign import discover
 
         padded = {m.name for m in buffers if m.type == PERF_EVENT_ARRAY}
         names = [m.name for m in buffers]
@@ -469,7 +469,7 @@ class Spec:
         tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal and not _of_libbpf(m)]
         if not tables:
             return []
-        from eunomia.kernel.results import is_result
+        from eunomia.kernel.foreign.results import is_result
 
         streams = []
         for map_ in tables:
@@ -480,7 +480,7 @@ class Spec:
 
     @cached_property
     def _walked(self) -> Walked:
-        from eunomia.kernel import bytecode
+        from eunomia.kernel.foreign import bytecode
 
         return bytecode.walked(self.data)
 
@@ -528,7 +528,7 @@ class Spec:
         sections = {section_of(m.name): m for m in internal if section_of(m.name).startswith((".bss", ".data"))}
         if not sections:
             return []
-        from eunomia.kernel.results import globals_shown
+        from eunomia.kernel.foreign.results import globals_shown
 
         streams = []
         for section, map_ in sections.items():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from eunomia.batch import Field, Schema
-from eunomia.whose import who
+from eunomia.process_field import who
 
 if TYPE_CHECKING:
     from eunomia.kernel.loaded import MapHandle

@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from eunomia.bounds import TEXTS_LIMIT, bounded, texts
 from eunomia.identity import Texts
+from eunomia.metadata_limits import TEXTS_LIMIT, bounded, texts
 
 CONTAINERS_LIMIT = 256  # of one pod that are kept
 

@@ -13,10 +13,10 @@ import os
 import sys
 from contextlib import suppress
 
-from eunomia.actor import Process, Room
 from eunomia.faults import Faults
-from eunomia.inside import open_file, read
 from eunomia.meaning import decode
+from eunomia.process_identity import Process, ProcessRoot
+from eunomia.resolve_in_root import open_file, read
 
 FILE_LIMIT = 1 << 20  # bytes of a passwd file; of a longer one nothing is believed
 NAME_LIMIT = 256  # bytes of a name
@@ -103,9 +103,9 @@ class Users:
                 continue
             del self._watched[mnt_ns]
             with suppress(OSError):  # so has it by now
-                self._read_file(pid, Room(0, mnt_ns, 0), None, now)
+                self._read_file(pid, ProcessRoot(0, mnt_ns, 0), None, now)
 
-    def _read_file(self, pid: int, room: Room, known: _File | None, now: int) -> None:
+    def _read_file(self, pid: int, room: ProcessRoot, known: _File | None, now: int) -> None:
         base = f"/proc/{pid}/root"
         try:
             descriptor = open_file(base, "etc/passwd")
@@ -126,7 +126,7 @@ class Users:
         if self._is_in(pid, "mnt", room.mnt_ns):  # else another has got its pid
             self._keep(room, _File(now, looks, names))
 
-    def _keep(self, room: Room, file: _File) -> None:
+    def _keep(self, room: ProcessRoot, file: _File) -> None:
         before = self._files.pop((room.mnt_ns, room.root), None)
         self._entries += len(file.names) - (len(before.names) if before else -1)
         if self._entries > ALL_ENTRIES:

@@ -117,7 +117,7 @@ def open_sink(
 
         return CsvSink(writer, streams, columns, added)
     if kind == "table":
-        from eunomia.sinks.table import TableSink
+        from eunomia.sinks.text_table import TableSink
 
         return TableSink(writer, streams, columns, color, added=added)
     raise ValueError(f"no output format {kind!r}; there are {', '.join(FORMATS)}")

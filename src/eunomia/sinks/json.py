@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from eunomia.actor import LOST, UNKNOWN
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER, Joined, is_of, joined, members, nouns
 from eunomia.meaning import valid
+from eunomia.process_identity import LOST, UNKNOWN
 from eunomia.sinks import ByteSink
 from eunomia.sinks.columns import Shared, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
@@ -19,9 +19,9 @@ from eunomia.sinks.json_lines import Made, Part, lines_of, part_of, write
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 
 if TYPE_CHECKING:
-    from eunomia.actor import Process
     from eunomia.batch import Batch, Schema
     from eunomia.identity import Identity
+    from eunomia.process_identity import Process
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
 

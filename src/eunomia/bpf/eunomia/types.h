@@ -27,8 +27,8 @@ typedef __u16 umode_t;
 /* A number that stands for no value, on the field: JSON says null, tables nothing. */
 #define none(value) __attribute__((btf_decl_tag("none:" eunomia_text(value))))
 /* On a union: the field beside it that says which member holds; on its members: for which value. */
-#define chosen_by(field) __attribute__((btf_decl_tag("tag:" #field)))
-#define when(value) __attribute__((btf_decl_tag("when:" eunomia_text(value))))
+#define selected_by(field) __attribute__((btf_decl_tag("selected_by:" #field)))
+#define selected_for(value) __attribute__((btf_decl_tag("selected_for:" eunomia_text(value))))
 #define eunomia_text(value) #value	/* of what a macro stands for */
 
 typedef __u64 time_ns_t;	/* bpf_ktime_get_ns(); shown as wall-clock time */

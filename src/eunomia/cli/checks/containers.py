@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 
 from eunomia.cli.checks import OK, UNKNOWN, WARN, Finding
-from eunomia.containers import tree
+from eunomia.containers import cgroup_files
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
 from eunomia.containers.running import running
@@ -43,7 +43,7 @@ def findings() -> Iterator[Finding]:
 
 
 def _cgroups() -> Finding:
-    used = tree.current()
+    used = cgroup_files.current()
     why = f" ({used.why})" if used.why else ""
     if used.mount is None:
         return Finding(

@@ -10,7 +10,7 @@ from pathlib import Path
 import eunomia.kernel
 from eunomia import tracker
 from eunomia.cli.checks import FAIL, OK, UNKNOWN, WARN, Finding
-from eunomia.cli.trial import NO, YES, trials
+from eunomia.cli.tracker_check import NO, YES, trials
 from eunomia.kernel.diagnose import kind
 from eunomia.kernel.errors import BadObject, KernelError, Unsupported
 from eunomia.kernel.loaded import Loaded

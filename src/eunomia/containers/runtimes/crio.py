@@ -26,8 +26,8 @@ from eunomia.containers.storage import Images, Store, roots_stores
 from eunomia.containers.timestamps import nanoseconds
 from eunomia.containers.tolerant_json import decoded, object_of
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
-from eunomia.inside import open_file, read
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.resolve_in_root import open_file, read
 
 _NOTE = "io.kubernetes.cri-o."
 _OWN = "io.kubernetes."

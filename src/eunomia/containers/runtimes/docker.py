@@ -30,9 +30,9 @@ from eunomia.containers.runtime import Metadata, bounded, texts, words
 from eunomia.containers.timestamps import nanoseconds
 from eunomia.containers.tolerant_json import object_of
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount
-from eunomia.inside import open_file, read
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.meaning import capability_name
+from eunomia.resolve_in_root import open_file, read
 
 DEFAULT_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG = "/etc/docker/daemon.json"

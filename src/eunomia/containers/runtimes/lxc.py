@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from eunomia.containers import blocking
+from eunomia.containers.cgroup_files import mount_point
 from eunomia.containers.daemons import CONFIG_LIMIT, DataRoot, daemon_of, host_bases
 from eunomia.containers.runtime import Metadata, bounded
-from eunomia.containers.tree import mount_point
 from eunomia.identity import RUNNING, Container
-from eunomia.inside import open_file, read
+from eunomia.resolve_in_root import open_file, read
 
 _PAYLOAD, _MONITOR = "lxc.payload", "lxc.monitor"
 _PARENTS = (_PAYLOAD, "lxc")

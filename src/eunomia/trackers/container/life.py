@@ -52,10 +52,10 @@ class _Sign(NamedTuple):
 class _Life:
     """How far a container has come; ``stage`` is empty before anything is known of it."""
 
-    __slots__ = ("case", "cgroup_id", "paused", "pid", "rows", "since", "stage", "started")
+    __slots__ = ("cgroup_id", "entry", "paused", "pid", "rows", "since", "stage", "started")
 
-    def __init__(self, case: ContainerEntry) -> None:
-        self.case = case
+    def __init__(self, entry: ContainerEntry) -> None:
+        self.entry = entry
         self.stage = ""
         self.cgroup_id = 0  # its own, as long as it exists
         self.pid = 0
@@ -122,35 +122,35 @@ class Life:
     # What is heard
 
     def _there(self, news: LifecycleEvent) -> None:
-        life = self._life(news.case)
+        life = self._life(news.entry)
         if not news.cgroup_id:
             life.stage = life.stage or EXITED
             return
         life.stage, life.cgroup_id = RUNNING, news.cgroup_id
-        identity = news.case.identity
+        identity = news.entry.identity
         life.paused = bool(identity and identity.container and identity.container.state == PAUSED)
-        life.pid = self._registry.first_process(news.case)
+        life.pid = self._registry.first_process(news.entry)
         if life.pid:
             self._firsts.update(struct.pack("=I", life.pid), struct.pack("=Q", life.cgroup_id))
 
     def _hear(self, news: LifecycleEvent, now: int) -> None:
-        what, case = news.what, news.case
-        life = self._lives.get(case)
+        what, entry = news.what, news.entry
+        life = self._lives.get(entry)
         if what == "there":
             self._there(news)
         elif what == "made":
-            life = self._life(case)
+            life = self._life(entry)
             life.cgroup_id, life.pid, life.started = news.cgroup_id, 0, 0
             self._create(life, news.time)
         elif what == "recorded":
-            self._create(self._life(case), news.time)
+            self._create(self._life(entry), news.time)
         elif life is None:
             return
         elif what == "removed" and news.cgroup_id == life.cgroup_id:
             if life.stage == RUNNING:
                 self._exit(life, news.time, _NO_CODE, 0, 0)
-            self._registry.look_at(case)
-            if not case.recorded:
+            self._registry.look_at(entry)
+            if not entry.recorded:
                 self._remove(life, news.time)
             life.cgroup_id = 0
         elif what == "erased" and not life.cgroup_id:
@@ -167,14 +167,14 @@ class Life:
             self._add(life, news.time, _RENAMED, pid=life.pid, previous_name=before.name)
         if before.state != after.state and PAUSED in {before.state, after.state}:
             # the file may be behind the kernel
-            frozen = self._registry.is_frozen(life.case, life.pid)
+            frozen = self._registry.is_frozen(life.entry, life.pid)
             self._pause(life, news.time, after.state == PAUSED if frozen is None else frozen)
 
     def _look_who_is_paused(self, now: int) -> None:
         began = monotonic_ns()
         self._glance = None
         for life in list(self._lives.values()):
-            frozen = self._registry.is_frozen(life.case, life.pid) if life.stage == RUNNING else None
+            frozen = self._registry.is_frozen(life.entry, life.pid) if life.stage == RUNNING else None
             if frozen is not None:
                 self._pause(life, now, frozen)
         ended = monotonic_ns()
@@ -185,10 +185,10 @@ class Life:
             if self._glance is None and not self._registry.hears_of_freezing:
                 self._glance = max(sign.time, self._rested)
             return
-        case = self._registry.case_of(sign.cgroup_id)
-        if case is None:
+        entry = self._registry.case_of(sign.cgroup_id)
+        if entry is None:
             return
-        life = self._life(case)
+        life = self._life(entry)
         if sign.sign == _EXECUTED:
             # its own, and not another one's in a cgroup inside: systemd makes such
             if life.stage != RUNNING or (not life.started and life.pid in {0, sign.pid}):
@@ -209,10 +209,10 @@ class Life:
 
     # What happened
 
-    def _life(self, case: ContainerEntry) -> _Life:
-        life = self._lives.get(case)
+    def _life(self, entry: ContainerEntry) -> _Life:
+        life = self._lives.get(entry)
         if life is None:
-            life = self._lives[case] = _Life(case)
+            life = self._lives[entry] = _Life(entry)
         return life
 
     def _create(self, life: _Life, then: int) -> None:
@@ -231,7 +231,7 @@ class Life:
             life.paused = False
             life.rows.pop()
             if not life.rows:
-                del self._waiting[life.case]
+                del self._waiting[life.entry]
 
     def _exit(self, life: _Life, then: int, code: int, signal: int, lasted: int) -> None:
         life.stage, life.paused = EXITED, False
@@ -249,7 +249,7 @@ class Life:
     def _add(self, life: _Life, then: int, event: int, **values: Any) -> None:
         if not life.rows:
             life.since = monotonic_ns()
-            self._waiting[life.case] = life
+            self._waiting[life.entry] = life
         row = {"time": then, "event": event, "cgroup_id": life.cgroup_id, "exit_code": _NO_CODE}
         life.rows.append(row | values)
 
@@ -257,14 +257,14 @@ class Life:
 
     def _ripe(self, life: _Life, now: int, last: bool) -> list[tuple[dict[str, Any], Identity]]:
         """Return a container's rows once it has a name, or none will come."""
-        identity = life.case.identity
+        identity = life.entry.identity
         if not last and now < _due(life):
             return []
-        del self._waiting[life.case]
+        del self._waiting[life.entry]
         rows = list(life.rows)
         life.rows.clear()
         if not life.stage or identity is None:  # removed, or no container after all
-            del self._lives[life.case]
+            del self._lives[life.entry]
         return [(self._dated(row, identity), _as_of(row, identity)) for row in rows] if identity else []
 
     def _dated(self, row: dict[str, Any], identity: Identity) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def _signs(batch: Batch) -> list[_Sign]:
 
 def _due(life: _Life) -> int:
     """Return when the rows of a container that wait are told, in monotonic ns; 0 for at once."""
-    identity, newest = life.case.identity, life.rows[-1]
+    identity, newest = life.entry.identity, life.rows[-1]
     sure = newest["time"] + KILL if newest["event"] == _PAUSED else 0
     if identity is None:
         return max(sure, life.since + DOUBT)

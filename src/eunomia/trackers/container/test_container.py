@@ -17,8 +17,8 @@ from tests.runtimes.containerd import Containerd
 from tests.runtimes.docker import Docker
 from tests.runtimes.podman import Podman
 
+from eunomia.containers.cgroup_files import mount_point
 from eunomia.containers.selectors import Selectors
-from eunomia.containers.tree import mount_point
 
 VARIANTS = ("tp_btf", "raw_tp")
 

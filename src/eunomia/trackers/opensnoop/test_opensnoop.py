@@ -14,7 +14,7 @@ from tests.harness import Row, Seen, batch_of, schema_of, tracked
 from tests.runtimes.docker import Docker
 
 VARIANTS = ("tp", "raw_tp")
-NOBODY = 65534
+UNKNOWN_PROCESS = 65534
 OPENAT2 = 437
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x08, 0x10
 
@@ -250,9 +250,9 @@ def test_what_another_user_may_not_open_says_so(tmp_path: Path):
     secret.touch(0o600)
     tmp_path.chmod(0o755)
     with tracked("opensnoop") as seen:
-        subprocess.run(["cat", secret], user=NOBODY, stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["cat", secret], user=UNKNOWN_PROCESS, stderr=subprocess.DEVNULL, check=False)
     row = seen.row("open", path=str(secret))
-    assert (row["errno"], row["uid"], row["comm"]) == ("EACCES", NOBODY, "cat")
+    assert (row["errno"], row["uid"], row["comm"]) == ("EACCES", UNKNOWN_PROCESS, "cat")
 
 
 def test_too_many_open_files_are_seen():

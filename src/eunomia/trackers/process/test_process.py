@@ -15,7 +15,7 @@ from tests.harness import Row, batch_of, schema_of, tracked
 from tests.runtimes.docker import Docker
 
 VARIANTS = ("tp_btf", "raw_tp")
-NOBODY = 65534
+UNKNOWN_PROCESS = 65534
 
 
 def run(*words: str | bytes, **options) -> subprocess.CompletedProcess:
@@ -239,8 +239,8 @@ def test_a_program_of_another_user_has_the_user_who_runs_it(tmp_path: Path):
         directory.chmod(0o755)
     tmp_path.chmod(0o755)
     with tracked("process") as seen:
-        assert run(program, user=NOBODY).returncode == 0
-    assert seen.row("exec", exe=str(program))["uid"] == NOBODY
+        assert run(program, user=UNKNOWN_PROCESS).returncode == 0
+    assert seen.row("exec", exe=str(program))["uid"] == UNKNOWN_PROCESS
 
 
 def test_a_working_directory_that_is_gone_has_still_its_name_and_says_that_it_is_gone(tmp_path: Path):

@@ -54,7 +54,7 @@ class Dwarf:
         elf = open_elf(data)
         self._ours = has_our_types(data)
         self._info: DWARFInfo | None = None
-        with _lenient():
+        with _skipping_broken():
             if elf.has_dwarf_info():
                 # BPF's debug sections refer to each other by section symbols, whose value is 0, and hold the
                 # addend in place (SHT_REL): relocating changes nothing, and takes 2 s with vmlinux.h.
@@ -71,7 +71,7 @@ class Dwarf:
         """Yield every struct and typedef of the outermost level that has a name."""
         if self._declared is None:
             self._declared = []
-            with _lenient():
+            with _skipping_broken():
                 self._declared.extend(self._declarations())
         yield from self._declared
 
@@ -95,7 +95,7 @@ class Dwarf:
     def enumerations(self) -> Iterator[Enum]:
         """Yield every enumeration of the outermost level, those without a name too."""
         found: list[Enum] = []
-        with _lenient():
+        with _skipping_broken():
             for unit in self._units():
                 for die in unit.get_top_DIE().iter_children():
                     if die.tag == "DW_TAG_enumeration_type":
@@ -105,7 +105,7 @@ class Dwarf:
     def locals(self, function: str) -> list[Local]:
         """Return a function's variables and parameters, those of functions inlined into it too."""
         found: list[Local] = []
-        with _lenient():
+        with _skipping_broken():
             if self._functions is None:
                 self._functions = {}
                 self._find_functions(self._functions)
@@ -192,7 +192,7 @@ class Dwarf:
         return Enum(_name(die), _number(die, "DW_AT_byte_size"), signed, names)
 
 
-def _lenient() -> AbstractContextManager[None]:
+def _skipping_broken() -> AbstractContextManager[None]:
     # Broken DWARF makes pyelftools raise nearly anything. Nobody needs DWARF: do with what was read so far.
     return suppress(Exception)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from eunomia.kernel.bytecode import Instruction, Walk
+    from eunomia.kernel.foreign.bytecode import Instruction, Walk
 
 # 1000 first: of the numbers that a program works on, most are no such number, and fail at once. No 1: compilers
 # turn it away where it is not in a register yet, as by comparing a time with 2000 before it is divided by 1000.

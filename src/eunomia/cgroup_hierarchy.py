@@ -2,7 +2,7 @@
 """cgroup hierarchies: where they are mounted, and how the kernel tells them apart.
 
 v2 is one hierarchy; each controller of v1 has one, or shares it with others. The same number is another cgroup
-in each, so ids, paths and records are all of one: :func:`eunomia.containers.tree.current` says of which.
+in each, so ids, paths and records are all of one: :func:`eunomia.containers.cgroup_files.current` says of which.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from eunomia.batch import Field
-from eunomia.kernel import bytecode
-from eunomia.kernel.bytecode import MapUse, Output, Uses
-from eunomia.kernel.core_types import kernel_structs
-from eunomia.kernel.dwarf import Dwarf, Local, named
 from eunomia.kernel.elf import section
 from eunomia.kernel.errors import BadObject, BadSetting
+from eunomia.kernel.foreign import bytecode
+from eunomia.kernel.foreign.bytecode import MapUse, Output, Uses
+from eunomia.kernel.foreign.core_types import kernel_structs
+from eunomia.kernel.foreign.dwarf import Dwarf, Local, named
 from eunomia.kernel.schema import schema as shape
 from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, open_ended, sizeof, strip
 
@@ -79,7 +79,7 @@ class Tag(NamedTuple):
     types: Mapping[int, Type]
 
 
-class Found(NamedTuple):
+class BufferContents(NamedTuple):
     """What a buffer carries.
 
     Where records of several lengths share it, ``by_size`` tells them apart, by the length with which they
@@ -119,7 +119,7 @@ def event_types(
     uses: Mapping[str, MapUse] | None = None,
     *,
     padded: Container[str] = (),
-) -> dict[str, Found]:
+) -> dict[str, BufferContents]:
     """Return what each of these buffers carries.
 
     ``buffers`` are those whose map has no ``__type(value, ...)``, and those that ``overrides`` (map to
@@ -202,7 +202,7 @@ class _Search:
         name = _label(type_).partition("___")[0]
         return name not in self.kernel and not _CONTEXT.fullmatch(name)
 
-    def said(self, buffer: str, wanted: str) -> Found:
+    def said(self, buffer: str, wanted: str) -> BufferContents:
         """Return what the user says: a struct for all records, or one for each value of a field."""
         default: Type | None = None
         tagged: dict[str, dict[str, Type]] = {}
@@ -218,13 +218,13 @@ class _Search:
             tagged.setdefault(field.strip(), {})[value.strip()] = type_
         if not tagged:
             assert default is not None
-            return Found(default, f"{_say(default)}, as --event says", sizeof(default))
+            return BufferContents(default, f"{_say(default)}, as --event says", sizeof(default))
         if len(tagged) > 1:
             raise BadSetting(f"--event {buffer}: one field tells its structs apart, not {' and '.join(tagged)}")
         ((field, types),) = tagged.items()
         tag = self.tag_said(buffer, field, types)
         how = f"{', '.join(map(_say, types.values()))} by {field}, as --event says"
-        return Found(default, how, tags={0: tag})
+        return BufferContents(default, how, tags={0: tag})
 
     def type_said(self, buffer: str, word: str, wanted: str) -> Type:
         name = wanted.strip().removeprefix("struct ").strip()
@@ -293,7 +293,7 @@ class _Search:
         arguments = bool(_ARGUMENTS.search(name))
         return arguments, not _EVENTLIKE.search(name), name in self.map_types, name
 
-    def buffer(self, name: str) -> Found:
+    def buffer(self, name: str) -> BufferContents:
         """Return what one buffer carries, as far as it can be known."""
         outputs = self.uses.get(name, MapUse([])).outputs
         if not outputs:
@@ -325,7 +325,7 @@ class _Search:
             ((_, varying),) = by_size.items()
             by_size = {}
         candidates = () if varying or by_size or tags else self.candidates(size)
-        return Found(varying, how, size, hint, by_size, candidates, tags)
+        return BufferContents(varying, how, size, hint, by_size, candidates, tags)
 
     def sent(self, name: str, output: Output) -> _Sent:
         """Return what types one output may send, one if it is known."""
@@ -362,13 +362,13 @@ class _Search:
             f"if all are of one struct; where a field tells, --event {name}={field}:VALUE={some} for each"
         )
 
-    def unseen(self, name: str) -> Found:
+    def unseen(self, name: str) -> BufferContents:
         """Return what a buffer carries that no code was seen to write to."""
         if len(self.pointers) == 1:
             variable, type_ = self.pointers[0]
-            return Found(type_, f"{_say(type_)}, which the global `{variable}` points at")
+            return BufferContents(type_, f"{_say(type_)}, which the global `{variable}` points at")
         how = f"unknown: no code was found that writes to {name}"
-        return Found(None, how, None, self.hint(name, None), candidates=self.candidates(None))
+        return BufferContents(None, how, None, self.hint(name, None), candidates=self.candidates(None))
 
     def hint(self, name: str, size: int | None) -> str:
         names = self.candidates(size)

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.actor import FORGOTTEN, NOBODY, Process, Room, Unsure
 from eunomia.batch import Batch
 from eunomia.kernel_clock import monotonic_ns
-from eunomia.processes.found import argv_of, look_up, process_of
+from eunomia.process_identity import LOST_PROCESS, UNKNOWN_PROCESS, Process, ProcessRoot, Unsure
+from eunomia.processes.running_processes import argv_of, look_up, process_of
 
 if TYPE_CHECKING:
     from eunomia.processes.users import Users
@@ -79,7 +79,7 @@ class ProcessTable:
         self._over: deque[tuple[int, Process]] = deque()  # since when that is known
         self._heard = 0  # when something was told last
         self._kept: dict[Process, None] = {}  # over for long, but somebody's parent; oldest first
-        self._rooms: dict[Room, Room] = {}
+        self._rooms: dict[ProcessRoot, ProcessRoot] = {}
         self._unshown: set[int] = set()  # pids of who was found in /proc alone
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class ProcessTable:
             self._join_beside_gaps(batch, pids, times)
             self._name_users(batch)
             return
-        actors: dict[Process, int] = {NOBODY: 0}
+        actors: dict[Process, int] = {UNKNOWN_PROCESS: 0}
         sure: dict[int, int] = {}
         doubtful = set()
         for one in set(pids):
@@ -139,7 +139,7 @@ class ProcessTable:
                 doubtful.add(one)
         if doubtful:
             batch.actor = [
-                actors.setdefault(self.at(p, t) or NOBODY, len(actors)) if p in doubtful else sure[p]
+                actors.setdefault(self.at(p, t) or UNKNOWN_PROCESS, len(actors)) if p in doubtful else sure[p]
                 for p, t in zip(pids, times, strict=True)
             ]
         else:
@@ -156,11 +156,11 @@ class ProcessTable:
             if self._is_in_gap(when):
                 if actor is None:
                     self.blank += 1
-                    actor = FORGOTTEN
+                    actor = LOST_PROCESS
                 else:
                     self.unsure += 1
                     actor = twins.get(actor) or twins.setdefault(actor, Unsure.like(actor))
-            which.append(actors.setdefault(actor or NOBODY, len(actors)))
+            which.append(actors.setdefault(actor or UNKNOWN_PROCESS, len(actors)))
         batch.actors, batch.actor = list(actors), which
 
     def _name_users(self, batch: Batch) -> None:
@@ -250,7 +250,7 @@ class ProcessTable:
         process.exe_bytes, process.argv_bytes = exe, argv
         if len(self._rooms) > LIVING:
             self._rooms.clear()
-        there = Room(*room)
+        there = ProcessRoot(*room)
         process.room = self._rooms.setdefault(there, there)
         if self.users is not None:
             self.users.learn(process)

@@ -8,8 +8,8 @@ import struct
 import sys
 from contextlib import suppress
 
-from eunomia.actor import Process
 from eunomia.batch import Batch, Schema
+from eunomia.process_identity import Process
 
 ARGV_MAX = 1024  # as in processes.bpf.c
 _THREADS = 64  # of a process that are looked at

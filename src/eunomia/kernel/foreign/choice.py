@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from eunomia.kernel import iterator, targets, twins
+from eunomia.kernel import iterator, targets
 from eunomia.kernel.diagnose import kind
 from eunomia.kernel.errors import Absent, BadSetting, KernelError, NotPermitted, Unsupported, VerifierError
+from eunomia.kernel.foreign import twins
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.perf_events import CLOCK
 from eunomia.kernel.spec import PROG_ARRAY, Program, Spec, is_iterator
@@ -93,7 +94,7 @@ def load(spec: Spec, wish: Wish, **options: Any) -> tuple[Plan, Loaded]:
         try:
             live = Loaded.attached(
                 spec, programs=names, unattached=[p.name for p in chosen.called], targets=wish.targets,
-                lenient=True, **options,
+                skip_refused=True, **options,
             )  # fmt: skip
         except KernelError as error:
             found = _to_leave_out(error, chosen)

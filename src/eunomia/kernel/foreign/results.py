@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Which maps and globals of a stranger's object hold results, and which it keeps for itself.
 
-The evidence is what the programs do with them (:mod:`eunomia.kernel.bytecode`).
+The evidence is what the programs do with them (:mod:`eunomia.kernel.foreign.bytecode`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eunomia.kernel.btf import Btf
-from eunomia.kernel.bytecode import MapUse, Walked
 from eunomia.kernel.errors import BadObject
+from eunomia.kernel.foreign.bytecode import MapUse, Walked
 from eunomia.kernel.types import Array, Member, Opaque, Pointer, Type, strip
 from eunomia.kernel.width import check
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from eunomia.cgroup_hierarchy import Hierarchy, of_first_version, unified
 from eunomia.containers.paths import is_id, printable
-from eunomia.hierarchy import Hierarchy, of_first_version, unified
 
 CUT = 1023  # bytes; longer paths are cut to that in the records of cgroups made and removed
 

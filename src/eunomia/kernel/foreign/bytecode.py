@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eunomia.kernel.elf import Image, image
 
 if TYPE_CHECKING:
-    from eunomia.kernel.highest_bit import Tries
+    from eunomia.kernel.foreign.highest_bit import Tries
 
 _MANY = 8  # different values in one place beyond which it is unknown
 _STEPS = 25_000  # instructions, half a second, after which the walk gives up: what it found by then counts
@@ -147,7 +147,7 @@ def uses(data: bytes) -> Uses:
 
 def walked(data: bytes) -> Walked:
     """Return all that is known of what the programs of an object do."""
-    from eunomia.kernel.highest_bit import Tries
+    from eunomia.kernel.foreign.highest_bit import Tries
 
     walk = Walk(image(data))
     walk.run()

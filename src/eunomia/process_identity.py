@@ -20,7 +20,7 @@ LOST = "lost"  # records of processes were lost then, and this one's among them
 UNKNOWN = "unknown"  # none of the above, and nobody told of it
 
 
-class Room(NamedTuple):
+class ProcessRoot(NamedTuple):
     """Where a process lives: its root directory, as a number that tells it from others, and namespaces."""
 
     root: int
@@ -109,7 +109,7 @@ class Process:
         return {"pid": self.pid, "comm": self.comm, "argv": self.argv, "exec_id": self.exec_id}
 
 
-_NOWHERE = Room(0, 0, 0)
+_NOWHERE = ProcessRoot(0, 0, 0)
 
 
 class Unsure(Process):
@@ -127,7 +127,7 @@ class Unsure(Process):
         return made
 
 
-class _Nobody(Process):
+class _Unknown(Process):
     """Stands for a process that nothing is known of."""
 
     __slots__ = ()
@@ -141,6 +141,6 @@ class _Lost(Process):
     state = LOST
 
 
-NOBODY: Process = _Nobody(0, 0, 0)
-FORGOTTEN: Process = _Lost(0, 0, 0)
-NOBODY.user = FORGOTTEN.user = ""
+UNKNOWN_PROCESS: Process = _Unknown(0, 0, 0)
+LOST_PROCESS: Process = _Lost(0, 0, 0)
+UNKNOWN_PROCESS.user = LOST_PROCESS.user = ""

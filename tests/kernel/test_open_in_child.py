@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from eunomia.kernel import trial
+from eunomia.kernel.foreign import open_in_child
 
 
 class _Libbpf:
@@ -16,11 +16,11 @@ class _Libbpf:
 
 
 def test_a_file_over_which_libbpf_crashes_or_never_ends_is_known(monkeypatch):
-    monkeypatch.setattr(trial, "LONGEST", 1)
-    monkeypatch.setattr(trial, "log_start", lambda: None)
-    monkeypatch.setattr(trial, "lib", _Libbpf(lambda: time.sleep(60)))
+    monkeypatch.setattr(open_in_child, "LONGEST", 1)
+    monkeypatch.setattr(open_in_child, "log_start", lambda: None)
+    monkeypatch.setattr(open_in_child, "lib", _Libbpf(lambda: time.sleep(60)))
     began = time.monotonic()
-    assert not trial.survives_opening(b"odd")
+    assert not open_in_child.survives_opening(b"odd")
     assert time.monotonic() - began < 10
-    monkeypatch.setattr(trial, "lib", _Libbpf(lambda: os.kill(os.getpid(), signal.SIGKILL)))
-    assert not trial.survives_opening(b"odd")
+    monkeypatch.setattr(open_in_child, "lib", _Libbpf(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    assert not open_in_child.survives_opening(b"odd")

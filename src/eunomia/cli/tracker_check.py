@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Executor
 
-    from eunomia.tracker import Found
+    from eunomia.tracker import FoundTracker
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 _AT_ONCE = 16
@@ -26,7 +26,7 @@ class Trial(NamedTuple):
     why: str = ""
 
 
-def trials(trackers: Iterable[Found]) -> list[tuple[Found, Trial]]:
+def trials(trackers: Iterable[FoundTracker]) -> list[tuple[FoundTracker, Trial]]:
     """Load each tracker, attach it and take it off again."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -35,7 +35,7 @@ def trials(trackers: Iterable[Found]) -> list[tuple[Found, Trial]]:
         return [(found, _try(found, closing)) for found in trackers]
 
 
-def _try(found: Found, closing: Executor) -> Trial:
+def _try(found: FoundTracker, closing: Executor) -> Trial:
     from eunomia.kernel.loaded import load_first
     from eunomia.kernel.spec import Spec
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 ROOM = 65536  # rows that wait for the engine's next step, at most
 
 
-class MadeReader:
+class PythonStreamReader:
     """Takes batches by :meth:`emit`, from any thread, and gives them to the engine's next step.
 
     ``emitted`` and ``lost`` are rows; those are lost that found no room.

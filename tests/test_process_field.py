@@ -10,8 +10,8 @@ import pytest
 from eunomia.batch import Batch
 from eunomia.containers.process_cgroups import AGAIN, STEADY, ProcessCgroups
 from eunomia.identity import NOBODY_KNOWS
-from eunomia.processes.found import process_of
-from eunomia.whose import Who, candidates, of_process, of_us, who
+from eunomia.process_field import Who, candidates, of_process, of_us, who
+from eunomia.processes.running_processes import process_of
 from tests.kernel.test_schema import schema_of
 
 HEAD = "#include <linux/bpf.h>\ntypedef int pid_t;\nstruct proc { __u32 pid, tid; char comm[16]; };\n"

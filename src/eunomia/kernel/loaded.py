@@ -36,6 +36,7 @@ from eunomia.kernel.spec import (
 from eunomia.python_stream import PythonStreamReader
 
 if TYPE_CHECKING:
+    from eunomia.kernel.reuse import Side
     from eunomia.kernel.stacks import Stacks
 
 _ITERATED = frozenset({"lines", "records"})
@@ -96,6 +97,8 @@ class Loaded:
         targets: Mapping[str, Sequence[str]] | None = None,
         unattached: Sequence[str] = (),
         streams: Sequence[str] = (),
+        before: Loaded | None = None,
+        fresh_maps: bool = False,
     ) -> None:
         """Load a spec's programs, all or those named; nothing is attached yet.
 
@@ -103,7 +106,9 @@ class Loaded:
         of two), ``map_sizes`` how many entries maps have room for, ``share`` the descriptors of maps to be used
         in place of the object's own, ``targets`` what to attach programs to in place of what their sections
         name, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
-        all where none is named. Raises what :mod:`eunomia.kernel.errors` lists.
+        all where none is named. ``before`` is the object that this one replaces: it goes on with that one's maps,
+        as :mod:`eunomia.kernel.reuse` says, and with ``fresh_maps`` has empty ones in place of those that differ.
+        Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
         self.readers: dict[str, Readers] = {}
@@ -120,7 +125,12 @@ class Loaded:
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._sized = sizes.given(spec.name, spec.maps, map_sizes or {})
+        if ring_size:
+            rings = {n: m for n, m in self._sized.items() if m.type == RINGBUF and n not in (map_sizes or {})}
+            self._sized |= {name: map_._replace(max_entries=ring_size) for name, map_ in rings.items()}
+        self.kept: frozenset[str] = frozenset()  # maps that it goes on with
         self._entries: list[entries.Entry] = []
+        self._images: dict[str, bytes] = {}  # of sections that got values from another object, before that
         self._object = spec.take()
         try:
             for program in self._chosen:
@@ -129,6 +139,8 @@ class Loaded:
                     iterator.check(program, "".join(self._targets.get(program.name, ())), maps)
             self._size(ring_size, map_sizes or {})
             self._prepare(set_ or {}, share or {})
+            if before is not None:
+                self._go_on_with(before, share or {}, fresh_maps)
             self._load()
             self._write_entries()
             self._open_streams()
@@ -180,11 +192,50 @@ class Loaded:
             name = text(lib.bpf_map__name(handle))
             # nothing of ours stays behind in the kernel
             lib.bpf_map__set_pin_path(handle, ffi.NULL)
-            if name in share and lib.bpf_map__reuse_fd(handle, share[name]):
-                if ffi.errno == errno.EMFILE:
-                    raise no_descriptors(self.spec.name)
-                raise KernelError(f"{self.spec.name}: map {name} cannot be shared: {error().strerror}")
+            if name in share:
+                self._use(handle, share[name])
         self._set(set_)
+
+    def _use(self, handle: Any, fd: int) -> None:
+        """Have a map that is not loaded yet be another that is."""
+        if lib.bpf_map__reuse_fd(handle, fd):
+            if ffi.errno == errno.EMFILE:
+                raise no_descriptors(self.spec.name)
+            name = text(lib.bpf_map__name(handle))
+            raise KernelError(f"{self.spec.name}: map {name} cannot be shared: {error().strerror}")
+
+    def _go_on_with(self, before: Loaded, shared: Mapping[str, int], fresh: bool) -> None:
+        """Take over what another object's maps hold, as far as it fits."""
+        from eunomia.kernel import reuse
+
+        kept = reuse.kept(before._side(), self._side(), fresh=fresh)
+        handles = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
+        theirs = {section_of(name): handle for name, handle in before.maps.items()}
+        for name in (kept.maps - shared.keys()) | kept.sections:
+            self._use(handles[name], theirs[name].fd)
+        self.kept = kept.maps
+        given = {(e.table.map.name, e.part.name): e.value for e in before._entries}
+        self._entries = [
+            e for e in self._entries
+            if e.table.map.name not in kept.maps or given.get((e.table.map.name, e.part.name), e) != e.value
+        ]  # fmt: skip
+        values: dict[str, bytes] = {}
+        for section, to, at, size in kept.variables:
+            memory, length = memory_of(handles[section])
+            if section not in values:
+                self._images[section] = bytes(ffi.buffer(memory, length))
+                values[section] = theirs[section].lookup(bytes(4)) or b""
+            ffi.buffer(memory, length)[to : to + size] = values[section][at : at + size]
+
+    def _side(self) -> Side:
+        from eunomia.kernel.reuse import Side
+
+        images = {}
+        for handle in walk_maps(self._object):
+            memory, size = memory_of(handle) if lib.bpf_map__is_internal(handle) else (None, 0)
+            if memory is not None:
+                images[section_of(text(lib.bpf_map__name(handle)))] = bytes(ffi.buffer(memory, size))
+        return Side(self.spec, self._sized, images | self._images)
 
     def _set(self, set_: Mapping[str, object]) -> None:
         silent = (f"{_UNREAD}{name}" for name in self._unread)

@@ -65,7 +65,7 @@ def kept(before: Side, after: Side, *, fresh: bool = False) -> Kept:
 
 def _streams(before: Side, after: Side) -> dict[str, bool]:
     """Return the maps that are streams, with those that belong to each, and whether they agree, all or none of them."""
-    found = {}
+    found: dict[str, bool] = {}
     for name, stream in (after.spec.streams | after.spec.raw).items():
         if stream.kind not in _STREAMED:
             continue

@@ -36,7 +36,8 @@ class StreamInfo(NamedTuple):
 class Sink(Protocol):
     """Takes batches of several streams, drained at about the same time, and counts what becomes of their rows.
 
-    Batches are shared with other sinks: none may write into them. ``wants`` are the columns that it reads.
+    Batches are shared with other sinks: none may write into them. ``wants`` are the columns that it reads. One that
+    has a method ``adapt`` is told the streams by it when some of them have other columns than before.
     """
 
     wants: frozenset[str]

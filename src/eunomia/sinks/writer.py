@@ -67,7 +67,7 @@ class Writer:
         self.closed = False
 
     def start(self, header: bytes) -> None:
-        """Set what each file begins with."""
+        """Set what each file begins with, and write it; again where it changes."""
         raise NotImplementedError
 
     def write(self, data: bytes, rows: Mapping[Key, int], order: Sequence[Key] = ()) -> None:
@@ -132,8 +132,9 @@ class FileWriter(Writer):
         self._rotate_at = 0.0
 
     def start(self, header: bytes) -> None:
-        """Set what each file begins with, and begin."""
+        """Set what each file begins with, and begin, or go on below it."""
         self._header = header
+        self._headed = False
         self._begin()
 
     def _begin(self) -> bool:

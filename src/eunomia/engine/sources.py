@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream
 from eunomia.filters import has_filters
 from eunomia.kernel.errors import Unsupported
@@ -96,11 +94,13 @@ class ProbeSource(RunningSource):
         kernel_filter: KernelFilter,
         *,
         share: Mapping[str, int],
-        before_attaching: Callable[[], None] | None = None,
+        before: ProbeSource | None = None,
+        fresh_maps: bool = False,
     ) -> None:
         """Load and attach it. ``share`` are descriptors of maps that all objects share.
 
-        ``before_attaching`` is called when it is loaded.
+        ``before`` is the source in whose place it is to run: it goes on with that one's maps, with empty ones in
+        place of those that differ where they may be ``fresh_maps``, and :attr:`handover` lets it run.
 
         Raises what :meth:`Source.load` raises, and then nothing is left of it.
         """
@@ -117,9 +117,11 @@ class ProbeSource(RunningSource):
             share={n: fd for n, fd in share.items() if n in source.spec.maps},
             wish=options.wish,
             streams=options.streams,
-            ready=functools.partial(self._before_attaching, before_attaching),
+            ready=self._before_attaching,
+            before=None if before is None else before.live,
+            fresh_maps=fresh_maps,
         )
-        self._since = kernel_filter.changes
+        self._since: int = kernel_filter.changes if before is None else before._since
         if self._filters:
             kernel_filter.take(self.live)
         self.streams = list(self._streams(self.live))
@@ -147,9 +149,7 @@ class ProbeSource(RunningSource):
             set_["eunomia_hierarchy"] = self._hierarchy.id
         return set_
 
-    def _before_attaching(self, also: Callable[[], None] | None, live: Loaded) -> None:
-        if also is not None:
-            also()
+    def _before_attaching(self, live: Loaded) -> None:
         if self._filters:
             self._filter.fill(live)
         for name, stream in live.spec.streams.items():
@@ -186,26 +186,33 @@ class ProbeSource(RunningSource):
             self.events = registry.listener()
             self.deriver = make(registry, self.live)
 
+    def inherit(self, before: ProbeSource, maps: frozenset[str]) -> list[Stream]:
+        """Go on with the accounts of another generation, which runs no more; ``maps`` are those that both have.
+
+        Return the streams that have no heir.
+        """
+        streams = {stream.key: stream for stream in self.streams}
+        for stream in before.streams:
+            if stream.key in streams:
+                streams[stream.key].inherit(stream, maps)
+        return [stream for stream in before.streams if stream.key not in streams]
+
     def detach(self) -> None:
         """Take its programs off their hooks; what they have written can still be drained."""
         assert self.live is not None
         self._filter.drop(self.live)
         self.live.detach()
 
-    def attach(self) -> None:
-        """Put its programs on their hooks again; raises :class:`KernelError`."""
-        assert self.live is not None
-        if self._filters:
-            self._filter.fill(self.live)
-            self._filter.take(self.live)
-            write(self.live, self._filter.word)
-        self.live.attach(skip_refused=self.source.found is None)
+    def stop_deriving(self) -> None:
+        """Let go of what makes its rows, which is made again when it runs again."""
+        if self.events is not None:
+            self.events.close()
+        self.events = self.deriver = None
 
     def close(self) -> None:
         """Detach and free everything."""
         assert self.live is not None
-        if self.events is not None:
-            self.events.close()
+        self.stop_deriving()
         self._filter.drop(self.live)
         self.live.close()
         self.source.spec.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,16 @@ _TYPES = {"socket": 1, "tc": 3, "tcx": 3, "classifier": 3}
 
 
 class Link:
-    """What keeps a program attached: :meth:`close` takes it off. ``fd`` is its descriptor."""
+    """What keeps a program attached: :meth:`close` takes it off. ``fd`` is its descriptor.
 
-    def __init__(self, fd: int, close: Callable[[], object]) -> None:
+    ``update`` puts another program here at once, given by its descriptor, and returns 0 or a negative errno; None
+    where the kernel does no such thing.
+    """
+
+    def __init__(self, fd: int, close: Callable[[], object], update: Callable[[int], int] | None = None) -> None:
         self.fd = fd
         self.close = close
+        self.update = update
 
 
 def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = ()) -> list[Link]:
@@ -59,6 +65,19 @@ def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = (
         detach(links)
         raise
     return links
+
+
+def hook(program: Program, handle: Any, targets: Sequence[str]) -> tuple[object, ...]:
+    """Return what a program hangs on; programs of which it is the same can take each other's place."""
+    word = program.section.lstrip("?").partition("/")[0]
+    where = tuple(means.check(program, targets)) if targets else (program.section.partition("/")[2],)
+    types = lib.bpf_program__type(handle), lib.bpf_program__expected_attach_type(handle)
+    return (means.family(program), word.endswith(".s"), word.rpartition("ret")[1], *types, *where)
+
+
+def is_updated(program: Program) -> bool:
+    """Whether the kernel puts another program on the link of one of this kind."""
+    return kind(program.section) in means.CGROUP | means.TC | means.SOCKETS | {"xdp", "iter"}
 
 
 def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
@@ -105,11 +124,20 @@ def _makers(program: Program, handle: Any, places: list[Any], given: bool) -> li
 def _linked(call: Callable[..., Any], *arguments: Any) -> Callable[[], Link | None]:
     def make() -> Link | None:
         made = call(*arguments)
-        if made == ffi.NULL:
-            return None
-        return Link(lib.bpf_link__fd(made), lambda: lib.bpf_link__destroy(made))
+        return None if made == ffi.NULL else linked(made)
 
     return make
+
+
+def linked(made: Any) -> Link:
+    """Return libbpf's link as one of ours."""
+    fd: int = lib.bpf_link__fd(made)
+    return Link(fd, lambda: lib.bpf_link__destroy(made), functools.partial(_update, fd))
+
+
+def _update(link: int, program: int) -> int:
+    """Put a program on a link, where the kernel can (cgroups, iterators, XDP, tcx); EINVAL where it cannot."""
+    return int(lib.bpf_link_update(link, program, ffi.NULL))
 
 
 def _probe(handle: Any, returns: int, place: means.Place | str) -> Callable[[], Link | None]:
@@ -135,7 +163,7 @@ def _on_device(handle: Any, device: int, attach_type: int, flags: int = 0) -> Ca
         if fd < 0:
             ffi.errno = -fd
             return None
-        return Link(fd, lambda: os.close(fd))
+        return Link(fd, lambda: os.close(fd), functools.partial(_update, fd))
 
     return make
 
@@ -154,7 +182,11 @@ def _tc(handle: Any, device: int, way: str) -> Callable[[], Link | None]:
         if failed:
             ffi.errno = -failed
             return None
-        return Link(-1, lambda: lib.eu_tc_detach(device, egress, numbers[0], numbers[1], made[0]))
+        return Link(
+            -1,
+            lambda: lib.eu_tc_detach(device, egress, numbers[0], numbers[1], made[0]),
+            lambda program: int(lib.eu_tc_replace(program, device, egress, numbers[0], numbers[1])),
+        )
 
     return make
 
@@ -177,7 +209,15 @@ def _socket(handle: Any, device: str) -> Callable[[], Link | None]:
         except OSError as error:
             ffi.errno = error.errno or errno.EINVAL
             return None
-        return Link(ear.fileno(), ear.close)
+
+        def update(program: int) -> int:
+            try:
+                ear.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, program)
+            except OSError as error:
+                return -(error.errno or errno.EINVAL)
+            return 0
+
+        return Link(ear.fileno(), ear.close, update)
 
     return make
 

@@ -7,10 +7,12 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, entries, iterator, settings, sizes
+from eunomia.kernel.attachment import Attachment, Hook
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.iterator import IteratorReader
@@ -36,6 +38,7 @@ from eunomia.kernel.spec import (
 from eunomia.python_stream import PythonStreamReader
 
 if TYPE_CHECKING:
+    from eunomia.kernel.attach import Link
     from eunomia.kernel.reuse import Side
     from eunomia.kernel.stacks import Stacks
 
@@ -119,8 +122,10 @@ class Loaded:
         self._unread = [n for n in spec.streams if streams and n not in streams]
         self._ignored: list[Any] = []  # rings of strangers that nobody reads
         self._adopted: dict[str, tuple[Loaded, str]] = {}
-        self._links: list[attach.Link] = []
-        self._iterators: dict[str, attach.Link] = {}
+        self.attachments: list[Attachment] = []
+        self.to_take: dict[str, Attachment] = {}  # of the object that it replaces, by the program that is to be there
+        self._before = before
+        self._missed = 0  # on hooks that it gave away, less what was missed on those that it took before it did
         self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
@@ -342,10 +347,15 @@ class Loaded:
     def attach(self, *, skip_refused: bool = False) -> None:
         """Attach the programs; where that fails for one, none stays attached.
 
+        Those that can take the place of another object's wait for :class:`eunomia.kernel.handover.Handover`.
+
         With ``skip_refused``, programs that cannot be attached are in ``refused`` afterwards, and the others run.
         """
         try:
             self._attach(skip_refused)
+            if self._before is None:
+                for attachment in self.attachments:
+                    attachment.start()
         except BaseException:
             self.detach()
             raise
@@ -358,43 +368,63 @@ class Loaded:
         for other, _ in self._adopted.values():
             if not other.is_attached:
                 other.attach()
-        handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
-        for program in self._chosen:
-            if program.name in self._unattached:
-                continue
-            try:
-                if is_iterator(program):
-                    self._attach_iterator(program, handles[program.name])
-                    continue
-                links = attach.attach(
-                    self.spec, program, handles[program.name], self._targets.get(program.name, ())
-                )
-            except NotPermitted:
-                raise
-            except KernelError as error_:
-                if not skip_refused:
-                    raise
-                self.refused[program.name] = error_
-                continue
-            self._links += links
+        programs = [p for p in self._chosen if p.name not in self._unattached]
+        hooks: dict[str, Hook] = {}
+        for program in programs:
+            with self._refusing(program, skip_refused):
+                hooks[program.name] = attach.hook(program, self._handle(program.name), self._given(program))
+        self.to_take = _matching([] if self._before is None else self._before.attachments, hooks)
+        for program in programs:
+            if program.name in hooks and program.name not in self.to_take:
+                with self._refusing(program, skip_refused):
+                    links = self._links(program)
+                    swappable = attach.is_updated(program)
+                    self.attachments.append(
+                        Attachment(program.name, hooks[program.name], links, is_swappable=swappable)
+                    )
 
-    def _attach_iterator(self, program: Program, handle: Any) -> None:
+    @contextmanager
+    def _refusing(self, program: Program, skip: bool) -> Iterator[None]:
+        try:
+            yield
+        except NotPermitted:
+            raise
+        except KernelError as error_:
+            if not skip:
+                raise
+            self.refused[program.name] = error_
+
+    def _given(self, program: Program) -> Sequence[str]:
+        return self._targets.get(program.name, ())
+
+    def _links(self, program: Program) -> list[Link]:
+        handle = self._handle(program.name)
+        if is_iterator(program):
+            return [self._iterate(program, handle)]
+        return attach.attach(self.spec, program, handle, self._given(program))
+
+    def _handle(self, program: str) -> Any:
+        return next(h for h in walk_programs(self._object) if text(lib.bpf_program__name(h)) == program)
+
+    def program(self, name: str) -> int:
+        """Return the descriptor of a program."""
+        return int(lib.bpf_program__fd(self._handle(name)))
+
+    def _iterate(self, program: Program, handle: Any) -> Link:
         log_start()
         maps = {n: self.maps[n].fd for n, m in self.spec.maps.items() if not m.internal}
         target = "".join(self._targets.get(program.name, ()))  # one at most
         made = iterator.attach(program, handle, target, maps)
         if made == ffi.NULL:
             raise attach_error(self.spec, program, ffi.errno or errno.EINVAL, log_take(), [target] if target else ())
-        link = attach.Link(lib.bpf_link__fd(made), functools.partial(lib.bpf_link__destroy, made))
-        self._links.append(link)
-        self._iterators[program.name] = link
+        return attach.linked(made)
 
     def _begin(self, program: str) -> int | None:
         """Return a descriptor from which to read what an iterator writes; None when it is detached."""
-        link = self._iterators.get(program)
-        if link is None:
+        there = next((a for a in self.attachments if a.name == program and a.links), None)
+        if there is None:
             return None
-        descriptor: int = lib.bpf_iter_create(link.fd)
+        descriptor: int = lib.bpf_iter_create(there.links[0].fd)
         if descriptor < 0:
             raise error(descriptor)
         return descriptor
@@ -404,7 +434,7 @@ class Loaded:
     @property
     def is_attached(self) -> bool:
         """Whether a program of it hangs on its hook."""
-        return bool(self._links)
+        return any(a.is_attached for a in self.attachments)
 
     def ignore(self) -> None:
         """Empty the rings of streams that are not read: a full one would change what its program does."""
@@ -467,10 +497,17 @@ class Loaded:
             return Count(reader.emitted, reader.lost + refused)
         if handle is not None:
             emitted, lost = self._ledger(handle)
-            return Count(emitted, lost + self._misses())
+            return Count(emitted, lost + self.missed())
         if isinstance(reader, PerfReader):
             return Count(reader.drained, reader.lost)
         return Count(reader.drained, None)
+
+    def ledgers(self, stream: str) -> frozenset[str]:
+        """Return the maps in which a stream's records are counted; none where only the reader counts them."""
+        if stream in self._adopted:
+            return frozenset()
+        names = self.spec.raw if isinstance(self.readers[stream], PythonStreamReader) else [stream]
+        return frozenset(LEDGER + name for name in names if LEDGER + name in self.maps)
 
     @staticmethod
     def _ledger(handle: MapHandle) -> tuple[int, int]:
@@ -479,31 +516,60 @@ class Loaded:
         each = list(numbers)
         return sum(each[0::2]), sum(each[1::2])
 
-    def _misses(self) -> int:
+    def missed(self) -> int:
         """Return how often the kernel skipped a program because it was running on that CPU already.
 
         Only an object of one stream can put them down to it.
         """
         if len(self.spec.streams) + len(self.spec.raw) != 1:
             return 0
-        out, total = ffi.new("uint64_t *"), 0
+        out, total = ffi.new("uint64_t *"), self._missed + sum(a.misses() for a in self.attachments)
         for handle in self.programs():
             if not lib.eu_recursion_misses(lib.bpf_program__fd(handle), out):
                 total += out[0]
         return total
 
+    # Hooks change hands
+
+    def give(self, attachment: Attachment) -> None:
+        """Let another object have what a program of this one hangs on."""
+        self.attachments.remove(attachment)
+        self._missed += attachment.misses()
+
+    def take(self, attachment: Attachment) -> None:
+        """Have what a program of another object hung on."""
+        self.attachments.append(attachment)
+        self._missed -= attachment.misses()
+
+    def rest(self) -> None:
+        """Stop what is attached beside the programs."""
+        for other, _ in self._adopted.values():
+            other.detach()
+
+    def attach_again(self) -> None:
+        """Attach what was taken off while another object ran in this one's place; raises :class:`KernelError`."""
+        gone = [a for a in self.attachments if not a.is_attached]
+        self.attachments = [a for a in self.attachments if a.is_attached]
+        self._before = None
+        chosen = self._chosen
+        try:
+            self._chosen = [p for p in chosen if p.name in {a.name for a in gone}]
+            self._attach(False)
+        finally:
+            self._chosen = chosen
+
     def detach(self) -> None:
         """Take the programs off their hooks, and wait for those that run; streams can still be drained."""
         for reader in self.readers.values():
-            if isinstance(reader, IteratorReader) and self._links:
+            if isinstance(reader, IteratorReader) and self.is_attached:
                 reader.prepare()
-        links, self._links = self._links, []
-        self._iterators.clear()
-        attach.detach(links)
-        if links:
+        attachments, self.attachments = self.attachments, []
+        for attachment in attachments:
+            self._missed += attachment.misses()
+            attachment.close()
+        if attachments:
             lib.eu_settle()
-        for other, _ in self._adopted.values():
-            other.detach()
+        self.rest()
 
     def close(self) -> None:
         """Detach, unmap and free everything."""
@@ -522,6 +588,19 @@ class Loaded:
         if self._object is not None:
             lib.bpf_object__close(self._object)
             self._object = None
+
+
+def _matching(attachments: Sequence[Attachment], hooks: Mapping[str, Hook]) -> dict[str, Attachment]:
+    """Return what programs can take over: each that of its own name, or else the first on the same hook."""
+    free = [a for a in attachments if a.is_swappable and a.is_attached]
+    found: dict[str, Attachment] = {}
+    for by_name in (True, False):
+        for name, hook in hooks.items():
+            there = next((a for a in free if a.hook == hook and (a.name == name or not by_name)), None)
+            if there is not None and name not in found:
+                found[name] = there
+                free.remove(there)
+    return found
 
 
 def load_first(

@@ -34,6 +34,7 @@ struct bpf_link *bpf_program__attach_usdt(const struct bpf_program *prog, int pi
 int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd, const char *attach_func_name);
 int bpf_program__set_type(struct bpf_program *prog, int type);
 int bpf_link__fd(const struct bpf_link *link);
+int bpf_link_update(int link_fd, int new_prog_fd, const void *opts);
 int bpf_link__destroy(struct bpf_link *link);
 int bpf_iter_create(int link_fd);
 const char *libbpf_bpf_prog_type_str(int t);

@@ -75,6 +75,7 @@ struct bpf_link *eu_attach_kprobe(struct bpf_program *prog, int retprobe, const 
 struct bpf_link *eu_attach_ksyscall(struct bpf_program *prog, int retprobe, const char *name);
 int eu_link_to_device(int prog_fd, int device, int attach_type, uint32_t flags);
 int eu_tc_attach(int prog_fd, int device, int egress, uint32_t *handle, uint32_t *priority, int *made);
+int eu_tc_replace(int prog_fd, int device, int egress, uint32_t handle, uint32_t priority);
 void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, int made);
 struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid);
 int eu_tracepoint_exists(const char *category, const char *name);

@@ -120,6 +120,7 @@ class ProbeSource(RunningSource):
             ready=self._before_attaching,
             before=None if before is None else before.live,
             fresh_maps=fresh_maps,
+            swappable=True,
         )
         self._since: int = kernel_filter.changes if before is None else before._since
         if self._filters:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
-from eunomia.kernel.diagnose import attach_error, kind
-from eunomia.kernel.errors import BadSetting
+from eunomia.kernel.diagnose import attach_error, kind, strerror
+from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
 
 if TYPE_CHECKING:
+    from eunomia.kernel.hooks.chain import Handler
+    from eunomia.kernel.hooks.shared import HookLink
+    from eunomia.kernel.hooks.syscalls import CallLink
     from eunomia.kernel.perf_events import PerfEvent
     from eunomia.kernel.spec import Program, Spec
 
@@ -30,14 +33,49 @@ _TYPES = {"socket": 1, "tc": 3, "tcx": 3, "classifier": 3}
 class Link:
     """What keeps a program attached: :meth:`close` takes it off. ``fd`` is its descriptor.
 
-    ``update`` puts another program here at once, given by its descriptor, and returns 0 or a negative errno; None
-    where the kernel does no such thing.
+    ``update`` puts another program here by one store, given by its descriptor; it returns 0 or a negative errno, and
+    is None where there is no such thing.
     """
 
     def __init__(self, fd: int, close: Callable[[], object], update: Callable[[int], int] | None = None) -> None:
         self.fd = fd
         self.close = close
-        self.update = update
+        self._update = update
+
+    def replace(self, new: Any) -> None:
+        """Put another program here; raises :class:`KernelError`, and the old one goes on then."""
+        failed = -errno.EOPNOTSUPP if self._update is None else self._update(new)
+        if failed:
+            raise KernelError(f"its program cannot be replaced: {strerror(-failed)}")
+
+    def misses(self) -> int:
+        """Return 0: the program itself counts how often the kernel skipped it."""
+        return 0
+
+
+if TYPE_CHECKING:
+    AnyLink = Link | HookLink | CallLink
+
+
+def attach_handler(program: Program, handler: Handler, targets: Sequence[str] = ()) -> list[HookLink | CallLink]:
+    """Put a program that was written for shared hooks (``eunomia/hook.h``) behind the others there; return its links.
+
+    Raises :class:`Unsupported` or another :class:`KernelError`, and leaves nothing attached then.
+    """
+    from eunomia.kernel.hooks import place, shared, syscalls
+
+    try:
+        if syscalls.is_of_calls(program.section):
+            return [syscalls.attach(program.section, handler)]
+        word = program.section.partition("/")[0]
+        sections = [f"{word}/{target}" for target in targets] or [program.section]
+        places = [p for p in map(place.place, sections) if p is not None]
+        if len(sections) > 1 or not places:
+            raise BadSetting(f"program {program.name} ({program.section}) shares a hook: it takes one tracepoint")
+        return [shared.attach(places[0], handler)]
+    except KernelError as error:
+        error.program = program.name
+        raise
 
 
 def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = ()) -> list[Link]:
@@ -97,8 +135,7 @@ def _makers(program: Program, handle: Any, places: list[Any], given: bool) -> li
     word = kind(program.section)
     returns = int("ret" in word)
     if word in means.TRACEPOINTS:
-        names = places or [program.section.partition("/")[2]]
-        pairs = [(category, n) for category, _, rest in (n.partition("/") for n in names) for n in alternatives(rest)]
+        pairs = tracepoints(program, places)
         return [_linked(lib.eu_attach_tracepoint, handle, c.encode(), n.encode()) for c, n in pairs]
     if word == "perf_event":
         return [_sampling(handle, cpu, event) for event in places for cpu in online_cpus()]
@@ -247,6 +284,12 @@ def _open_cgroup(path: str) -> int:
         raise BadSetting(f"cgroup {path}: {error.strerror}") from None
 
 
+def tracepoints(program: Program, places: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the tracepoints that a program hangs on, each as its category and its name there."""
+    names = places or [program.section.partition("/")[2]]
+    return [(category, n) for category, _, rest in (n.partition("/") for n in names) for n in alternatives(rest)]
+
+
 def alternatives(name: str) -> list[str]:
     """Return the tracepoints that a section names: ``sys_exit_{open,openat}`` stands for two.
 
@@ -259,7 +302,7 @@ def alternatives(name: str) -> list[str]:
     return [f"{before}{word}{after}" for word in words.split(",")]
 
 
-def detach(links: list[Link]) -> None:
+def detach(links: Sequence[AnyLink]) -> None:
     """Take programs off what they hang on."""
     for link in links:
         link.close()

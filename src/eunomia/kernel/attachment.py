@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from eunomia.kernel.diagnose import strerror
 from eunomia.kernel.errors import KernelError
 
 if TYPE_CHECKING:
-    from eunomia.kernel.attach import Link
+    from eunomia.kernel.attach import AnyLink
+    from eunomia.kernel.spec import Program, Spec
 
 Hook = tuple[object, ...]
 
@@ -20,9 +20,12 @@ class Attachment:
 
     ``is_swappable`` says whether another program can take its place by one store; where none can, the other is
     attached beside it first, so that nothing is missed, and what happens before this one is taken off both see.
+    ``waits`` says whether it is attached and does not run before :meth:`start`.
     """
 
-    def __init__(self, name: str, hook: Hook, links: Sequence[Link], *, is_swappable: bool) -> None:
+    waits = False
+
+    def __init__(self, name: str, hook: Hook, links: Sequence[AnyLink], *, is_swappable: bool) -> None:
         self.name = name
         self.hook = hook
         self.links = list(links)
@@ -33,31 +36,34 @@ class Attachment:
         """Whether it still hangs there."""
         return bool(self.links)
 
+    def check(self, spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
+        """Raise :class:`KernelError` where the kernel would not attach a program here."""
+
     def put(self, program: Any, before: Any) -> None:
         """Have another program here in the place of ``before``.
 
         Raises :class:`KernelError`, and then that one stays.
         """
-        for i, link in enumerate(self.links):
-            assert link.update is not None
-            if failed := link.update(program):
-                for done in self.links[:i]:
-                    assert done.update is not None
-                    done.update(before)
-                raise KernelError(f"program {self.name} cannot be replaced: {strerror(-failed)}")
+        done: list[AnyLink] = []
+        try:
+            for link in self.links:
+                link.replace(program)
+                done.append(link)
+        except KernelError:
+            for link in done:
+                link.replace(before)
+            raise
 
     def start(self) -> None:
-        """Let the program run, if it waits."""
+        """Let the program run, if it waits; raises :class:`KernelError`."""
 
     def stop(self) -> None:
-        """Let no program run, where that can be done without taking it off."""
+        """Let the program run no more: where it cannot wait it is taken off."""
+        self.close()
 
     def misses(self) -> int:
-        """Return how often the kernel skipped what hangs there because it was running on that CPU already.
-
-        What it skipped of the program itself, where that hangs there, is not in it.
-        """
-        return 0
+        """Return how often the kernel skipped what calls the program because it was running on that CPU already."""
+        return sum(link.misses() for link in self.links)
 
     def close(self) -> None:
         """Take it off."""

@@ -24,14 +24,14 @@ class _Pair(NamedTuple):
 class Handover:
     """Of the hooks of ``before`` to ``after``, which was loaded with it as the object to go on with.
 
-    ``twice`` are programs of the new object that were attached beside the old ones for a moment, for want of a hook
-    that they could be put on by one store: what happened then both have seen.
+    ``twice`` are programs of the new object that ran beside old ones for a moment, for want of a hook that they could
+    be put on by one store: what happened then both have seen.
     """
 
     def __init__(self, before: Loaded, after: Loaded) -> None:
         self.before = before
         self.after = after
-        self.twice = [a.name for a in after.attachments if not a.is_swappable]
+        self.twice: list[str] = []
         self._pairs = [_Pair(a, a.name, name) for name, a in after.to_take.items()]
         self._left: list[Attachment] = []  # that only the old object has
 
@@ -52,10 +52,10 @@ class Handover:
             raise
         self._move(self.before, self.after)
         self._left = list(self.before.attachments)
+        if self._left:
+            self.twice = [a.name for a in mine if not a.waits]
         for attachment in self._left:
             attachment.stop()
-            if not attachment.is_swappable:
-                attachment.close()
         self.before.rest()
         lib.eu_settle()
 
@@ -69,7 +69,8 @@ class Handover:
         for attachment in self.after.attachments:
             attachment.stop()
         for attachment in self._left:
-            attachment.start()
+            if attachment.is_attached:
+                attachment.start()
         try:
             self.before.attach_again()
         finally:

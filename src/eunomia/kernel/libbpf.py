@@ -10,6 +10,8 @@ from eunomia._native import ffi, lib
 
 __all__ = ["error", "ffi", "lib", "log_start", "log_take", "text"]
 
+lib.eu_know_sections()
+
 # Buffers that C fills: not cleared first, so that untouched pages cost no memory.
 buffer_of = ffi.new_allocator(should_clear_after_alloc=False)
 

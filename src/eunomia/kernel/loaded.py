@@ -15,12 +15,14 @@ from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.attachment import Attachment, Hook
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
+from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.map_snapshot import GlobalsReader, SwappedReader, TableReader
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
     LEDGER,
+    NEXT,
     PER_CPU,
     PERF_EVENT_ARRAY,
     PROG_ARRAY,
@@ -102,6 +104,7 @@ class Loaded:
         streams: Sequence[str] = (),
         before: Loaded | None = None,
         fresh_maps: bool = False,
+        swappable: bool = False,
     ) -> None:
         """Load a spec's programs, all or those named; nothing is attached yet.
 
@@ -111,6 +114,7 @@ class Loaded:
         name, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
         all where none is named. ``before`` is the object that this one replaces: it goes on with that one's maps,
         as :mod:`eunomia.kernel.reuse` says, and with ``fresh_maps`` has empty ones in place of those that differ.
+        ``swappable`` has its programs attached so that others can take their place.
         Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
@@ -125,6 +129,7 @@ class Loaded:
         self.attachments: list[Attachment] = []
         self.to_take: dict[str, Attachment] = {}  # of the object that it replaces, by the program that is to be there
         self._before = before
+        self._swappable = swappable
         self._missed = 0  # on hooks that it gave away, less what was missed on those that it took before it did
         self._stacks: list[Stacks] = []
         self._armed: Any = None
@@ -375,13 +380,29 @@ class Loaded:
                 hooks[program.name] = attach.hook(program, self._handle(program.name), self._given(program))
         self.to_take = _matching([] if self._before is None else self._before.attachments, hooks)
         for program in programs:
-            if program.name in hooks and program.name not in self.to_take:
-                with self._refusing(program, skip_refused):
-                    links = self._links(program)
-                    swappable = attach.is_updated(program)
-                    self.attachments.append(
-                        Attachment(program.name, hooks[program.name], links, is_swappable=swappable)
-                    )
+            if program.name not in hooks:
+                continue
+            with self._refusing(program, skip_refused):
+                there = self.to_take.get(program.name)
+                if there is not None:
+                    there.check(self.spec, program, self._handle(program.name), self._given(program))
+                else:
+                    self.attachments.append(self._attachment(program, hooks[program.name]))
+        self.to_take = {name: there for name, there in self.to_take.items() if name not in self.refused}
+
+    def _attachment(self, program: Program, hook: Hook) -> Attachment:
+        handle, targets = self._handle(program.name), self._given(program)
+        handler = self.program(program.name)
+        if isinstance(handler, Handler):
+            return Attachment(program.name, hook, attach.attach_handler(program, handler, targets), is_swappable=True)
+        if is_iterator(program):
+            return Attachment(program.name, hook, [self._iterate(program, handle)], is_swappable=True)
+        if self._swappable:
+            from eunomia.kernel.hooks import private
+
+            return private.attach(self.spec, program, hook, handle, targets)
+        links = attach.attach(self.spec, program, handle, targets)
+        return Attachment(program.name, hook, links, is_swappable=attach.is_updated(program))
 
     @contextmanager
     def _refusing(self, program: Program, skip: bool) -> Iterator[None]:
@@ -397,18 +418,14 @@ class Loaded:
     def _given(self, program: Program) -> Sequence[str]:
         return self._targets.get(program.name, ())
 
-    def _links(self, program: Program) -> list[Link]:
-        handle = self._handle(program.name)
-        if is_iterator(program):
-            return [self._iterate(program, handle)]
-        return attach.attach(self.spec, program, handle, self._given(program))
-
     def _handle(self, program: str) -> Any:
         return next(h for h in walk_programs(self._object) if text(lib.bpf_program__name(h)) == program)
 
-    def program(self, name: str) -> int:
-        """Return the descriptor of a program."""
-        return int(lib.bpf_program__fd(self._handle(name)))
+    def program(self, name: str) -> Handler | int:
+        """Return what is put on a hook to have a program run there: its descriptor, with that of a handler's table."""
+        fd: int = lib.bpf_program__fd(self._handle(name))
+        following = self.maps.get(NEXT + name)
+        return fd if following is None else Handler(fd, following.fd)
 
     def _iterate(self, program: Program, handle: Any) -> Link:
         log_start()

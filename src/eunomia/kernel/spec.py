@@ -32,6 +32,7 @@ _TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCP
 PRINTK = os.path.join(os.path.dirname(__file__), "foreign", "printk.bpf.o")  # follows what others print
 
 LEDGER = "ledger_"
+NEXT = "next_"  # of eunomia/hook.h: what the handler of that name calls in the end
 RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
 
 

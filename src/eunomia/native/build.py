@@ -91,7 +91,7 @@ ffi.cdef(_LIBBPF + _INOTIFY + _declarations())
 ffi.set_source(
     "eunomia._native",
     '#include <sys/inotify.h>\n#include "native.h"',
-    sources=[f"src/eunomia/native/{name}.c" for name in ("native", "early", "tables", "columns")],
+    sources=[f"src/eunomia/native/{name}.c" for name in ("native", "early", "tables", "columns", "hooks")],
     include_dirs=["src/eunomia/native"],
     libraries=["bpf"],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Werror"],

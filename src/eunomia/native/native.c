@@ -124,6 +124,27 @@ int eu_kernel_enum(const char *type, const char *name)
 	return -1;
 }
 
+/* The id of one of the kernel's types, by its name and enum BTF_KIND_*; negative where there is none. */
+int eu_kernel_type(const char *name, uint32_t kind)
+{
+	return have_kernel_btf() ? btf__find_by_name_kind(kernel_btf, name, kind) : -1;
+}
+
+/* Where a member stands in one of the kernel's structs, in bytes; negative where there is none. */
+int eu_kernel_member(const char *type, const char *name)
+{
+	const struct btf_type *found;
+	int id = eu_kernel_type(type, BTF_KIND_STRUCT);
+
+	if (id < 0)
+		return -1;
+	found = btf__type_by_id(kernel_btf, id);
+	for (int i = 0; i < btf_vlen(found); i++)
+		if (!strcmp(btf__name_by_offset(kernel_btf, btf_members(found)[i].name_off), name))
+			return btf_member_bit_offset(found, i) / 8;
+	return -1;
+}
+
 static int reduce(struct reduction *reduction, uint32_t id);
 
 static int reduce_members(struct reduction *reduction, const struct btf_type *type)
@@ -414,7 +435,7 @@ static int tracefs(void)
 	return dir;
 }
 
-static long tracepoint_id(const char *category, const char *name)
+long eu_tracepoint_id(const char *category, const char *name)
 {
 	char path[256], text[32] = "";
 	int dir = tracefs(), fd;
@@ -436,7 +457,7 @@ static long tracepoint_id(const char *category, const char *name)
 
 int eu_tracepoint_exists(const char *category, const char *name)
 {
-	return tracepoint_id(category, name) >= 0;
+	return eu_tracepoint_id(category, name) >= 0;
 }
 
 static struct bpf_link *attach_event(struct bpf_program *prog, struct perf_event_attr *attr, int pid, int cpu)
@@ -464,7 +485,7 @@ struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *cate
 		.sample_period = 1,
 		.wakeup_events = 1,
 	};
-	long id = tracepoint_id(category, name);
+	long id = eu_tracepoint_id(category, name);
 
 	if (id < 0)
 		return NULL;

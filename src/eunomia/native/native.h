@@ -58,6 +58,8 @@ struct bpf_object *eu_open(const void *data, size_t size, const char *name, cons
 int eu_reduced_btf(const struct bpf_object *object, int fd);
 void eu_forget_kernel_btf(void);
 int eu_kernel_enum(const char *type, const char *name);
+int eu_kernel_type(const char *name, uint32_t kind);
+int eu_kernel_member(const char *type, const char *name);
 void *eu_map_memory(struct bpf_map *map, size_t *ret);
 void *eu_map_mmap(int fd, size_t size);
 void eu_map_munmap(void *memory, size_t size);
@@ -79,6 +81,17 @@ int eu_tc_replace(int prog_fd, int device, int egress, uint32_t handle, uint32_t
 void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, int made);
 struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid);
 int eu_tracepoint_exists(const char *category, const char *name);
+long eu_tracepoint_id(const char *category, const char *name);
+
+int eu_load_code(int type, int attach_type, int btf_id, const char *name, const void *code, size_t count);
+int eu_load_like(int prog_fd, int attach_type, const char *name, const void *code, size_t count);
+int eu_calls_helper(const struct bpf_program *prog, int helper);
+int eu_context_words(int prog_fd);
+int eu_fits_tracepoint(int prog_fd, const char *category, const char *name);
+int eu_create_map(int type, const char *name, uint32_t key_size, uint32_t value_size, uint32_t entries);
+void eu_know_sections(void);
+int eu_attach_raw(int prog_fd, const char *name);
+int eu_attach_event(int prog_fd, const char *category, const char *name);
 
 void eu_keep_memory(void);
 struct eu_ring *eu_ring_open(int fd, size_t size);

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One program on each hook, whoever wants it: stubs that tail-call handlers, which come and go by one store."""

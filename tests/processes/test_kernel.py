@@ -220,11 +220,16 @@ def test_in_a_container_ancestors_have_their_command_lines_and_users_their_names
 def test_a_container_s_own_passwd_names_its_users(docker: Docker, tmp_path: Path):
     passwd = tmp_path / "passwd"
     passwd.write_text("root:x:0:0::/:/bin/sh\nrose:x:4711:0::/:/bin/sh\n")
+    mount = f"{passwd}:/etc/passwd:ro"
     with tracked("process", added=COLUMNS) as seen:
-        docker.run("run", "--rm", "-u", "4711", "-v", f"{passwd}:/etc/passwd:ro", docker.image, "true", "me")
-        docker.run("run", "--rm", "-u", "4712", "-v", f"{passwd}:/etc/passwd:ro", docker.image, "true", "nobody knows")
+        docker.run("run", "-d", "--name", "house", "-v", mount, docker.image, "sleep", "1000")
+        # its file is read while it runs: of a container that is gone before that, nothing tells the names
+        seen.until(lambda s: s.rows("exec", argv=["sleep", "1000"], **{"container.name": "house"}))
+        docker.run("exec", "-u", "4711", "house", "true", "me")
+        docker.run("exec", "-u", "4712", "house", "true", "unknown")
+        docker.run("rm", "-f", "house")
     assert seen.row("exec", argv=["true", "me"])["process.user"] == "rose"
-    row = seen.row("exec", argv=["true", "nobody knows"])
+    row = seen.row("exec", argv=["true", "unknown"])
     assert (row["uid"], row["process.user"]) == (4712, "")
 
 

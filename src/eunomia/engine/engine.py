@@ -7,6 +7,7 @@ prints nothing and leaves Python's settings alone; its caller does these.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -74,6 +75,7 @@ class Engine:
         self._hierarchy: Hierarchy | None = None
         self._waiter: Waiter | None = None
         self._ended: list[SourceEntry] = []
+        self._loading = threading.Lock()  # held while an object is loaded, for what is kept of the kernel's BTF
         self._trials: dict[str, Trial] = {}  # by the source's name
         self._pulse = Pulse()
         self._disconnected: list[OutputEntry] = []
@@ -160,7 +162,6 @@ class Engine:
             self._first.append((source, options or Options()))
             return
         added = self._load(source, options or Options())
-        lib.eu_forget_kernel_btf()
         try:
             if isinstance(added, ProbeSource) and added.derives:
                 assert self.registry is not None
@@ -187,9 +188,14 @@ class Engine:
         assert self._hierarchy is not None
         assert self._joins.cgroups is not None
         share = {"eunomia_cgroups": self._joins.cgroups.maps["eunomia_cgroups"].fd}
-        return ProbeSource(
-            source, options, self._hierarchy, self._filter, share=share, before=before, fresh_maps=fresh_maps
-        )
+        with self._loading:
+            try:
+                return ProbeSource(
+                    source, options, self._hierarchy, self._filter, share=share, before=before, fresh_maps=fresh_maps
+                )
+            finally:
+                if self._waiter is not None:
+                    lib.eu_forget_kernel_btf()
 
     def remove(self, name: str) -> None:
         """Detach a source, pass on what it has yet to give, and free it; its account stays in :meth:`ledger`.
@@ -219,13 +225,13 @@ class Engine:
     ) -> Future[list[str]]:
         """Run another object in a source's place: same name, same account, the streams of the new one.
 
-        It is loaded beside the old one and goes on with its maps (:mod:`eunomia.kernel.reuse`); its programs take
-        the place of the old ones by one store each, so that no event is seen twice, or by neither. Until ``trial``
-        seconds are over (60 at most) the old one stays loaded, and runs again where the new one fails, or emits
-        nothing although the old one did in as long a time before; see :mod:`eunomia.engine.trial`.
+        Any thread may ask. The new object is loaded in that thread, beside the old one, and goes on with its maps
+        (:mod:`eunomia.kernel.reuse`). Its programs then take the place of the old ones by one store each, so that no
+        event is seen by both, or by neither. Until ``trial`` seconds are over (60 at most) the old one stays loaded,
+        and runs again where the new one fails, or emits nothing although the old one did in as long a time before.
 
-        The future is done when the trial is over. It has sentences on what else could not be done than by attaching
-        programs beside the old ones; or raises :class:`TrialFailed`. With no trial it is done already.
+        The future is done when the trial is over; with no trial it is when this returns. It has sentences on what
+        could be done in no other way than by attaching programs beside the old ones; or raises :class:`TrialFailed`.
 
         Raises :class:`KeyError` where there is none of this name, :class:`ValueError` for one without probes or on
         trial, :class:`MapChanged` for a map that differs and may not be one of ``fresh_maps``, and what
@@ -233,29 +239,44 @@ class Engine:
         """
         from eunomia.engine.trial import LONGEST, Trial
 
-        old = self._named(name)
-        if not isinstance(old, ProbeSource):
-            raise ValueError(f"source {name!r} has no probes that could be replaced")
-        if name in self._trials:
-            raise ValueError(f"source {name!r} is on trial, which has to end first")
         if not 0 <= trial <= LONGEST:
             raise ValueError(f"a trial takes from 0 to {LONGEST} seconds")
+        old = self._replaceable(name)
         source.name = name
-        new = self._probes(source, options or old.options, old, fresh_maps)
-        lib.eu_forget_kernel_btf()
+        with old.in_use:
+            if old.is_closed:
+                raise KeyError(name)
+            new = self._probes(source, options or old.options, old, fresh_maps)
         try:
-            made = Trial(old, new, self._pulse.since(old.streams, trial), trial)
-            self._check(new)
-            made.handover.swap()
+            made = Trial(old, new, trial)
+            self.submit(lambda: self._swap(made)).result()
         except BaseException:
             new.close()
             raise
-        made.orphans = self._take_over(old, new, made.maps)
-        made.begin(self.faults)
-        self._trials[name] = made
-        if not trial:
-            self._accept(made)
         return made.future
+
+    def _replaceable(self, name: str) -> ProbeSource:
+        source = self._named(name)
+        if not isinstance(source, ProbeSource):
+            raise ValueError(f"source {name!r} has no probes that could be replaced")
+        if name in self._trials:
+            raise ValueError(f"source {name!r} is on trial, which has to end first")
+        return source
+
+    def _swap(self, trial: Trial) -> None:
+        """Let a new object run in an old one's place; raises, and then the old one goes on."""
+        if self._replaceable(trial.name) is not trial.old:
+            raise ValueError(f"source {trial.name!r} was replaced meanwhile")
+        self._check(trial.new)
+        trial.new.follow_filter()
+        past = self._pulse.since(trial.old.streams, trial.seconds)
+        kept = {stream.key for stream in trial.new.streams if stream.map in trial.maps}
+        trial.handover.swap(settle=not kept.issuperset(stream.key for stream in trial.old.streams))
+        trial.orphans = self._take_over(trial.old, trial.new, trial.maps)
+        trial.begin(past, self.faults)
+        self._trials[trial.name] = trial
+        if not trial.seconds:
+            self._accept(trial)
 
     def _check(self, source: ProbeSource) -> None:
         """Raise :class:`BadSetting` where its records lack what outputs' filters need."""

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream
 from eunomia.filters import has_filters
 from eunomia.kernel.errors import Unsupported
@@ -107,6 +109,8 @@ class ProbeSource(RunningSource):
         super().__init__(source.name)
         self.source = source
         self.options = options
+        self.in_use = threading.Lock()  # held while another object is made of its maps, or it is closed
+        self.is_closed = False
         self._hierarchy = hierarchy
         self._filter = kernel_filter
         self._filters = has_filters(source.spec.maps)  # in the kernel
@@ -123,11 +127,19 @@ class ProbeSource(RunningSource):
             swappable=True,
         )
         self._since: int = kernel_filter.changes if before is None else before._since
-        if self._filters:
+        if before is None and self._filters:
             kernel_filter.take(self.live)
         self.streams = list(self._streams(self.live))
         self.rings = {name: self.live.readers[name] for name in self.live.spec.raw}
         source.spec.close()
+
+    def follow_filter(self) -> None:
+        """Have its probes follow the filters from now on; they have those of the time when it was loaded."""
+        assert self.live is not None
+        if self._filters:
+            self._filter.fill(self.live)
+            self._filter.take(self.live)
+            write(self.live, self._filter.word)
 
     @property
     def passes_all(self) -> bool:
@@ -215,5 +227,7 @@ class ProbeSource(RunningSource):
         assert self.live is not None
         self.stop_deriving()
         self._filter.drop(self.live)
-        self.live.close()
+        with self.in_use:
+            self.is_closed = True
+            self.live.close()
         self.source.spec.close()

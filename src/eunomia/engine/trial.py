@@ -25,12 +25,9 @@ class TrialFailed(RuntimeError):
 
 
 class Trial:
-    """A source that took another's place; :attr:`future` is done when it is decided which of the two stays.
+    """A source that takes another's place; :attr:`future` is done when it is decided which of the two stays."""
 
-    ``past`` are the rows that each of the old one's streams had in as long a time before.
-    """
-
-    def __init__(self, old: ProbeSource, new: ProbeSource, past: Mapping[Key, int], seconds: float) -> None:
+    def __init__(self, old: ProbeSource, new: ProbeSource, seconds: float) -> None:
         assert old.live is not None
         assert new.live is not None
         self.old, self.new = old, new
@@ -39,15 +36,19 @@ class Trial:
         self.handover = Handover(old.live, new.live)
         self.future: Future[list[str]] = Future()
         self.until = 0  # monotonic ns
-        self._past = past
-        self._seconds = seconds
+        self.seconds = seconds
+        self._past: Mapping[Key, int] = {}
         self._began: dict[Key, int] = {}
         self._failures: dict[str, int] = {}
         self.orphans: list[SourceEntry] = []  # accounts of streams that only the old one has
 
-    def begin(self, faults: Faults) -> None:
-        """Take the time, now that the new programs run."""
-        self.until = monotonic_ns() + int(self._seconds * 1e9)
+    def begin(self, past: Mapping[Key, int], faults: Faults) -> None:
+        """Take the time, now that the new programs run.
+
+        ``past`` are the rows that each of the old one's streams had in as long a time before.
+        """
+        self._past = past
+        self.until = monotonic_ns() + int(self.seconds * 1e9)
         lively = {key for key, rows in self._past.items() if rows >= _SOME}
         self._began = {s.key: s.count().emitted for s in self.new.streams if s.key in lively}
         self._failures = self._counted(faults)
@@ -67,8 +68,8 @@ class Trial:
         for key, begun in self._began.items():
             if counts[key] == begun:
                 return (
-                    f"the new one had no row in {key[1]} for {self._seconds:g} s, and the old one "
-                    f"{self._past[key]:,} in the {self._seconds:g} s before"
+                    f"the new one had no row in {key[1]} for {self.seconds:g} s, and the old one "
+                    f"{self._past[key]:,} in the {self.seconds:g} s before"
                 )
         return ""
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eunomia.kernel.errors import KernelError
@@ -70,3 +70,18 @@ class Attachment:
         links, self.links = self.links, []
         for link in links:
             link.close()
+
+
+class HandlerAttachment(Attachment):
+    """A program that was written for a shared hook; it is put there by :meth:`start`."""
+
+    waits = True
+
+    def __init__(self, name: str, hook: Hook, attach: Callable[[], Sequence[AnyLink]]) -> None:
+        super().__init__(name, hook, (), is_swappable=True)
+        self._attach = attach
+
+    def start(self) -> None:
+        """Let the program run; raises :class:`KernelError`."""
+        if not self.links:
+            self.links = list(self._attach())

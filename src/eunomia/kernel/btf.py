@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eunomia.kernel.errors import BadObject
@@ -56,6 +56,7 @@ class Btf:
             raise BadObject(f"its .BTF section is broken: {error}") from None
         self._decoded: dict[int, Type] = {0: Opaque("void")}
         self._tags: dict[tuple[int, int], list[str]] | None = None
+        self._variables: list[tuple[str, str, int, int, int]] | None = None
 
     def _walk(self) -> Iterator[int]:
         at = 0
@@ -200,8 +201,13 @@ class Btf:
                 assert isinstance(type_, Struct)
                 yield type_
 
-    def variables(self) -> Iterator[tuple[str, str, int, int, int]]:
-        """Yield (section, name, offset in section, size, id of the variable) of every global."""
+    def variables(self) -> Sequence[tuple[str, str, int, int, int]]:
+        """Return (section, name, offset in section, size, id of the variable) of every global."""
+        if self._variables is None:
+            self._variables = list(self._walk_variables())
+        return self._variables
+
+    def _walk_variables(self) -> Iterator[tuple[str, str, int, int, int]]:
         for id_ in self.kind_ids(_DATASEC):
             section, _, vlen, _, _, at = self._head(id_)
             for index in range(vlen):

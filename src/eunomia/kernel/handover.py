@@ -35,10 +35,11 @@ class Handover:
         self._pairs = [_Pair(a, a.name, name) for name, a in after.to_take.items()]
         self._left: list[Attachment] = []  # that only the old object has
 
-    def swap(self) -> None:
-        """Let the new programs run in place of the old; when it returns, no old one runs any more.
+    def swap(self, *, settle: bool = True) -> None:
+        """Let the new programs run in place of the old.
 
-        Raises :class:`KernelError`, and then all is as before.
+        With ``settle``, no old one runs any more when it returns: what they wrote can be read. Raises
+        :class:`KernelError`, and then all is as before.
         """
         self._put(self._pairs)
         mine = list(self.after.attachments)
@@ -57,7 +58,8 @@ class Handover:
         for attachment in self._left:
             attachment.stop()
         self.before.rest()
-        lib.eu_settle()
+        if settle:
+            lib.eu_settle()
 
     def back(self) -> None:
         """Let the old programs run again in place of the new ones.

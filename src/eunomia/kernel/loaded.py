@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, entries, iterator, settings, sizes
-from eunomia.kernel.attachment import Attachment, Hook
+from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.hooks.chain import Handler
@@ -359,8 +359,7 @@ class Loaded:
         try:
             self._attach(skip_refused)
             if self._before is None:
-                for attachment in self.attachments:
-                    attachment.start()
+                self._start(skip_refused)
         except BaseException:
             self.detach()
             raise
@@ -376,13 +375,13 @@ class Loaded:
         programs = [p for p in self._chosen if p.name not in self._unattached]
         hooks: dict[str, Hook] = {}
         for program in programs:
-            with self._refusing(program, skip_refused):
+            with self._refusing(program.name, skip_refused):
                 hooks[program.name] = attach.hook(program, self._handle(program.name), self._given(program))
         self.to_take = _matching([] if self._before is None else self._before.attachments, hooks)
         for program in programs:
             if program.name not in hooks:
                 continue
-            with self._refusing(program, skip_refused):
+            with self._refusing(program.name, skip_refused):
                 there = self.to_take.get(program.name)
                 if there is not None:
                     there.check(self.spec, program, self._handle(program.name), self._given(program))
@@ -394,7 +393,9 @@ class Loaded:
         handle, targets = self._handle(program.name), self._given(program)
         handler = self.program(program.name)
         if isinstance(handler, Handler):
-            return Attachment(program.name, hook, attach.attach_handler(program, handler, targets), is_swappable=True)
+            return HandlerAttachment(
+                program.name, hook, functools.partial(attach.attach_handler, program, handler, targets)
+            )
         if is_iterator(program):
             return Attachment(program.name, hook, [self._iterate(program, handle)], is_swappable=True)
         if self._swappable:
@@ -404,8 +405,15 @@ class Loaded:
         links = attach.attach(self.spec, program, handle, targets)
         return Attachment(program.name, hook, links, is_swappable=attach.is_updated(program))
 
+    def _start(self, skip_refused: bool) -> None:
+        for attachment in list(self.attachments):
+            with self._refusing(attachment.name, skip_refused):
+                attachment.start()
+            if attachment.name in self.refused:
+                self.attachments.remove(attachment)
+
     @contextmanager
-    def _refusing(self, program: Program, skip: bool) -> Iterator[None]:
+    def _refusing(self, program: str, skip: bool) -> Iterator[None]:
         try:
             yield
         except NotPermitted:
@@ -413,7 +421,7 @@ class Loaded:
         except KernelError as error_:
             if not skip:
                 raise
-            self.refused[program.name] = error_
+            self.refused[program] = error_
 
     def _given(self, program: Program) -> Sequence[str]:
         return self._targets.get(program.name, ())
@@ -572,6 +580,7 @@ class Loaded:
         try:
             self._chosen = [p for p in chosen if p.name in {a.name for a in gone}]
             self._attach(False)
+            self._start(False)
         finally:
             self._chosen = chosen
 

@@ -18,10 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What libbpf says: kept, never printed; Python decides what of it a user should see. */
+/* What libbpf says, to each thread for itself: kept, never printed; Python decides what of it a user should see. */
 
-static char *log_text;
-static size_t log_size, log_room;
+static __thread char *log_text;
+static __thread size_t log_size, log_room;
 static const size_t log_limit = 32 << 20;
 
 static int log_line(enum libbpf_print_level level, const char *format, va_list args)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -57,7 +57,7 @@ class Btf(Protocol):
         """Return a type by id."""
         ...
 
-    def variables(self) -> Iterator[tuple[str, str, int, int, int]]:
+    def variables(self) -> Iterable[tuple[str, str, int, int, int]]:
         """Yield (section, name, offset, size, id) of every global."""
         ...
 

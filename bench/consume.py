@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Eunomia's side of the yardstick: takes the flood's events through the library, as a child of its own.
 
-    .venv/bin/python bench/consume.py count|columns|touched|json OBJECT PID
+    .venv/bin/python bench/consume.py count|columns|touched|json|discard-N|json-N OBJECT PID
 
 Like baseline/ring.c it says "ready", takes events until SIGTERM, and prints one line of JSON. "count" drains
 and counts; "columns" runs the engine and looks at every number as a numpy array, "touched" also reads some;
-"json" runs the engine with the JSON sink.
+"json" runs the engine with the JSON sink. "discard-4" and "json-4" have four such outputs; the first discard.
 """
 
 from __future__ import annotations
@@ -45,6 +45,13 @@ class _Counting:
         pass
 
     close = flush
+
+
+class _Discarding(_Counting):
+    """A sink that takes rows and does nothing."""
+
+    def write(self, batches: Sequence[Any]) -> None:
+        pass
 
 
 class _Columns(_Counting):
@@ -124,13 +131,19 @@ def by_engine(mode: str, path: str, pid: int) -> dict[str, Any]:
     schema = source.spec.streams["events"].schema
     with Engine() as engine:
         engine.add(source, Options({"target": pid}))
-        output = Output(
-            mode, lambda streams: _Rows(engine, streams) if mode == "json" else _Columns(schema, mode == "touched")
-        )
-        engine.connect(output)
+        kind, _, outputs = mode.partition("-")
+
+        def sink_for(streams: Any) -> Any:
+            if kind == "discard":
+                return _Discarding()
+            return _Rows(engine, streams) if kind == "json" else _Columns(schema, kind == "touched")
+
+        connected = [Output(f"{kind} {n}", sink_for) for n in range(int(outputs or 1))]
+        for output in connected:
+            engine.connect(output)
         signal.signal(signal.SIGTERM, lambda *_: engine.stop())
         engine.start()
-        sink = output.sink
+        output, sink = connected[0], connected[0].sink
         ends: list[int] = []
         # as in ring.c: what detaching costs is not an event's
         detach, engine.finish = engine.finish, lambda **how: (ends.append(_cpu_ns()), detach(**how))[1]
@@ -138,7 +151,8 @@ def by_engine(mode: str, path: str, pid: int) -> dict[str, Any]:
         print("ready", flush=True)
         engine.run()
         told = {"events": output.counted, "cpu_ns": ends[0] - began}
-    return told | (sink.prepared() if isinstance(sink, _Rows) and sink.largest is not None else {})
+    whole = isinstance(sink, _Rows) and len(connected) == 1 and sink.largest is not None
+    return told | (sink.prepared() if whole else {})
 
 
 def by_drain(path: str, pid: int) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def measure(quick: bool) -> tuple[list[Figure], Any]:
     at_rate = f"at {RATE:,}/s"
     figures = [
         Figure(
-            f"JSON rows: drain to bytes, {TEN}", _median(burst), "ns", 900.0, beside, why or losses(burst)
+            f"JSON rows: drain to bytes, {TEN}", _median(burst), "ns", 650.0, beside, why or losses(burst)
         ),
         Figure(f"JSON rows: the same {at_rate}", _median(steady), "ns", None, "", why or losses(steady)),
         Figure(

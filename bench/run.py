@@ -24,9 +24,11 @@ from machine import ROOT, NotMeasured, build, facts, say, tracefs
 MEASURES = {
     "drain": "drain + schema + container join, beside libbpf's callback in C",
     "json_rows": "JSON rows, drain to bytes",
+    "outputs": "one source to four outputs, beside the same to two",
     "tables": "a per-CPU map read and merged, beside the same in Python",
     "throughput": "sustained events with none lost",
     "start": "start to first event, memory, wheel",
+    "idle": "what a run takes while nothing happens",
     "tax": "what any program on the same hooks costs the calls of others",
     "cost": "cost to the workload",
 }

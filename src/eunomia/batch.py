@@ -14,7 +14,6 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from eunomia import _native, meaning
 from eunomia.columns import column as columns
@@ -23,6 +22,7 @@ from eunomia.columns.column import VIRTUAL, Coded, Column
 from eunomia.columns.meanings import MEANINGS, in_use, is_plain, render, tagged
 from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.process_identity import UNKNOWN_PROCESS, Process
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _FEW = 4  # a coded column is less work than a value a row where so many rows share each value, or more
+Data = bytes | bytearray | memoryview  # records, one behind another
 _fresh = _native.ffi.new_allocator(should_clear_after_alloc=False)  # memory that C writes before it is read
 
 
@@ -133,7 +134,7 @@ class _Reader:
         if self._elements == 1 and numbers and code[-1] != "s":
             self._elements = -1  # an array of one number is still an array
 
-    def read(self, data: bytes | bytearray) -> Sequence[Any]:
+    def read(self, data: Data) -> Sequence[Any]:
         """Return the field's values: numbers, bytes, or tuples of numbers."""
         if self._cast:
             view: memoryview[Any] = memoryview(data).cast(self._cast)  # type: ignore[call-overload]
@@ -211,7 +212,7 @@ class Schema:
             found = self._columns[name] = columns.find(self, name)
         return found
 
-    def read(self, name: str, data: bytes | bytearray) -> Sequence[Any]:
+    def read(self, name: str, data: Data) -> Sequence[Any]:
         """Return one field's values out of records, as the kernel wrote them."""
         reader = self._readers.get(name)
         if reader is None:
@@ -266,6 +267,7 @@ class Batch:
         "clock",
         "count",
         "data",
+        "groups",
         "heap",
         "heap_at",
         "owner",
@@ -281,7 +283,7 @@ class Batch:
     def __init__(
         self,
         schema: Schema,
-        data: bytes | bytearray,
+        data: Data,
         heap: bytes = b"",
         *,
         tracker: str = "",
@@ -313,6 +315,7 @@ class Batch:
         self.tidy = False  # whether no path needs to be tidied
         self._text: meaning.Text | None = None
         self._codes: dict[str, Coded | int] = {}  # coded fields; a number says that there are more values than it
+        self.groups: tuple[str, list[int], Sequence[int] | None] | None = None  # a field as the drain has grouped it
         self.heap_at = 0  # where in the drain's heap this one's starts
         self._records: np.ndarray[Any, Any] | None = None
 
@@ -352,6 +355,8 @@ class Batch:
 
     def group(self, name: str) -> tuple[list[int], Sequence[int] | None]:
         """Return a 64-bit field's distinct values, and which of them each row has; None for "the only one"."""
+        if self.groups is not None and self.groups[0] == name:
+            return self.groups[1:]
         field = self.schema.fields[name]
         first, index = self._code([(field.offset, field.size, 0)], self.count)
         return list(self.schema.read(name, self._rows(first))), index
@@ -480,7 +485,7 @@ class Batch:
                 return self._texts.tidy(column) if field.meaning == "path" else column
         return self._rendered(field, self.data)
 
-    def _rendered(self, field: Field, data: bytes | bytearray) -> Sequence[Any]:
+    def _rendered(self, field: Field, data: Data) -> Sequence[Any]:
         """Return a field's values in these records of the batch."""
         read = self.schema.read
         if field.meaning == "time":
@@ -498,7 +503,7 @@ class Batch:
             return shown
         return [None if number == field.none else value for number, value in zip(raw, shown, strict=True)]
 
-    def _in_use(self, field: Field, raw: Sequence[Any], data: bytes | bytearray) -> Sequence[Any]:
+    def _in_use(self, field: Field, raw: Sequence[Any], data: Data) -> Sequence[Any]:
         """Return what is in use of an array: as much as another field says, or all that the record has."""
         if field.meaning == "tail":
             raw = [self.heap[at - self.heap_at : at - self.heap_at + size] for at, size in raw]
@@ -595,6 +600,9 @@ class Batch:
     def __getitem__(self, key: Any) -> Any:
         """Return a column by name, or the rows that a slice or a mask of booleans selects."""
         if isinstance(key, str):
+            records = self._records
+            if records is not None and self.schema.faces.get(key) == "plain":
+                return records[key]
             return self.column(key)
         if isinstance(key, slice):
             return self._pick(range(self.count)[key])
@@ -673,7 +681,7 @@ class Batch:
         self._lend(picked, lambda index: index[start:end])
         return picked
 
-    def _like(self, data: bytes | bytearray, heap: bytes) -> Batch:
+    def _like(self, data: Data, heap: bytes) -> Batch:
         like = Batch(
             self.schema, data, heap, tracker=self.tracker, stream=self.stream, clock=self.clock, taken=self.taken
         )

@@ -7,9 +7,8 @@ in each, so ids, paths and records are all of one: :func:`eunomia.containers.cgr
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from eunomia._native import lib
+from eunomia.typing import NamedTuple
 
 # Controllers of v1 that container runtimes have always put their cgroups into, the surest first.
 CONTROLLERS = ("memory", "pids", "cpu", "devices", "freezer")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+
+from eunomia.typing import TypeVar
 
 T = TypeVar("T")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from eunomia.batch import Batch, Schema
 from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
@@ -14,6 +13,7 @@ from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
 from eunomia.process_field import Who, of_process, of_us, who
+from eunomia.typing import Any, NamedTuple
 
 _COMM = 16  # TASK_COMM_LEN
 

@@ -7,7 +7,7 @@ lengths are bounded where they are read (:mod:`eunomia.metadata_limits`), and si
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from eunomia.typing import NamedTuple
 
 # How far the join got; every row says one of these, never a silent blank.
 HOST = "host"  # not in a container

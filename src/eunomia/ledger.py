@@ -9,13 +9,14 @@ the rest on to each output that takes the stream. There, at any time,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from eunomia.typing import NamedTuple
 
 
 def _json(fields: Mapping[str, object]) -> str:
-    import msgspec
+    from eunomia.sinks.json_values import encoded
 
-    return msgspec.json.encode(fields).decode()
+    return encoded(fields).decode()
 
 
 class SourceEntry(NamedTuple):

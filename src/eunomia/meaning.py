@@ -12,9 +12,9 @@ import struct
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from eunomia import _native
+from eunomia.typing import Any
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 
@@ -124,7 +124,7 @@ def rfc3339(nanoseconds: int) -> str:
 _WIDTH = len("2026-11-23T20:05:29.123456789Z\n")
 
 
-def times(data: bytes | bytearray, stride: int, offset: int, count: int, clock: int) -> list[str]:
+def times(data: bytes | bytearray | memoryview, stride: int, offset: int, count: int, clock: int) -> list[str]:
     """Return the time at ``offset`` of each record as RFC 3339; ``clock`` is added to each, in ns."""
     out = bytearray(_WIDTH * count)
     _native.lib.eu_rfc3339(
@@ -182,17 +182,24 @@ _KERNEL_ERRNO = {
 }  # fmt: skip
 
 
+def _signal_names() -> dict[int, str]:
+    import _signal  # type: ignore[import-not-found]  # the part of signal in C, without enum
+
+    names = {value: name for name, value in vars(_signal).items() if name.startswith("SIG") and "_" not in name}
+    low, high = _signal.SIGRTMIN, _signal.SIGRTMAX
+    aliases = {"SIGCHLD", "SIGABRT", "SIGIO"}  # which go by another name, too
+    names |= {vars(_signal)[name]: name for name in aliases}
+    return names | {value: f"SIGRTMIN+{value - low}" for value in range(low + 1, high + 1) if value not in names}
+
+
+_signals: dict[int, str] = {}
+
+
 def signal_name(value: int) -> str:
     """Return a signal's name, ``SIGRTMIN+n`` for real-time ones; empty for none."""
-    import signal
-
-    if value == 0:
-        return ""
-    try:
-        return signal.Signals(value).name
-    except ValueError:
-        low, high = int(signal.SIGRTMIN), int(signal.SIGRTMAX)
-        return f"SIGRTMIN+{value - low}" if low < value <= high else str(value)
+    if not _signals:
+        _signals.update(_signal_names())
+    return _signals.get(value, str(value)) if value else ""
 
 
 _X32 = 1 << 30  # __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h

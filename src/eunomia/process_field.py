@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.batch import Batch, Schema
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.batch import Field
@@ -88,7 +87,8 @@ def _best(fields: dict[str, Field]) -> Who | None:
 
 
 def _words(prefix: str) -> set[str]:
-    return {prefix.lower(), *re.findall("[a-z]+", prefix.lower())}
+    lower = prefix.lower()
+    return {lower, *"".join([c if "a" <= c <= "z" else " " for c in lower]).split()}
 
 
 def of_process(wanted: frozenset[int], threads: bool) -> Callable[[int], bool]:

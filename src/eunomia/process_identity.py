@@ -7,9 +7,9 @@ Texts come from strangers: they are kept as the bytes that they were, and sinks 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from eunomia.meaning import decode, exec_id
+from eunomia.typing import NamedTuple
 
 SHOWN_ANCESTORS = 16
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia import tracker
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.loaded import Loaded, load_first
 from eunomia.kernel.spec import Spec, name_of
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.foreign.choice import Wish

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eunomia.cli import parser
+from eunomia.cli.parser import parser
 from tests import needs
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -73,6 +74,23 @@ class Opener:
         self._process.stdin.write(f"{times}\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == "done\n"
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Open files without end in the block."""
+        ending = threading.Event()
+
+        def load() -> None:
+            while not ending.is_set():
+                self.opens(500)
+
+        loading = threading.Thread(target=load)
+        loading.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            loading.join()
 
     def end(self) -> None:
         self._process.communicate()

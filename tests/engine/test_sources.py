@@ -66,15 +66,7 @@ def test_many_rounds_under_load_leave_nothing_behind(live, opener):
     live.connect("sink", sink, Filters(pids=(one.pid,)))
     live.engine.add(open_source("process"))
     live.start()
-    ending = threading.Event()
-
-    def load() -> None:
-        while not ending.is_set():
-            one.opens(500)
-
-    loading = threading.Thread(target=load)
-    loading.start()
-    try:
+    with one.opening():
         for _ in range(2):  # what is loaded once
             live.call(lambda: live.engine.add(open_source("opensnoop")))
             live.call(lambda: live.engine.remove("opensnoop"))
@@ -92,9 +84,6 @@ def test_many_rounds_under_load_leave_nothing_behind(live, opener):
         assert not left
         assert threading.active_count() == threads
         assert not alive(kernel_ids(os.getpid()) - before)
-    finally:
-        ending.set()
-        loading.join()
     live.end()
     seen = sum(e.emitted - e.filtered for e in live.engine.ledger() if e.stream == "opensnoop/open")
     accounts = [e for e in live.engine.accounts() if e.stream == "opensnoop/open"]

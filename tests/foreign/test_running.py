@@ -11,6 +11,10 @@ import time
 
 import pytest
 
+from eunomia.kernel.loaded import Loaded
+from eunomia.kernel.own_pid import host_pid
+from eunomia.kernel.spec import Spec
+from eunomia.kernel.wait import Waiter
 from tests.foreign import activity
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading BPF programs takes root")
@@ -60,6 +64,18 @@ def test_shows_what_happens(case, compiled):
     assert found.is_set(), f"exit code {code}, last rows {rows}, errors {errors!r}"
     assert code == 0
     assert f'"ledger":"{case.name}/{case.stream}"' in errors
+
+
+def test_a_ring_that_wakes_nobody_is_looked_at(compiled):
+    with Loaded.attached(Spec.open(compiled("unwaking")), set_={"target": host_pid()}) as live:
+        waiter = Waiter()
+        waiter.take(live)
+        threading.Timer(0.1, os.getppid).start()
+        start = time.monotonic()
+        waiter.wait(60_000)
+        assert time.monotonic() - start < 30
+        assert live.readers["events"].drain()
+        waiter.close()
 
 
 def test_says_what_to_add_where_a_buffer_does_not_tell_what_it_carries(compiled):

@@ -15,6 +15,7 @@ from tests.kernel import compiled
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "src/eunomia/native"
+SOURCES = ("native", "perf", "early", "tables", "columns", "text")
 LONG = 20_000  # rounds of one seed, where none are given
 SANITIZERS = ("address,undefined", "thread")
 
@@ -26,7 +27,7 @@ def program(sanitizers: str) -> Path:
     source = (
         '#define _GNU_SOURCE\n#include <bpf/bpf.h>\n#include <bpf/libbpf.h>\n'
         + "".join(f"#define {name} random_{name}\n" for name in replaced)
-        + "".join(f'#include "{NATIVE}/{name}.c"\n' for name in ("native", "early", "tables", "columns"))
+        + "".join(f'#include "{NATIVE}/{name}.c"\n' for name in SOURCES)
         + f'#include "{HERE}/native_harness.c"\n'
     )
     flags = ("-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", f"-I{NATIVE}", "-lbpf", "-lpthread")

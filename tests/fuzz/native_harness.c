@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * What the binding does with what strangers wrote: records of perf buffers, times, keys, maps of any types, and
- * files of new containers that change while they are read. native.c, early.c and tables.c are included before,
+ * files of new containers that change while they are read. native.c, perf.c, early.c and others are included before,
  * with perf_buffer__consume() and the calls that read maps replaced by those below, which hand over what they
  * like. argv: seed, rounds, a directory.
  */
@@ -87,12 +87,13 @@ static void columns_are_read(int rounds)
 		size_t heap_size = 1 + chance(400);
 		char *data = malloc(count * stride + 1), *out = malloc(count * (stride + RFC3339_SIZE + 1) + 1);
 		char *heap = malloc(count * 24 + 400), *mask = malloc(count + 1), *heap_out = malloc(count * 24 + 400);
-		char *text = NULL, lines[] = "1\n\"two\"\n3\n";
+		char lines[] = "1\n\"two\"\n3\n";
 		uint32_t *first = malloc(most * sizeof(*first)), *index = malloc((count + 1) * sizeof(*index));
 		uint32_t *ends = malloc((count + 1) * sizeof(*ends));
 		struct eu_span spans[3];
 		uint32_t strings[] = { 0, 8 };
 		struct eu_json_part parts[9] = {};
+		struct eu_text text = {};
 		long found, size;
 
 		for (size_t n = 0; n < count * stride; n++)
@@ -120,9 +121,8 @@ static void columns_are_read(int rounds)
 		for (size_t n = 0; n < count; n++)
 			index[n] = chance(3);
 		size = eu_json(parts, 1 + chance(9), data, stride, count, 0, heap, heap_size, chance(9), ends, &text);
-		assert(size < 0 || !count || (size == ends[count - 1] && text[size - 1] == '\n'));
-		if (size >= 0)
-			eu_free(text);
+		assert(size < 0 || !count || (size == ends[count - 1] && text.text[size - 1] == '\n'));
+		eu_text_free(&text);
 		heap_size = packed(data, stride, count, strings, 2, heap);
 		found = eu_select_packed(mask, count, data, stride, out, strings, 2, heap, heap_size, 0, heap_out);
 		assert(!count || (found >= 0 && (size_t)found <= heap_size));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * A ring in a memfd, laid out as the kernel's, filled with records of random sizes and hostile texts, and
- * drained into buffers of random sizes that end where AddressSanitizer sees it. native.c is included before.
+ * drained into buffers of random sizes that end where AddressSanitizer sees it. ring.c is included before.
  */
 #include <assert.h>
 
@@ -60,9 +60,11 @@ int main(void)
 		assert(ring);
 		if (layout)
 			eu_ring_layout(ring, sizeof(struct fixed), strings, 2, 2);
+		assert(!layout || !eu_ring_code(ring, 0));
 		for (int i = 0; i < rounds; i++) {
 			size_t data_size = 4096 + random() % 4096, heap_size = 4096 + random() % 8192;
 			char *data = malloc(data_size), *heap = malloc(heap_size);
+			uint32_t *index = malloc(data_size / sizeof(struct fixed) * sizeof(*index));
 			struct eu_drained ret;
 			uint64_t expected = read;
 
@@ -73,7 +75,7 @@ int main(void)
 				if (write_record(written, length, flags) && !flags)
 					written++;
 			}
-			eu_ring_drain(ring, data, data_size, heap, heap_size, &ret);
+			eu_ring_drain(ring, data, data_size, heap, heap_size, index, &ret);
 			read += ret.records;
 			assert(ret.heap <= heap_size);
 			for (size_t n = 0; layout && n < ret.records; n++) {
@@ -83,15 +85,18 @@ int main(void)
 				assert((uint64_t)fixed->path_off + fixed->path_length <= ret.heap);
 				if (fixed->number)
 					assert(fixed->number == expected + n);
+				if (ret.codes)
+					assert(eu_ring_codes(ring)[ret.codes == 1 ? 0 : index[n]] == fixed->number);
 			}
 			free(data);
 			free(heap);
+			free(index);
 		}
 		for (int i = 0; i < 100; i++) {
 			static char data[65536], heap[65536];
 			struct eu_drained ret;
 
-			eu_ring_drain(ring, data, sizeof(data), heap, sizeof(heap), &ret);
+			eu_ring_drain(ring, data, sizeof(data), heap, sizeof(heap), NULL, &ret);
 			read += ret.records;
 		}
 		assert(read == written);

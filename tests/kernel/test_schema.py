@@ -275,7 +275,7 @@ def test_tags_in_an_enumeration_s_or_bit_field_s_words():
 def test_a_tag_that_is_no_field_leaves_the_union_as_bytes():
     shape = schema_of(
         "#include <eunomia/types.h>\nstruct event { __u32 x; union { __u8 a selected_for(1); __u32 b selected_for(wrong); } u "
-        "selected_by(nothing); union { __u8 a selected_for(BAD); __u32 b; } v chosen_by(x); };"
+        "selected_by(nothing); union { __u8 a selected_for(BAD); __u32 b; } v selected_by(x); };"
     )
     assert list(Batch(shape, b"\1\0\0\0\2\0\0\0\3\0\0\0").values("u")) == ["02000000"]
     assert list(Batch(shape, b"\1\0\0\0\2\0\0\0\3\0\0\0").values("v")) == ["03000000"]

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
-
 from eunomia.cli.errors import UsageError, say
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from eunomia.kubernetes.watcher import Watcher
 
 

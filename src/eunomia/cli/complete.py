@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NoReturn
+
+from eunomia.typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from eunomia.source import Source

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.cli import Subparsers
+    from eunomia.cli.parser import Subparsers
 
 SHELLS = ("bash", "zsh", "fish")
 

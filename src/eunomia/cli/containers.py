@@ -6,16 +6,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from eunomia.cli import cluster, selectors
+from eunomia.cli import cluster, selectors, stopping
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import number, seconds, words
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.cli import Subparsers
+    from eunomia.cli.parser import Subparsers
     from eunomia.containers.registry import Registry
     from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo
@@ -99,7 +99,7 @@ def _chosen(registry: Registry, args: argparse.Namespace) -> list[Identity]:
 
 
 def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
-    from eunomia.cli.run import check_output, end_on_signals, open_writer, say_ledger
+    from eunomia.cli.run import check_output, open_writer, say_ledger
     from eunomia.columns.joined import OWNER, is_of
     from eunomia.engine import Engine
     from eunomia.engine.output import Output
@@ -131,7 +131,7 @@ def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
         return open_sink(args.format, open_writer(), streams, columns)
 
     with engine:
-        end_on_signals(engine)
+        stopping.by_signals(engine)
         engine.add(open_source("container"))
         engine.connect(Output(args.format, open_, filters, limit=limit))
         engine.start()

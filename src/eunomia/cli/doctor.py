@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from eunomia.cli import Subparsers
     from eunomia.cli.checks import Finding
+    from eunomia.cli.parser import Subparsers
 
 EXAMPLES = """\
 examples:

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from eunomia.cli import values
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
 
     from eunomia.batch import Field, Scale, Schema
-    from eunomia.cli import Subparsers
     from eunomia.cli.page import Page
+    from eunomia.cli.parser import Subparsers
     from eunomia.kernel.foreign.choice import Plan
     from eunomia.kernel.spec import Map, Spec, StreamSpec
     from eunomia.source import Source

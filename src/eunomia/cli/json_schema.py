@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from eunomia.columns.joined import JOINED, OWNER, Joined, members, nouns
 from eunomia.columns.meanings import MEANINGS
 from eunomia.columns.meanings import example as made_up
 from eunomia.identity import RESOLVED, UNKNOWN
 from eunomia.sinks.columns import own_columns
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Schema

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.cli import Subparsers
+    from eunomia.cli.parser import Subparsers
 
 EXAMPLES = """\
 examples:

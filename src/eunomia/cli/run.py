@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-import argparse
+import gc
 import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from eunomia.cli import cluster, selectors, settings, values
+from eunomia.cli import cluster, selectors, settings, stopping, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import argparse
+
     from eunomia.engine import Engine
     from eunomia.engine.output import Output
     from eunomia.filters import Filters
@@ -48,7 +49,6 @@ def add(subparsers: Any) -> None:
         help="run trackers and BPF objects, and show what they see",
         description="Run trackers, or objects built with libbpf, and show what they see until Ctrl-C.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", nargs="+", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
     out = parser.add_argument_group("output")
@@ -132,29 +132,13 @@ def go(args: argparse.Namespace) -> int:
         for output in outputs:
             engine.connect(output)
         # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
-        end_on_signals(engine)
+        stopping.by_signals(engine)
         _come_first()
         engine.start(lambda: _say_start(engine, sources, loads))
-        with _seldom_collecting():
-            engine.run(duration, interval)
+        gc.freeze()  # what there is now stays
+        engine.run(duration, interval)
         say_ledger(engine, wanted[0].format)
     return 0
-
-
-def end_on_signals(engine: Engine) -> None:
-    """Have a signal end the run in good order; a second one, at once."""
-    signalled: list[int] = []
-
-    def end(signo: int, _frame: object) -> None:
-        if signalled:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
-        signalled.append(signo)
-        engine.stop()
-
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if name != signal.SIGHUP or signal.getsignal(name) != signal.SIG_IGN:  # nohup
-            signal.signal(name, end)
 
 
 def _say_start(engine: Engine, sources: Sequence[Source], loads: Mapping[str, Options]) -> None:
@@ -172,24 +156,6 @@ def _come_first() -> None:
     with suppress(OSError):  # it takes CAP_SYS_NICE
         if os.getpriority(os.PRIO_PROCESS, 0) == 0:
             os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-
-
-_GARBAGE = 100_000  # objects that may refer to others, made and still there, before garbage is looked for
-
-
-@contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Look for cyclic garbage seldom: rows come and go by the thousand, and refer to nothing that refers to them."""
-    import gc
-
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE, 10, 10)
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)
 
 
 # Outputs

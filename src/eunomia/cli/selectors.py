@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-import argparse
-
 from eunomia.cli.errors import UsageError
 from eunomia.cli.words import words
 from eunomia.containers.selectors import Selectors
+from eunomia.typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 # option, what it takes, what it matches
 _OPTIONS = (

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel.errors import BadObject, KernelError, NotPermitted, Unsupported
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

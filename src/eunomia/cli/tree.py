@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.cli import selectors
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.cli import Subparsers
+    from eunomia.cli.parser import Subparsers
     from eunomia.identity import Identity
     from eunomia.process_identity import Process
     from eunomia.processes.process_table import ProcessTable

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.cli.errors import UsageError
 from eunomia.cli.words import pairs, words
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import argparse
+
     from eunomia.source import Source
 
 _FORM = "MAP.COLUMN=sum|max|min|one"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from eunomia.cli.errors import UsageError
@@ -69,10 +68,21 @@ _LONGEST = 3650  # days
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
 
+def _split(word: str) -> tuple[str, str]:
+    """Return a number and the unit behind it."""
+    number = word.rstrip("".join(_UNITS))
+    return number.rstrip(), word[len(number) :]
+
+
+def _is_decimal(word: str) -> bool:
+    whole, dot, rest = word.partition(".")
+    return word.isascii() and whole.isdigit() and (rest.isdigit() if dot else True)
+
+
 def seconds(word: str, option: str) -> float:
     """Return a time such as 500ms, 30s, 5m, 1h or 2.5 in seconds."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|)", word.strip())
-    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    number, unit = _split(word.strip())
+    value = float(number) * _UNITS[unit] if _is_decimal(number) and unit in _UNITS else 0.0
     if not 0.01 <= value <= _LONGEST * 86400:
         raise UsageError(
             f"{option}: {shown(word)} is not a time from 10ms to {_LONGEST}d; write it as in 500ms, 30s, 5m, 1h"

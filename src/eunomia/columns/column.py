@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
 
 from eunomia.columns.joined import JOINED, OWNER, Joined, joined
 from eunomia.columns.meanings import LAST, MEANINGS, STRING, described
 from eunomia.columns.meanings import TIME as TIME_TYPE
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Field, Schema

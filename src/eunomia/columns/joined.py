@@ -8,13 +8,13 @@ A new one is one entry here. Its value is taken from an :class:`~eunomia.identit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 
 from eunomia.columns.meanings import INTEGER, STRING, STRINGS
 from eunomia.identity import HOST, PENDING, RESOLVED, Container, Identity, Mount, Pod
 from eunomia.identity import UNKNOWN as NOBODY_SAID
 from eunomia.meaning import rfc3339
 from eunomia.process_identity import KNOWN, LOST, UNKNOWN, UNSURE, Process
+from eunomia.typing import Any, NamedTuple
 
 OWNER, ACTOR = "owner", "actor"
 

@@ -27,7 +27,8 @@ import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+
+from eunomia.typing import NamedTuple, TypeVar
 
 _MAGIC, _VERSION = 0xED0CDAED, 2
 _HEADER = struct.Struct("=QHHI")  # page number, kind, elements, pages more

@@ -79,13 +79,19 @@ def _has_processes(directory: str) -> bool:
 def walk(mount: str) -> Iterator[tuple[int, str]]:
     """Yield id and path of each cgroup below ``mount``, parents first; without what vanishes meanwhile."""
     try:
-        yield os.stat(mount).st_ino, "/"
+        about = os.stat(mount)
     except OSError:
         return
+    yield about.st_ino, "/"
+    # in cgroupfs a directory without others below has two links: reading it, with its tens of files, takes ten times
+    # as long as asking for that
+    counted = about.st_nlink > 2
     todo = [""]
     while todo:
         path = todo.pop()
         try:
+            if counted and path and os.stat(mount + path).st_nlink == 2:
+                continue
             with os.scandir(mount + path) as entries:
                 below = [(e.inode(), f"{path}/{e.name}") for e in entries if e.is_dir(follow_symlinks=False)]
         except OSError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, TypeVar
 
 from eunomia.cgroup_hierarchy import Hierarchy
 from eunomia.containers import cgroup_files
+from eunomia.typing import Generic, NamedTuple, TypeVar
 
 GRACE = 10_000_000_000  # ns that a removed cgroup is remembered: its events may still be in a ring
 LONGEST = 300_000_000_000  # ns that it is longer, where the rings are never emptied

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from itertools import islice
-from typing import NamedTuple
 
 from eunomia.containers import bolt
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.runtime import TEXT_LIMIT, TEXTS_LIMIT, bounded, words
 from eunomia.containers.tolerant_json import object_of
+from eunomia.typing import NamedTuple
 
 FILE = "io.containerd.metadata.v1.bolt/meta.db"
 BLOBS = "io.containerd.content.v1.content/blobs"

@@ -8,11 +8,11 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Thread
-from typing import Any, NamedTuple, Protocol
 
 from eunomia.containers.cri_messages import Message, encoded
 from eunomia.containers.runtime import Metadata, bounded, texts
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Mount, Pod
+from eunomia.typing import Any, NamedTuple, Protocol
 
 AGAIN = 100_000_000  # ns after which a container that the runtime did not know is asked for once more
 FRESH = 5_000_000_000  # ns for which an answer is good

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import NamedTuple
 
 from eunomia.containers import blocking, early
 from eunomia.containers.cgroup_files import path_of
 from eunomia.containers.paths import is_below, is_id
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.resolve_in_root import open_file, open_own, read
+from eunomia.typing import NamedTuple
 
 CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
 SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
@@ -139,11 +139,15 @@ def daemon_of(pid: str) -> Daemon | None:
     return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
 
 
+# Of all daemons that are asked for: one look at the processes finds them all.
+_NAMES = (b"dockerd", b"containerd", b"containerd-shim", b"conmon")
+
+
 class _Scan:
     """Which processes are called what, as cheap as can be for those that were seen before, and small."""
 
     def __init__(self) -> None:
-        self.wanted: set[bytes] = set()
+        self.wanted = set(_NAMES)
         self.found: dict[bytes, list[str]] = {}
         self._at = self._anew = -_ALL_ANEW
         self._took = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 from eunomia.cgroup_hierarchy import Hierarchy
 from eunomia.containers.cgroup_tree import CgroupTree
@@ -20,6 +19,7 @@ from eunomia.containers.runtime_reader import Check, RuntimeReader
 from eunomia.containers.unknown_cgroups import UnheardIds
 from eunomia.faults import Faults
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, Container, Identity, Pod
+from eunomia.typing import Protocol
 
 
 class Enricher(Protocol):

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from eunomia.containers.entry import ContainerEntry
 from eunomia.identity import Identity
+from eunomia.typing import NamedTuple
 
 # What an event can be.
 THERE = "there"  # its cgroup was there before anybody listened

@@ -8,13 +8,14 @@ they make the cgroup, so it is there before the container's first program runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
-
-import msgspec
 
 from eunomia.containers.runtime import TEXTS_LIMIT, bounded, texts, words
 from eunomia.containers.tolerant_json import decoded
 from eunomia.identity import Container, Mount, Texts
+from eunomia.typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from eunomia.containers.json_shapes import OciHooks, OciLinux
 
 # Profiles that runtimes load for containers of which nothing was asked.
 _DEFAULT_PROFILES = (
@@ -75,48 +76,22 @@ class Bundle(NamedTuple):
         return texts(self.annotations)
 
 
-class _Config(msgspec.Struct):
-    process: msgspec.Raw = msgspec.Raw()
-    mounts: msgspec.Raw = msgspec.Raw()
-    annotations: msgspec.Raw = msgspec.Raw()
-    linux: msgspec.Raw = msgspec.Raw()
-    hooks: msgspec.Raw = msgspec.Raw()
-
-
-class _Process(msgspec.Struct):
-    args: Any = None
-    user: Any = None
-    capabilities: Any = None
-    apparmorProfile: Any = None  # noqa: N815
-
-
-class _Linux(msgspec.Struct):
-    # A seccomp filter is most of the file, and only whether there is one is asked.
-    seccomp: msgspec.Raw = msgspec.Raw()
-    namespaces: Any = None
-    maskedPaths: Any = None  # noqa: N815
-    readonlyPaths: Any = None  # noqa: N815
-    resources: Any = None
-    cgroupsPath: Any = None  # noqa: N815
-
-
-class _Hooks(msgspec.Struct):
-    prestart: Any = None
-    createRuntime: Any = None  # noqa: N815
-
-
 def bundle(data: bytes) -> Bundle | None:
     """Return what ``config.json`` tells; ``None`` for what is no JSON object. Never raises.
 
     ``seccomp`` is ``unconfined`` without a filter and ``filter`` with one, whose name the bundle does not know.
     ``network`` is ``host``, ``none`` where nobody makes interfaces, and empty where the bundle does not tell.
     """
-    config = decoded(data, _Config)
+    if not data:
+        return None
+    from eunomia.containers.json_shapes import OciConfig, OciHooks, OciLinux, OciProcess
+
+    config = decoded(data, OciConfig)
     if config is None:
         return None
-    process = decoded(config.process, _Process) or _Process()
-    linux = decoded(config.linux, _Linux) or _Linux()
-    hooks = decoded(config.hooks, _Hooks) or _Hooks()
+    process = decoded(config.process, OciProcess) or OciProcess()
+    linux = decoded(config.linux, OciLinux) or OciLinux()
+    hooks = decoded(config.hooks, OciHooks) or OciHooks()
     annotations = decoded(config.annotations, object)
     namespaces = _namespaces(linux.namespaces)
     apparmor = _apparmor(bounded(process.apparmorProfile))
@@ -160,7 +135,7 @@ def _namespaces(value: object) -> dict[str, str]:
     return found
 
 
-def _network(namespaces: Mapping[str, str], hooks: _Hooks) -> str:
+def _network(namespaces: Mapping[str, str], hooks: OciHooks) -> str:
     if not namespaces:
         return ""
     path = namespaces.get("network")
@@ -193,7 +168,7 @@ def _mounts(value: object) -> Iterator[Mount]:
 
 
 def _privileged(
-    capabilities: tuple[str, ...] | None, linux: _Linux, namespaces: Mapping[str, str], unconfined: bool
+    capabilities: tuple[str, ...] | None, linux: OciLinux, namespaces: Mapping[str, str], unconfined: bool
 ) -> bool | None:
     """Whether nothing is held back; no bundle says what was asked for, so it is told only where it is plain."""
     if capabilities is None or not namespaces:
@@ -204,7 +179,7 @@ def _privileged(
     return True if free and len(set(capabilities)) >= _ALL_CAPABILITIES and _all_devices(linux) else None
 
 
-def _all_devices(linux: _Linux) -> bool:
+def _all_devices(linux: OciLinux) -> bool:
     """Whether the last rule for all devices allows them."""
     rules = linux.resources.get("devices") if isinstance(linux.resources, dict) else None
     allowed = False

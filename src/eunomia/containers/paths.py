@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+
+from eunomia.typing import NamedTuple, Protocol
 
 _DIGITS = "0123456789abcdef"
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from eunomia.containers import bolt
 from eunomia.containers.storage import Store
 from eunomia.resolve_in_root import read
+from eunomia.typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import sqlite3

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
 
 from eunomia.identity import NOBODY_KNOWS, Identity
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.containers.registry import Registry

@@ -14,7 +14,6 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from threading import Lock
-from typing import TypeVar
 
 from eunomia.containers import blocking
 from eunomia.containers.blocking import WouldBlock
@@ -24,6 +23,7 @@ from eunomia.containers.runtime_reader import Answer, RuntimeReader
 from eunomia.containers.worker import Worker
 from eunomia.faults import Faults
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import TypeVar
 
 # All in nanoseconds.
 DEADLINE = 5_000_000_000  # how long a runtime is asked for a container that it doesn't know
@@ -65,6 +65,7 @@ class Resolver:
         self._asked = 0
         self._news: deque[str] = deque()  # ids of containers of which runtimes' own threads have learnt
         self._wakes: Lock = Lock()
+        self.fd = -1  # for close(), where there is no descriptor left
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.records = False  # whether it is to be asked for records
         self.starting = False

@@ -14,10 +14,10 @@ need not be asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
 
 from eunomia.identity import Container, Pod
 from eunomia.metadata_limits import LEFT_OUT, TEXT_LIMIT, TEXTS_LIMIT, TEXTS_ROOM, bounded, texts, words
+from eunomia.typing import NamedTuple, Protocol, runtime_checkable
 
 # What runtimes read passes through eunomia.metadata_limits; its words are here for them.
 __all__ = [

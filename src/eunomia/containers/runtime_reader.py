@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
 
 from eunomia.containers.blocking import WouldBlock, refused
 from eunomia.containers.runtime import Metadata, Prefetching, RecordKeeper, Runtime
 from eunomia.faults import Faults
 from eunomia.identity import Container
+from eunomia.typing import NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 

@@ -8,9 +8,9 @@ alternatives, save for labels, which must all hold; several selectors must all h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from eunomia.identity import Container, Identity, Pod
+from eunomia.typing import NamedTuple
 
 _RUNTIMES = {"crio": "cri-o"}  # other names of the same
 _SHORTEST_ID = 4

@@ -11,15 +11,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-import msgspec
 
 from eunomia.containers import blocking
 from eunomia.containers.daemons import DataRoot, host_bases
 from eunomia.containers.runtime import bounded
 from eunomia.containers.tolerant_json import decoded
 from eunomia.resolve_in_root import open_file, read
+from eunomia.typing import Any, NamedTuple
 
 DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
 ROOT, RUN_ROOT = "/var/lib/containers/storage", "/run/containers/storage"
@@ -66,6 +64,8 @@ class Store(NamedTuple):
 
         Those of CRI-O and of ``podman run --rm`` stand in a list of their own, in the root or the run root.
         """
+        from eunomia.containers.json_shapes import StoredContainer, StoredMetadata
+
         for driver in DRIVERS:
             for top, name in (
                 (self.root.path, "containers.json"),
@@ -73,9 +73,9 @@ class Store(NamedTuple):
                 (self.run, "volatile-containers.json"),
             ):
                 path = f"{top}/{driver}-containers/{name}"
-                for entry in self._list(path, list[_Container]) if top else ():
+                for entry in self._list(path, list[StoredContainer]) if top else ():
                     if entry.id == container_id:
-                        about = decoded(bounded(entry.metadata).encode(), _Metadata) or _Metadata()
+                        about = decoded(bounded(entry.metadata).encode(), StoredMetadata) or StoredMetadata()
                         names = entry.names if isinstance(entry.names, list) else []
                         shown = bounded(names[0]) if names else bounded(about.name)
                         return Listed(shown, bounded(about.image_name), bounded(entry.image))
@@ -97,8 +97,10 @@ class Store(NamedTuple):
 
     def images(self) -> Iterator[tuple[str, str]]:
         """Yield ids of images and the digests of their manifests."""
+        from eunomia.containers.json_shapes import StoredImage
+
         for driver in DRIVERS:
-            for entry in self._list(f"{self.root.path}/{driver}-images/images.json", list[_Image]):
+            for entry in self._list(f"{self.root.path}/{driver}-images/images.json", list[StoredImage]):
                 yield bounded(entry.id), bounded(entry.digest)
 
     def _list(self, path: str, kind: type[list[Any]]) -> list[Any]:
@@ -127,23 +129,6 @@ class Images:
                     known[image] = digest
             known.setdefault(image_id, "")
         return known[image_id]
-
-
-class _Container(msgspec.Struct):
-    id: Any = None
-    names: Any = None
-    image: Any = None
-    metadata: Any = None
-
-
-class _Metadata(msgspec.Struct, rename="kebab"):
-    name: Any = None
-    image_name: Any = None
-
-
-class _Image(msgspec.Struct):
-    id: Any = None
-    digest: Any = None
 
 
 def roots_stores() -> Iterator[Store]:

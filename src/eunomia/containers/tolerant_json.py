@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
 
-import msgspec
+from eunomia.typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import msgspec
 
 _T = TypeVar("_T")
 
 
 def decoded(data: bytes | msgspec.Raw, kind: type[_T]) -> _T | None:
     """Return what JSON says, as ``kind``; None for anything else. Bytes that are not UTF-8 are replaced."""
-    for attempt in _readings(data) if data else ():
+    if not data:
+        return None
+    import msgspec
+
+    for attempt in _readings(data):
         try:
             return msgspec.json.decode(attempt, type=kind)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError):

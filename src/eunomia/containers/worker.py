@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 from threading import Condition, Thread
-from typing import Any, NamedTuple
 
 from eunomia.faults import Faults
+from eunomia.typing import Any, NamedTuple
 
 _CLOSING = 0.2  # seconds that a thread has to end, one that waits for somebody is left behind
 

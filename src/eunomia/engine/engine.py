@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
 
 from eunomia.engine.commands import Commands
 from eunomia.engine.joins import Joins
 from eunomia.engine.kernel_filter import KernelFilter
-from eunomia.engine.pace import FOREIGN_IDLE, IDLE, UNWRITTEN, Pace, until
+from eunomia.engine.pace import IDLE, IGNORED_IDLE, UNWRITTEN, Pace, until
 from eunomia.engine.pulse import Pulse
 from eunomia.engine.sources import ProbeSource, RunningSource
 from eunomia.engine.step import Step
@@ -22,11 +21,11 @@ from eunomia.faults import Faults
 from eunomia.filters import process_mask
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.libbpf import lib
-from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.ledger import OutputEntry, Remark, SourceEntry
 from eunomia.source import Options, Source
+from eunomia.typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -117,8 +116,10 @@ class Engine:
             # before trackers hang on the same hooks: it is told first
             self._joins.follow_processes(self._hierarchy, self._ring_size)
         waiting, self._first = self._first, []
+        # derivers are told of containers as they are learnt of, and none is there before its source is loaded
+        derives = any(isinstance(s, Source) and s.found is not None and s.found.tracker.derive for s, _ in waiting)
         for source, options in waiting:
-            self._load(source, options)
+            self._load(source, options, meanwhile=None if derives else self._learn_containers)
         lib.eu_forget_kernel_btf()
         self._waiter = Waiter()
         for live in [*self._joins.objects, *(s.live for s in self.sources if s.live is not None)]:
@@ -131,18 +132,26 @@ class Engine:
         for output in self.outputs:
             output.open(self.infos(), self.faults)
 
+    def _learn_containers(self) -> None:
+        """Learn of the containers that run, now that records of cgroups are kept; once."""
+        if self._joins.registry is None:
+            registry = self._joins.prepare()
+            self._filter.follow_containers(registry)
+            for source in self._deriving:
+                source.derive(registry)
+            self._joins.follow_containers()
+
     def _follow_containers(self) -> None:
         assert self._waiter is not None
-        registry = self._joins.prepare()
+        self._learn_containers()
         for descriptor in self._joins.descriptors:
             self._waiter.add(descriptor)
-        self._filter.follow_containers(registry)
-        deriving = [s for s in self.sources if isinstance(s, ProbeSource) and s.derives]
-        for source in deriving:
-            source.derive(registry)
-        self._joins.follow_containers()
-        for source in deriving:
+        for source in self._deriving:
             self._step.start(source)
+
+    @property
+    def _deriving(self) -> list[ProbeSource]:
+        return [s for s in self.sources if isinstance(s, ProbeSource) and s.derives]
 
     def infos(self) -> list[StreamInfo]:
         """Return what a sink has to know of the streams."""
@@ -174,16 +183,27 @@ class Engine:
         if added.live is not None:
             self._waiter.take(added.live)
 
-    def _load(self, source: Source | RunningSource, options: Options) -> RunningSource:
+    def _load(
+        self,
+        source: Source | RunningSource,
+        options: Options,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> RunningSource:
         if isinstance(source, Source):
-            source = self._probes(source, options)
+            source = self._probes(source, options, meanwhile=meanwhile)
         else:
             source.wake = self._commands.wake
         self.sources.append(source)
         return source
 
     def _probes(
-        self, source: Source, options: Options, before: ProbeSource | None = None, fresh_maps: bool = False
+        self,
+        source: Source,
+        options: Options,
+        *,
+        before: ProbeSource | None = None,
+        fresh_maps: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> ProbeSource:
         assert self._hierarchy is not None
         assert self._joins.cgroups is not None
@@ -191,8 +211,9 @@ class Engine:
         with self._loading:
             try:
                 return ProbeSource(
-                    source, options, self._hierarchy, self._filter, share=share, before=before, fresh_maps=fresh_maps
-                )
+                    source, options, self._hierarchy, self._filter,
+                    share=share, before=before, fresh_maps=fresh_maps, meanwhile=meanwhile,
+                )  # fmt: skip
             finally:
                 if self._waiter is not None:
                     lib.eu_forget_kernel_btf()
@@ -246,7 +267,7 @@ class Engine:
         with old.in_use:
             if old.is_closed:
                 raise KeyError(name)
-            new = self._probes(source, options or old.options, old, fresh_maps)
+            new = self._probes(source, options or old.options, before=old, fresh_maps=fresh_maps)
         try:
             made = Trial(old, new, trial)
             self.submit(lambda: self._swap(made)).result()
@@ -502,6 +523,9 @@ class Engine:
         pace.hurry()
         if self._commands.pending or any(stream.reader.waiting for stream in streams):
             return
+        if found:  # other deadlines can wait for the end of the pause
+            self._waiter.sleep(until(deadlines, monotonic_ns(), pace.pause()))
+            return
         due = [self._joins.next_deadline(), self._step.held.next_deadline()]
         due += [trial.until for trial in self._trials.values()]
         due += [
@@ -511,15 +535,9 @@ class Engine:
         ]
         deadlines += [t for t in due if t is not None]
         most = UNWRITTEN if any(output.waits for output in self.outputs) else IDLE
-        if found:
-            self._waiter.sleep(min(until(deadlines, monotonic_ns(), most), pace.pause()))
-            return
         pace.rest()
-        if any(
-            isinstance(stream.reader, RingReader | PerfReader) and stream.live is not None and stream.live.armed is None
-            for stream in streams
-        ):
-            most = min(most, FOREIGN_IDLE)
+        if any(source.live is not None and source.live.ignores_rings for source in self.sources):
+            most = min(most, IGNORED_IDLE)
         self._waiter.wait(until(deadlines, monotonic_ns(), most))
 
     def finish(self, tables: bool = False) -> None:

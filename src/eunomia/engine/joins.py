@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Set
-from typing import TYPE_CHECKING, Protocol
 
+from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded, load_first
+from eunomia.kernel.ring import RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.ledger import Remark
+from eunomia.typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch
@@ -28,6 +30,7 @@ _EARLY = os.path.join(_CONTAINERS, "early.bpf.o")
 
 _NO_NAMES: Set[str] = frozenset()
 _LIVES_RING = 8 << 20  # bytes of the ring of processes, at least where others are told to be larger
+_LOOK_EVERY = 2 * 10**7  # ns between two looks at files and answers, while rows come
 _LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
 
 
@@ -71,6 +74,8 @@ class Joins:
         self.objects: list[Loaded] = []
         self.descriptors: list[int] = []
         self.cgroups: Loaded | None = None
+        self._looked = 0  # when files and answers were looked at last (monotonic ns)
+        self._cgroup_rings: tuple[Any, int] = (ffi.NULL, 0)
         self._faults = faults
         self._enricher = enricher
         self._early: Loaded | None = None
@@ -86,6 +91,8 @@ class Joins:
 
         self.cgroups = Loaded.attached(Spec.open(_CGROUPS), set_={"hierarchy": hierarchy.id, **settings})
         self.objects.append(self.cgroups)
+        rings = [reader.ring for reader in self.cgroups.readers.values() if isinstance(reader, RingReader)]
+        self._cgroup_rings = ffi.new("struct eu_ring *[]", rings), len(rings)
         self._early = Loaded.attached(Spec.open(_EARLY), set_={"hierarchy": hierarchy.id})
         early.start(self._early.maps["early"].fd)
 
@@ -134,26 +141,38 @@ class Joins:
 
     # While it runs
 
-    def feed(self, clock: int, drained: int, pace: Pace) -> bool:
-        """Hear of cgroups and processes, after the rows were drained that may be of new ones.
+    def feed(self, clock: int, drained: int, pace: Pace, *, busy: bool = False) -> bool:
+        """Hear of cgroups and processes, after the rows were drained that may be of new ones; look at what changed.
 
-        ``drained`` is when the last step began that left nothing in the rings (monotonic ns). Return whether
-        there was anything of processes.
+        ``drained`` is when the last step began that left nothing in the rings (monotonic ns). While it is
+        ``busy`` with rows it does not look each time. Return whether there was anything of processes.
         """
-        self._feed_registry(clock, drained)
+        if self.registry is not None:
+            self._feed_registry(self.registry, clock)
+            now = monotonic_ns()
+            if not busy or now - self._looked >= _LOOK_EVERY:
+                self._looked = now
+                self._look(self.registry, now, drained)
         return self._feed_processes(drained, pace) if self._lives is not None else False
 
-    def _feed_registry(self, clock: int, drained: int) -> None:
-        registry, cgroups = self.registry, self.cgroups
-        if registry is None or cgroups is None:
+    def feed_again(self, clock: int, drained: int, pace: Pace) -> None:
+        """Hear of cgroups and processes once more in the same step, after more rows were drained."""
+        if self.registry is not None:
+            self._feed_registry(self.registry, clock)
+        if self._lives is not None:
+            self._feed_processes(drained, pace)
+
+    def _feed_registry(self, registry: Registry, clock: int) -> None:
+        if self.cgroups is None or not lib.eu_any_waiting(*self._cgroup_rings):
             return
-        batches = [b for reader in cgroups.readers.values() for b in reader.drain(clock)]
+        batches = [b for reader in self.cgroups.readers.values() for b in reader.drain(clock)]
         if batches:
             from eunomia.containers import early
 
             registry.feed(batches)
             early.want(registry.hurried())
-        now = monotonic_ns()
+
+    def _look(self, registry: Registry, now: int, drained: int) -> None:
         deadline = registry.next_deadline()
         if deadline is not None and deadline <= now:
             registry.tick(now, drained)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from eunomia.containers.selection import HOST, Selection
 from eunomia.filters import Filters, comm_bytes, united
 from eunomia.identity import PENDING
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.own_pid import host_pid
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.containers.registry import Registry

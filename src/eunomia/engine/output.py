@@ -11,10 +11,10 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.filters import Filters, Mask, all_of, container_mask, process_mask
 from eunomia.ledger import OutputEntry
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch

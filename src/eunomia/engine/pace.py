@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from eunomia.kernel.ring import ROWS, RingReader
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.engine.stream import Stream
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 # Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
 PAUSE_MIN, PAUSE_MAX = 1, 10
 IDLE = 1000  # the longest sleep: probes end it
-FOREIGN_IDLE = 50  # for objects whose probes may never wake anybody
+IGNORED_IDLE = 50  # ... and where there are rings to be emptied that nobody reads
 UNWRITTEN = 10  # while a slow reader has rows to take
 
-_FULL = 1 / 3  # of a ring: past this the pause is halved, below half of it lengthened
+_FULL = 1 / 3  # of a ring: past this the pause is halved, below three quarters of it lengthened
 _LONG, _SHORT = 5 * 10**8, 10**8  # ns that a step takes: past the first the share is halved, below the other doubled
 _SHARE_MIN = 512  # rows
 
@@ -29,6 +29,7 @@ class Pace:
         self.fill = 0.0  # of the fullest ring, when the last step came to it
         self._pause = PAUSE_MIN
         self._share = ROWS  # that a step takes of the stream that has most, where others have rows, too
+        self._is_shared_out = False
 
     def saw(self, reader: object) -> None:
         """Take into account how full a reader's buffer was."""
@@ -40,6 +41,9 @@ class Pace:
         With little of a processor the rows of one drain take seconds, and a ring must not fill while those of a
         flood are written.
         """
+        if self._share == ROWS and not self._is_shared_out:
+            return
+        self._is_shared_out = self._share < ROWS
         held = {s.reader: s.reader.held() for s in streams if isinstance(s.reader, RingReader)}
         full = max(held, key=held.__getitem__, default=None)
         for reader in held:
@@ -60,7 +64,7 @@ class Pace:
     def pause(self) -> int:
         """Return how long to sleep, in ms, after a step that found something."""
         now = self._pause
-        if self.fill < _FULL / 2:
+        if self.fill < _FULL * 3 / 4:
             self._pause = min(PAUSE_MAX, self._pause + 1)
         return now
 

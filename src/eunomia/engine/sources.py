@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream
@@ -15,6 +14,7 @@ from eunomia.python_stream import PythonStreamReader
 from eunomia.sinks import StreamInfo
 from eunomia.source import Options, Source
 from eunomia.tracker import deriver_of
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
@@ -98,8 +98,11 @@ class ProbeSource(RunningSource):
         share: Mapping[str, int],
         before: ProbeSource | None = None,
         fresh_maps: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         """Load and attach it. ``share`` are descriptors of maps that all objects share.
+
+        ``meanwhile`` is called while the kernel verifies its programs.
 
         ``before`` is the source in whose place it is to run: it goes on with that one's maps, with empty ones in
         place of those that differ where they may be ``fresh_maps``, and :attr:`handover` lets it run.
@@ -125,6 +128,7 @@ class ProbeSource(RunningSource):
             before=None if before is None else before.live,
             fresh_maps=fresh_maps,
             swappable=True,
+            meanwhile=meanwhile,
         )
         self._since: int = kernel_filter.changes if before is None else before._since
         if before is None and self._filters:

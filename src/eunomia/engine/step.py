@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from eunomia.engine.held import Held
 from eunomia.kernel.ring import RingReader
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch
@@ -76,7 +76,7 @@ class Step:
         busy = {stream for stream, _ in rows}
         if last_of and len(busy) > 1:  # to be merged by time
             rows += [(s, b) for s in busy for b in self._rest_of(s, streams, taken, s in emptied)]
-        found |= self._feed()
+        found |= self._joins.feed(self._clock, self._drained, pace, busy=found)
         if raw:
             made = self._derive(sources, raw, began, ending)
             rows += made
@@ -87,7 +87,7 @@ class Step:
             stream = busy.pop()
             rows.clear()
             for batch in self._rest_of(stream, streams, taken, stream in emptied):
-                self._feed()
+                self._joins.feed_again(self._clock, self._drained, pace)
                 self._pass_on([(stream, batch)], last_of)
         if not any(stream.reader.waiting for stream in streams if not stream.is_table):
             self._drained = began
@@ -100,9 +100,6 @@ class Step:
         clock = time.time_ns() - monotonic_ns()
         if abs(clock - self._clock) > _DRIFT:
             self._clock = clock
-
-    def _feed(self) -> bool:
-        return self._joins.feed(self._clock, self._drained, self._pace)
 
     def _rest_of(self, stream: Stream, streams: Sequence[Stream], taken: int, last: bool) -> Iterator[Batch]:
         """Drain a stream until it is empty, or has given enough for one step."""

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from eunomia import process_field
 from eunomia.filters import cgroup_field
 from eunomia.kernel.loaded import Count
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.python_stream import PythonStreamReader
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
@@ -46,6 +45,8 @@ class Stream:
         self.schemas: list[Schema] = [reader.schema, *shapes]
         self.early: dict[int, Mask] = {}
         self.cgroup = {id(s): cgroup_field(s) for s in self.schemas}
+        if isinstance(reader, RingReader) and (cgroup := self.cgroup[id(reader.schema)]):
+            reader.code(cgroup)
         self.who = {id(s): process_field.who(s) for s in self.schemas}
 
     @property

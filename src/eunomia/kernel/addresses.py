@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from eunomia.batch import Field
@@ -72,7 +71,16 @@ def _ordered(words: Sequence[str], size: int) -> str:
 
 def _words(name: str) -> list[str]:
     """Return a member's own name in words: ``src``, ``ip``, ``4`` of ``key.src_ip4``."""
-    return re.findall("[a-z]+|[0-9]+", name.rpartition(".")[2].lower())
+    words: list[str] = []
+    before = ""
+    for c in name.rpartition(".")[2].lower():
+        now = "letter" if "a" <= c <= "z" else "digit" if "0" <= c <= "9" else ""
+        if now and now == before:
+            words[-1] += c
+        elif now:
+            words.append(c)
+        before = now
+    return words
 
 
 def _version(words: Sequence[str]) -> int | None:

@@ -7,13 +7,13 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind, strerror
 from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.hooks.chain import Handler

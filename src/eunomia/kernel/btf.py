@@ -6,7 +6,6 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.types import (
@@ -22,6 +21,7 @@ from eunomia.kernel.types import (
     Typedef,
     sizeof,
 )
+from eunomia.typing import Any
 
 # enum btf_kind, include/uapi/linux/btf.h
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(1, 11)
@@ -51,19 +51,24 @@ class Btf:
                 raise BadObject("its .BTF section is not BTF")
             self._types = raw[header + types_at : header + types_at + types_size]
             self._strings = raw[header + strings_at : header + strings_at + strings_size]
-            self._offsets = [0, *self._walk()]
+            self._offsets, self._kinds = [0], bytearray(1)
+            self._index()
         except struct.error as error:
             raise BadObject(f"its .BTF section is broken: {error}") from None
         self._decoded: dict[int, Type] = {0: Opaque("void")}
         self._tags: dict[tuple[int, int], list[str]] | None = None
         self._variables: list[tuple[str, str, int, int, int]] | None = None
 
-    def _walk(self) -> Iterator[int]:
-        at = 0
-        while at < len(self._types):
-            yield at
-            (info,) = self._unpack("I", at + 4)
+    def _index(self) -> None:
+        """Note where each type starts, and its kind."""
+        types, offsets, kinds = self._types, self._offsets, self._kinds
+        info_at = struct.Struct(self._order + "I").unpack_from
+        at, end = 0, len(types)
+        while at < end:
+            (info,) = info_at(types, at + 4)
             kind = info >> 24 & 0x1F
+            offsets.append(at)
+            kinds.append(kind)
             at += 12 + _EXTRA.get(kind, 0) + _ENTRY.get(kind, 0) * (info & 0xFFFF)
 
     def _unpack(self, form: str, at: int) -> tuple[Any, ...]:
@@ -90,10 +95,8 @@ class Btf:
         return len(self._offsets)
 
     def kind_ids(self, *kinds: int) -> Iterator[int]:
-        """Yield the ids of all types of these kinds."""
-        for id_ in range(1, len(self._offsets)):
-            if self._head(id_)[1] in kinds:
-                yield id_
+        """Return the ids of all types of these kinds."""
+        return (id_ for id_, kind in enumerate(self._kinds) if kind in kinds)
 
     def tags(self, id_: int, component: int = -1) -> tuple[str, ...]:
         """Return the ``btf_decl_tag`` strings of a type, or of its member or argument ``component``."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import resource
-from typing import TYPE_CHECKING
 
 from eunomia.kernel import elf
 from eunomia.kernel.errors import (
@@ -22,6 +19,7 @@ from eunomia.kernel.errors import (
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.libbpf_versions import too_new
 from eunomia.kernel.rights import lack, privileged
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,6 +128,8 @@ def no_sys() -> KernelError | None:
 
 
 def _descriptors_left() -> int:
+    import resource
+
     try:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd"))
     except OSError as error:
@@ -151,6 +151,8 @@ def open_error(number: int, log: str) -> str:
 
 def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> KernelError:
     """Return why an object could not be loaded; ``loaded`` are the programs that were to be."""
+    import re
+
     named = re.findall(r"prog '([^']+)': ", log)
     program = next((p for p in loaded if named and p.name == named[-1]), None)
     error = _load_error(spec, number, log, loaded, program)
@@ -160,6 +162,8 @@ def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> Kern
 
 
 def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], program: Program | None) -> KernelError:
+    import re
+
     if (unmounted := no_proc() or no_sys()) is not None:
         return unmounted
     if number in {errno.EPERM, errno.EACCES} and not privileged():
@@ -208,6 +212,8 @@ def _of_object(spec: Spec, log: str, loaded: list[Program]) -> KernelError | Non
 
 def _refused_map(spec: Spec, log: str) -> KernelError | None:
     """Return why a map could not be made: the kernel knows no such maps, or what the object says of it is wrong."""
+    import re
+
     match = re.search(r"map '([^']+)': failed to create: [^(]*\((-\d+)\)", log)
     map_ = spec.maps.get(match[1]) if match else None
     if match is None or map_ is None:
@@ -342,6 +348,8 @@ def strerror(number: int) -> str:
 
 
 def _match(table: Sequence[tuple[str, str]], log: str) -> str | None:
+    import re
+
     for pattern, words in table:
         match = re.search(pattern, log)
         if match:
@@ -349,18 +357,22 @@ def _match(table: Sequence[tuple[str, str]], log: str) -> str | None:
     return None
 
 
-_IDLE = re.compile(r"LOG --|^failed to load object|^elf: skipping |Ignored and continue|^\.maps relo|^looking for")
+_IDLE = r"LOG --|^failed to load object|^elf: skipping |Ignored and continue|^\.maps relo|^looking for"
 
 
 def _said(log: str) -> str:
+    import re
+
     lines = [line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")]
-    lines = [line for line in lines if not _IDLE.search(line)]
+    lines = [line for line in lines if not re.search(_IDLE, line)]
     # libbpf puts an errno behind its sentences
     return re.sub(r":? \(?-\d+\)?\.?$", "", lines[-1]) if lines else ""
 
 
 def _telling_line(log: str) -> str:
     """Return the verifier's last line that is neither a register dump nor statistics."""
+    import re
+
     body = log.partition("BEGIN PROG LOAD LOG --")[2].partition("END PROG LOAD LOG")[0]
     lines = [line.strip() for line in body.splitlines()]
     boring = re.compile(

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import NamedTuple
 
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.schema import spell
 from eunomia.kernel.types import Array, Enum, Float, Int, Member, Struct, Type, sizeof, strip
+from eunomia.typing import NamedTuple
 
 ABSENT = "not there"
 

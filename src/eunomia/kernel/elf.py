@@ -11,9 +11,9 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel.errors import BadObject
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,6 @@ _ORDER = "<" if sys.byteorder == "little" else ">"
 _LONGEST = 400  # characters of a number: Python refuses to read thousands of digits
 _ECHOED = 40  # characters of a wrong value that an error repeats
 _TRUTH = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
-_V4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
-
 
 def encode(type_: Type, value: object) -> bytes:
     """Return the bytes of a value, given as text or as a Python number, bool or list.
@@ -37,7 +34,7 @@ def _encode(type_: Type, value: object) -> bytes:
     match bare:
         case Float():
             return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], _real(value))
-        case Int(size=4, char=False) if isinstance(value, str) and _V4.fullmatch(value.strip()):
+        case Int(size=4, char=False) if isinstance(value, str) and _is_v4(value.strip()):
             return address(value.strip(), 4)  # as it stands in packets
         case Int():
             return integer(bare, value, number(value))
@@ -48,6 +45,11 @@ def _encode(type_: Type, value: object) -> bytes:
         case Struct(union=False):
             return _struct(bare, value)
     raise ValueError(f"cannot be set: it is a {spell(type_)}")
+
+
+def _is_v4(word: str) -> bool:
+    parts = word.split(".")
+    return len(parts) == 4 and all(map(str.isdecimal, parts))
 
 
 def address(word: str, size: int) -> bytes:
@@ -113,7 +115,7 @@ def _array(array: Array, value: object) -> bytes:
     if isinstance(value, str) and not isinstance(element, Struct):
         if size == 16 and not _is_char(element) and ":" in value:
             return address(value.strip(), 16)
-        if size == 6 and re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", value.strip()):
+        if size == 6 and _is_mac(value.strip()):
             return address(value.strip(), 6)
         if isinstance(element, Int) and element.size == 1 and (_is_char(element) or not _numbers(value)):
             return _text(value, size)
@@ -123,6 +125,11 @@ def _array(array: Array, value: object) -> bytes:
     if len(parts) > array.length:
         raise ValueError(f"{len(parts)} values for {array.length} places")
     return b"".join(_encode(array.element, part) for part in parts).ljust(size, b"\0")
+
+
+def _is_mac(word: str) -> bool:
+    parts = word.split(":")
+    return len(parts) == 6 and all(len(part) == 2 and not part.strip("0123456789abcdefABCDEF") for part in parts)
 
 
 def _text(value: str, size: int) -> bytes:
@@ -192,6 +199,11 @@ def put(out: bytearray, member: Member, value: object) -> None:
     out[first : last + 1] = span.to_bytes(last + 1 - first, sys.byteorder)
 
 
+def _is_padding(name: str) -> bool:
+    word = name.strip("_").rstrip("0123456789")
+    return word in {"pad", "padding"}
+
+
 def leaves(type_: Struct, before: str = "", bit_offset: int = 0) -> Iterator[tuple[str, Member]]:
     """Yield the members of a struct that hold values, by their paths; padding that has a name is left out."""
     for member in type_.members:
@@ -200,7 +212,7 @@ def leaves(type_: Struct, before: str = "", bit_offset: int = 0) -> Iterator[tup
         at = bit_offset + member.bit_offset
         if isinstance(bare, Struct) and not bare.union:
             yield from leaves(bare, path, at)
-        elif member.name and not re.fullmatch(r"_*pad(ding)?\d*_*", member.name):
+        elif member.name and not _is_padding(member.name):
             yield path, member._replace(bit_offset=at)
 
 

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel import encode as encoding
 from eunomia.kernel import settings
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.schema import spell
 from eunomia.kernel.types import Array, Int, Struct, Type, sizeof, strip
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.btf import Btf
@@ -23,7 +22,7 @@ _LPM_TRIE, _PROG_ARRAY = 11, 3
 _SETTABLE = frozenset({1, 2, 5, 6, 9, 10, _LPM_TRIE, _PROG_ARRAY})
 _MEMBERS = 16  # of a struct that are named
 _PREFIX = {8: 4, 20: 16}  # bytes of a trie's key, and of the address in it
-_PATH = re.compile(r'\[(?:"([^"]*)"|([^\[\]]*))\](.*)', re.DOTALL)
+_PATH = r'(?s)\[(?:"([^"]*)"|([^\[\]]*))\](.*)'
 _U32 = Int("__u32", 4)
 
 
@@ -115,7 +114,9 @@ def locate(tables_: Mapping[str, SettableMap], path: str, value: object, program
     table = table_of(tables_, path)
     if table is None:
         return None
-    match = _PATH.fullmatch(path, len(table.map.name))
+    import re
+
+    match = re.fullmatch(_PATH, path[len(table.map.name) :])
     if match is None:
         name = table.map.name
         raise BadSetting(f"map {name} ({table.types}): write {name}[KEY] or {name}[KEY].MEMBER")

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.libbpf import lib
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.attachment import Attachment

@@ -8,13 +8,13 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import Batch
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.map_snapshot import TableReader
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Program, StreamSpec

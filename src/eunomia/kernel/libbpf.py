@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from eunomia._native import ffi, lib
+from eunomia.typing import Any
 
 __all__ = ["error", "ffi", "lib", "log_start", "log_take", "text"]
 
@@ -17,12 +17,12 @@ buffer_of = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 def log_start() -> None:
-    """Forget what libbpf has said and keep what it says from now on."""
+    """Forget what libbpf has said in this thread, and keep what it says from now on."""
     lib.eu_log_start()
 
 
 def log_take() -> str:
-    """Return what libbpf has said since :func:`log_start`, and forget it."""
+    """Return what libbpf has said in this thread since :func:`log_start`, and forget it."""
     size = lib.eu_log_take(ffi.NULL, 0)
     out = ffi.new("char[]", size + 1)
     lib.eu_log_take(out, size)

@@ -9,10 +9,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
+from eunomia.kernel.beside import beside
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.hooks.chain import Handler
@@ -38,6 +38,7 @@ from eunomia.kernel.spec import (
     walk_programs,
 )
 from eunomia.python_stream import PythonStreamReader
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from eunomia.kernel.attach import Link
@@ -102,6 +103,7 @@ class Loaded:
         targets: Mapping[str, Sequence[str]] | None = None,
         unattached: Sequence[str] = (),
         streams: Sequence[str] = (),
+        meanwhile: Callable[[], None] | None = None,
         before: Loaded | None = None,
         fresh_maps: bool = False,
         swappable: bool = False,
@@ -112,7 +114,8 @@ class Loaded:
         of two), ``map_sizes`` how many entries maps have room for, ``share`` the descriptors of maps to be used
         in place of the object's own, ``targets`` what to attach programs to in place of what their sections
         name, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
-        all where none is named. ``before`` is the object that this one replaces: it goes on with that one's maps,
+        all where none is named. ``meanwhile`` is called while the kernel verifies the programs.
+        ``before`` is the object that this one replaces: it goes on with that one's maps,
         as :mod:`eunomia.kernel.reuse` says, and with ``fresh_maps`` has empty ones in place of those that differ.
         ``swappable`` has its programs attached so that others can take their place.
         Raises what :mod:`eunomia.kernel.errors` lists.
@@ -151,7 +154,7 @@ class Loaded:
             self._prepare(set_ or {}, share or {})
             if before is not None:
                 self._go_on_with(before, share or {}, fresh_maps)
-            self._load()
+            self._load(meanwhile)
             self._write_entries()
             self._open_streams()
         except BaseException:
@@ -271,6 +274,12 @@ class Loaded:
         for section, content in memories.items():
             ffi.memmove(memory_of(handles[section])[0], content, len(content))
 
+    def _verified(self) -> tuple[int, str]:
+        """Have the kernel make the maps and verify the programs; return libbpf's error and what it says."""
+        log_start()
+        failed = lib.bpf_object__load(self._object)
+        return failed, log_take()
+
     def _write_entries(self) -> None:
         """Write the entries of maps that were set; those of per-CPU maps for all CPUs alike."""
         programs = {text(lib.bpf_program__name(h)): lib.bpf_program__fd(h) for h in walk_programs(self._object)}
@@ -294,11 +303,10 @@ class Loaded:
                     f"{self.spec.name}: {entry.part.name} could not be set: {failed.strerror}"
                 ) from None
 
-    def _load(self) -> None:
-        log_start()
-        failed = lib.bpf_object__load(self._object)
+    def _load(self, meanwhile: Callable[[], None] | None) -> None:
+        failed, said = self._verified() if meanwhile is None else beside(meanwhile, self._verified)
         if failed:
-            raise load_error(self.spec, -failed, log_take(), self._chosen)
+            raise load_error(self.spec, -failed, said, self._chosen)
         self.maps = {text(lib.bpf_map__name(h)): MapHandle(h) for h in walk_maps(self._object)}
 
     def _open_streams(self) -> None:
@@ -460,6 +468,11 @@ class Loaded:
     def is_attached(self) -> bool:
         """Whether a program of it hangs on its hook."""
         return any(a.is_attached for a in self.attachments)
+
+    @property
+    def ignores_rings(self) -> bool:
+        """Whether it has rings that :meth:`ignore` empties."""
+        return bool(self._ignored)
 
     def ignore(self) -> None:
         """Empty the rings of streams that are not read: a full one would change what its program does."""

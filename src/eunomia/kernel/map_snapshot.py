@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import Any
 
 from eunomia.batch import Batch
 from eunomia.kernel.errors import BadObject, KernelError
 from eunomia.kernel.libbpf import error, ffi, lib
 from eunomia.kernel.spec import ARRAY, PER_CPU, PERCPU_ARRAY, Map, StreamSpec, aligned
+from eunomia.typing import Any
 
 
 class Snapshot:

@@ -10,10 +10,10 @@ import re
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from eunomia.batch import Field, Schema
 from eunomia.kernel.errors import BadSetting
+from eunomia.typing import NamedTuple
 
 SUM, MAX, MIN, ONE = "sum", "max", "min", "one"
 RULES = (SUM, MAX, MIN, ONE)

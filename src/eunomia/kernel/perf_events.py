@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from eunomia.typing import NamedTuple
 
 _SOFTWARE = {
     "cpu-clock": 0, "task-clock": 1, "page-faults": 2, "faults": 2, "context-switches": 3, "cs": 3,
@@ -59,6 +58,8 @@ def parse(word: str) -> PerfEvent:
         clock = name in _CLOCKS
         number, frequent = (SAMPLES, True) if clock else (1 if type_ == _TYPES["software"] else 100_000, False)
     else:
+        import re
+
         match = re.fullmatch(r"([0-9]{1,18})(hz)?", rate.lower())
         number, frequent = (int(match[1]), bool(match[2])) if match else (0, False)
         if not number or (frequent and number > 100_000):
@@ -86,6 +87,8 @@ def _find(kind: str, name: str) -> tuple[int, int]:
     for family, names in (("software", _SOFTWARE), ("hardware", _HARDWARE)):
         if kind in {"", family} and name in names:
             return _TYPES[family], names[name]
+    import re
+
     match = re.fullmatch(r"(.+?)-(load|store|prefetch)(?:e?s|(?:e?s)?-(misses))", name)
     if kind in {"", "cache"} and match and match[1] in _CACHES:
         return _TYPES["cache"], _CACHES[match[1]] | _OPERATIONS[match[2]] << 8 | bool(match[3]) << 16

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel.difference import ABSENT, Difference, of_types
 from eunomia.kernel.errors import MapChanged
 from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, PROG_ARRAY, section_of
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.batch import Schema

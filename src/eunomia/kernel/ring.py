@@ -6,10 +6,10 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import Batch, Schema
 from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec
@@ -24,6 +24,7 @@ _PLACE = struct.Struct(_ORDER + "II")
 _UNKNOWN = struct.Struct(_ORDER + "III")
 
 _buffers: list[Any] = []
+_fresh = ffi.new_allocator(should_clear_after_alloc=False)  # zeros would cost as much as what is written over them
 
 
 def _shared_buffers(record: int) -> tuple[Any, Any]:
@@ -160,6 +161,15 @@ class RingReader(Reader):
             paths = sum(1 << i for i, meaning in enumerate(texts) if meaning == "path")
             lib.eu_ring_layout(self.ring, self._stride, ffi.new("uint32_t[]", strings or [0]), len(strings), paths)
 
+    def code(self, name: str) -> None:
+        """Have drains find the distinct values of a 64-bit field, for :meth:`Batch.group`."""
+        if self._stride == self.schema.size and not self._sorts:
+            if lib.eu_ring_code(self.ring, self.schema.fields[name].offset) < 0:
+                raise MemoryError
+            self._coded = name
+
+    _coded = ""
+
     def held(self) -> int:
         """Return how many bytes there are to drain now."""
         return int(lib.eu_ring_waiting(self.ring))
@@ -179,26 +189,31 @@ class RingReader(Reader):
         least = (self._stride + _HEADER + 7) // 8 * 8  # that a record takes up in the ring
         there = int(self.fill * self._size) // least + _MEANWHILE
         rows = max(1, min(there, self.most, _DATA // self._stride))
-        fixed = bytearray(rows * self._stride)
+        fixed = _fresh("char[]", rows * self._stride)
+        index = _fresh("uint32_t[]", rows) if self._coded else ffi.NULL
         heap = _shared_buffers(0)[1]
         ret = self._ret
-        with ffi.from_buffer(fixed) as data:
-            full = lib.eu_ring_drain(self.ring, data, len(fixed), heap, _HEAP, ret)
+        full = lib.eu_ring_drain(self.ring, fixed, rows * self._stride, heap, _HEAP, index, ret)
+        records = ret.records
         self.waiting = ret.waiting if full else 0
-        if not ret.records:
+        if not records:
             return []
-        del fixed[ret.records * self._stride :]
-        self.drained += ret.records
+        self.drained += records
         self.odd += ret.odd
+        data = memoryview(ffi.buffer(fixed, records * self._stride))
         tails = bytes(ffi.buffer(heap, ret.heap)) if ret.heap else b""
-        batch = Batch(self.schema, fixed, tails, stream=self.spec.name, clock=clock, taken=taken)
+        batch = Batch(self.schema, data, tails, stream=self.spec.name, clock=clock, taken=taken)
+        if ret.codes:
+            values = ffi.unpack(lib.eu_ring_codes(self.ring), ret.codes)
+            places = memoryview(ffi.buffer(index, 4 * records)).cast("I") if ret.codes > 1 else None
+            batch.groups = self._coded, values, places
         batch.packed = bool(self.schema.packs)
         batch.tidy = not ret.untidy
         return [batch]
 
     def _drain(self, data: Any, heap: Any) -> int:
         room = max(1, min(self.most, _DATA // self._stride)) * self._stride
-        return int(lib.eu_ring_drain(self.ring, data, room, heap, _HEAP, self._ret))
+        return int(lib.eu_ring_drain(self.ring, data, room, heap, _HEAP, ffi.NULL, self._ret))
 
     def close(self) -> None:
         """Unmap the ring."""

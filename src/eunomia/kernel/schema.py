@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from eunomia.batch import Field, Schema
@@ -31,7 +30,6 @@ _TYPEDEFS = {typedef: name for name, meaning in MEANINGS.items() for typedef in 
 _INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
 _NOUNS = frozenset({"container", "pod", "process", "k8s"})  # of what every row can have: container.id, ...
-_NO_NAME = re.compile(r"[^\w.]")
 _ENVELOPE = {*VIRTUAL, *_NOUNS, "identity"}
 # Names that are the kernel's own, in everybody's objects; cgroup_id_t is what others may borrow of ours.
 _EVERYBODYS = {"pid_t": 4, "uid_t": 4, "gid_t": 4, "mode_t": 4, "umode_t": 2, "cgroup_id_t": 8}
@@ -124,7 +122,7 @@ def _unique(fields: list[Field]) -> list[Field]:
     seen: dict[str, Field] = {}
     renamed: dict[str, str] = {}
     for field in fields:
-        name = _NO_NAME.sub("_", field.name) or "_"
+        name = "".join([c if c.isalnum() or c in "_." else "_" for c in field.name]) or "_"
         noun, dot, rest = name.partition(".")
         if dot and noun in _NOUNS:
             name = f"{noun}_.{rest}"

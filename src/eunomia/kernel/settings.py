@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from eunomia.batch import Batch
 from eunomia.kernel import encode as encoding
@@ -13,13 +11,14 @@ from eunomia.kernel.btf import Btf
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.schema import schema, spell
 from eunomia.kernel.types import Array, Int, Member, Opaque, Pointer, Struct, Type, sizeof, strip
+from eunomia.typing import NamedTuple
 
 _RESERVED = "eunomia_"  # the shared filters' own constants
-_SECTION = re.compile(r"\.(rodata|data|bss)(\..+)?")
+_SECTIONS = (".rodata", ".data", ".bss")
 _OURS = ".data.eunomia"
 _MEMBERS = 64  # of one variable that are listed; a path reaches the others too
 _SHOWN = 4096  # bytes of a variable whose initial value is read for show
-_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[([^\[\]]*)\]")
+_STEP = r"\.([A-Za-z_]\w*)|\[([^\[\]]*)\]"
 
 
 class Setting(NamedTuple):
@@ -50,12 +49,16 @@ class Setting(NamedTuple):
         return Member(self.name, self.type, 8 * self.offset + self.shift, self.bits)
 
 
+def _holds_variables(section: str) -> bool:
+    return section in _SECTIONS or section.startswith(tuple(f"{name}." for name in _SECTIONS))
+
+
 def find(btf: Btf, images: Mapping[str, bytes]) -> dict[str, Setting]:
     """Return an object's settings by name; ``images`` holds each section's initial bytes."""
     found = {}
     for section, name, offset, size, id_ in btf.variables():
         image = images.get(section)
-        if image is None or not _SECTION.fullmatch(section) or section == _OURS or not name.isidentifier():
+        if image is None or not _holds_variables(section) or section == _OURS or not name.isidentifier():
             continue
         type_ = btf.variable_type(id_)
         if isinstance(strip(type_), Pointer | Opaque) or not size:
@@ -135,6 +138,10 @@ def locate(settings: Mapping[str, Setting], path: str) -> Setting | None:
 
     Raises :class:`BadSetting` where the variable has no such member.
     """
+    if (whole := settings.get(path)) is not None:
+        return whole
+    import re
+
     root = re.match(r"[A-Za-z_]\w*", path)
     setting = settings.get(root[0]) if root else None
     if root is None or setting is None or (setting.reserved and root.end() != len(path)):
@@ -144,9 +151,11 @@ def locate(settings: Mapping[str, Setting], path: str) -> Setting | None:
 
 def walk(setting: Setting, rest: str) -> Setting:
     """Return the part of a setting that the rest of a path names."""
-    at = 0
+    import re
+
+    at, steps = 0, re.compile(_STEP)
     while at < len(rest):
-        step = _STEP.match(rest, at)
+        step = steps.match(rest, at)
         if step is None:
             raise BadSetting(f"setting {setting.name}{rest}: write members as .NAME and [INDEX]")
         at = step.end()

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from eunomia.kernel.errors import BadSetting, KernelError
 from eunomia.kernel.libbpf import error, ffi, lib
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Map
@@ -74,9 +74,10 @@ def given(owner: str, maps: Mapping[str, Map], sizes: Mapping[str, int]) -> dict
             known = [m.name for m in maps.values() if not m.internal and m.type not in _NO_SIZE]
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise BadSetting(f"{owner} has no map '{name}' whose size can be set: {has}")
-        if map_.type in _RINGS and (entries % mmap.PAGESIZE or entries & (entries - 1)):
+        page = os.sysconf("SC_PAGESIZE")
+        if map_.type in _RINGS and (entries % page or entries & (entries - 1)):
             raise BadSetting(
-                f"map {name}: a ring has a power of two of bytes, at least {mmap.PAGESIZE}, and {entries} is none"
+                f"map {name}: a ring has a power of two of bytes, at least {page}, and {entries} is none"
             )
         sized[name] = map_._replace(max_entries=entries, chosen="")
     return sized

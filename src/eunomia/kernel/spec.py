@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Field, Schema
 from eunomia.kernel import elf, entries, lengths, settings, sizes, unions
@@ -17,6 +16,7 @@ from eunomia.kernel.libbpf import ffi, lib, log_start, log_take, text
 from eunomia.kernel.libbpf_versions import too_new
 from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.foreign.bytecode import Uses, Walked

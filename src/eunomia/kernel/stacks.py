@@ -9,10 +9,10 @@ import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from eunomia.batch import Field, Schema
 from eunomia.process_field import who
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.kernel.loaded import MapHandle

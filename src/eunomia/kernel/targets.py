@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eunomia.kernel import iterator, perf_events
-from eunomia.kernel.binaries import find, is_elf
+from eunomia.kernel import iterator
 from eunomia.kernel.diagnose import kind
+from eunomia.kernel.encode import shown
 from eunomia.kernel.errors import BadSetting, KernelError, NoPlace
 from eunomia.kernel.libbpf_versions import too_new
-from eunomia.kernel.perf_events import CLOCK, PerfEvent, shown
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from eunomia.kernel.perf_events import PerfEvent
     from eunomia.kernel.spec import Program
 
 CGROUP = frozenset({"cgroup_skb", "cgroup", "sockops"})
@@ -38,11 +37,8 @@ _FAMILY = {
     "tracepoint": "tp", "raw_tracepoint": "raw_tp", "fexit": "fentry", "fmod_ret": "fentry",
 }  # fmt: skip
 # Names of what counts hardware or faults: a clock in its place would show nanoseconds as misses.
-_COUNTS = re.compile(
-    r"miss|cache|llc|(?:^|_)(?:ref|refs|cycles?|instr\w*|insns?|branch\w*|faults?|tlb|pmu|hw)(?:_|$|\d)", re.I
-)
-
-_PLACEHOLDER = re.compile(r"dummy|placeholder|(?:foo|bar)$", re.I)
+_COUNTS = r"(?i)miss|cache|llc|(?:^|_)(?:ref|refs|cycles?|instr\w*|insns?|branch\w*|faults?|tlb|pmu|hw)(?:_|$|\d)"
+_PLACEHOLDER = r"(?i)dummy|placeholder|(?:foo|bar)$"
 
 
 class Place(NamedTuple):
@@ -82,7 +78,9 @@ def needs_target(program: Program, among: Sequence[Program]) -> str:
     rest = program.section.partition("/")[2]
     if word == "perf_event":
         alike = [p.name for p in among if family(p) == "perf_event"]
-        doubtful = _COUNTS.search(name)
+        import re
+
+        doubtful = re.search(_COUNTS, name)
         if len(alike) < 2 and not doubtful:
             return ""
         why = (
@@ -90,7 +88,9 @@ def needs_target(program: Program, among: Sequence[Program]) -> str:
             if len(alike) > 1
             else "its name speaks of another than a clock"
         )
-        form = f"--attach {name}=EVENT, as in {perf_events.SYNTAX}"
+        from eunomia.kernel.perf_events import SYNTAX
+
+        form = f"--attach {name}=EVENT, as in {SYNTAX}"
         return f"the section does not say which event it samples ({why}): {form}"
     if word == "iter" and rest in iterator.OF_MAPS:
         return f"it goes through the entries of a map: --attach {name}=MAP"
@@ -101,10 +101,16 @@ def needs_target(program: Program, among: Sequence[Program]) -> str:
         return f"the section names no target: --attach {name}={_FORMS[word]}"
     if word in {"uprobe", "usdt"} and ":" not in rest:
         return f"the section ({program.section}) names no file: --attach {name}={_FORMS[word]}"
-    if word in {"kprobe", "fentry"} and _PLACEHOLDER.match(rest):
+    if word in {"kprobe", "fentry"} and _is_placeholder(rest):
         either = " or BINARY:FUNCTION" if word == "kprobe" else ""
         return f"the section names a placeholder in place of a function: --attach {name}={_FORMS[word]}{either}"
     return ""
+
+
+def _is_placeholder(function: str) -> bool:
+    import re
+
+    return re.match(_PLACEHOLDER, function) is not None
 
 
 def obstacle(program: Program, among: Sequence[Program], given: Sequence[str]) -> Exception | None:
@@ -148,10 +154,16 @@ def _own(program: Program) -> list[Any]:
         return [place(program, rest)]
     if word == "usdt" and rest:
         return [place(program, rest)]
-    return [CLOCK] if word == "perf_event" else []
+    if word != "perf_event":
+        return []
+    from eunomia.kernel.perf_events import CLOCK
+
+    return [CLOCK]
 
 
 def _check(program: Program, word: str, target: str) -> Any:
+    import re
+
     form = _FORMS.get(_FAMILY.get(word, word), "")
     wrong = BadSetting(f"program {program.name}: {shown(target)} is not of the form {form}")
     if word == "perf_event":
@@ -172,6 +184,8 @@ def _check(program: Program, word: str, target: str) -> Any:
 
 def sampled(program: Program, target: str) -> PerfEvent:
     """Return the event that a perf_event program is to sample."""
+    from eunomia.kernel import perf_events
+
     try:
         return perf_events.parse(target)
     except ValueError as error:
@@ -180,6 +194,10 @@ def sampled(program: Program, target: str) -> PerfEvent:
 
 def place(program: Program, target: str) -> Place:
     """Return the place that ``BINARY:FUNCTION[+OFFSET]`` or ``BINARY:PROVIDER:NAME`` names, each with ``,pid=N``."""
+    import re
+
+    from eunomia.kernel.binaries import find, is_elf
+
     usdt = kind(program.section) == "usdt"
     target, _, pid = target.partition(",pid=")
     parts = target.rsplit(":", 2 if usdt else 1)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any
 
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.ring import PerfReader, RingReader
+from eunomia.typing import Any
+
+LOOK = 50  # ms between two looks at rings of probes that may never wake anybody
 
 
 class Waiter:
@@ -21,6 +23,7 @@ class Waiter:
         self._rings = ffi.new("struct eu_ring *[]", [])
         self._armed = ffi.new("uint32_t *[]", [])
         self._counts = (0, 0)
+        self._look = 0
 
     def take(self, live: Loaded) -> None:
         """Wait on an object's rings, too."""
@@ -44,6 +47,8 @@ class Waiter:
         self._rings = ffi.new("struct eu_ring *[]", rings)
         self._armed = ffi.new("uint32_t *[]", armed)
         self._counts = (len(armed), len(rings))
+        unarmed = [live for live in self._objects if live.armed is None]
+        self._look = LOOK if any(isinstance(r, RingReader) for live in unarmed for r in live.readers.values()) else 0
 
     def add(self, descriptor: int) -> None:
         """Be woken by one more thing, while it is readable."""
@@ -52,7 +57,7 @@ class Waiter:
     def wait(self, milliseconds: int) -> None:
         """Sleep until there is something, a signal comes or the time is over."""
         armed, rings = self._counts
-        lib.eu_wait(self._epoll.fileno(), self._armed, armed, self._rings, rings, milliseconds)
+        lib.eu_wait(self._epoll.fileno(), self._armed, armed, self._rings, rings, milliseconds, self._look)
 
     @staticmethod
     def sleep(milliseconds: int) -> None:

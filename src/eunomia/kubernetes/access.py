@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
 
 from eunomia.kubernetes.objects import message_of
+from eunomia.typing import Any, Protocol
 
 PAGE_LIMIT = 64 << 20  # bytes of one answer that are read
 _ERROR_LIMIT = 1 << 16

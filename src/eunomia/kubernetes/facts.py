@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from typing import NamedTuple
 
 from eunomia.identity import Container, Pod
 from eunomia.kubernetes.objects import Owner, PodContainer, PodObject, ServiceObject
+from eunomia.typing import NamedTuple
 
 LEAVING = 60.0  # seconds for which a deleted pod is remembered: its containers end after it
 SERVICES_SHOWN = 64  # of one pod

@@ -12,12 +12,12 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from threading import Event
-from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from eunomia.kubernetes import objects
 from eunomia.kubernetes.access import Answer, Api, Refused, TooLong, Unreachable
+from eunomia.typing import Generic, Protocol, TypeVar
 
 PAGE = 500  # objects of one answer to a list, and fewer where these are too long
 LISTED = 100_000  # objects of one list that are looked at

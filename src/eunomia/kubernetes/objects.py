@@ -6,12 +6,11 @@ Field names are those of the API reference (core/v1, meta/v1).
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
-
 import msgspec
 
 from eunomia.identity import Texts
 from eunomia.metadata_limits import TEXTS_LIMIT, bounded, texts
+from eunomia.typing import NamedTuple, TypeVar
 
 CONTAINERS_LIMIT = 256  # of one pod that are kept
 

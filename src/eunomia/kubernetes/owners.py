@@ -14,12 +14,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from threading import Condition
-from typing import NamedTuple
 
 from eunomia.kubernetes import objects
 from eunomia.kubernetes.access import Api, Refused, TooLong, Unreachable
 from eunomia.kubernetes.follower import PAUSE_LIMIT
 from eunomia.kubernetes.objects import Owner
+from eunomia.typing import NamedTuple
 
 # What makes pods for others: group and kind -> the path to one.
 _BETWEEN = {

@@ -86,12 +86,14 @@ def _declarations() -> str:
     return "\n".join(line for line in lines if not line.startswith("#"))
 
 
+_SOURCES = ("native", "attach", "ring", "perf", "early", "tables", "columns", "text", "kernel_btf", "hooks")
+
 ffi = FFI()
 ffi.cdef(_LIBBPF + _INOTIFY + _declarations())
 ffi.set_source(
     "eunomia._native",
     '#include <sys/inotify.h>\n#include "native.h"',
-    sources=[f"src/eunomia/native/{name}.c" for name in ("native", "early", "tables", "columns", "hooks")],
+    sources=[f"src/eunomia/native/{name}.c" for name in _SOURCES],
     include_dirs=["src/eunomia/native"],
     libraries=["bpf"],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Werror"],

@@ -22,6 +22,7 @@ struct eu_drained {
 	size_t heap;		/* bytes written to `heap` */
 	size_t odd;		/* records shorter than the fixed part, filled with zeros */
 	size_t waiting;		/* bytes left in the ring */
+	size_t codes;		/* distinct values of what is coded, 0 where they are too many */
 	int untidy;		/* whether a path has "/." or "//" in it */
 };
 
@@ -97,10 +98,13 @@ void eu_keep_memory(void);
 struct eu_ring *eu_ring_open(int fd, size_t size);
 void eu_ring_close(struct eu_ring *ring);
 void eu_ring_layout(struct eu_ring *ring, size_t fixed, const uint32_t *strings, size_t count, uint32_t paths);
-int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size,
+int eu_ring_code(struct eu_ring *ring, size_t offset);
+const uint64_t *eu_ring_codes(const struct eu_ring *ring);
+int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap, size_t heap_size, uint32_t *index,
 		  struct eu_drained *ret);
 void eu_ring_skip(struct eu_ring *ring);
 size_t eu_ring_waiting(const struct eu_ring *ring);
+int eu_any_waiting(struct eu_ring **rings, size_t count);
 
 struct eu_perf *eu_perf_open(int fd, size_t pages);
 void eu_perf_close(struct eu_perf *perf);
@@ -114,7 +118,7 @@ long eu_table_read(struct eu_table *table, int fd, int empty, const char **ret);
 long eu_table_rows(struct eu_table *table, const char *keys, const char *values, size_t count, const char **ret);
 
 int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
-	    int milliseconds);
+	    int milliseconds, int look);
 void eu_settle(void);
 void eu_sleep(int milliseconds);
 
@@ -140,6 +144,12 @@ void eu_rfc3339(const char *data, size_t stride, size_t offset, size_t count, in
 
 enum { EU_UNSIGNED, EU_SIGNED, EU_TIME, EU_CHARS, EU_STRING, EU_PATH, EU_EACH, EU_CODED, EU_SAME };
 
+/* Where rows are written, one after another; memory stays from one batch to the next. */
+struct eu_text {
+	char *text;
+	size_t size, room;
+};
+
 struct eu_json_part {
 	const char *label;
 	size_t label_size;
@@ -151,7 +161,7 @@ struct eu_json_part {
 };
 
 long eu_json(const struct eu_json_part *parts, size_t part_count, const char *data, size_t stride, size_t count,
-	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, char **ret);
-void eu_free(void *memory);
+	     int64_t clock, const char *heap, size_t heap_size, uint32_t heap_at, uint32_t *ends, struct eu_text *text);
+void eu_text_free(struct eu_text *text);
 
 #endif

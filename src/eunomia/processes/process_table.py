@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.batch import Batch
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.process_identity import LOST_PROCESS, UNKNOWN_PROCESS, Process, ProcessRoot, Unsure
 from eunomia.processes.running_processes import argv_of, look_up, process_of
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.processes.users import Users

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from eunomia.columns.joined import Joined, joined
-from eunomia.meaning import valid
 from eunomia.sinks.escape import escape, escape_all
+from eunomia.sinks.json_values import encoded
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch
@@ -50,12 +50,7 @@ def text(value: object) -> str:
     if isinstance(value, list | tuple | dict) and not value:
         return ""
     if isinstance(value, bool | list | tuple | dict):
-        import msgspec
-
-        try:
-            return msgspec.json.encode(value).decode()
-        except UnicodeEncodeError:  # bytes that are not UTF-8
-            return msgspec.json.encode(valid(value)).decode()
+        return encoded(value).decode()
     return str(value)
 
 

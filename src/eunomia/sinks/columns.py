@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from eunomia.batch import Batch
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, JOINED, OWNER, joined, members, nouns, usual
+from eunomia.typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     from eunomia.batch import Schema

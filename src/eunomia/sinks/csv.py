@@ -7,7 +7,6 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
 
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER
@@ -15,6 +14,7 @@ from eunomia.sinks import ByteSink
 from eunomia.sinks.cells import cells, joined_texts
 from eunomia.sinks.columns import SharedCells, beside, checked, chosen, expanded, union
 from eunomia.sinks.merge import Piece, interleave, pieces, tally
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch

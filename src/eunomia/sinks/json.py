@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER, Joined, is_of, joined, members, nouns
-from eunomia.meaning import valid
 from eunomia.process_identity import LOST, UNKNOWN
 from eunomia.sinks import ByteSink
 from eunomia.sinks.columns import Shared, beside, checked, has, own_columns
 from eunomia.sinks.escape import escape_json
-from eunomia.sinks.json_lines import Made, Part, lines_of, part_of, write
+from eunomia.sinks.json_lines import Made, Part, lines_of, memory, part_of, write
+from eunomia.sinks.json_values import encoded
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
@@ -69,6 +67,7 @@ class JsonSink(ByteSink):
         added: Sequence[str] = (),
     ) -> None:
         self._writer = writer
+        self._text = memory()
         self._members: _Chosen = {noun: members(noun) for noun in nouns(OWNER)}
         self._acting: dict[str, Joined] = {}
         self._added = self._add(added, streams)
@@ -168,7 +167,7 @@ class JsonSink(ByteSink):
         plan = self._plans.get(piece.key)
         if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
             plan = self._plans[piece.key] = self._plan(piece.key, batch.schema)
-        return write(plan.parts, batch)
+        return write(plan.parts, batch, self._text)
 
     def flush(self) -> None:
         """Pass on what waits."""
@@ -181,4 +180,4 @@ class JsonSink(ByteSink):
 
 def _member(key: str, value: Any) -> bytes:
     """Return a key and its value, with the comma behind them."""
-    return escape_json(msgspec.json.encode(key) + b":" + msgspec.json.encode(valid(value)) + b",")
+    return escape_json(encoded(key) + b":" + encoded(value) + b",")

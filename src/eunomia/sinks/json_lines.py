@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
 
 from eunomia import _native
 from eunomia.columns.meanings import is_plain
-from eunomia.meaning import valid
 from eunomia.sinks.escape import escape_json
+from eunomia.sinks.json_values import Lines, encoded
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Field
     from eunomia.columns.column import Column
 
 _lib, _ffi = _native.lib, _native.ffi
-_encode = msgspec.json.Encoder().encode_lines
+_json_lines = Lines()
 
 
 class Made(NamedTuple):
@@ -63,7 +61,7 @@ class _Column(Part):
 
     def __init__(self, column: Column) -> None:
         self.column = column
-        self.label = escape_json(msgspec.json.encode(valid(column.name)) + b":")
+        self.label = escape_json(encoded(column.name) + b":")
 
     def make(self, batch: Batch) -> Made:
         few = self.column.few(batch)
@@ -101,7 +99,7 @@ class _Time(_Column):
     def make(self, batch: Batch) -> Made:
         if batch.schema.time is not None:
             return Made(_lib.EU_TIME, batch.schema.time)
-        return Made(_lib.EU_SAME, values=msgspec.json.encode(batch.times()[0]))
+        return Made(_lib.EU_SAME, values=encoded(batch.times()[0]))
 
 
 def part_of(column: Column) -> Part:
@@ -124,16 +122,20 @@ def part_of(column: Column) -> Part:
     return _Column(column)
 
 
-def write(parts: Sequence[Part], batch: Batch) -> tuple[bytes, Any]:
-    """Return a batch's rows as lines of JSON, and where each line ends."""
+def memory() -> Any:
+    """Return what :func:`write` writes to: new memory for each batch would cost as much as half of its rows."""
+    return _ffi.gc(_ffi.new("struct eu_text *"), _lib.eu_text_free)
+
+
+def write(parts: Sequence[Part], batch: Batch, text: Any) -> tuple[bytes, Any]:
+    """Return a batch's rows as lines of JSON, and where each line ends; ``text`` is :func:`memory`."""
     made = [part.make(batch) for part in parts]
     ends = bytearray(4 * batch.count)
-    ret = _ffi.new("char **")
     while True:
         given, alive = _given(parts, made)
         size = _lib.eu_json(
             given, len(parts), _ffi.from_buffer(batch.data), batch.schema.size, batch.count, batch.clock,
-            _ffi.from_buffer(batch.heap), len(batch.heap), batch.heap_at, _ffi.from_buffer("uint32_t[]", ends), ret,
+            _ffi.from_buffer(batch.heap), len(batch.heap), batch.heap_at, _ffi.from_buffer("uint32_t[]", ends), text,
         )  # fmt: skip
         alive.clear()
         if size >= 0:
@@ -141,10 +143,7 @@ def write(parts: Sequence[Part], batch: Batch) -> tuple[bytes, Any]:
         if size == -1:
             raise MemoryError
         made[-2 - size] = parts[-2 - size].make_anyway(batch)
-    try:
-        return bytes(_ffi.buffer(ret[0], size)), memoryview(ends).cast("I")
-    finally:
-        _lib.eu_free(ret[0])
+    return bytes(_ffi.buffer(text.text, size)), memoryview(ends).cast("I")
 
 
 def _given(parts: Sequence[Part], made: Sequence[Made]) -> tuple[Any, list[Any]]:
@@ -171,8 +170,4 @@ def lines_of(text: bytes, ends: Sequence[int]) -> list[bytes]:
 
 def _lines(values: Sequence[Any]) -> bytes:
     """Return values in JSON, one a line."""
-    try:
-        lines = _encode(values)
-    except UnicodeEncodeError:  # bytes that are not UTF-8
-        lines = _encode(list(map(valid, values)))
-    return escape_json(lines)
+    return escape_json(_json_lines(values))

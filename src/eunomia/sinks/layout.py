@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.columns.column import Column

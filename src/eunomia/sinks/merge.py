@@ -6,9 +6,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
-from typing import NamedTuple, TypeVar
 
 from eunomia.batch import Batch
+from eunomia.typing import NamedTuple, TypeVar
 
 # Rows turned into text at a time: thousands of rows' objects at once cost several times as much a row.
 PIECE = 1024

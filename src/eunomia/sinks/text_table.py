@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
 
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.joined import ACTOR, OWNER, joined
@@ -21,6 +19,7 @@ from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import TableColumn, cut_all, cut_to, fill, longest, terminal_size, widths
 from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 from eunomia.sinks.shorten import shorten_all
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
@@ -40,7 +39,6 @@ _PATH_SHARE = 3  # ... and of so many parts of the line one
 _LONG_ONES = 2  # columns of any length that one line has room for
 
 # A word in a command line that could be taken for one of the details behind it.
-_LIKE_A_DETAIL = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 class TableSink(ByteSink):
@@ -341,11 +339,16 @@ def _word(text: str) -> str:
     return shlex.quote(text)
 
 
+def _is_like_a_detail(text: str) -> bool:
+    name, equals, _ = text.partition("=")
+    return bool(equals) and name.replace(".", "_").isidentifier() and name[0].isascii()
+
+
 def _argument(text: str) -> str:
     import shlex
 
     quoted = shlex.quote(text)
-    return f"'{text}'" if quoted == text and _LIKE_A_DETAIL.match(text) else quoted
+    return f"'{text}'" if quoted == text and _is_like_a_detail(text) else quoted
 
 
 def _styled(cells: Sequence[str], column: TableColumn, own: bool) -> Sequence[str]:

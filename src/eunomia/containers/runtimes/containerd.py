@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from eunomia.containers import early, kubepods, oci
 from eunomia.containers.containerd_db import Database, Status, Told
@@ -33,6 +32,7 @@ from eunomia.containers.runtime import Metadata, bounded, texts, words
 from eunomia.containers.tolerant_json import object_of
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Pod
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import NamedTuple
 
 SEARCH_PAUSE = 20_000_000  # ns between two looks for state directories; one costs about a millisecond
 TASKS = "io.containerd.runtime.v2.task"

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from eunomia.containers.kubepods import pod_uid, qos
 from eunomia.containers.paths import is_id
 from eunomia.containers.runtime import Metadata
 from eunomia.identity import Container
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.containers.cri_client import Asker, Service

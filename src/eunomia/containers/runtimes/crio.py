@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import msgspec
 
 from eunomia.containers import blocking, kubepods, oci
 from eunomia.containers.conmon import Stores
@@ -28,6 +25,7 @@ from eunomia.containers.tolerant_json import decoded, object_of
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.resolve_in_root import open_file, read
+from eunomia.typing import NamedTuple
 
 _NOTE = "io.kubernetes.cri-o."
 _OWN = "io.kubernetes."
@@ -197,22 +195,17 @@ class _Notes:
 
     def mounts(self, seen: Sequence[Mount]) -> Iterator[Mount]:
         """Yield the mounts that a bundle has, and the images that CRI-O mounts by itself."""
+        from eunomia.containers.json_shapes import CrioVolume
+
         yield from seen
         there = {mount.destination for mount in seen}
         value = self._all.get(f"{_NOTE}Volumes")
-        volumes = decoded(value.encode("utf-8", "replace"), list[_Volume]) if isinstance(value, str) else None
+        volumes = decoded(value.encode("utf-8", "replace"), list[CrioVolume]) if isinstance(value, str) else None
         for volume in volumes[:TEXTS_LIMIT] if volumes else ():
             destination = bounded(volume.container_path)
             if destination and destination not in there:
                 kind = "image" if volume.image else "bind"
                 yield Mount(bounded(volume.host_path), destination, kind, volume.readonly is not True)
-
-
-class _Volume(msgspec.Struct):
-    container_path: Any = None
-    host_path: Any = None
-    readonly: Any = None
-    image: Any = None
 
 
 class _Life(NamedTuple):
@@ -224,15 +217,11 @@ class _Life(NamedTuple):
     started: int = 0
 
 
-class _State(msgspec.Struct):
-    status: Any = None
-    created: Any = None
-    started: Any = None
-
-
 def _life(store: Store, container_id: str, is_sandbox: bool) -> _Life:
+    from eunomia.containers.json_shapes import CrioState
+
     data, _ = store.userdata(container_id, "state.json") or (b"", 0)
-    told = decoded(data, _State) or _State()
+    told = decoded(data, CrioState) or CrioState()
     created, started = nanoseconds(told.created), nanoseconds(told.started)
     pid = _first_process(store, container_id)
     state = _STATES.get(told.status, CREATED) if isinstance(told.status, str) else CREATED

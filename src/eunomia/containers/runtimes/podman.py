@@ -9,9 +9,6 @@ lead to stores that are not where they usually are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import msgspec
 
 from eunomia.containers import oci
 from eunomia.containers.conmon import Stores
@@ -23,6 +20,10 @@ from eunomia.containers.timestamps import nanoseconds
 from eunomia.containers.tolerant_json import decoded
 from eunomia.identity import CREATED, EXITED, PAUSED, RUNNING, Container, Mount, Pod
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eunomia.containers.json_shapes import PodmanConfig
 
 # libpod/define/containerstate.go: configured, created, running, stopped, paused, exited, removing, stopping.
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
@@ -137,7 +138,10 @@ class Podman:
         return None
 
     def _found(self, container_id: str, store: Store, record: Record) -> Metadata:
-        config, state = decoded(record.config, _Config) or _Config(), decoded(record.state, _State) or _State()
+        from eunomia.containers.json_shapes import PodmanConfig, PodmanState
+
+        config = decoded(record.config, PodmanConfig) or PodmanConfig()
+        state = decoded(record.state, PodmanState) or PodmanState()
         asked = oci.bundle(bytes(config.spec))
         # The bundle has what Podman added to what was asked for; what was asked for has less to wade through.
         bundle = oci.bundle(store.bundle(container_id) or b"") or asked
@@ -168,53 +172,16 @@ class Podman:
 
     def _pod(self, pod_id: str, store: Store, container: Container) -> Pod | None:
         """Return one of Podman's own pods, which are in no namespace."""
+        from eunomia.containers.json_shapes import PodmanPodConfig, PodmanPodState
+
         record = self._database(store).pod(pod_id)
         if record is None:
             return None
-        config = decoded(record.config, _PodConfig) or _PodConfig()
-        state = decoded(record.state, _PodState) or _PodState()
+        config = decoded(record.config, PodmanPodConfig) or PodmanPodConfig()
+        state = decoded(record.state, PodmanPodState) or PodmanPodState()
         infra = bounded(state.InfraContainerID) or (container.id if container.sandbox else "")
         name = bounded(config.name)
         return Pod(name, "", pod_id, labels=texts(config.labels), sandbox=infra) if name else None
-
-
-class _Config(msgspec.Struct):
-    # libpod/container_config.go
-    spec: msgspec.Raw = msgspec.Raw()
-    name: Any = None
-    rootfsImageName: Any = None  # noqa: N815
-    RawImageName: Any = None
-    rootfsImageID: Any = None  # noqa: N815
-    labels: Any = None
-    user: Any = None
-    privileged: Any = None
-    namedVolumes: Any = None  # noqa: N815
-    createdTime: Any = None  # noqa: N815
-    pause: Any = None  # the pod's own
-    pod: Any = None
-    networkMode: Any = None  # noqa: N815
-    networks: Any = None
-    newNetworks: Any = None  # noqa: N815
-    netNsCtr: Any = None  # noqa: N815
-
-
-class _State(msgspec.Struct):
-    # libpod/container.go
-    state: Any = None
-    pid: Any = None
-    startedTime: Any = None  # noqa: N815
-    restartCount: Any = None  # noqa: N815
-    networkStatus: Any = None  # noqa: N815
-
-
-class _PodConfig(msgspec.Struct):
-    # libpod/pod.go
-    name: Any = None
-    labels: Any = None
-
-
-class _PodState(msgspec.Struct):
-    InfraContainerID: Any = None
 
 
 def _volumes(value: object) -> Iterator[Mount]:
@@ -224,7 +191,7 @@ def _volumes(value: object) -> Iterator[Mount]:
             yield Mount(name, to, "volume", "ro" not in words(volume.get("options")))
 
 
-def _network(config: _Config, status: object) -> str:
+def _network(config: PodmanConfig, status: object) -> str:
     """Return the networks' names, or the mode where there are none; empty where neither is told."""
     if other := bounded(config.netNsCtr):
         return f"container:{other}"

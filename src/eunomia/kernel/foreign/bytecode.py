@@ -13,9 +13,9 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.kernel.elf import Image, image
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.foreign.highest_bit import Tries

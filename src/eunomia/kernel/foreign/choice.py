@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
 
 from eunomia.kernel import iterator, targets
 from eunomia.kernel.diagnose import kind
@@ -15,6 +14,7 @@ from eunomia.kernel.foreign import twins
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.perf_events import CLOCK
 from eunomia.kernel.spec import PROG_ARRAY, Program, Spec, is_iterator
+from eunomia.typing import Any, NamedTuple
 
 _ALL = 1000  # programs that one object can hold; each failure takes one away, so trying ends
 _SHOWN = 5  # reasons in one sentence

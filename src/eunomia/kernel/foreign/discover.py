@@ -12,7 +12,6 @@ import re
 import struct
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, Protocol
 
 from eunomia.batch import Field
 from eunomia.kernel.elf import section
@@ -23,6 +22,7 @@ from eunomia.kernel.foreign.core_types import kernel_structs
 from eunomia.kernel.foreign.dwarf import Dwarf, Local, named
 from eunomia.kernel.schema import schema as shape
 from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, open_ended, sizeof, strip
+from eunomia.typing import NamedTuple, Protocol
 
 _KIND_STRUCT, _KIND_ENUM, _KIND_TYPEDEF, _KIND_ENUM64 = 4, 6, 8, 19  # enum btf_kind
 
@@ -51,23 +51,18 @@ class Btf(Protocol):
 
     def kind_ids(self, *kinds: int) -> Iterator[int]:
         """Yield the ids of all types of these kinds."""
-        ...
 
     def type(self, id_: int) -> Type:
         """Return a type by id."""
-        ...
 
     def variables(self) -> Iterable[tuple[str, str, int, int, int]]:
         """Yield (section, name, offset, size, id) of every global."""
-        ...
 
     def variable_type(self, id_: int) -> Type:
         """Return a global's type, a pointer's target filled in."""
-        ...
 
     def map_member(self, map_name: str, member: str) -> int:
         """Return the id of the type of a map's ``key`` or ``value``, 0 if it has none."""
-        ...
 
 
 class Tag(NamedTuple):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, NamedTuple
 
 from eunomia.kernel.elf import has_our_types, open_elf
 from eunomia.kernel.types import Array, Enum, Float, Int, Member, Opaque, Pointer, Struct, Type, Typedef
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit

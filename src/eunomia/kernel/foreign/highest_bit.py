@@ -12,7 +12,8 @@ import operator
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.foreign.bytecode import Instruction, Walk

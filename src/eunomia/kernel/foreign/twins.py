@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+
+from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.elf import Image

@@ -9,10 +9,10 @@ through the old list or the new one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.hooks.table import put
+from eunomia.typing import NamedTuple
 
 LIMIT = 32  # the kernel follows 33 tail calls
 

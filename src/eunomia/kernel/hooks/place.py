@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from eunomia.kernel.errors import Absent
 from eunomia.kernel.hooks.table import load, refused
 from eunomia.kernel.libbpf import ffi, lib
+from eunomia.typing import NamedTuple
 
 _TRACEPOINT, _RAW_TRACEPOINT, _TRACING = 5, 17, 26  # enum bpf_prog_type
 _TRACE_RAW_TP = 23  # enum bpf_attach_type

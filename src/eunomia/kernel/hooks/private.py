@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from eunomia.kernel import attach as attaching
 from eunomia.kernel.attachment import Attachment, Hook
@@ -18,6 +17,7 @@ from eunomia.kernel.diagnose import attach_error, kind
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.hooks import code, table
 from eunomia.kernel.libbpf import ffi, lib, log_take
+from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Program, Spec

@@ -7,11 +7,11 @@ import struct
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eunomia.batch import Batch
 from eunomia.identity import CREATED, EXITED, PAUSED, PENDING, RUNNING, Identity
 from eunomia.kernel_clock import monotonic_ns
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.containers.entry import ContainerEntry

@@ -58,7 +58,7 @@ print(f'''# SPDX-License-Identifier: BSD-2-Clause
 import os
 
 # "@n" sets the next name's number.
-_X86_64 = """
+X86_64 = """
 {show(read("asm/unistd_64.h"))}
 """
 
@@ -66,12 +66,13 @@ _X32 = """
 {show(x32_calls())}
 """
 
-_GENERIC = """
+GENERIC = """
 {show(generic)}
 """
 
 
-def _read(table: str) -> dict[int, str]:
+def read(table: str) -> dict[int, str]:
+    """Return the names of a table by number."""
     names, number = {{}}, 0
     for word in table.split():
         if word[0] == "@":
@@ -82,7 +83,7 @@ def _read(table: str) -> dict[int, str]:
     return names
 
 
-NAMES: dict[int, str] = _read(_X86_64 if os.uname().machine == "x86_64" else _GENERIC)
+NAMES: dict[int, str] = read(X86_64 if os.uname().machine == "x86_64" else GENERIC)
 
 # By the x32 ABI, without __X32_SYSCALL_BIT.
-X32: dict[int, str] = _read(_X32)''')
+X32: dict[int, str] = read(_X32)''')

@@ -36,6 +36,49 @@ static void in_thread(void *(*act)(void *))
 	pthread_join(thread, NULL);
 }
 
+#ifdef __x86_64__
+/* By the 32-bit ABI, whose pointers have to be short. */
+static long ia32(long number, long a, long b, long c, long d)
+{
+	long ret;
+
+	__asm__ volatile("int $0x80" : "=a"(ret) : "0"(number), "b"(a), "c"(b), "d"(c), "S"(d)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+}
+
+static long short_copy(const void *from, size_t size)
+{
+	void *to = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	check(to != MAP_FAILED, "mmap");
+	memcpy(to, from, size);
+	return (long)to;
+}
+
+static void open_by_ia32(const char *path)
+{
+	unsigned long how[3] = { O_RDONLY | O_DIRECTORY };
+	long name = short_copy(path, strlen(path) + 1), file;
+
+	ia32(5, name, O_RDONLY, 0, 0);
+	ia32(8, name, 0600, 0, 0);
+	ia32(295, AT_FDCWD, name, O_RDWR | O_EXCL, 0);
+	ia32(437, AT_FDCWD, name, short_copy(how, sizeof(how)), sizeof(how));
+	file = ia32(5, short_copy("/", 2), O_PATH, 0, 0);
+	ia32(295, file, short_copy("no/such", 8), O_WRONLY, 0);
+}
+#endif
+
+#ifdef __x86_64__
+static void exec_by_ia32(const char *path)
+{
+	__u32 argv[3] = { short_copy("one", 4), short_copy("two", 4) };
+
+	ia32(11, short_copy(path, strlen(path) + 1), short_copy(argv, sizeof(argv)), 0, 0);
+}
+#endif
+
 static void *exec_words(void *unused)
 {
 	(void)unused;
@@ -165,6 +208,11 @@ static void act(const char *word)
 		refuse(SYS_getuid);
 		for (long i = atol(words[0]); i; i--)
 			syscall(SYS_getuid);
+	} else if (!strcmp(word, "refused-opens")) {	/* PATH: opened once, and three times refused */
+		close(open(words[0], O_RDONLY));
+		refuse(SYS_openat);
+		for (int i = 0; i < 3; i++)
+			close(open(words[0], O_RDONLY));
 #ifdef __x86_64__
 	} else if (!strcmp(word, "ia32")) {	/* COUNT: its getppid and its open are 64-bit's semget and fstat */
 		for (long i = atol(words[0]); i; i--) {
@@ -177,6 +225,13 @@ static void act(const char *word)
 		__asm__ volatile("int $0x80" : "=a"(fd) : "a"(2) : "memory");
 		if (!fd)
 			_exit(0);
+	} else if (!strcmp(word, "ia32-opens")) {	/* PATH: open, creat, openat, openat2 of it, openat of no/such in / */
+		open_by_ia32(words[0]);
+	} else if (!strcmp(word, "ia32-exec")) {	/* PATH: with the arguments one and two */
+		exec_by_ia32(words[0]);
+	} else if (!strcmp(word, "x32-opens")) {	/* PATH: open and openat, by numbers that not every kernel has */
+		syscall(0x40000000 + 2, words[0], O_RDONLY | O_NOFOLLOW, 0);
+		syscall(0x40000000 + 257, AT_FDCWD, words[0], O_WRONLY, 0);
 	} else if (!strcmp(word, "x32")) {	/* COUNT: getppid, and rt_sigpending, by the x32 ABI */
 		for (long i = atol(words[0]); i; i--) {
 			syscall(0x40000000 + 110);

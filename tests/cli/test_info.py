@@ -42,10 +42,10 @@ def test_it_needs_no_rights(eunomia, name):
 
 def test_programs_are_shown_with_hooks_and_variants(told):
     programs = {p["name"]: p for p in told("process")["programs"]}
-    assert programs["exec_btf"] == {
-        "name": "exec_btf", "section": "tp_btf/sched_process_exec", "variants": ["tp_btf"],
+    assert programs["on_exec"] == {
+        "name": "on_exec", "section": "raw_tp/sched_process_exec", "variants": ["raw_tp"],
     }  # fmt: skip
-    assert programs["failed_exec"]["variants"] == ["raw_tp", "tp_btf"]
+    assert programs["on_failed_exec"]["section"].startswith("syscall_exit/execve:")
 
 
 def test_settings_maps_and_the_origin_of_the_type_are_shown(told, eunomia, compiled):

@@ -28,14 +28,16 @@ ROUNDS = 25  # bench/rounds.py does 500
 
 
 def descriptors() -> Counter[str]:
-    """What is open, by what it is: ``anon_inode:bpf-map`` and the like.
+    """What is open of the kernel's objects, by kind: ``anon_inode:bpf-map`` and the like.
 
-    The one of inotify is left out: it is opened once, when the first container of the machine is to be watched.
+    Directories of daemons are not counted, which come and go with the containers of other jobs on the machine, nor
+    inotify, which is opened when the first container of the machine is to be watched.
     """
     found: Counter[str] = Counter()
     for number in os.listdir("/proc/self/fd"):
         with suppress(OSError):  # the one that lists them
-            found[os.readlink(f"/proc/self/fd/{number}")] += 1
+            if (target := os.readlink(f"/proc/self/fd/{number}")).startswith("anon_inode:"):
+                found[target] += 1
     del found["anon_inode:inotify"]
     return found
 

@@ -22,7 +22,7 @@ from eunomia.engine import joins
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
 from eunomia.processes import OBJECT
-from eunomia.processes.process_table import GRACE, VARIANTS, ProcessTable
+from eunomia.processes.process_table import GRACE, ProcessTable
 from eunomia.processes.running_processes import batch_of
 from eunomia.source import Options
 from tests import needs
@@ -97,11 +97,9 @@ def test_an_exec_s_own_row_has_what_it_started(family):
         assert row["process.user"] == "root"
 
 
-@pytest.mark.parametrize("variant", [name for name, _ in VARIANTS])
-def test_the_iterator_and_the_tracepoints_agree_with_proc(variant: str):
+def test_the_iterator_and_the_tracepoints_agree_with_proc():
     needs.root()
-    programs = dict(VARIANTS)[variant]
-    with Loaded.attached(Spec.open(OBJECT, quick=True), programs=["found", *programs]) as live:
+    with Loaded.attached(Spec.open(OBJECT, quick=True)) as live:
         table = ProcessTable()
         with echo() as early:
             there = {int(name) for name in os.listdir("/proc") if name.isdigit()}
@@ -258,7 +256,7 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
 
 def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
     needs.root()
-    with Loaded.attached(Spec.open(OBJECT, quick=True), programs=["found", *dict(VARIANTS)["raw_tp"]], ring_size=4096) as live:
+    with Loaded.attached(Spec.open(OBJECT, quick=True), ring_size=4096) as live:
         schema = live.readers["life"].schema
         table = ProcessTable()
         table.fill(batch_of(schema, live.iterate("found")))

@@ -28,7 +28,7 @@ examples:
 """
 
 _NAMES = 12  # of an enum's values
-_OWN = ("eunomia_", "ledger_")  # maps of what all trackers share
+_OWN = ("eunomia_", "ledger_", "next_")  # maps of what all trackers share
 _PLACES = 8  # of an array whose values are shown
 _OPTIONS = ("pid", "comm", "uid", "container", "host-only", "containers-only")
 

@@ -8,6 +8,7 @@
  * read the kernel's BTF.
  */
 #include <eunomia/cgroup_record.h>
+#include <eunomia/hook.h>
 #include <eunomia/stream.h>
 #include <eunomia/set.h>
 
@@ -65,8 +66,7 @@ static __always_inline __u32 build(struct cgroup_record *ctx, struct scratch **r
 	return sizeof(scratch->event) + length;
 }
 
-SEC("tp/cgroup/cgroup_mkdir")
-int on_made(struct cgroup_record *ctx)
+HANDLER_TP("tp/cgroup/cgroup_mkdir", on_made, struct cgroup_record *ctx)
 {
 	struct scratch *scratch;
 	__u32 size = build(ctx, &scratch);
@@ -74,21 +74,18 @@ int on_made(struct cgroup_record *ctx)
 	__u8 yes = 1;
 
 	if (!size)
-		return 0;
+		return;
 	/* events in it pass until user space knows whose it is */
 	if (eunomia_filter & EUNOMIA_IN_CGROUPS)
 		bpf_map_update_elem(&eunomia_cgroups, &cgroup, &yes, BPF_ANY);
 	stream_output(made, scratch, size);
-	return 0;
 }
 
-SEC("tp/cgroup/cgroup_rmdir")
-int on_removed(struct cgroup_record *ctx)
+HANDLER_TP("tp/cgroup/cgroup_rmdir", on_removed, struct cgroup_record *ctx)
 {
 	struct scratch *scratch;
 	__u32 size = build(ctx, &scratch);
 
 	if (size)
 		stream_output(removed, scratch, size);
-	return 0;
 }

@@ -4,6 +4,7 @@
  * ring of its own, and is woken for each.
  */
 #include <eunomia/cgroup_record.h>
+#include <eunomia/hook.h>
 #include <eunomia/stream.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -28,22 +29,20 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-SEC("tp/cgroup/cgroup_mkdir")
-int on_new(struct cgroup_record *ctx)
+HANDLER_TP("tp/cgroup/cgroup_mkdir", on_new, struct cgroup_record *ctx)
 {
 	struct scratch *scratch;
 	__u32 zero = 0;
 	long length;
 
 	if (ctx->root != hierarchy)
-		return 0;
+		return;
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
-		return 0;
+		return;
 	length = cgroup_record_path(ctx, scratch->text);
 	scratch->event.path.off = sizeof(scratch->event);
 	scratch->event.path.len = length;
 	/* What does not fit is not read early, and no more is lost by that. */
 	bpf_ringbuf_output(&early, scratch, sizeof(scratch->event) + length, BPF_RB_FORCE_WAKEUP);
-	return 0;
 }

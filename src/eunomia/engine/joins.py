@@ -7,7 +7,7 @@ import os
 from collections.abc import Set
 
 from eunomia.kernel.libbpf import ffi, lib
-from eunomia.kernel.loaded import Loaded, load_first
+from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.ring import RingReader
 from eunomia.kernel.spec import Spec
 from eunomia.kernel_clock import monotonic_ns
@@ -104,14 +104,12 @@ class Joins:
         if self.processes is not None:
             return
         from eunomia.processes import OBJECT
-        from eunomia.processes.process_table import VARIANTS, ProcessTable
+        from eunomia.processes.process_table import ProcessTable
         from eunomia.processes.running_processes import batch_of
         from eunomia.processes.users import Users
 
         size = lives_ring(ring_size)
-        _, lives = load_first(
-            Spec.open(OBJECT, quick=True), VARIANTS, ("found",), set_=hierarchy.constants(), ring_size=size
-        )
+        lives = Loaded.attached(Spec.open(OBJECT, quick=True), set_=hierarchy.constants(), ring_size=size)
         self._lives = lives
         self.objects.append(lives)
         self._lost = (0, monotonic_ns())

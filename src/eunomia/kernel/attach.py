@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
 from eunomia.kernel.diagnose import attach_error, kind, strerror
-from eunomia.kernel.errors import BadSetting, KernelError
+from eunomia.kernel.errors import Absent, BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
 from eunomia.typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _XDP, _TCX = 37, {"ingress": 46, "egress": 47}
 _XDP_MODES = {"": 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
 _SO_ATTACH_BPF = 50
+SYSCALLS = frozenset({"syscall_enter", "syscall_exit"})  # of eunomia/syscall.h
 # enum bpf_prog_type of kinds whose sections libbpf knows by some of their names only.
 _TYPES = {"socket": 1, "tc": 3, "tcx": 3, "classifier": 3}
 
@@ -108,6 +109,8 @@ def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = (
 def hook(program: Program, handle: Any, targets: Sequence[str]) -> tuple[object, ...]:
     """Return what a program hangs on; programs of which it is the same can take each other's place."""
     word = program.section.lstrip("?").partition("/")[0]
+    if word in {"syscall_enter", "syscall_exit"}:  # of eunomia/syscall.h, whatever calls it names
+        return (word,)
     where = tuple(means.check(program, targets)) if targets else (program.section.partition("/")[2],)
     types = lib.bpf_program__type(handle), lib.bpf_program__expected_attach_type(handle)
     return (means.family(program), word.endswith(".s"), word.rpartition("ret")[1], *types, *where)
@@ -121,6 +124,8 @@ def is_updated(program: Program) -> bool:
 def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
     """Tell libbpf, before it loads a program, what it does not see in the section."""
     word = kind(program.section)
+    if word in SYSCALLS and lib.eu_find_syscall_hooks():
+        raise Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
     if not program.type and word in _TYPES:
         lib.bpf_program__set_type(handle, _TYPES[word])
     if word in means.BY_TYPE and targets:

@@ -15,6 +15,7 @@ from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
 from eunomia.kernel.beside import beside
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
+from eunomia.kernel.hooks import hook_lock
 from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
@@ -42,10 +43,12 @@ from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from eunomia.kernel.attach import Link
+    from eunomia.kernel.hooks.begun import Reader
     from eunomia.kernel.reuse import Side
     from eunomia.kernel.stacks import Stacks
 
 _ITERATED = frozenset({"lines", "records"})
+_READER = "eunomia_reader"  # of eunomia/syscall_time.h: which of those it is that ask when calls began
 _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
 
 Readers = RingReader | PerfReader | TableReader | PythonStreamReader
@@ -144,16 +147,19 @@ class Loaded:
         self.kept: frozenset[str] = frozenset()  # maps that it goes on with
         self._entries: list[entries.Entry] = []
         self._images: dict[str, bytes] = {}  # of sections that got values from another object, before that
-        self._object = spec.take()
+        self._begun: Reader | None = None
+        self._object: Any = None
         try:
+            set_, share = self._with_begun(set_ or {}, share or {})
+            self._object = spec.take()
             for program in self._chosen:
                 if is_iterator(program):
                     maps = [m.name for m in spec.maps.values() if not m.internal]
                     iterator.check(program, "".join(self._targets.get(program.name, ())), maps)
             self._size(ring_size, map_sizes or {})
-            self._prepare(set_ or {}, share or {})
+            self._prepare(set_, share)
             if before is not None:
-                self._go_on_with(before, share or {}, fresh_maps)
+                self._go_on_with(before, share, fresh_maps)
             self._load(meanwhile)
             self._write_entries()
             self._open_streams()
@@ -181,6 +187,19 @@ class Loaded:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _with_begun(
+        self, set_: Mapping[str, object], share: Mapping[str, int]
+    ) -> tuple[Mapping[str, object], Mapping[str, int]]:
+        """Return settings and shared maps with those of an object that asks when system calls began."""
+        ends = any(p.section.startswith("syscall_exit") for p in self._chosen)
+        if not ends or _READER not in self.spec.settings:
+            return set_, share
+        from eunomia.kernel.hooks.begun import MAP, Reader
+
+        with hook_lock:
+            self._begun = Reader()
+        return {_READER: self._begun.bit, **set_}, {MAP: self._begun.map, **share}
 
     def _size(self, ring_size: int | None, map_sizes: Mapping[str, int]) -> None:
         for handle in walk_maps(self._object):
@@ -381,6 +400,9 @@ class Loaded:
             if not other.is_attached:
                 other.attach()
         programs = [p for p in self._chosen if p.name not in self._unattached]
+        if self._begun is not None:
+            with hook_lock:
+                self._begun.begin(p.section for p in programs if p.section.startswith("syscall_exit"))
         hooks: dict[str, Hook] = {}
         for program in programs:
             with self._refusing(program.name, skip_refused):
@@ -441,7 +463,10 @@ class Loaded:
         """Return what is put on a hook to have a program run there: its descriptor, with that of a handler's table."""
         fd: int = lib.bpf_program__fd(self._handle(name))
         following = self.maps.get(NEXT + name)
-        return fd if following is None else Handler(fd, following.fd)
+        if following is None:
+            return fd
+        section = next(p.section for p in self._chosen if p.name == name)
+        return Handler(fd, following.fd, section)
 
     def _iterate(self, program: Program, handle: Any) -> Link:
         log_start()
@@ -606,6 +631,9 @@ class Loaded:
         for attachment in attachments:
             self._missed += attachment.misses()
             attachment.close()
+        if self._begun is not None:
+            with hook_lock:
+                self._begun.end()
         if attachments:
             lib.eu_settle()
         self.rest()
@@ -621,6 +649,10 @@ class Loaded:
         ignored, self._ignored = self._ignored, []
         for ring in ignored:
             lib.eu_ring_close(ring)
+        if self._begun is not None:
+            with hook_lock:
+                self._begun.close()
+            self._begun = None
         if self._armed is not None:
             lib.eu_map_munmap(self._armed, 4)
             self._armed = None

@@ -69,7 +69,7 @@ def attachable(program: Program) -> bool:
     """Return whether programs of this kind are attached at all."""
     word = kind(program.section)
     known = CGROUP | TRACEPOINTS | RAW_TRACEPOINTS | BY_TYPE | KPROBES | UPROBES | TC | SOCKETS
-    return word in known | {"xdp", "perf_event", "usdt", "iter"}
+    return word in known | {"xdp", "perf_event", "usdt", "iter", "syscall_enter", "syscall_exit"}
 
 
 def needs_target(program: Program, among: Sequence[Program]) -> str:

@@ -141,15 +141,25 @@ int eu_fits_tracepoint(int prog_fd, const char *category, const char *name)
  * Sections of eunomia/syscall.h: `syscall_exit/NAME:NUMBERS...` is a program for tp_btf/sys_exit. libbpf would read
  * all of the kernel's BTF to find that tracepoint, so it is told of another type until the moment of loading.
  */
-static int prepare_syscall(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
-{
-	static int ids[2];	/* the running kernel's, and so the same at each load */
+static int syscall_ids[2];	/* the running kernel's, and so the same at each load */
 
-	if (ids[cookie] <= 0)
-		ids[cookie] = eu_kernel_type(cookie ? "btf_trace_sys_exit" : "btf_trace_sys_enter", BTF_KIND_TYPEDEF);
-	if (ids[cookie] <= 0)
-		return -ENOENT;
-	opts->attach_btf_id = ids[cookie];
+/* To be called before such a program is loaded, for that may be in a thread. Returns 0, or a negative errno. */
+int eu_find_syscall_hooks(void)
+{
+	static const char *const names[] = { "btf_trace_sys_enter", "btf_trace_sys_exit" };
+
+	for (int i = 0; i < 2; i++) {
+		if (syscall_ids[i] <= 0)
+			syscall_ids[i] = eu_kernel_type(names[i], BTF_KIND_TYPEDEF);
+		if (syscall_ids[i] <= 0)
+			return -ENOENT;
+	}
+	return 0;
+}
+
+static int prepare_syscall(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long which)
+{
+	opts->attach_btf_id = syscall_ids[which];
 	opts->expected_attach_type = BPF_TRACE_RAW_TP;
 	return bpf_program__set_type(prog, BPF_PROG_TYPE_TRACING);
 }

@@ -182,9 +182,9 @@ int eu_kernel_type(const char *name, uint32_t kind)
 	if (!have_kernel_btf())
 		return -1;
 	for (__u32 id = 1; id < kernel.count; id++) {
-		const struct btf_type *found = type_of(&kernel, id);
+		const struct btf_type *type = type_of(&kernel, id);
 
-		if (btf_kind(found) == kind && !strcmp(name_of(&kernel, found->name_off), name))
+		if (btf_kind(type) == kind && !strcmp(name_of(&kernel, type->name_off), name))
 			return id;
 	}
 	return -1;
@@ -193,8 +193,8 @@ int eu_kernel_type(const char *name, uint32_t kind)
 /* Where a member stands in one of the kernel's structs, in bytes; negative where there is none. */
 int eu_kernel_member(const char *type, const char *name)
 {
-	const struct btf_type *found;
 	int id = eu_kernel_type(type, BTF_KIND_STRUCT);
+	const struct btf_type *found;
 
 	if (id < 0)
 		return -1;

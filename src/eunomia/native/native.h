@@ -91,6 +91,7 @@ int eu_context_words(int prog_fd);
 int eu_fits_tracepoint(int prog_fd, const char *category, const char *name);
 int eu_create_map(int type, const char *name, uint32_t key_size, uint32_t value_size, uint32_t entries);
 void eu_know_sections(void);
+int eu_find_syscall_hooks(void);
 int eu_attach_raw(int prog_fd, const char *name);
 int eu_attach_event(int prog_fd, const char *category, const char *name);
 

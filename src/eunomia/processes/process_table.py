@@ -20,10 +20,6 @@ from eunomia.typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eunomia.processes.users import Users
 
-VARIANTS = (
-    ("raw_tp", ("exec_raw", "fork_raw", "exit_raw")),
-    ("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
-)
 FOUND, FORKED, EXECUTED, ENDED = range(4)  # enum kind in processes.bpf.c
 
 # ns that what is over is remembered from when that was told: rows of it may still be in a ring, and reach a reader

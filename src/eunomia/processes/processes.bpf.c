@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include <eunomia/cgroup.h>
+#include <eunomia/hook.h>
 #include <eunomia/stream.h>
 #include <eunomia/text.h>
 
@@ -98,7 +99,7 @@ static __always_inline __u32 program(struct life *life, struct text *text, struc
 	return start;
 }
 
-static __always_inline int on_exec(struct task_struct *task)
+HANDLER("raw_tp/sched_process_exec", on_exec, struct task_struct *task)
 {
 	struct text *text = text_of(&exec_text);
 	struct life event = {};
@@ -107,7 +108,7 @@ static __always_inline int on_exec(struct task_struct *task)
 	__u64 size;
 
 	if (!text)
-		return 0;
+		return;
 	who(&event, task, EXECUTED);
 	what(&event, task);
 	from = program(&event, text, task);
@@ -119,32 +120,29 @@ static __always_inline int on_exec(struct task_struct *task)
 		to += size;
 	event.argv.len = to - TEXT_MIDDLE;
 	stream_text(life, text, &event, from, to);
-	return 0;
 }
 
-static __always_inline int on_fork(struct task_struct *parent, struct task_struct *child)
+HANDLER("raw_tp/sched_process_fork", on_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct life event = {};
 
 	if (BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid))
-		return 0;	/* a thread */
+		return;	/* a thread */
 	who(&event, child, FORKED);
 	what(&event, child);
 	event.maker = BPF_CORE_READ(parent, tgid);
 	event.maker_start = BPF_CORE_READ(parent, group_leader, start_time);
 	stream_output(life, &event, sizeof(event));
-	return 0;
 }
 
-static __always_inline int on_exit(struct task_struct *task)
+HANDLER("raw_tp/sched_process_exit", on_exit, struct task_struct *task)
 {
 	struct life event = {};
 
 	if (BPF_CORE_READ(task, signal, live.counter))
-		return 0;	/* other threads live on */
+		return;	/* other threads live on */
 	who(&event, task, ENDED);
 	stream_output(life, &event, sizeof(event));
-	return 0;
 }
 
 SEC("iter/task")
@@ -175,40 +173,4 @@ int found(struct bpf_iter__task *ctx)
 	bpf_probe_read_kernel(&text->bytes[from], sizeof(event), &event);
 	bpf_seq_write(ctx->meta->seq, &text->bytes[from], TEXT_MIDDLE - from);
 	return 0;
-}
-
-SEC("raw_tp/sched_process_exec")
-int BPF_PROG(exec_raw, struct task_struct *task)
-{
-	return on_exec(task);
-}
-
-SEC("raw_tp/sched_process_fork")
-int BPF_PROG(fork_raw, struct task_struct *parent, struct task_struct *child)
-{
-	return on_fork(parent, child);
-}
-
-SEC("raw_tp/sched_process_exit")
-int BPF_PROG(exit_raw, struct task_struct *task)
-{
-	return on_exit(task);
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(exec_btf, struct task_struct *task)
-{
-	return on_exec(task);
-}
-
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(fork_btf, struct task_struct *parent, struct task_struct *child)
-{
-	return on_fork(parent, child);
-}
-
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(exit_btf, struct task_struct *task)
-{
-	return on_exit(task);
 }

@@ -4,7 +4,7 @@
 import os
 
 # "@n" sets the next name's number.
-_X86_64 = """
+X86_64 = """
     read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction
     rt_sigprocmask rt_sigreturn ioctl pread64 pwrite64 readv writev access pipe select sched_yield
     mremap msync mincore madvise shmget shmat shmctl dup dup2 pause nanosleep getitimer alarm
@@ -96,7 +96,7 @@ _X32 = """
     io_setup io_submit execveat preadv2 pwritev2
 """
 
-_GENERIC = """
+GENERIC = """
     io_setup io_destroy io_submit io_cancel io_getevents setxattr lsetxattr fsetxattr getxattr
     lgetxattr fgetxattr listxattr llistxattr flistxattr removexattr lremovexattr fremovexattr getcwd
     lookup_dcookie eventfd2 epoll_create1 epoll_ctl epoll_pwait dup dup3 fcntl inotify_init1
@@ -137,7 +137,8 @@ _GENERIC = """
 """
 
 
-def _read(table: str) -> dict[int, str]:
+def read(table: str) -> dict[int, str]:
+    """Return the names of a table by number."""
     names, number = {}, 0
     for word in table.split():
         if word[0] == "@":
@@ -148,7 +149,7 @@ def _read(table: str) -> dict[int, str]:
     return names
 
 
-NAMES: dict[int, str] = _read(_X86_64 if os.uname().machine == "x86_64" else _GENERIC)
+NAMES: dict[int, str] = read(X86_64 if os.uname().machine == "x86_64" else GENERIC)
 
 # By the x32 ABI, without __X32_SYSCALL_BIT.
-X32: dict[int, str] = _read(_X32)
+X32: dict[int, str] = read(_X32)

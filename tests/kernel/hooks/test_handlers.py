@@ -71,11 +71,11 @@ def hooked() -> list[str]:
 
 
 @contextlib.contextmanager
-def attached(*objects: Loaded) -> Iterator[None]:
+def attached(*objects: Loaded) -> Iterator[tuple[Loaded, ...]]:
     try:
         for live in objects:
             live.attach()
-        yield
+        yield objects
     finally:
         for live in objects:
             live.close()

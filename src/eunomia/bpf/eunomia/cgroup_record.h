@@ -16,6 +16,7 @@ struct cgroup_record {
 	__s32 level;
 	__u64 id;
 	__u32 path; /* __data_loc: length << 16 | offset, from the record's start */
+	__s32 state; /* of cgroup_notify_frozen and cgroup_notify_populated alone */
 };
 
 /* Reads the path into a buffer of PATH_MAX_LEN bytes; returns its length without the NUL. */

@@ -237,6 +237,7 @@ struct trace_event_raw_sys_exit {
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long di, si, dx, r10, r8, r9;
+	unsigned long bx, cx, bp;
 	unsigned long orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)

@@ -110,12 +110,23 @@ class Dispatcher:
                 del self._chains[index]
         self._tell()
 
-    def replace(self, old: Handler, new: Handler, indexes: list[int]) -> None:
-        """Have another handler called in the place of one, at the same indexes: each call meets one of the two."""
-        if not indexes:
+    def replace(self, old: Handler, new: Handler, indexes: list[int], at: list[int] | None = None) -> None:
+        """Have another handler called in the place of one: each call that both want meets one of the two.
+
+        ``at`` are the indexes of the new one, where they are others. Raises :class:`KernelError`, and then the old
+        one is called as before.
+        """
+        at = indexes if at is None else at
+        if not indexes and not at:
             self.any.replace(old, new)
-        for index in indexes:
+            return
+        both = set(indexes) & set(at)
+        if not indexes or not at or both != set(at):
+            self.insert(new, [index for index in at if index not in both])
+        for index in both:
             self._chains[index].replace(old, new)
+        if not indexes or both != set(indexes):
+            self.remove(old, [index for index in indexes if index not in both])
 
     def _tell(self) -> None:
         """Have the program know which numbers are wanted."""

@@ -28,9 +28,13 @@ class CallLink:
         return _dispatchers[self._event].misses() - self._before
 
     def replace(self, new: Handler) -> None:
-        """Put another handler here; raises :class:`KernelError`, and the old one goes on then."""
-        _dispatchers[self._event].replace(self.handler, new, self._indexes)
-        self.handler = new
+        """Put another handler here, for the calls that its section names.
+
+        Raises :class:`KernelError`, and the old one goes on then.
+        """
+        at = indexes(new.section) if new.section else self._indexes
+        _dispatchers[self._event].replace(self.handler, new, self._indexes, at)
+        self.handler, self._indexes = new, at
 
     def close(self) -> None:
         """Take the handler out; with the last of them the dispatcher leaves the hook."""
@@ -46,34 +50,40 @@ def is_of_calls(section: str) -> bool:
 def calls(section: str) -> dict[str, list[int]]:
     """Return the names of the calls that a section wants, with their indexes; none where it wants any call.
 
-    ``syscall_exit/open:2,5,2 openat:257,295,257`` has of each call the number by the native ABI, by the 32-bit one,
-    and by x32, with a ``-`` where it has none. Raises :class:`BadObject`.
+    ``syscall_exit/open:2,5,2/openat:257,295,257`` has of each call the number by the native ABI, by the 32-bit one,
+    and by x32; numbers that are too high stand for none. Raises :class:`BadObject`.
     """
     found: dict[str, list[int]] = {}
-    for word in section.partition("/")[2].split():
-        name, _, numbers = word.partition(":")
-        each = numbers.split(",")
-        try:
-            found[name] = [base + int(n) for base, n in zip((NATIVE, COMPAT, X32), each, strict=True) if n != "-"]
-        except ValueError:
-            raise BadObject(f"section {section}: {word} is not NAME:NATIVE,COMPAT,X32") from None
-        if any(not n.isdigit() or int(n) >= NUMBERS for n in each if n != "-"):
-            raise BadObject(f"section {section}: {word} has a number above {NUMBERS - 1}")
+    for word in section.split("/")[1:]:
+        name, _, rest = word.partition(":")
+        numbers = rest.split(",")
+        if len(numbers) != 3 or not all(n.isdigit() for n in numbers):
+            raise BadObject(f"section {section}: {word} is not NAME:NATIVE,COMPAT,X32")
+        bases = zip((NATIVE, COMPAT, X32), map(int, numbers), strict=True)
+        found[name] = [base + number for base, number in bases if number < NUMBERS]
     return found
+
+
+def indexes(section: str) -> list[int]:
+    """Return the indexes of all calls that a section wants; none where it wants any call."""
+    return sorted({index for each in calls(section).values() for index in each})
 
 
 def attach(section: str, handler: Handler) -> CallLink:
     """Have a handler called for what its section wants; raises :class:`KernelError`, and leaves nothing then."""
-    event = _EVENTS[section.partition("/")[0]]
-    indexes = sorted({index for each in calls(section).values() for index in each})
+    return attach_at(_EVENTS[section.partition("/")[0]], handler, indexes(section))
+
+
+def attach_at(event: str, handler: Handler, at: list[int]) -> CallLink:
+    """Have a handler called where calls of some indexes begin or end, of any where there are none."""
     if event not in _dispatchers:
         _dispatchers[event] = Dispatcher(event)
     try:
-        _dispatchers[event].insert(handler, indexes)
+        _dispatchers[event].insert(handler, at)
     except BaseException:
         _leave(event)
         raise
-    return CallLink(event, handler, indexes)
+    return CallLink(event, handler, at)
 
 
 def _leave(event: str) -> None:

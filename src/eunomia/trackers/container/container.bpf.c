@@ -11,6 +11,8 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include <eunomia/cgroup.h>
+#include <eunomia/cgroup_record.h>
+#include <eunomia/hook.h>
 #include <eunomia/stream.h>
 
 /* No <eunomia/probe.h>: rows are chosen when it is known which container they are about. */
@@ -89,16 +91,6 @@ struct {
 	__type(value, __u64);
 } victims SEC(".maps");
 
-/* /sys/kernel/tracing/events/cgroup/cgroup_mkdir/format; the state is cgroup_notify_frozen's alone. */
-struct cgroup_record {
-	__u64 common;
-	__s32 root;
-	__s32 level;
-	__u64 id;
-	__u32 path;
-	__s32 state;
-};
-
 /* /sys/kernel/tracing/events/oom/mark_victim/format begins so from 4.19 to 6.18; pid is a thread's. */
 struct victim_record {
 	__u64 common;
@@ -117,16 +109,16 @@ static __always_inline bool is_like_parent(struct task_struct *task)
 	       BPF_CORE_READ(task, thread_pid, level) == BPF_CORE_READ(parent, thread_pid, level);
 }
 
-static __always_inline int on_exec(struct task_struct *task)
+HANDLER("raw_tp/sched_process_exec", on_exec, struct task_struct *task)
 {
 	__u64 cgroup = eunomia_cgroup();
 	struct sign_event event = {};
 
 	if (!bpf_map_lookup_elem(&fresh, &cgroup) || is_like_parent(task))
-		return 0;
+		return;
 	/* one alone can take it out */
 	if (bpf_map_delete_elem(&fresh, &cgroup))
-		return 0;
+		return;
 	event.time = bpf_ktime_get_ns();
 	event.cgroup_id = cgroup;
 	event.sign = EXECUTED;
@@ -134,7 +126,6 @@ static __always_inline int on_exec(struct task_struct *task)
 	event.start = BPF_CORE_READ(task, group_leader, start_time);
 	bpf_map_update_elem(&firsts, &event.pid, &cgroup, BPF_ANY);
 	raw_output(sign, &event, sizeof(event));
-	return 0;
 }
 
 static __always_inline bool is_runtime(void)
@@ -147,7 +138,7 @@ static __always_inline bool is_runtime(void)
 	       comm[2] == (comm[0] == 'r' ? 'n' : 'u') && comm[3] == (comm[0] == 'r' ? 'c' : 'n') && !comm[4];
 }
 
-static __always_inline int on_exit(struct task_struct *task)
+HANDLER("raw_tp/sched_process_exit", on_exit, struct task_struct *task)
 {
 	struct sign_event event = {};
 	struct task_struct *leader;
@@ -167,7 +158,7 @@ static __always_inline int on_exit(struct task_struct *task)
 		}
 	}
 	if (BPF_CORE_READ(task, signal, live.counter))
-		return 0;	/* other threads live on */
+		return;	/* other threads live on */
 	event.pid = pid;
 	if (is_runtime()) {
 		event.time = bpf_ktime_get_ns();
@@ -185,11 +176,11 @@ static __always_inline int on_exit(struct task_struct *task)
 	}
 	found = bpf_map_lookup_elem(&firsts, &pid);
 	if (!found)
-		return 0;
+		return;
 	event.cgroup_id = *found;
 	/* threads that end at the same time all find that none lives */
 	if (bpf_map_delete_elem(&firsts, &pid))
-		return 0;
+		return;
 	/* its cgroup may outlive it, and another run be put there */
 	bpf_map_update_elem(&fresh, &event.cgroup_id, &yes, BPF_ANY);
 	leader = BPF_CORE_READ(task, group_leader);
@@ -204,35 +195,9 @@ static __always_inline int on_exit(struct task_struct *task)
 	event.exit_code = status >> 8 & 0xff;
 	event.signal = status & 0x7f;
 	raw_output(sign, &event, sizeof(event));
-	return 0;
 }
 
-SEC("raw_tp/sched_process_exec")
-int BPF_PROG(exec_raw, struct task_struct *task)
-{
-	return on_exec(task);
-}
-
-SEC("raw_tp/sched_process_exit")
-int BPF_PROG(exit_raw, struct task_struct *task)
-{
-	return on_exit(task);
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(exec_btf, struct task_struct *task)
-{
-	return on_exec(task);
-}
-
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(exit_btf, struct task_struct *task)
-{
-	return on_exit(task);
-}
-
-SEC("tp/cgroup/cgroup_mkdir")
-int made(struct cgroup_record *ctx)
+HANDLER_TP("tp/cgroup/cgroup_mkdir", made, struct cgroup_record *ctx)
 {
 	__u64 cgroup = ctx->id;
 	__u8 yes = 1;
@@ -240,27 +205,23 @@ int made(struct cgroup_record *ctx)
 	/* one a hierarchy, and their ids collide */
 	if (ctx->root == eunomia_hierarchy)
 		bpf_map_update_elem(&fresh, &cgroup, &yes, BPF_ANY);
-	return 0;
 }
 
-SEC("tp/cgroup/cgroup_rmdir")
-int unmade(struct cgroup_record *ctx)
+HANDLER_TP("tp/cgroup/cgroup_rmdir", unmade, struct cgroup_record *ctx)
 {
 	__u64 cgroup = ctx->id;
 
 	if (ctx->root == eunomia_hierarchy)
 		bpf_map_delete_elem(&fresh, &cgroup);
-	return 0;
 }
 
-SEC("tp/cgroup/cgroup_notify_frozen")
-int frozen(struct cgroup_record *ctx)
+HANDLER_TP("tp/cgroup/cgroup_notify_frozen", frozen, struct cgroup_record *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct sign_event event = {};
 
 	if (ctx->root != eunomia_hierarchy)
-		return 0;
+		return;
 	event.time = bpf_ktime_get_ns();
 	event.cgroup_id = ctx->id;
 	if (ctx->state)
@@ -268,15 +229,12 @@ int frozen(struct cgroup_record *ctx)
 	else	/* whoever thaws lives on */
 		event.sign = BPF_CORE_READ(task, signal, flags) & GROUP_EXIT ? KILLED : THAWED;
 	raw_output(sign, &event, sizeof(event));
-	return 0;
 }
 
-SEC("tp/oom/mark_victim")
-int chosen(struct victim_record *ctx)
+HANDLER_TP("tp/oom/mark_victim", chosen, struct victim_record *ctx)
 {
 	__u64 now = bpf_ktime_get_ns();
 	__u32 pid = ctx->pid;
 
 	bpf_map_update_elem(&victims, &pid, &now, BPF_ANY);
-	return 0;
 }

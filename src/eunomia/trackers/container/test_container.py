@@ -20,8 +20,6 @@ from tests.runtimes.podman import Podman
 from eunomia.containers.cgroup_files import mount_point
 from eunomia.containers.selectors import Selectors
 
-VARIANTS = ("tp_btf", "raw_tp")
-
 
 def life(seen: Seen, name: str) -> list[Row]:
     """Return what happened to the container that had, or has, a name."""
@@ -66,9 +64,8 @@ def test_a_record_reads_as_a_row():
 # Docker
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_is_four_events_each_with_name_and_image(variant: str, docker: Docker):
-    with tracked("container", variant=variant) as seen:
+def test_a_run_is_four_events_each_with_name_and_image(docker: Docker):
+    with tracked("container") as seen:
         docker.run("run", "--rm", "--name", "brief", docker.image, "true")
         seen.until(lambda s: "removed" in events(s, "brief"))
     rows = life(seen, "brief")

@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What BTF does not know of this tracker."""
 
-import os
-
 from eunomia.tracker import Tracker, Variant
-
-# open(2) and creat(2) are not to be had on arm64: openat(2) is all there is.
-_CALLS = ("open", "creat", "openat", "openat2") if os.uname().machine == "x86_64" else ("openat", "openat2")
 
 TRACKER = Tracker(
     title="Which files are opened, by whom, which cannot be, and how long does it take?",
-    variants=(
-        Variant("tp", (*(f"enter_{call}" for call in _CALLS), "exit_calls")),
-        Variant("raw_tp", ("enter_raw", "exit_raw")),
-    ),
+    variants=(Variant("sys_exit", ("opened",)),),
     columns={"open": ("pid", "uid", "comm", "errno", "latency_ns", "flags", "resolved")},
 )

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* Which programs start, who starts them, and how do they end? */
 #include <eunomia/probe.h>
+#include <eunomia/syscall.h>
 #include <eunomia/task.h>
 #include <eunomia/text.h>
 
@@ -8,11 +9,6 @@
 #define ARGV_MAX 8192		/* bytes of argv kept, NULs included */
 #define FAILED_ARGS 4096	/* arguments kept of an exec that failed ... */
 #define ARGUMENT_MAX 4097	/* ... and bytes of each: all that 4 KiB of argv can hold, and one */
-#if defined(__TARGET_ARCH_x86)
-#define NR_EXECVEAT 322
-#else
-#define NR_EXECVEAT 281
-#endif
 #define RESTARTED 513		/* ERESTARTNOINTR: the kernel makes the call anew */
 #define GROUP_EXIT 4		/* SIGNAL_GROUP_EXIT, include/linux/sched/signal.h */
 
@@ -74,7 +70,7 @@ static __always_inline void exec_fields(struct exec_event *event, struct task_st
 	namespace_fields(event, task);
 }
 
-static __always_inline int on_exec(struct task_struct *task)
+HANDLER("raw_tp/sched_process_exec", on_exec, struct task_struct *task)
 {
 	__u64 cgroup = eunomia_cgroup(), size;
 	struct exec_event event = {};
@@ -84,10 +80,10 @@ static __always_inline int on_exec(struct task_struct *task)
 	__u32 cwd, exe, end = TEXT_MIDDLE;
 
 	if (!eunomia_wants(cgroup))
-		return 0;
+		return;
 	text = text_of(&exec_text);
 	if (!text)
-		return 0;
+		return;
 	exec_fields(&event, task, cgroup);
 	task_root(&root, task);
 	task_cwd(&path, task);
@@ -113,29 +109,30 @@ static __always_inline int on_exec(struct task_struct *task)
 	event.argv.off = event.cwd.off + event.cwd.len;
 	event.argv.len = end - TEXT_MIDDLE;
 	stream_text(exec, text, &event, exe, end);
-	return 0;
 }
 
 /* The walk's place in the map serves here too; no path is walked any more. */
 struct argv_copy {
 	struct text *text;
-	const char *const *argv;
+	__u64 argv;
+	__u32 width;	/* of the pointers there, in bytes */
 	bool cut;
 };
 
 static long copy_argument(__u32 index, struct argv_copy *copy)
 {
 	__u64 at = copy->text->walk.at;
-	const char *argument = NULL;
+	__u64 argument = 0;
 	long size;
 
-	if (bpf_probe_read_user(&argument, sizeof(argument), &copy->argv[index]) || !argument)
+	if (bpf_probe_read_user(&argument, copy->width == 4 ? 4 : 8, (const void *)copy->argv + index * copy->width) ||
+	    !argument)
 		return 1;
 	if (index == FAILED_ARGS || at < TEXT_MIDDLE || at > TEXT_MIDDLE + TEXT_TAIL - ARGUMENT_MAX) {
 		copy->cut = true;
 		return 1;
 	}
-	size = read_user_string(&copy->text->bytes[at], ARGUMENT_MAX, argument);
+	size = read_user_string(&copy->text->bytes[at], ARGUMENT_MAX, (const char *)argument);
 	copy->cut = size < 0 || size == ARGUMENT_MAX;
 	if (size > 0)
 		copy->text->walk.at = at + size;
@@ -143,40 +140,40 @@ static long copy_argument(__u32 index, struct argv_copy *copy)
 }
 
 /* An exec that failed leaves its arguments where the caller had them. */
-static __always_inline int on_failed_exec(long ret, bool at)
+SYSCALL_EXIT(on_failed_exec, execve, execveat)
 {
-	struct task_struct *task = (void *)bpf_get_current_task_btf();
+	bool at = syscall_is(call, execveat);
+	struct task_struct *task = call->task;
 	__u64 cgroup = eunomia_cgroup();
 	struct exec_event event = {};
 	struct argv_copy copy = {};
 	struct path root, path;
-	struct pt_regs *regs;
 	struct text *text;
 	const char *name;
 	__u32 cwd, end, start;
 	long size;
 
-	if (ret >= 0 || ret == -RESTARTED || !eunomia_wants(cgroup))
-		return 0;
+	if (call->ret >= 0 || call->ret == -RESTARTED || !eunomia_wants(cgroup))
+		return;
 	text = text_of(&failed_text);
 	if (!text)
-		return 0;
+		return;
 	exec_fields(&event, task, cgroup);
-	event.errno = -ret;
+	event.errno = -call->ret;
 	task_root(&root, task);
 	task_cwd(&path, task);
 	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
 
-	regs = (void *)bpf_task_pt_regs(task);
-	name = (void *)(at ? SYSCALL_ARG2(regs) : SYSCALL_ARG1(regs));
-	copy.argv = (void *)(at ? SYSCALL_ARG3(regs) : SYSCALL_ARG2(regs));
+	name = (const char *)(at ? syscall_arg(call, 1) : syscall_arg(call, 0));
+	copy.argv = at ? syscall_arg(call, 2) : syscall_arg(call, 1);
+	copy.width = call->index < SYSCALL_INDEX_COMPAT ? 8 : 4;
 	copy.text = text;
 	size = read_user_string(&text->bytes[TEXT_MIDDLE], PATH_MAX, name);
 	if (size < 0)
 		size = 0;
 	start = cwd;
 	if (at && size == 1) {	/* fexecve(3): the program is the descriptor's */
-		struct file *file = task_file(task, SYSCALL_ARG1(regs));
+		struct file *file = task_file(task, syscall_arg(call, 0));
 
 		if (file) {
 			file_path(&path, file);
@@ -199,19 +196,18 @@ static __always_inline int on_failed_exec(long ret, bool at)
 		event.exe.len = cwd - start;
 	}
 	stream_text(exec, text, &event, start, end);
-	return 0;
 }
 
-static __always_inline int on_fork(struct task_struct *parent, struct task_struct *child)
+HANDLER("raw_tp/sched_process_fork", on_fork, struct task_struct *parent, struct task_struct *child)
 {
 	__u64 cgroup = eunomia_cgroup();
 	struct fork_event event = {};
 
 	event.child_pid = BPF_CORE_READ(child, tgid);
 	if (event.child_pid == BPF_CORE_READ(parent, tgid))
-		return 0;	/* a thread */
+		return;	/* a thread */
 	if (!eunomia_wants(cgroup))
-		return 0;
+		return;
 	task_fields(&event, cgroup);
 	parent_fields(&event, parent);
 	exec_id_fields(&event, parent);
@@ -219,10 +215,9 @@ static __always_inline int on_fork(struct task_struct *parent, struct task_struc
 	event.child_exec_id.pid = event.child_pid;
 	namespace_fields(&event, parent);
 	stream_output(fork, &event, sizeof(event));
-	return 0;
 }
 
-static __always_inline int on_exit(struct task_struct *task)
+HANDLER("raw_tp/sched_process_exit", on_exit, struct task_struct *task)
 {
 	__u64 cgroup = eunomia_cgroup();
 	struct ended_key key = {};
@@ -232,16 +227,16 @@ static __always_inline int on_exit(struct task_struct *task)
 	int status;
 
 	if (BPF_CORE_READ(task, signal, live.counter))
-		return 0;	/* other threads live on */
+		return;	/* other threads live on */
 	if (!eunomia_wants(cgroup))
-		return 0;
+		return;
 	leader = BPF_CORE_READ(task, group_leader);
 	/* threads that end at the same time all find that none lives: the first of them tells */
 	key.start = BPF_CORE_READ(leader, start_time);
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	/* before 6.4 the verifier calls a function that returns int, whose sign does not reach the upper half */
 	if ((int)bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST) == -EEXIST)
-		return 0;
+		return;
 	task_fields(&event, cgroup);
 	parent_fields(&event, task);
 	exec_id_fields(&event, task);
@@ -255,48 +250,4 @@ static __always_inline int on_exit(struct task_struct *task)
 	event.signal = status & 0x7f;
 	event.duration_ns = event.time - key.start;
 	stream_output(exit, &event, sizeof(event));
-	return 0;
-}
-
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(exec_btf, struct task_struct *task)
-{
-	return on_exec(task);
-}
-
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(fork_btf, struct task_struct *parent, struct task_struct *child)
-{
-	return on_fork(parent, child);
-}
-
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(exit_btf, struct task_struct *task)
-{
-	return on_exit(task);
-}
-
-SEC("raw_tp/sched_process_exec")
-int BPF_PROG(exec_raw, struct task_struct *task)
-{
-	return on_exec(task);
-}
-
-SEC("raw_tp/sched_process_fork")
-int BPF_PROG(fork_raw, struct task_struct *parent, struct task_struct *child)
-{
-	return on_fork(parent, child);
-}
-
-SEC("raw_tp/sched_process_exit")
-int BPF_PROG(exit_raw, struct task_struct *task)
-{
-	return on_exit(task);
-}
-
-SEC("tp/syscalls/sys_exit_{execve,execveat}")
-int failed_exec(struct trace_event_raw_sys_exit *ctx)
-{
-	/* struct syscall_tp_t (kernel/trace/trace_syscalls.c) has an int there, and what the stack held behind it */
-	return on_failed_exec(ctx->ret, (__s32)ctx->id == NR_EXECVEAT);
 }

@@ -14,7 +14,6 @@ import pytest
 from tests.harness import Row, batch_of, schema_of, tracked
 from tests.runtimes.docker import Docker
 
-VARIANTS = ("tp_btf", "raw_tp")
 UNKNOWN_PROCESS = 65534
 
 
@@ -75,9 +74,8 @@ os.execve(true, ["outside"], {})
 # A life
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_life_is_a_fork_an_exec_and_an_exit(variant: str, tmp_path: Path):
-    with tracked("process", variant=variant) as seen:
+def test_a_life_is_a_fork_an_exec_and_an_exit(tmp_path: Path):
+    with tracked("process") as seen:
         child = subprocess.Popen(["sleep", "0.05"], cwd=tmp_path)
         assert child.wait() == 0
     fork = seen.row("fork", child_pid=child.pid)
@@ -175,10 +173,9 @@ def test_an_exec_by_a_thread_that_fails_names_the_thread(acts: str):
     assert row["tid"] != child.pid
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("word", ["exit-group-from-thread", "leader-ends-first"])
-def test_the_exit_code_of_threads_is_what_wait_says(variant: str, word: str, acts: str):
-    with tracked("process", variant=variant) as seen:
+def test_the_exit_code_of_threads_is_what_wait_says(word: str, acts: str):
+    with tracked("process") as seen:
         child = subprocess.Popen([acts, word])
         code = child.wait()
     # of threads that end one by one, kernels before 6.0 report the leader's, later ones the last one's
@@ -186,9 +183,8 @@ def test_the_exit_code_of_threads_is_what_wait_says(variant: str, word: str, act
     assert seen.row("exit", pid=child.pid)["exit_code"] == code
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_threads_that_end_together_are_one_exit(variant: str, acts: str):
-    with tracked("process", variant=variant) as seen:
+def test_threads_that_end_together_are_one_exit(acts: str):
+    with tracked("process") as seen:
         children = [subprocess.Popen([acts, "threads-end-together"]) for _ in range(60)]
         for child in children:
             child.wait()
@@ -354,9 +350,8 @@ def failed(program: str, *arguments: str, **options) -> Row:
     return row
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_an_exec_of_nothing_says_enoent(variant: str):
-    with tracked("process", variant=variant) as seen, pytest.raises(FileNotFoundError):
+def test_an_exec_of_nothing_says_enoent():
+    with tracked("process") as seen, pytest.raises(FileNotFoundError):
         subprocess.run(["/nonexistent/program", "a", "b"], cwd="/usr", check=False)
     row = seen.row("exec", exe="/nonexistent/program")
     assert row["errno"] == "ENOENT"
@@ -390,6 +385,15 @@ def test_arguments_of_an_exec_that_failed_are_cut_where_there_are_too_many():
     assert sum(len(a) + 1 for a in row["argv"]) >= 4096
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="x86_64 alone has this ABI")
+def test_an_exec_by_the_32_bit_abi_that_fails_has_its_arguments(acts: str):
+    with tracked("process") as seen:
+        child = subprocess.Popen([acts, "ia32-exec", "/no/such"])
+        assert child.wait() == 0
+    row = seen.row("exec", pid=child.pid, errno="ENOENT")
+    assert (row["exe"], list(row["argv"])) == ("/no/such", ["one", "two"])
+
+
 def test_an_exec_by_descriptor_that_fails_names_its_file(acts: str, tmp_path: Path):
     text = tmp_path / "text"
     text.write_text("no program")
@@ -406,9 +410,8 @@ def test_an_exec_by_descriptor_that_fails_names_its_file(acts: str, tmp_path: Pa
 # Containers
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_container_that_lives_50_ms_has_its_identity_on_every_row(variant: str, docker: Docker):
-    with tracked("process", variant=variant) as seen:
+def test_a_container_that_lives_50_ms_has_its_identity_on_every_row(docker: Docker):
+    with tracked("process") as seen:
         docker.run("run", "--name", "brief", docker.image, "sh", "-c", "/bin/sleep 0.05; exit 3", check=False)
         container = docker.run("inspect", "-f", "{{.Id}}", "brief").stdout.strip()
         docker.run("rm", "brief")

@@ -5,12 +5,7 @@ from eunomia.tracker import Tracker, Variant
 
 TRACKER = Tracker(
     title="Which programs start, who starts them, and how do they end?",
-    variants=(
-        # as quick as tp_btf while it runs, and loaded without the kernel's whole BTF
-        Variant("raw_tp", ("exec_raw", "fork_raw", "exit_raw")),
-        Variant("tp_btf", ("exec_btf", "fork_btf", "exit_btf")),
-    ),
-    always=("failed_exec",),
+    variants=(Variant("raw_tp", ("on_exec", "on_fork", "on_exit", "on_failed_exec")),),
     columns={
         "exec": ("pid", "ppid", "uid", "comm", "argv", "cwd", "errno"),
         "fork": ("pid", "ppid", "uid", "comm", "child_pid"),

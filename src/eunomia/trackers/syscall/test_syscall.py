@@ -15,7 +15,6 @@ from tests.runtimes.docker import Docker
 from eunomia.kernel.spec import Spec
 from eunomia.source import Source, open_source
 
-VARIANTS = ("tp_btf", "raw_tp")
 ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -60,10 +59,9 @@ def test_each_abi_has_names_of_its_own_for_any_number_that_can_be_asked_for():
 # Counts
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("count", "threads"), [(1, 1), (5000, 1), (5000, 8)])
-def test_counts_are_exact(variant: str, count: int, threads: int, acts: str):
-    with tracked("syscall", variant=variant) as seen:
+def test_counts_are_exact(count: int, threads: int, acts: str):
+    with tracked("syscall") as seen:
         child = subprocess.Popen([acts, "getppid", str(count), str(threads)])
         assert child.wait() == 0
     row = seen.row("syscall", pid=child.pid, syscall="getppid")
@@ -74,9 +72,8 @@ def test_counts_are_exact(variant: str, count: int, threads: int, acts: str):
     assert seen.ledger("syscall").lost == 0
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_calls_that_fail_are_counted_as_errors(variant: str, acts: str):
-    with tracked("syscall", variant=variant) as seen:
+def test_calls_that_fail_are_counted_as_errors(acts: str):
+    with tracked("syscall") as seen:
         child = subprocess.Popen([acts, "close-nothing", "3000"])
         child.wait()
     count, errors = counted(seen, pid=child.pid, syscall="close")
@@ -84,18 +81,16 @@ def test_calls_that_fail_are_counted_as_errors(variant: str, acts: str):
     assert count > errors
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_calls_that_seccomp_refuses_are_counted_as_errors(variant: str, acts: str):
-    with tracked("syscall", variant=variant) as seen:
+def test_calls_that_seccomp_refuses_are_counted_as_errors(acts: str):
+    with tracked("syscall") as seen:
         child = subprocess.Popen([acts, "refused", "100"])
         assert child.wait() == 0
     assert counted(seen, pid=child.pid, syscall="getuid") == (100, 100)
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the 32-bit ABI is tried on x86_64 alone")
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_calls_of_the_32_bit_abi_are_not_called_by_other_names(variant: str, acts: str):
-    with tracked("syscall", variant=variant) as seen:
+def test_calls_of_the_32_bit_abi_are_not_called_by_other_names(acts: str):
+    with tracked("syscall") as seen:
         child = subprocess.Popen([acts, "ia32", "100"])
         assert child.wait() == 0
     assert counted(seen, pid=child.pid, syscall="ia32:64") == (100, 0)
@@ -104,9 +99,8 @@ def test_calls_of_the_32_bit_abi_are_not_called_by_other_names(variant: str, act
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is no x32 ABI but on x86_64")
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_calls_of_the_x32_abi_are_named_by_its_own_table(variant: str, acts: str):
-    with tracked("syscall", variant=variant) as seen:
+def test_calls_of_the_x32_abi_are_named_by_its_own_table(acts: str):
+    with tracked("syscall") as seen:
         child = subprocess.Popen([acts, "x32", "100"])
         assert child.wait() == 0
     called = {r["syscall"]: r["count"] for r in seen.rows("syscall", pid=child.pid)}
@@ -186,9 +180,8 @@ def test_a_full_table_loses_and_says_so(tmp_path: Path):
 # Containers
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_container_has_its_identity_on_every_row(variant: str, docker: Docker):
-    with tracked("syscall", variant=variant) as seen:
+def test_a_container_has_its_identity_on_every_row(docker: Docker):
+    with tracked("syscall") as seen:
         docker.run("run", "--name", "caller", docker.image, "sh", "-c", "/bin/sleep 0.05")
         container = docker.run("inspect", "-f", "{{.Id}}", "caller").stdout.strip()
         docker.run("rm", "caller")

@@ -14,7 +14,7 @@ KERNEL_TESTS := $(patsubst %,tests/containers/test_%.py,kernel nested hierarchy 
     $(patsubst %,tests/cli/test_%.py,containers tree)
 # But for those about great numbers, which take five minutes each where everything is emulated.
 KERNEL_TESTS += $(patsubst %,--deselect=%,\
-    src/eunomia/trackers/container/test_container.py::test_thirty_at_once_are_all_told_in_full \
+    src/eunomia/trackers/container/test_container.py::test_thirty_at_the_same_time_are_all_shown_in_full \
     tests/processes/test_kernel.py::test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own)
 
 # What eunomia is built from, and so what it is built again for.

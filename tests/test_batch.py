@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eunomia.batch import Batch, Field, Schema
-from eunomia.identity import NOBODY_KNOWS
+from eunomia.identity import UNKNOWN_IDENTITY
 
 EVENT = struct.Struct("<QIIIIhbx4x")
 SCHEMA = Schema(
@@ -99,7 +99,7 @@ def test_rows_have_an_attribute_for_each_field_whatever_its_name():
 
 
 def test_identities_follow_their_rows():
-    who = [NOBODY_KNOWS._replace(state=str(i)) for i in range(5)]
+    who = [UNKNOWN_IDENTITY._replace(state=str(i)) for i in range(5)]
     some = Batch(SCHEMA, FIVE.data, FIVE.heap, identities=who)
     assert [r.identity for r in some[3:].rows()] == ["3", "4"]
     assert list(some[[True, False, True, False, False]].values("identity")) == ["0", "2"]

@@ -9,8 +9,8 @@ import pytest
 
 from eunomia.batch import Batch
 from eunomia.containers.process_cgroups import AGAIN, STEADY, ProcessCgroups
-from eunomia.identity import NOBODY_KNOWS
-from eunomia.process_field import Who, candidates, of_process, of_us, who
+from eunomia.identity import UNKNOWN_IDENTITY
+from eunomia.process_field import ProcessField, candidates, of_process, of_us, process_field
 from eunomia.processes.running_processes import process_of
 from tests.kernel.test_schema import schema_of
 
@@ -24,18 +24,18 @@ def schema(members):
 @pytest.mark.parametrize(
     ("members", "found"),
     [
-        ("__u32 pid;", Who("pid", threads=True)), ("__u32 pid, tid;", Who("pid")), ("__u32 pid, tgid;", Who("tgid")),
-        ("__u32 tgid, pid;", Who("tgid")), ("__u64 pid_tgid;", Who("pid_tgid", pair=True)),
-        ("__u64 pid;", Who("pid", threads=True, pair=True)), ("__u32 tid;", Who("tid", threads=True)),
-        ("struct proc proc; __u32 what;", Who("proc.pid")), ("struct proc parent, proc;", Who("proc.pid")),
-        ("struct proc parent, who_did;", Who("who_did.pid")), ("__u32 ppid; struct { int a; struct proc task; } x;", Who("x.task.pid")),
-        ("__u32 pid; struct proc proc;", Who("pid", threads=True)), ("struct { pid_t pid; } next, prev; struct proc hdr;", Who("hdr.pid")),
+        ("__u32 pid;", ProcessField("pid", threads=True)), ("__u32 pid, tid;", ProcessField("pid")), ("__u32 pid, tgid;", ProcessField("tgid")),
+        ("__u32 tgid, pid;", ProcessField("tgid")), ("__u64 pid_tgid;", ProcessField("pid_tgid", pair=True)),
+        ("__u64 pid;", ProcessField("pid", threads=True, pair=True)), ("__u32 tid;", ProcessField("tid", threads=True)),
+        ("struct proc proc; __u32 what;", ProcessField("proc.pid")), ("struct proc parent, proc;", ProcessField("proc.pid")),
+        ("struct proc parent, who_did;", ProcessField("who_did.pid")), ("__u32 ppid; struct { int a; struct proc task; } x;", ProcessField("x.task.pid")),
+        ("__u32 pid; struct proc proc;", ProcessField("pid", threads=True)), ("struct { pid_t pid; } next, prev; struct proc hdr;", ProcessField("hdr.pid")),
         ("__u32 prev_pid, next_pid, ppid, child_pid;", None), ("struct proc one, two;", None), ("char pid[8];", None),
         ("struct proc parent;", None), ("struct proc procs[2];", None), ("__u16 pid;", None),
     ],
 )  # fmt: skip
 def test_the_field_is_chosen_by_what_says_most(members, found):
-    assert who(schema(members)) == found
+    assert process_field(schema(members)) == found
 
 
 def test_where_two_may_be_it_both_are_told():
@@ -45,7 +45,7 @@ def test_where_two_may_be_it_both_are_told():
 def test_of_a_pair_the_upper_half_is_the_process():
     shape = schema("__u64 pid_tgid;")
     batch = Batch(shape, struct.pack("=QQ", 42 << 32 | 43, 7))
-    assert list(who(shape).ids(batch)) == [42, 7]
+    assert list(process_field(shape).ids(batch)) == [42, 7]
 
 
 @pytest.fixture
@@ -128,4 +128,4 @@ class TestLately:
         assert lately.identities([5]) == {5: "of 3"}, "it may be another process"
 
     def test_one_that_has_ended_is_nobodys(self, lately, looks, now):
-        assert lately.identities([5]) == {5: NOBODY_KNOWS}
+        assert lately.identities([5]) == {5: UNKNOWN_IDENTITY}

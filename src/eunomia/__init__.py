@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Eunomia sees, judges and restricts what containers do on Linux."""
+"""Eunomia shows what containers do on Linux."""
 
 __version__ = "0.1.0"

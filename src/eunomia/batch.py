@@ -20,7 +20,7 @@ from eunomia.columns import column as columns
 from eunomia.columns import joined
 from eunomia.columns.column import VIRTUAL, Coded, Column
 from eunomia.columns.meanings import MEANINGS, in_use, is_plain, render, tagged
-from eunomia.identity import NOBODY_KNOWS, Identity
+from eunomia.identity import UNKNOWN_IDENTITY, Identity
 from eunomia.process_identity import UNKNOWN_PROCESS, Process
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -304,7 +304,7 @@ class Batch:
         self.count = len(data) // schema.size
         # Who each row belongs to: the identities that there are, and which of them each row has; the latter
         # is None where there is but one.
-        self.owners: Sequence[Identity] = (NOBODY_KNOWS,)
+        self.owners: Sequence[Identity] = (UNKNOWN_IDENTITY,)
         self.owner: Sequence[int] | None = None
         # Who did it: the same of processes, where somebody asked for them.
         self.actors: Sequence[Process] = (UNKNOWN_PROCESS,)
@@ -374,7 +374,7 @@ class Batch:
             raise ValueError(f"{len(identities)} identities for {self.count} rows")
         places: dict[Identity, int] = {}
         self.owner = [places.setdefault(identity, len(places)) for identity in identities]
-        self.owners = list(places) or (NOBODY_KNOWS,)
+        self.owners = list(places) or (UNKNOWN_IDENTITY,)
 
     # By row
 

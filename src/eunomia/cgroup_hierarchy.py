@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""cgroup hierarchies: where they are mounted, and how the kernel tells them apart.
+"""Cgroup hierarchies: where they are mounted, and their numbers in the kernel.
 
-v2 is one hierarchy; each controller of v1 has one, or shares it with others. The same number is another cgroup
-in each, so ids, paths and records are all of one: :func:`eunomia.containers.cgroup_files.current` says of which.
+v2 is one hierarchy; each controller of v1 has one, or shares it with others. The same id is a different cgroup in each,
+so ids, paths and records are all of one, :func:`eunomia.containers.cgroup_files.current`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from eunomia._native import lib
 from eunomia.typing import NamedTuple
 
-# Controllers of v1 that container runtimes have always put their cgroups into, the surest first.
+# Controllers of v1 in which container runtimes make cgroups, the most reliable first.
 CONTROLLERS = ("memory", "pids", "cpu", "devices", "freezer")
 
 
 class Hierarchy(NamedTuple):
-    """A cgroup hierarchy: ``mount`` is where its root is to be found, None where it is not mounted.
+    """A cgroup hierarchy: ``mount`` is its mount point, None if it is not mounted.
 
-    ``id`` is the kernel's number for it: 0 is v2's. ``controller`` is the one of v1 by which probes find a
-    task's cgroup, empty for v2. ``why`` says in a few words for what reason it is the one in use.
+    ``id`` is the kernel's number of it: 0 is v2's. ``controller`` is the one of v1 by which probes find a task's
+    cgroup, empty for v2. ``why`` says in a few words why it was chosen.
     """
 
     mount: str | None
@@ -32,13 +32,13 @@ class Hierarchy(NamedTuple):
         return 1 if self.id else 2
 
     def constants(self) -> dict[str, object]:
-        """Return the constants that have probes (``eunomia/cgroup.h``) tell ids of this hierarchy.
+        """Return the constants with which probes (``eunomia/cgroup.h``) report ids of this hierarchy.
 
-        Raises :class:`OSError` where the kernel does not say which of a task's cgroups the controller's is.
+        Raises :class:`OSError` if the kernel's BTF does not have the controller's index.
         """
         if not self.id:
             return {}
-        # enum cgroup_subsys_id; its values are as the kernel was configured
+        # enum cgroup_subsys_id; its values depend on the kernel's configuration
         index = lib.eu_kernel_enum(b"cgroup_subsys_id", f"{self.controller}_cgrp_id".encode())
         if index < 0:
             raise OSError(f"the kernel's BTF does not name the cgroup controller {self.controller}")
@@ -53,13 +53,13 @@ class _Mount(NamedTuple):
 
 
 def unified() -> Hierarchy | None:
-    """Return the v2 hierarchy; None where it is not mounted."""
+    """Return the v2 hierarchy; None if it is not mounted."""
     point = _best([m for m in _mounts() if m.version == 2])
     return None if point is None else Hierarchy(point)
 
 
 def of_first_version() -> list[Hierarchy]:
-    """Return the hierarchies of v1 that are mounted and hold containers where any do, the surest first."""
+    """Return the mounted hierarchies of v1 in which runtimes make cgroups, the most reliable first."""
     mounts, ids = _mounts(), _ids()
     found = []
     for controller in CONTROLLERS:
@@ -70,7 +70,7 @@ def of_first_version() -> list[Hierarchy]:
 
 
 def _best(mounts: list[_Mount]) -> str | None:
-    """Return the mount that shows all of a hierarchy, else any: a container may be shown its part alone."""
+    """Return the mount of a hierarchy's root, else any: a container may see only its part."""
     return min(mounts, key=lambda m: m.root != "/").point if mounts else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The filters that all trackers share: in the kernel where the probe has them, on batches where not."""
+"""The filters that all trackers share: in the kernel if the probe has them, else on batches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
-from eunomia.process_field import Who, of_process, of_us, who
+from eunomia.process_field import ProcessField, of_process, of_us, process_field
 from eunomia.typing import Any, NamedTuple
 
 _COMM = 16  # TASK_COMM_LEN
 
-# What strangers call these, the most telling first.
+# Names of these fields in foreign objects, the most specific first.
 _COMM_NAMES = ("comm", "task", "command")
 _CGROUP = ("cgroup_id", "cgroup", "cgid", "cgrp_id", "cgrp")
 
@@ -34,13 +34,13 @@ class Filters(NamedTuple):
     traces_itself: bool = False
 
     def selection(self) -> Selection | None:
-        """Return the containers that are wanted, as a set followed live; None where all are.
+        """Return the wanted containers, as a set that is kept up to date; None if all are wanted.
 
-        Raises :class:`ValueError` where the wishes exclude each other or a name is empty.
+        Raises :class:`ValueError` if the filters exclude each other or a name is empty.
         """
         chosen = any(self.selectors)
         if self.host_only and (chosen or self.containers_only):
-            raise ValueError("--host-only leaves nothing of --containers-only, nor of what chooses containers")
+            raise ValueError("--host-only excludes --containers-only and all options that select containers")
         if chosen:
             return Selection(self.selectors, CHOSEN)
         if self.host_only or self.containers_only:
@@ -49,14 +49,14 @@ class Filters(NamedTuple):
 
     @property
     def by_process(self) -> Filters:
-        """The part of it that speaks of processes, not of containers."""
+        """The filters on processes, without those on containers."""
         return Filters(self.pids, self.comms, self.uids, traces_itself=self.traces_itself)
 
 
 def united(several: Sequence[Filters]) -> Filters:
-    """Return the narrowest filters on processes that let through all that any of these wants.
+    """Return the narrowest filters on processes that let through what any of these wants.
 
-    What not all of them restrict, such as user ids, is not restricted at all.
+    A field that not all of them restrict, such as user ids, is not restricted.
     """
     if not several:
         return Filters()
@@ -78,7 +78,7 @@ def has_filters(live_maps: Mapping[str, object]) -> bool:
 
 
 def cgroup_field(schema: Schema) -> str:
-    """Return the field that holds the cgroup's id; empty where there is none."""
+    """Return the field with the cgroup's id; empty if there is none."""
     for field in schema.fields.values():
         if field.meaning == "cgroup_id":
             return field.name
@@ -86,7 +86,7 @@ def cgroup_field(schema: Schema) -> str:
 
 
 def _first(schema: Schema, names: Sequence[str], size: int, meaning: str) -> str:
-    """Return the first of these fields that is a whole number of this size and means nothing else."""
+    """Return the first of these fields that is a whole number of this size without another meaning."""
     for name in names:
         field = schema.fields.get(name)
         if field is None or field.size != size or field.bits is not None or field.meaning not in {"", meaning}:
@@ -97,21 +97,21 @@ def _first(schema: Schema, names: Sequence[str], size: int, meaning: str) -> str
 
 
 def comm_bytes(name: str) -> bytes:
-    """Return a command's name as the kernel keeps it: bytes, cut."""
+    """Return a command's name as the kernel keeps it: bytes, cut to its length."""
     return os.fsencode(name)[: _COMM - 1]
 
 
-Mask = Callable[[Batch], bytes | None]  # which rows are wanted, a byte each, 1 or 0; None where all are
+Mask = Callable[[Batch], bytes | None]  # a byte for each row, 1 if it is wanted, else 0; None if all are wanted
 
 
 def process_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
-    """Return what filters batches by what their records say of processes, None where nothing does.
+    """Return a mask that filters batches by their records' processes, None if there is nothing to filter.
 
-    Raises :class:`BadSetting` where the stream lacks the field that a filter needs.
+    Raises :class:`BadSetting` if the stream lacks a field that a filter needs.
     """
     tests: list[Mask] = []
-    pid = who(schema)
-    # what is beside the process's id is of that process, too
+    pid = process_field(schema)
+    # fields in the struct of the process's id belong to that process too
     beside = dict.fromkeys(("", pid.field[: pid.field.rfind(".") + 1] if pid else ""))
     uid = next((found for p in beside if (found := _first(schema, (f"{p}uid",), 4, "uid"))), "")
     named = [p + n for p in beside for n in _COMM_NAMES if p + n in schema.fields]
@@ -134,7 +134,7 @@ def process_mask(filters: Filters, schema: Schema, stream: str) -> Mask | None:
 
 
 def all_of(tests: Sequence[Mask]) -> Mask | None:
-    """Return what wants the rows that each of these wants; None for no tests."""
+    """Return a mask for the rows that all of these want; None for no tests."""
     if len(tests) < 2:
         return tests[0] if tests else None
 
@@ -151,8 +151,8 @@ def all_of(tests: Sequence[Mask]) -> Mask | None:
     return together
 
 
-def _by_id(pid: Who, of: Callable[[int], bool], wanted: bool) -> Mask:
-    """Return what asks once for each of the ids of a batch."""
+def _by_id(pid: ProcessField, of: Callable[[int], bool], wanted: bool) -> Mask:
+    """Return a mask that tests each distinct id of a batch once."""
 
     def test(batch: Batch) -> bytes:
         ids = pid.ids(batch)
@@ -163,12 +163,12 @@ def _by_id(pid: Who, of: Callable[[int], bool], wanted: bool) -> Mask:
 
 
 def container_mask(selection: Selection, schema: Schema, stream: str) -> Mask:
-    """Return what chooses a stream's rows by their containers: it asks once for each container of a batch.
+    """Return a mask that selects a stream's rows by container: it tests each container of a batch once.
 
-    Raises :class:`BadSetting` where nothing says whose they are.
+    Raises :class:`BadSetting` if the records do not identify their containers.
     """
-    if not cgroup_field(schema) and not who(schema):
-        raise BadSetting(f"containers cannot be chosen in {stream}: its records have no cgroup id and no pid")
+    if not cgroup_field(schema) and not process_field(schema):
+        raise BadSetting(f"containers cannot be selected in {stream}: its records have no cgroup id and no pid")
 
     def chosen(batch: Batch) -> bytes | None:
         wanted = bytes(map(selection.passes, batch.owners))

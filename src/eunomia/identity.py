@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whose row it is: the nouns that enrichers fill and sinks print.
+"""Identity of a row: the container and pod that it belongs to.
 
-They are as immutable as texts, so that one stands for all rows of its cgroup. Texts come from strangers: their
-lengths are bounded where they are read (:mod:`eunomia.metadata_limits`), and sinks escape them.
+Identities are immutable, and all rows of a cgroup share one. Texts are untrusted: their lengths are limited where they
+are read (:mod:`eunomia.metadata_limits`), and sinks escape them.
 """
 
 from __future__ import annotations
 
 from eunomia.typing import NamedTuple
 
-# How far the join got; every row says one of these, never a silent blank.
+# How far the identity is known; every row has one of these.
 HOST = "host"  # not in a container
 RESOLVED = "resolved"  # the runtime's own metadata was read
-PENDING = "pending"  # a container by its cgroup, metadata not there yet
-UNKNOWN = "unknown"  # nothing tells whose it is
+PENDING = "pending"  # a container by its cgroup, metadata not known yet
+UNKNOWN = "unknown"  # cannot be found out
 
-Texts = tuple[tuple[str, str], ...]  # labels and annotations, sorted by their keys
+Texts = tuple[tuple[str, str], ...]  # labels and annotations, sorted by key
 
-# What a container's `state` may say, in Docker's words.
+# Values of a container's `state`, as Docker calls them.
 CREATED = "created"
 RUNNING = "running"
 PAUSED = "paused"
@@ -25,7 +25,7 @@ EXITED = "exited"
 
 
 class Mount(NamedTuple):
-    """What a container sees at ``destination``: a host's path, a volume, a file system's name."""
+    """A mount of a container at ``destination``; ``source`` is a host's path, a volume, a file system's name."""
 
     source: str
     destination: str
@@ -34,9 +34,9 @@ class Mount(NamedTuple):
 
 
 class Container(NamedTuple):
-    """A container; texts are empty, and the rest None, 0 or (), where the runtime has not said.
+    """A container; unknown texts are empty, and other unknown values None, 0 or ().
 
-    ``id`` is whole, as the runtime writes it. ``image`` is as its user wrote it, ``image_id`` the digest of the
+    ``id`` is the runtime's full id. ``image`` is as its user wrote it, ``image_id`` the digest of the
     image's configuration, ``image_digest`` that of its manifest (both ``sha256:...``). ``capabilities`` are the
     bounding set, as ``CAP_...``. ``seccomp`` and ``apparmor`` name the profiles (``unconfined`` for none,
     ``default`` for the runtime's). ``network`` is the mode (``bridge``, ``host``, ``none``, a network's name).
@@ -72,8 +72,8 @@ class Container(NamedTuple):
 class Pod(NamedTuple):
     """A Kubernetes pod. ``sandbox`` is the id of its own container.
 
-    The owner is what made it: a Deployment rather than its ReplicaSet, a CronJob rather than its Job.
-    ``node``, the owner and ``services``, which select it, only the Kubernetes API tells.
+    The owner is the top one: a Deployment rather than its ReplicaSet, a CronJob rather than its Job.
+    ``node``, the owner and ``services``, which select it, come from the Kubernetes API only.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Pod(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What a cgroup stands for; ``parents`` are the ids of the containers around, the outermost first."""
+    """The container and pod of a cgroup; ``parents`` are the ids of the containers around it, outermost first."""
 
     state: str
     container: Container | None = None
@@ -100,4 +100,4 @@ class Identity(NamedTuple):
 
 
 ON_HOST = Identity(HOST)
-NOBODY_KNOWS = Identity(UNKNOWN)
+UNKNOWN_IDENTITY = Identity(UNKNOWN)

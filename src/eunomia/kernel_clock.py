@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The kernel's monotonic clock, by which probes date what happens.
+"""The kernel's monotonic clock, which probes use for their records' times.
 
-In a time namespace our own clocks are moved and the probes' is not: whatever is compared with a time of the
-kernel's is told by :func:`monotonic_ns`.
+In a time namespace the clocks of user space are shifted and the probes' clock is not: to compare with a time of the
+kernel, use :func:`monotonic_ns`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _is_moved() -> bool:
 
 
 def _offset() -> int:
-    """Return what to add to our monotonic clock, in ns: measured, by the try that took the least time."""
+    """Return the offset of the kernel's clock from ours, in ns, from the fastest of several measurements."""
     if not _is_moved():
         return 0
     best: tuple[int, int] | None = None
@@ -35,7 +35,7 @@ def _offset() -> int:
         before = time.monotonic_ns()
         kernel = int(lib.eu_kernel_time())
         after = time.monotonic_ns()
-        if kernel < 0:  # without rights nothing of the kernel's is seen either
+        if kernel < 0:  # without privileges there are no records of the kernel to compare with
             return 0
         if best is None or after - before < best[0]:
             best = (after - before, kernel - (before + after) // 2)
@@ -45,7 +45,7 @@ def _offset() -> int:
 
 def _made() -> Callable[[], int]:
     offset = _offset()
-    # half a millisecond is what the measure may be off by
+    # the measurement may be wrong by half a millisecond
     return time.monotonic_ns if abs(offset) < 500_000 else lambda: time.monotonic_ns() + offset
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What became of each stream's records, on both sides of the engine.
+"""Accounts of each stream's records, on both sides of the engine.
 
-Of a stream, ``emitted + lost`` is what its probe saw; of what was emitted the engine left out ``filtered``, and passed
-the rest on to each output that takes the stream. There, at any time,
+For a stream, ``emitted + lost`` is what its probe saw; of the emitted records the engine left out ``filtered``, and
+passed the rest to each output that takes the stream. There, at any time,
 ``received = filtered + delivered + dropped + waiting``.
 """
 
@@ -22,8 +22,8 @@ def _json(fields: Mapping[str, object]) -> str:
 class SourceEntry(NamedTuple):
     """A stream's account, in records, over all generations of its source.
 
-    ``emitted`` reached the ring; ``lost`` the ring refused, None where nothing in the object counts them;
-    ``filtered`` the engine left out, for no output wanted them.
+    ``emitted`` were written to the ring; ``lost`` did not fit, None if the object does not count them;
+    ``filtered`` were left out by the engine, because no output wanted them.
     """
 
     stream: str
@@ -45,9 +45,9 @@ class SourceEntry(NamedTuple):
 
 
 class OutputEntry(NamedTuple):
-    """What an output made of a stream's rows.
+    """An output's account of a stream's rows.
 
-    ``received`` came from the engine; ``filtered`` it did not want; ``delivered`` were written; ``dropped`` were
+    ``received`` came from the engine; ``filtered`` were not wanted; ``delivered`` were written; ``dropped`` were
     not, by reason; ``waiting`` are in its queue, or wait for a slow reader.
     """
 
@@ -61,7 +61,7 @@ class OutputEntry(NamedTuple):
 
     @property
     def balanced(self) -> bool:
-        """Whether every row that came is accounted for."""
+        """Whether every received row is accounted for."""
         return self.received == self.filtered + self.delivered + sum(self.dropped.values()) + self.waiting
 
     def line(self) -> str:
@@ -83,7 +83,7 @@ class OutputEntry(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Both sides in one, where there is one output: at rest, ``emitted = filtered + delivered + dropped``."""
+    """Both sides in one, if there is one output: at rest, ``emitted = filtered + delivered + dropped``."""
 
     stream: str
     emitted: int
@@ -94,7 +94,7 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(cls, source: SourceEntry, output: OutputEntry | None) -> Entry:
-        """Put the two sides together; ``output`` is None where the stream's rows went nowhere."""
+        """Combine the two sides; ``output`` is None if no output takes the stream."""
         if output is None:
             return cls(*source, 0, {})
         filtered = source.filtered + output.filtered
@@ -131,7 +131,7 @@ class Entry(NamedTuple):
 def combined(
     sources: Sequence[SourceEntry], outputs: Sequence[OutputEntry]
 ) -> list[Entry | SourceEntry | OutputEntry]:
-    """Return both sides: one line a stream where there is one output, else the streams' and then the outputs'."""
+    """Return both sides: one line per stream if there is one output, else the streams' and then the outputs'."""
     if len({entry.output for entry in outputs}) > 1:
         return [*sources, *outputs]
     by_stream = {entry.stream: entry for entry in outputs}
@@ -139,7 +139,7 @@ def combined(
 
 
 class Remark(NamedTuple):
-    """What is to be said of a run beside its streams' accounts: ``subject`` did ``text``, in ``counts``."""
+    """A remark on a run beside its streams' accounts: ``subject`` and ``text``, with ``counts``."""
 
     subject: str
     text: str

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What numbers and bytes look like: errors, signals, system calls, addresses, times, texts.
+"""Formats numbers and bytes as text: errors, signals, system calls, addresses, times, texts.
 
-:mod:`eunomia.columns.meanings` says which of these functions shows which fields.
+:mod:`eunomia.columns.meanings` has the function for each meaning.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def encode(text: str) -> bytes:
 
 
 def valid(value: Any) -> Any:
-    r"""Return what UTF-8 can hold: bytes that are not UTF-8 as ``\xNN``, other lone surrogates as ``\udNNN``."""
+    r"""Return valid text for UTF-8: bytes that are not UTF-8 as ``\xNN``, other lone surrogates as ``\udNNN``."""
     if isinstance(value, list):
         return [valid(one) for one in value]
     if isinstance(value, dict):
@@ -53,11 +53,11 @@ def char_array(raw: bytes) -> str:
 
 
 class Text:
-    """The texts of a batch's heap; decoded at once where all of it is ASCII.
+    """The texts of a batch's heap, decoded together if all of it is ASCII.
 
-    ``columns`` says how many texts each row has, where the heap holds them all, in order, a NUL behind each.
-    ``start`` is the offset, as places have it, of the heap's first byte; ``tidy`` says that no path needs to
-    be tidied.
+    ``columns`` is the number of texts in each row, if the heap has all of them, in order, with a NUL after each.
+    ``start`` is the offset of the heap's first byte, as used in places; ``tidy`` says that all paths are
+    normalized already.
     """
 
     def __init__(self, heap: bytes, columns: int = 0, rows: int = 0, start: int = 0, tidy: bool = False) -> None:
@@ -68,13 +68,13 @@ class Text:
         self._columns = columns
         if columns and self._ascii is not None:
             parts = self._ascii.split("\0")
-            if len(parts) == columns * rows + 1:  # else there are NULs in the texts
+            if len(parts) == columns * rows + 1:  # otherwise there are NULs in the texts
                 del parts[-1]
                 self._parts = parts
         self._tidy = tidy
 
     def column(self, index: int) -> list[str] | None:
-        """Return the texts of each row's field ``index``; None where their places must be looked up."""
+        """Return the texts of each row's field ``index``; None if their places must be looked up."""
         return None if self._parts is None else self._parts[index :: self._columns]
 
     def strings(self, places: Iterable[tuple[int, int]]) -> list[str]:
@@ -102,7 +102,7 @@ class Text:
         return [t.removesuffix("\0").split("\0") if t else [] for t in self.strings(places)]
 
 
-# In front of a path that is not below the task's root (text.h); ".." does not lead out of what follows either.
+# Before a path that is not below the task's root (text.h); ".." does not lead out of the rest either.
 UNREACHABLE = "(unreachable)"
 
 
@@ -147,7 +147,7 @@ _ACCESS = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
 _OPEN_FLAGS = [
     (getattr(os, name), name)
     for name in (
-        "O_SYNC", "O_TMPFILE",  # of several bits, so before the ones they contain
+        "O_SYNC", "O_TMPFILE",  # of several bits, so before those that they contain
         "O_APPEND", "O_ASYNC", "O_CLOEXEC", "O_CREAT", "O_DIRECT", "O_DIRECTORY", "O_DSYNC", "O_EXCL",
         "O_NOATIME", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_PATH", "O_TRUNC",
     )
@@ -168,7 +168,7 @@ def open_flags(value: int) -> str:
 
 
 def errno_name(value: int) -> str:
-    """Return an error's name; empty for success. Negative values, as kernels return them, are meant too."""
+    """Return an error's name; empty for success. Negative values, as returned by the kernel, work too."""
     value = abs(value)
     if value == 0:
         return ""
@@ -209,13 +209,13 @@ _COMPAT = 1 << 32  # SYSCALL_COMPAT, types.h
 def syscall_name(value: int) -> str:
     """Return a system call's name on this machine's architecture; its number where unknown.
 
-    Calls by the 32-bit ABI, which has numbers of its own, are ``ia32:NUMBER`` (``compat:NUMBER`` on arm64); those
+    Calls by the 32-bit ABI, which has its own numbers, are ``ia32:NUMBER`` (``compat:NUMBER`` on arm64); those
     by the x32 ABI, whose numbers have bit 30 set, are ``x32:NAME``, and no kernel without CONFIG_X86_X32_ABI runs them.
     """
     from eunomia.tables import syscalls
 
     number = value & 0xFFFFFFFF
-    plain = str(number - (1 << 32) if number >= 1 << 31 else number)  # any 32 bits can be asked for: syscall(-1)
+    plain = str(number - (1 << 32) if number >= 1 << 31 else number)  # programs can pass any 32 bits: syscall(-1)
     intel = os.uname().machine == "x86_64"
     if value & _COMPAT:
         return f"{'ia32' if intel else 'compat'}:{plain}"
@@ -230,7 +230,7 @@ def capability_name(value: int) -> str:
 
 
 def ipv4(value: int) -> str:
-    """Return the address whose four bytes stand in memory as this number does."""
+    """Return the address with the bytes of this number in memory."""
     return ".".join(map(str, struct.pack("=I", value)))
 
 
@@ -244,9 +244,9 @@ def ip(raw: bytes) -> str:
 
 
 def ip16(raw: bytes) -> str:
-    """Return an address of 16 bytes that may hold IPv4 in its first four.
+    """Return an address of 16 bytes that may have an IPv4 address in its first four.
 
-    No host has an address of IPv6 whose last 96 bits are zero.
+    No host has an IPv6 address of which the last 96 bits are zero.
     """
     return ipv4(struct.unpack("=I", raw[:4])[0]) if any(raw[:4]) and not any(raw[4:]) else ip(raw)
 
@@ -267,12 +267,12 @@ _node: list[str] = []
 
 
 def node_given() -> str:
-    """Return what the environment calls this machine: EUNOMIA_NODE, or else NODE_NAME; empty where it does not."""
+    """Return this machine's name from the environment: EUNOMIA_NODE, or else NODE_NAME; empty if unset."""
     return os.environ.get("EUNOMIA_NODE") or os.environ.get("NODE_NAME") or ""
 
 
 def node() -> str:
-    """Return what this machine is called: EUNOMIA_NODE, NODE_NAME (as in Kubernetes), or else the host's name."""
+    """Return this machine's name: EUNOMIA_NODE, NODE_NAME (as in Kubernetes), or else the host's name."""
     if not _node:
         given = node_given() or os.uname().nodename
         _node.append(decode(os.fsencode(given)))
@@ -280,7 +280,7 @@ def node() -> str:
 
 
 def exec_id(start: int, pid: int) -> str:
-    """Return the text that names a process for good; empty for none. ``start`` is monotonic nanoseconds."""
+    """Return the unique name of a process; empty for none. ``start`` is monotonic nanoseconds."""
     return f"{node()}:{start}:{pid}" if pid else ""
 
 
@@ -288,7 +288,7 @@ _EXEC_ID = struct.Struct(_ORDER + "QI4x")
 
 
 def packed_exec_id(raw: bytes) -> str:
-    """Return the same of an ``exec_id_t``."""
+    """Return the unique name in an ``exec_id_t``."""
     return exec_id(*_EXEC_ID.unpack(raw))
 
 
@@ -298,7 +298,7 @@ def port(value: int) -> int:
 
 
 def texts(raw: bytes, count: int | None = None) -> list[str]:
-    """Return texts with a NUL between them: ``count`` of them, or all up to the zeros at the end."""
+    """Return texts that are separated by NULs: ``count`` of them, or all up to the zeros at the end."""
     parts = raw.rstrip(b"\0").split(b"\0") if count is None else raw.split(b"\0")[: max(0, count)]
     return [] if parts == [b""] and count is None else [decode(part) for part in parts]
 
@@ -319,7 +319,7 @@ def big_endian(raw: bytes) -> int:
 
 
 def nothing(_value: object) -> None:
-    """Return None, for what is declared to hold nothing."""
+    """Return None, for members that are declared empty."""
 
 
 def duration(nanoseconds: int) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How much of a text from metadata is kept, whoever wrote it: runtimes' files, sockets, the Kubernetes API."""
+"""Limits of untrusted metadata, from runtimes' files and sockets and the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from eunomia.identity import Texts
 TEXT_LIMIT = 4096  # characters of one text from metadata that are kept
 TEXTS_LIMIT = 256  # entries of one set of labels or annotations that are kept
 TEXTS_ROOM = 16384  # and characters of all of them
-LEFT_OUT = "..."  # the key, after all others, under which a set says how many it lacks
+LEFT_OUT = "..."  # the last key, whose value says how many are left out
 
 
 def bounded(value: object) -> str:
-    """Return a text from metadata, at most :data:`TEXT_LIMIT` characters; empty for what is no text."""
+    """Return a text, cut to :data:`TEXT_LIMIT` characters; empty for any other value."""
     if not isinstance(value, str):
         return ""
     text = value[:TEXT_LIMIT]
@@ -22,9 +22,9 @@ def bounded(value: object) -> str:
 
 
 def texts(value: object) -> Texts:
-    """Return labels or annotations from metadata, sorted and bounded; empty for what is no object of texts.
+    """Return labels or annotations, sorted and limited; empty for any other value.
 
-    What does not fit is left out, and counted under the key :data:`LEFT_OUT`.
+    Entries beyond the limits are left out, and counted under the key :data:`LEFT_OUT`.
     """
     if not isinstance(value, Mapping) or not value:
         return ()
@@ -40,7 +40,7 @@ def texts(value: object) -> Texts:
 
 
 def words(value: object, limit: int = TEXTS_LIMIT) -> tuple[str, ...]:
-    """Return the texts of a list from metadata, at most ``limit`` and :data:`TEXTS_ROOM` characters of them."""
+    """Return the texts of a list, at most ``limit`` of them and :data:`TEXTS_ROOM` characters."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         return ()
     kept: list[str] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which field of a stranger's records says whose they are: the process that they are about."""
+"""Finds the field of foreign records with the id of the process that they are about."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from eunomia.typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from eunomia.batch import Field
 
-# What strangers call them. The kernel's own `pid` is a thread's, so beside a tgid it says nothing of the process.
+# Their names in foreign objects. The kernel's own `pid` is a thread's, so beside a tgid it is not the process's.
 _PROCESS = ("tgid", "process_id")
 _EITHER = ("pid", "task_pid", "current_pid", "cur_pid", "process_pid")
-_PAIR = ("pid_tgid", "tgid_pid", "pidtgid", "tgidpid")  # as bpf_get_current_pid_tgid() gives them
+_PAIR = ("pid_tgid", "tgid_pid", "pidtgid", "tgidpid")  # as from bpf_get_current_pid_tgid()
 _THREAD = ("tid", "thread_id")
 
-# Structs in a record that are of another process than the one that it is about, and those that are of that one.
+# Structs in a record for other processes, and for the process that the record is about.
 _OTHERS = frozenset(
     "parent real_parent ppid child prev next target victim peer sender receiver old new waker wakee dead killed "
     "src dst from to other tracer tracee"
@@ -29,11 +29,11 @@ _ITS_OWN = frozenset(
 )
 
 
-class Who(NamedTuple):
-    """The field that holds a process's id, and how.
+class ProcessField(NamedTuple):
+    """The field with a process's id, and its form.
 
-    ``threads`` says that it may be a thread's, of which only the first has the process's own. ``pair`` is the
-    value of bpf_get_current_pid_tgid(), the process's id in its upper half.
+    ``threads`` says that it may be a thread's id, which is the process's only for the first thread. ``pair`` is a
+    value of bpf_get_current_pid_tgid(), with the process's id in its upper half.
     """
 
     field: str
@@ -46,14 +46,14 @@ class Who(NamedTuple):
         return [(value >> 32 & 0xFFFFFFFF) or value for value in raw] if self.pair else raw
 
 
-def who(schema: Schema) -> Who | None:
-    """Return what tells the process of a stream's records; None where nothing does, or more than one thing."""
+def process_field(schema: Schema) -> ProcessField | None:
+    """Return the field with the process of a stream's records; None if there is none, or more than one."""
     found = candidates(schema)
     return found[0] if len(found) == 1 else None
 
 
-def candidates(schema: Schema) -> list[Who]:
-    """Return what may tell the process: one for each struct in the record that has an id, the likeliest alone."""
+def candidates(schema: Schema) -> list[ProcessField]:
+    """Return the possible fields with the process: one for each struct with an id; only the likeliest ones."""
     groups: dict[str, dict[str, Field]] = {}
     for field in schema.fields.values():
         prefix, _, name = field.name.rpartition(".")
@@ -69,20 +69,21 @@ def candidates(schema: Schema) -> list[Who]:
     return own
 
 
-def _key(schema: Schema) -> list[Who]:
-    """Return a map's key, where its type is the kernel's pid_t."""
+def _key(schema: Schema) -> list[ProcessField]:
+    """Return a map's key, if its type is the kernel's pid_t."""
     field = schema.fields.get("key")
-    return [Who("key", True)] if field is not None and field.meaning == "pid" and field.code in {"i", "I"} else []
+    is_pid = field is not None and field.meaning == "pid" and field.code in {"i", "I"}
+    return [ProcessField("key", True)] if is_pid else []
 
 
-def _best(fields: dict[str, Field]) -> Who | None:
+def _best(fields: dict[str, Field]) -> ProcessField | None:
     for names, threads in ((_PROCESS, False), (_EITHER, True), (_PAIR, False), (_THREAD, True)):
         for name in names:
             field = fields.get(name)
             if field is None or (names is _PAIR and field.size != 8):
                 continue
             beside = any(tid in fields for tid in _THREAD)  # beside a tid, a pid is the process's
-            return Who(field.name, threads and not (names is _EITHER and beside), field.size == 8)
+            return ProcessField(field.name, threads and not (names is _EITHER and beside), field.size == 8)
     return None
 
 
@@ -92,12 +93,12 @@ def _words(prefix: str) -> set[str]:
 
 
 def of_process(wanted: frozenset[int], threads: bool) -> Callable[[int], bool]:
-    """Return what tells whether an id is one of these processes', or, with ``threads``, one of their threads'."""
+    """Return a test whether an id is one of these processes', or, with ``threads``, one of their threads'."""
 
     def of(number: int) -> bool:
         if number in wanted:
             return True
-        # stat(2) opens nothing, so no tracer of opens sees us look
+        # stat(2) opens nothing, so tracers of opens do not see it
         return threads and number > 0 and any(_there(f"/proc/{process}/task/{number}") for process in wanted)
 
     return of
@@ -112,7 +113,7 @@ def _there(path: str) -> bool:
 
 
 def of_us(host_pid: int, threads: bool) -> Callable[[int], bool]:
-    """Return what tells whether an id, as the host counts, is this process's or one of its threads'."""
+    """Return a test whether an id on the host is this process's or one of its threads'."""
     if host_pid != os.getpid():  # in a PID namespace /proc has other numbers
         return host_pid.__eq__
     return of_process(frozenset({host_pid}), threads)

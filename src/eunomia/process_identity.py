@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who did it: the noun for a process, which the table of processes fills and sinks print.
+"""Process of a row: its program, arguments, user and ancestors.
 
-Texts come from strangers: they are kept as the bytes that they were, and sinks escape them.
+Texts are untrusted: they are kept as bytes, and sinks escape them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from eunomia.typing import NamedTuple
 
 SHOWN_ANCESTORS = 16
 
-# What `process.state` says of a row's process.
+# Values of `process.state`.
 KNOWN = "known"
-UNSURE = "unsure"  # records of processes were lost then: its program may be that of before, or after, an exec
-LOST = "lost"  # records of processes were lost then, and this one's among them
-UNKNOWN = "unknown"  # none of the above, and nobody told of it
+UNSURE = "unsure"  # records of processes were lost at that time: its program may be that before, or after, an exec
+LOST = "lost"  # records of processes were lost at that time, this process's among them
+UNKNOWN = "unknown"  # none of the above: it was never reported
 
 
 class ProcessRoot(NamedTuple):
-    """Where a process lives: its root directory, as a number that tells it from others, and namespaces."""
+    """A process's root directory, as a unique number, and its namespaces."""
 
     root: int
     mnt_ns: int
@@ -29,17 +29,17 @@ class ProcessRoot(NamedTuple):
 
 
 class Process:
-    """What a process was from ``since`` on: an exec makes another of it, with the same ``pid`` and ``start``.
+    """A process from ``since`` on: an exec makes a new object, with the same ``pid`` and ``start``.
 
-    Times are monotonic nanoseconds, ids the host's. ``parent`` is who forked it, as it was then, and None
-    where that is not known; ``ended`` is 0 while it runs. ``user`` is None until somebody has asked.
+    Times are monotonic nanoseconds, ids the host's. ``parent`` is the process that forked it, as it was then, and None
+    if unknown; ``ended`` is 0 while it runs. ``user`` is None until it was asked for.
     """
 
     state = KNOWN
 
     __slots__ = (
-        "argv_bytes", "cgroup_id", "children", "comm_bytes", "ended", "exe_bytes", "parent", "parent_start",
-        "pid", "ppid", "room", "session", "since", "start", "tty_bytes", "uid", "user",
+        "argv_bytes", "cgroup_id", "children", "comm_bytes", "ended", "exe_bytes", "location", "parent", "parent_start",
+        "pid", "ppid", "session", "since", "start", "tty_bytes", "uid", "user",
     )  # fmt: skip
 
     def __init__(self, pid: int, start: int, since: int) -> None:
@@ -54,7 +54,7 @@ class Process:
         self.uid = 0
         self.session = 0
         self.cgroup_id = 0
-        self.room = _NOWHERE
+        self.location = _NOWHERE
         self.comm_bytes = b""
         self.exe_bytes = b""
         self.argv_bytes = b""
@@ -66,12 +66,12 @@ class Process:
 
     @property
     def exec_id(self) -> str:
-        """The text that names it for good."""
+        """The text that identifies it permanently."""
         return exec_id(self.start, self.pid)
 
     @property
     def parent_exec_id(self) -> str:
-        """The same of who forked it; empty where there is nobody."""
+        """The exec id of its parent; empty for none."""
         return exec_id(self.parent_start, self.ppid)
 
     @property
@@ -81,23 +81,23 @@ class Process:
 
     @property
     def exe(self) -> str:
-        """The program's file, inside its root; empty for the kernel's threads."""
+        """The program's file, inside its root; empty for kernel threads."""
         return decode(self.exe_bytes)
 
     @property
     def argv(self) -> list[str]:
-        """The arguments, as far as they were kept."""
+        """The arguments, as far as they were recorded."""
         text = decode(self.argv_bytes)
         return text.removesuffix("\0").split("\0") if text else []
 
     @property
     def tty(self) -> str:
-        """The controlling terminal as below ``/dev``: ``pts/0``, ``tty1``; empty for none."""
+        """The controlling terminal below ``/dev``, such as ``pts/0``; empty for none."""
         name = decode(self.tty_bytes)
         return f"pts/{name[3:]}" if name[:3] == "pts" and name[3:].isdecimal() else name
 
     def ancestors(self, limit: int = SHOWN_ANCESTORS) -> Iterator[Process]:
-        """Yield who forked it, who forked that one, and so on, at most ``limit``."""
+        """Yield its parent, that one's parent, and so on, at most ``limit``."""
         above = self.parent
         while above is not None and limit:
             yield above
@@ -105,7 +105,7 @@ class Process:
             limit -= 1
 
     def brief(self) -> dict[str, object]:
-        """Return what is said of it as an ancestor."""
+        """Return the values that are shown of an ancestor."""
         return {"pid": self.pid, "comm": self.comm, "argv": self.argv, "exec_id": self.exec_id}
 
 
@@ -113,14 +113,14 @@ _NOWHERE = ProcessRoot(0, 0, 0)
 
 
 class Unsure(Process):
-    """A process at a time when records of processes were lost."""
+    """A process at a time when records were lost."""
 
     __slots__ = ()
     state = UNSURE
 
     @classmethod
     def like(cls, process: Process) -> Unsure:
-        """Return one that says what another says."""
+        """Return a copy of a process that is marked as unsure."""
         made = cls(process.pid, process.start, process.since)
         for name in Process.__slots__:
             setattr(made, name, getattr(process, name))
@@ -128,7 +128,7 @@ class Unsure(Process):
 
 
 class _Unknown(Process):
-    """Stands for a process that nothing is known of."""
+    """Stands for an unknown process."""
 
     __slots__ = ()
     state = UNKNOWN

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A stream whose rows are made in user space: there is no map behind it, and its schema may be declared in Python."""
+"""A stream of rows that are made in user space, without a BPF map; its schema may be declared in Python."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from eunomia.typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eunomia.batch import Batch, Schema
 
-ROOM = 65536  # rows that wait for the engine's next step, at most
+ROOM = 65536  # the most rows that wait for the engine's next step
 
 
 class PythonStreamReader:
-    """Takes batches by :meth:`emit`, from any thread, and gives them to the engine's next step.
+    """Takes batches by :meth:`emit`, from any thread, and passes them to the engine's next step.
 
-    ``emitted`` and ``lost`` are rows; those are lost that found no room.
+    ``emitted`` and ``lost`` are rows; those that do not fit are lost.
     """
 
     def __init__(self, schema: Schema, room: int = ROOM) -> None:
@@ -29,7 +29,7 @@ class PythonStreamReader:
         self._batches: deque[Batch] = deque()
 
     def emit(self, batch: Batch) -> bool:
-        """Take a batch of this schema, whose identities are set; return whether there was room for it."""
+        """Take a batch of this schema with its identities; return whether there was room for it."""
         if batch.schema is not self.schema:
             raise ValueError(f"rows of {batch.schema.name!r} in a stream of {self.schema.name!r}")
         if not batch.count:

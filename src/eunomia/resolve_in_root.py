@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Reading files of another mount namespace as its processes see them, without being led out of it.
+"""Opening of files in another mount namespace, with links resolved inside its root.
 
-Python has no ``openat2``, whose ``RESOLVE_IN_ROOT`` would do this; its owner may be hostile, so links are
-resolved here: an absolute one inside ``/proc/PID/root`` would otherwise start at our own root.
+Python has no ``openat2`` with ``RESOLVE_IN_ROOT``. The namespace's owner may be hostile, so links are resolved here: an
+absolute one inside ``/proc/PID/root`` would otherwise start at our own root.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LINKS = 40  # as many as the kernel follows
 
 
 def open_file(base: str, path: str) -> int:
-    """Open a regular file for reading as a process whose root is ``base`` would; return the descriptor.
+    """Open a regular file for reading, as seen by a process with the root ``base``; return the descriptor.
 
     Raises :class:`OSError`, also for a path that ends in anything but a regular file.
     """
@@ -53,7 +53,7 @@ def open_file(base: str, path: str) -> int:
 
 
 def open_own(path: str) -> int:
-    """Open a regular file that only root can have put there; return the descriptor.
+    """Open a regular file in a directory that only root can write to; return the descriptor.
 
     Raises :class:`OSError`, also for anything but a regular file.
     """
@@ -67,11 +67,11 @@ def open_own(path: str) -> int:
 def read(descriptor: int, limit: int) -> tuple[bytes, int]:
     """Return a file's bytes and when it was last written (ns since the epoch), and close it.
 
-    Raises :class:`OSError`, also where it holds more than ``limit`` bytes.
+    Raises :class:`OSError`, also if it has more than ``limit`` bytes.
     """
     try:
         about = os.fstat(descriptor)
-        if about.st_size > limit:  # of which nothing would be believed: not read again and again either
+        if about.st_size > limit:  # not read at all: it would be refused anyway
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         data = os.read(descriptor, about.st_size + 1)
         while len(data) <= limit and (more := os.read(descriptor, limit + 1 - len(data))):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""From what a user names, a tracker or an object file, to something that can be loaded."""
+"""Opens sources by name: trackers and object files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class NoSuchTracker(LookupError):
-    """Neither a tracker nor a file; the message says what there is."""
+    """Neither a tracker nor a file; the message lists the trackers."""
 
 
 class Options(NamedTuple):
-    """How a source is loaded: values of its settings, sizes of its maps, and what of it is to run.
+    """How a source is loaded: its settings, the sizes of its maps, and which programs run.
 
-    ``streams`` are those that will be read, all where none is named. ``ring_size`` is in bytes, a power of two.
+    ``streams`` are those that will be read, all if none is named. ``ring_size`` is in bytes, a power of two.
     """
 
     settings: Mapping[str, object] = {}
@@ -35,28 +35,28 @@ class Options(NamedTuple):
 
 
 class Source:
-    """A named spec, with what its tracker knows of it; ``found`` is None for a stranger's object."""
+    """A named spec with its tracker; ``found`` is None for a foreign object."""
 
     def __init__(self, name: str, spec: Spec, found: tracker.FoundTracker | None = None) -> None:
         self.name = name
         self.spec = spec
         self.found = found
         self.variant = ""
-        self.left_out: list[str] = []  # sentences on programs that do not run, known once it is loaded
+        self.left_out: list[str] = []  # notes on programs that do not run, set when it is loaded
 
     def columns(self, stream: str) -> tuple[str, ...]:
-        """Return what a table shows of a stream by default; empty for all that is not hidden."""
+        """Return the columns that a table shows of a stream by default; empty for all that are not hidden."""
         return tuple(self.found.tracker.columns.get(stream, ())) if self.found else ()
 
     @property
     def whole(self) -> bool:
-        """Whether rows show all that is known of a container, where formats have room for it."""
+        """Whether rows show all columns of a container, if the format has room for them."""
         return self.found is not None and self.found.tracker.whole
 
     def load(self, wish: Wish | None = None, **options: Any) -> Loaded:
-        """Load and attach it, by the best variant that this kernel has; options as :class:`Loaded` takes.
+        """Load and attach it, with the best variant that this kernel supports; options as for :class:`Loaded`.
 
-        Of a stranger's object that is what ``wish`` asks for and this kernel can run.
+        Of a foreign object it runs the programs that ``wish`` selects and this kernel supports.
         """
         if self.found is None:
             from eunomia.kernel.foreign import choice
@@ -73,7 +73,7 @@ class Source:
 
 
 def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
-    """Return what a word names: a path, where it has a slash or ends in ``.o``, or else a tracker.
+    """Return the source of a name: a path, if it has a slash or ends in ``.o``, else a tracker.
 
     Raises :class:`NoSuchTracker` or :class:`BadObject`.
     """
@@ -82,7 +82,7 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
         if os.path.isdir(word):
             raise BadObject(f"{shown}: it is a directory, not a BPF object")
         try:
-            spec = _open_stranger(word, events)
+            spec = _open_foreign(word, events)
         except OSError as error:
             raise BadObject(f"{shown}: {error.strerror or error}") from None
         except BadObject as error:
@@ -93,17 +93,18 @@ def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
         raise NoSuchTracker(_no_such(word))
     if found.broken:
         raise BadObject(f"tracker {word}: {found.broken}")
-    return Source(word, Spec.open(found.object, events, quick=found.quick), found)
+    spec = Spec.open(found.object, events, quick=found.quick, derived=found.tracker.derived)
+    return Source(word, spec, found)
 
 
-LARGEST = 64 << 20  # bytes of an object's file; those of libbpf's tools have some hundred thousand
+LARGEST = 64 << 20  # bytes of an object's file; those of libbpf-tools have some hundred thousand
 
 _KINDS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def _read(path: str) -> bytes:
-    """Return a file's bytes; one that may never end, or is beyond all measure, is no object."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a pipe without a writer
+    """Return a file's bytes; refuse files that may never end or are too large."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)  # a pipe may have no writer
     with open(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
@@ -114,14 +115,14 @@ def _read(path: str) -> bytes:
     return data
 
 
-def _open_stranger(path: str, events: Mapping[str, str] | None) -> Spec:
+def _open_foreign(path: str, events: Mapping[str, str] | None) -> Spec:
     from eunomia.kernel import elf
     from eunomia.kernel.foreign import open_in_child
 
     data = _read(path)
     elf.check(data, name_of(path))
     if not open_in_child.survives_opening(data):
-        raise BadObject("it is broken: libbpf crashes over it, or never comes to an end")
+        raise BadObject("it is broken: libbpf crashes on it, or does not finish reading it")
     return Spec(data, name_of(path), events)
 
 

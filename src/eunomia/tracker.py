@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a tracker is, and where trackers are found: a folder each, no list.
+"""Trackers: their declaration, and how they are found.
 
-A built-in tracker is a folder below ``eunomia/trackers``; another package's is an entry point of the group
+A built-in tracker is a folder in ``eunomia/trackers``; another package's is an entry point of the group
 ``eunomia.trackers`` that names its ``TRACKER``, with the compiled probe beside the module.
 """
 
@@ -16,26 +16,27 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from types import ModuleType
 
-    from eunomia.batch import Batch
+    from eunomia.batch import Batch, Schema
 
 GROUP = "eunomia.trackers"
 _FOLDER = os.path.join(os.path.dirname(__file__), "trackers")
 
 
 class Variant(NamedTuple):
-    """One way to hook what a tracker watches: the programs that belong to it, by name."""
+    """One way to hook a tracker's events: the names of its programs."""
 
     name: str
     programs: tuple[str, ...]
 
 
 class Tracker(NamedTuple):
-    """What BTF does not know of a tracker.
+    """What BTF does not say of a tracker.
 
     ``title`` is the question that it answers. ``variants`` are its ways to hook, the best first, and
     ``always`` the programs that each of them needs. ``columns`` are what a table shows of each stream.
-    ``derive`` (``module:callable``) makes the :class:`Deriver` of a tracker that has ``DERIVED()`` streams; it is
-    called with the registry of containers and the live object. ``whole`` says that rows show all that is known of
+    ``derived`` are the schemas of streams whose rows are made in Python (see :mod:`eunomia.python_schema`), and
+    ``derive`` (``module:callable``) makes the :class:`Deriver` that makes them; it is called with the registry of
+    containers and the live object. ``whole`` says that rows show all that is known of
     a container and its pod, where formats have room for it.
     """
 
@@ -43,37 +44,41 @@ class Tracker(NamedTuple):
     variants: tuple[Variant, ...]
     always: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = {}
+    derived: Mapping[str, Schema] = {}
     derive: str = ""
     whole: bool = False
 
 
 class Deriver(Protocol):
-    """Makes the rows of derived streams; one lives as long as its tracker runs."""
+    """Makes the rows of derived streams, from records of the kernel and from lifecycle events of containers.
+
+    There is one for each time that the tracker runs.
+    """
 
     def start(self, news: Sequence[Any]) -> None:
-        """Learn what there is, once, when everything is attached and the registry knows what runs."""
+        """Take the containers that run already, once, when everything is attached and the registry knows them."""
 
     def rows(self, raw: Mapping[str, Sequence[Batch]], news: Sequence[Any], until: int, last: bool) -> list[Batch]:
         """Return batches of rows, their ``stream`` and ``identities`` set, in the order of their times.
 
-        ``raw`` are the records of the ``RAW()`` rings that were drained since the last call, ``news`` what the
-        registry heard since (:class:`eunomia.containers.registry.News`). All that the kernel wrote before
-        ``until`` (monotonic ns) was drained: news after that may come before their records do. ``last`` says
-        that nothing comes any more.
+        ``raw`` are the records of the ``RAW()`` rings that were drained since the last call, ``news`` the
+        lifecycle events since (:class:`eunomia.containers.lifecycle.LifecycleEvent`). All that the kernel wrote
+        before ``until`` (monotonic ns) was drained: later events may come before the records that belong to them.
+        ``last`` says that nothing follows.
         """
 
     def next_deadline(self) -> int | None:
-        """Return when :meth:`rows` has something to do although nothing came (monotonic ns), None if never."""
+        """Return when :meth:`rows` must be called even if nothing comes (monotonic ns); None for never."""
 
 
 class FoundTracker(NamedTuple):
-    """A tracker and where it lives: ``folder`` holds ``NAME.bpf.o`` and README.md."""
+    """A tracker and its ``folder``, which has ``NAME.bpf.o`` and README.md."""
 
     name: str
     tracker: Tracker
     folder: str
-    broken: str = ""  # why its package's entry point gives no tracker
-    quick: bool = False  # whether it may be loaded by a part of the kernel's BTF, as the built-in ones may
+    broken: str = ""  # why its package's entry point is not a tracker
+    quick: bool = False  # whether a part of the kernel's BTF is enough to load it, as for built-in ones
 
     @property
     def object(self) -> str:
@@ -85,7 +90,7 @@ _NONE = Tracker(title="", variants=())
 
 
 def deriver_of(tracker: Tracker) -> Callable[[Any, Any], Deriver] | None:
-    """Return what makes a tracker's :class:`Deriver`; None where its rows come from the kernel as they are."""
+    """Return the factory of a tracker's :class:`Deriver`; None if its rows come directly from the kernel."""
     if not tracker.derive:
         return None
     from importlib import import_module
@@ -102,7 +107,7 @@ def built_in() -> list[str]:
 
 
 def find(name: str) -> FoundTracker | None:
-    """Return a tracker by name; None where there is none."""
+    """Return a tracker by name; None if there is none."""
     import importlib
 
     if name.isidentifier() and os.path.exists(os.path.join(_FOLDER, name, "tracker.py")):
@@ -118,7 +123,7 @@ def every() -> list[FoundTracker]:
 
 
 def _entry_points(name: str | None = None) -> Iterator[FoundTracker]:
-    """Yield other packages' trackers, or those of a name; one that cannot be had says why, and ends nothing."""
+    """Yield other packages' trackers, or those of a name; a broken one has the reason in ``broken``."""
     from importlib import metadata
 
     for point in metadata.entry_points(group=GROUP):
@@ -135,7 +140,7 @@ def _loaded(point: EntryPoint) -> FoundTracker:
         folder = os.path.dirname(module.__file__ or "")
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a stranger's module does, also SystemExit
+    except BaseException as error:  # whatever another package raises, also SystemExit
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     else:
         if isinstance(tracker, Tracker):

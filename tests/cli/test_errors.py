@@ -48,7 +48,7 @@ def test_what_is_no_number_is_wrong_usage_and_repeated_in_part(eunomia, compiled
     if option == "--set=wanted_uid" and word == "+5":  # which C reads, too
         word = "+-5"
     said = eunomia("run", compiled(source), f"{option}={word}").one_line(2)
-    assert "fault of eunomia's own" not in said
+    assert "bug in eunomia" not in said
     assert len(said) < 300
 
 
@@ -188,7 +188,7 @@ def test_an_error_of_eunomias_own_is_called_one(monkeypatch, capsys):
     monkeypatch.delenv("EUNOMIA_DEBUG", raising=False)
     monkeypatch.setattr(source, "open_source", broken)
     assert main(["info", "process"]) == 1
-    assert "this is a fault of eunomia's own" in capsys.readouterr().err
+    assert "this is a bug in eunomia" in capsys.readouterr().err
 
 
 def test_a_good_object_is_no_error(eunomia, compiled):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from eunomia import tracker
-from eunomia.kernel.spec import Spec
+from eunomia.source import open_source
 
 NAMES = [found.name for found in tracker.every()]
 
@@ -24,7 +24,7 @@ def told(eunomia):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_field_of_a_tracker_is_shown_with_its_doc(eunomia, name):
     out = " ".join(eunomia("info", name).out.split())
-    spec = Spec.open(tracker.find(name).object)
+    spec = open_source(name).spec
     for stream in spec.streams.values():
         assert f"stream {stream.name}:" in out
         for field in stream.schema.fields.values():
@@ -127,7 +127,7 @@ def test_the_json_schema_describes_the_rows_that_are_written(told, name):
     from eunomia.batch import Batch
     from eunomia.sinks.columns import own_columns
 
-    spec = Spec.open(tracker.find(name).object)
+    spec = open_source(name).spec
     streams = {s["name"]: s["json_schema"] for s in told(name)["streams"]}
     for stream in spec.streams.values():
         described = streams[stream.name]
@@ -173,7 +173,7 @@ def _fits(value, described):
 def test_the_sample_row_fits_the_schema(told, name):
     from eunomia.cli.json_schema import example
 
-    spec = Spec.open(tracker.find(name).object)
+    spec = open_source(name).spec
     for facts, stream in zip(told(name)["streams"], spec.streams.values(), strict=True):
         row = example(stream.schema, name, stream.name)
         described = facts["json_schema"]

@@ -63,4 +63,4 @@ def test_a_tracker_that_was_not_built_is_shown_as_such(tmp_path):
 
     [(_, result)] = trials([tracker.FoundTracker("odd", tracker.Tracker("?", ()), tmp_path)])
     assert result.runs == "no"
-    assert "odd.bpf.o is not there: build it with make build" in result.why
+    assert "odd.bpf.o does not exist: build it with make build" in result.why

@@ -160,7 +160,7 @@ def test_of_a_container_it_shows_its_own_processes_as_roots(eunomia, docker: Doc
 
 def test_a_container_that_does_not_run_is_said_in_a_sentence(eunomia):
     needs.root()
-    assert eunomia("tree", "--container", "nosuch").one_line(1) == "nothing runs in such a container"
+    assert eunomia("tree", "--container", "nosuch").one_line(1) == "no process runs in such a container"
 
 
 def test_who_is_not_root_is_told_what_it_takes(eunomia):

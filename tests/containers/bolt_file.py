@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Write BoltDB files: enough of the format for what real programs don't leave behind on demand."""
+"""Writer of BoltDB files, for contents that real programs don't make on demand."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A host whose containers are in cgroup v1 alone; ``test_first_version.py`` makes it and runs this."""
+"""A host with containers in cgroup v1 only; ``test_first_version.py`` makes it and runs this."""
 
 import os
 import platform
@@ -97,7 +97,7 @@ char LICENSE[] SEC("license") = "GPL";
 """
 
 
-def test_a_strangers_cgroup_ids_are_of_v2_so_its_rows_are_joined_by_their_process(docker, tmp_path):
+def test_a_foreign_objects_cgroup_ids_are_of_v2_so_its_rows_are_joined_by_their_process(docker, tmp_path):
     with tracked(_compiled(FOREIGN, tmp_path)) as seen:
         docker.run("run", "-d", "--name", "lasting", "--network", "none", docker.image, "usleep", "60000000")
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Trees taken from real runtimes, compared with their truth: ``make test-trees TREES=DIRECTORY``; no part of ``make test``."""
+"""Trees of real runtimes, compared with their answers: ``make test-trees TREES=DIRECTORY``; not in ``make test``."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def test_there_are_trees():
 
 
 @pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
-def test_all_that_is_told_of_a_real_tree_is_true(tree, tmp_path):
+def test_all_metadata_of_a_real_tree_is_true(tree, tmp_path):
     copy = tmp_path / "tree"
     shutil.copytree(tree, copy)
     trees.settle(copy)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the tests of containers are staged with: data roots, cgroup records, a clock that is told the time."""
+"""Helpers of the tests of containers: data roots, cgroup records, a clock that the test sets."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""BoltDB files: those of real programs, those of every shape, and those that lie."""
+"""BoltDB files: those of real programs, of all shapes, and hostile ones."""
 
 import os
 import random
@@ -93,7 +93,7 @@ def test_the_newer_meta_page_holds_and_the_older_one_when_that_is_torn(tmp_path:
         read(written(tmp_path / "db", data))
 
 
-def test_a_reader_notices_a_writer_and_begins_anew(tmp_path: Path):
+def test_a_reader_notices_a_writer_and_begins_again(tmp_path: Path):
     writer = Writer()
     path = written(tmp_path / "db", writer.file({b"n": b"0"}))
     seen = []
@@ -136,7 +136,7 @@ def test_a_file_that_never_rests_is_given_up(tmp_path: Path):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"\0" * 100_000, b"SQLite format 3\0" * 1000])
-def test_what_is_no_such_file_is_said_to_be_none(tmp_path: Path, data: bytes):
+def test_what_is_no_boltdb_file_is_refused(tmp_path: Path, data: bytes):
     with pytest.raises(Broken, match="not a BoltDB file"):
         Bolt(written(tmp_path / "db", data))
 

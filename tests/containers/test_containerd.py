@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is told of real containers of containerd: plain ones, and pods that CRI was asked for."""
+"""Metadata of real containerd containers: plain ones, and pods made by CRI."""
 
 import os
 import select
@@ -50,7 +50,7 @@ def path_of(containerd, container_id, namespace=""):
     raise AssertionError(f"no task {container_id} in {namespace}")
 
 
-def test_a_plain_container_is_told_with_image_and_all(containerd, reader, tmp_path):
+def test_a_plain_container_has_all_metadata(containerd, reader, tmp_path):
     mount = f"type=bind,src={tmp_path},dst=/data,options=rbind:ro"
     containerd.start("plain", options=("--label", "app=web", "--mount", mount, "--cap-drop", "CAP_MKNOD"))
     try:
@@ -134,7 +134,7 @@ def test_another_containers_change_is_not_taken_for_ones_own(containerd, reader)
         containerd.remove("one", "two")
 
 
-def test_a_pod_is_told_with_labels_annotations_and_addresses(containerd, reader, pod):
+def test_a_pod_has_labels_annotations_and_addresses(containerd, reader, pod):
     made = pod(
         "web", namespace="shop", containers=("app", "sidecar"), labels={"app": "web", "tier": "front"},
         annotations={"team": "payments"}, attempt=4,
@@ -165,7 +165,7 @@ def test_a_pod_on_the_hosts_network_says_so(containerd, reader, pod):
     assert (told.network, told.addresses, told_pod.qos) == ("host", (), "Guaranteed")
 
 
-def test_without_the_database_the_bundle_tells_what_it_can(containerd, reader, pod, tmp_path):
+def test_without_the_database_the_bundles_metadata_is_used(containerd, reader, pod, tmp_path):
     made = pod("web", namespace="shop")
     container_id = made.containers["app"]
     state = tmp_path / "state" / TASKS / "k8s.io" / container_id
@@ -213,8 +213,8 @@ def test_containers_of_docker_are_left_to_docker(docker):
         docker.run("rm", "-f", made)
 
 
-def test_a_container_is_told_of_before_its_first_program_runs(containerd):
-    """Twenty that end at once, several at a time: each row has the id, the name and the image of its own."""
+def test_a_container_is_known_before_its_first_program_runs(containerd):
+    """Twenty that end immediately, several at a time: each row has its own id, name and image."""
     names = [f"short-{n}" for n in range(20)]
     containerd.use(containerd.namespace)
     with tracked("process") as seen, ThreadPoolExecutor(4) as pool:
@@ -323,7 +323,7 @@ def wait_for(registry, path, name):
     deadline = time.monotonic() + 20 * needs.PATIENCE
     while names_in(registry, path) != {name}:
         assert time.monotonic() < deadline, f"{names_in(registry, path)} in {path}, not {name}"
-        select.select([registry.notices.fd], [], [], 0.1)
+        select.select([registry.watcher.fd], [], [], 0.1)
         registry.tick(monotonic_ns())
 
 

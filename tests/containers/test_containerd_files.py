@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""containerd's files, laid by hand: systemd's paths, other roots, and some by somebody who means harm."""
+"""containerd's files, written by the tests: systemd's paths, other roots, hostile ones."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_names_that_only_look_alike_are_not_recognised(reader, name):
     assert reader.recognises("system.slice", name) == ""
 
 
-def test_docker_namespaces_are_not_looked_at(tmp_path, reader):
+def test_docker_namespaces_are_not_read(tmp_path, reader):
     write_bundle(tmp_path, WEB, namespace="moby")
     assert reader.lookup(WEB, f"/docker/{WEB}") is None
     assert reader.recognises("moby", "web") == ""
@@ -138,7 +138,7 @@ def test_links_of_another_root_stay_inside_that_root(tmp_path):
     assert getattr(Containerd([DataRoot(str(inside), "/state")]).lookup(WEB, SCOPE), "pod", None) is None
 
 
-def test_a_daemon_in_a_container_speaks_only_for_what_is_nested_in_it(tmp_path):
+def test_a_daemon_in_a_container_is_trusted_only_for_nested_containers(tmp_path):
     write_bundle(tmp_path, WEB)
     write_bundle(tmp_path, "ssh", namespace="system")
     nested = Containerd([DataRoot("/", str(tmp_path), below=f"/docker/{DB}")])
@@ -200,7 +200,7 @@ def test_what_cri_was_asked_for_is_read_from_the_database(told):
     assert (pod.uid, pod.labels) == (UID, (("app", "web"),))
 
 
-def test_a_profile_that_was_asked_for_but_is_not_there_is_not_told(told):
+def test_a_requested_profile_that_is_not_applied_is_not_shown(told):
     asked = {"Config": {"linux": {"security_context": {"seccomp": {}}}}}
     assert told(asked).container.seccomp == "unconfined"
     assert told(asked, seccomp={"defaultAction": "x"}).container.seccomp == "default"
@@ -396,11 +396,11 @@ def test_times_are_gos():
 @pytest.mark.parametrize(
     "content", [b"", b"x" * 100_000, os.urandom(65536), bytes(1 << 20)], ids=["empty", "text", "noise", "zeros"]
 )
-def test_a_database_that_is_none_tells_nothing(tmp_path, content):
+def test_an_invalid_database_is_ignored(tmp_path, content):
     directory = tmp_path / "io.containerd.metadata.v1.bolt"
     directory.mkdir()
     (directory / "meta.db").write_bytes(content)
     database = Database(DataRoot("/", str(tmp_path)))
-    assert database.told("default", "web").record.image == ""
+    assert database.records("default", "web").record.image == ""
     assert database.image_id("sha256:" + "0" * 64) == ""
     assert database.image_id("../../../etc:passwd") == ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""CRI's socket: asked last, never waited for; and what a hostile runtime may answer."""
+"""CRI sockets: asked last, never waited for; and answers of a hostile runtime."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def looked_up(cri: Cri, container_id: str = CID, path: str = PATH, seconds: floa
     return found
 
 
-def test_a_container_is_told_with_its_pod():
+def test_a_container_has_its_pod():
     found = ask(Answers(), CID)
     assert found.container == Container(
         CID, "app", "shop/app:1.2", "containerd", image_digest="sha256:abc", labels=tuple(sorted(LABELS.items())),
@@ -88,7 +88,7 @@ def test_a_container_is_told_with_its_pod():
     )
 
 
-def test_a_pause_container_is_told_as_the_sandbox():
+def test_a_pause_container_is_the_sandbox():
     found = ask(Answers(ListContainers=b""), SANDBOX)
     assert found.container.sandbox
     assert (found.container.name, found.pod.name) == ("POD", "web-1")
@@ -118,7 +118,7 @@ def test_nothing_outside_of_pods_is_asked_for(endpoint, path):
 def test_without_a_socket_no_thread_is_started(tmp_path):
     cri = Cri([str(tmp_path / "none.sock")], dial=lambda _: Answers())
     assert cri.lookup(CID, PATH) is None
-    assert cri._asker is None
+    assert cri._client is None
 
 
 def test_one_that_is_not_known_yet_is_asked_for_again(endpoint):
@@ -191,7 +191,7 @@ for _ in range(20):
     ]
 
 
-def test_real_pods_are_told_by_their_runtimes_socket():
+def test_real_pods_are_known_by_their_runtimes_socket():
     """A containerd of its own, and a registry that has nothing but its socket."""
     needs.root()
     needs.module("grpc", "eunomia[cri]")
@@ -253,7 +253,7 @@ def test_a_pods_container_is_pending_until_the_socket_has_answered_and_never_the
     assert (registry[7].state, registry[8].container.name) == (RESOLVED, "app")
 
 
-def test_what_nobody_foresaw_in_the_thread_is_told_where_it_is_counted(endpoint, tmp_path):
+def test_an_unexpected_error_in_the_thread_is_raised_where_it_is_counted(endpoint, tmp_path):
     service = Answers(ListContainers=OverflowError("huge"))
     registry = Registry([Cri([endpoint], dial=lambda _: service)], mount=str(tmp_path))
     registry.feed([batch("made", (7, PATH))])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""CRI-O's bundles, laid by hand, well and ill; ``test_trees.py`` has whole trees as it lays them."""
+"""CRI-O's bundles, written by the tests, valid and invalid; ``test_trees.py`` has whole trees."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def crio(tops):
     return Crio([Store(DataRoot("/", str(tops[0])), str(tops[1]))])
 
 
-def test_a_container_is_told_with_its_pod(crio, tops):
+def test_a_container_has_its_pod(crio, tops):
     (tops[0] / "overlay-images").mkdir()
     (tops[0] / "overlay-images/images.json").write_text(json.dumps([{"id": IMAGE_ID, "digest": "sha256:" + "25" * 32}]))
     found, pod = crio.lookup(WEB, PATH)
@@ -73,14 +73,14 @@ def test_a_container_is_told_with_its_pod(crio, tops):
     assert pod.addresses == ("10.85.0.9", "fd00::9")
 
 
-def test_a_sandbox_is_told_as_one(crio):
+def test_a_sandbox_is_marked_as_one(crio):
     found, pod = crio.lookup(DB, f"{SLICE}/crio-{DB}.scope")
     assert (found.name, found.image, found.sandbox, found.restarts) == ("POD", "registry.k8s.io/pause:3.9", True, None)
     assert (pod.name, pod.namespace, pod.uid, pod.sandbox) == ("web-0", "shop", UID, DB)
 
 
 def test_what_becomes_of_a_container_is_a_change_each_time(crio, tops):
-    """The pid file is there before it is started and after it has ended: it tells nothing of either."""
+    """The pid file exists before the start and after the end: it shows neither."""
     run, root = (top / "overlay-containers" / WEB / "userdata" for top in (tops[1], tops[0]))
     root.mkdir(parents=True)
     made, started = "2026-11-23T23:44:18.25Z", "2026-11-23T23:44:18.5Z"
@@ -118,7 +118,7 @@ def test_a_state_of_any_kind_does_no_harm(crio, tops, data):
     assert crio.lookup(WEB, PATH).container.state == CREATED
 
 
-def test_the_list_of_containers_tells_a_sandboxs_image(crio, tops):
+def test_the_list_of_containers_has_a_sandboxs_image(crio, tops):
     lists, digest = tops[0] / "overlay-containers/volatile-containers.json", "sha256:" + "26" * 32
     lists.write_text(json.dumps([{"id": DB, "image": IMAGE_ID, "names": ["k8s_POD_web-0_shop_x_0"]}]))
     (tops[0] / "overlay-images").mkdir()
@@ -136,7 +136,7 @@ def test_conmon_leads_to_the_store_that_crio_keeps(tmp_path, tops, monkeypatch):
     monkeypatch.setattr(conmon, "daemon_of", lambda pid: Daemon("/", arguments=arguments))
     stores = conmon.Stores(usual=lambda: iter(()))
     assert stores.look_again()
-    assert [(s.root.path, s.run) for s in stores.heard(PATH)] == [(str(tops[0]), str(tops[1]))]
+    assert [(s.root.path, s.run) for s in stores.for_cgroup(PATH)] == [(str(tops[0]), str(tops[1]))]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_configuration_says_where_the_store_is(tmp_path, tops, monkeypatch):
         ("RuntimeDefault", False, "unconfined"),
     ],
 )
-def test_a_profile_is_told_as_it_holds(crio, tops, asked, filtered, shown):
+def test_a_profile_is_shown_as_it_is_applied(crio, tops, asked, filtered, shown):
     linux = {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}} if filtered else {}
     bundle(tops[1], WEB, note(SeccompProfilePath=asked), linux=linux)
     assert crio.lookup(WEB, PATH).container.seccomp == shown

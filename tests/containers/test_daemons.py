@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Finding processes by their names, as those come and go."""
+"""The search for processes by name, while they come and go."""
 
 import subprocess
 import sys
@@ -61,7 +61,7 @@ def test_one_that_takes_its_name_late_is_found_as_well():
         assert pids(b"eu-late") == [pid]
 
 
-def test_one_that_was_looked_at_when_young_alone_is_looked_at_again(monkeypatch):
+def test_a_process_read_only_when_young_is_read_again(monkeypatch):
     monkeypatch.setattr(daemons, "_YOUNG", 10_000_000)
     assert pids(b"eu-late") == []
     with process("eu-early") as (pid, rename):
@@ -79,16 +79,16 @@ def test_a_name_asked_for_later_is_looked_for_among_all(monkeypatch):
         assert pids(b"eu-second") == [pid]
 
 
-def test_what_was_settled_is_looked_at_anew_in_the_end(monkeypatch):
+def test_known_processes_are_read_again_after_a_while(monkeypatch):
     monkeypatch.setattr(daemons, "_YOUNG", 0)
     with process("eu-before") as (pid, rename):
         assert pids(b"eu-after") == []
         rename("eu-after")
-        monkeypatch.setattr(daemons, "_ALL_ANEW", 0)
+        monkeypatch.setattr(daemons, "_RECHECK", 0)
         assert pids(b"eu-after") == [pid]
 
 
-def test_a_process_that_has_ended_speaks_for_nothing():
+def test_a_process_that_has_ended_is_trusted_for_nothing():
     with process("eu-gone") as (pid, _):
         assert daemon_of(pid) is not None
     assert daemon_of(pid) is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Docker's containers whose daemon keeps them elsewhere, or is down: real daemons with options of their own."""
+"""Docker's containers in other data roots, or without a running daemon: real daemons with their own options."""
 
 import os
 import signal

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is told of real containers of Docker, beside what Docker itself says of them."""
+"""Metadata of real Docker containers, compared with Docker's own."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def run(docker, tmp_path):
     docker.run("rm", "-fv", *started, check=False)
 
 
-def test_all_that_docker_inspect_shows_is_told(run, tmp_path):
+def test_all_that_docker_inspect_shows_is_known(run, tmp_path):
     found, said = run(
         "--name", "facts", "--label", "app=web", "--label", "tier=front", "--user", "1000:50",
         "-v", f"{tmp_path}:/data:ro", "-v", "named:/more", "--cap-add", "net_admin", "--cap-drop", "MKNOD",

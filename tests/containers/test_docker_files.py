@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Docker's files, some of them made by somebody who means harm."""
+"""Docker's files, some of them hostile."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def test_a_container_that_is_not_there_is_not_known(docker):
     ],
     ids=lambda c: repr(c)[:30],
 )
-def test_a_config_that_tells_no_name_leaves_the_container_known_but_nameless(tmp_path, docker, content):
+def test_a_config_without_a_name_leaves_the_container_known_but_nameless(tmp_path, docker, content):
     write_config(tmp_path, WEB, content)
     found = lookup(docker, WEB, PATH)
     assert found is not None
@@ -153,7 +153,7 @@ def test_links_of_another_root_stay_inside_that_root(tmp_path):
     assert lookup(Docker([DataRoot(str(inside), "/moved")]), DB, f"/docker/{DB}").name == "mine"
 
 
-def test_a_daemon_in_a_container_speaks_only_for_what_is_nested_in_it(tmp_path):
+def test_a_daemon_in_a_container_is_trusted_only_for_nested_containers(tmp_path):
     write_config(tmp_path, WEB)
     nested = Docker([DataRoot("/", str(tmp_path), below=f"/docker/{DB}")])
     assert lookup(nested, WEB, PATH) is None
@@ -269,7 +269,7 @@ def _moved_to(cgroup, process):
 
 
 @pytest.mark.parametrize(("user", "elsewhere"), [(None, "web"), (65534, None)])
-def test_a_daemon_in_a_container_is_believed_about_others_only_if_it_is_privileged(
+def test_a_daemon_in_a_container_is_trusted_for_others_only_if_it_is_privileged(
     tmp_path, pretend, user, elsewhere
 ):
     needs.root()

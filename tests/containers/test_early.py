@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Files that are gone when the loop comes to read them."""
+"""Files that are gone when the engine reads them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_later_container_of_the_same_name_is_not_given_what_an_earlier_one_had
     assert early.kept(str(file)) is None
 
 
-def test_what_is_no_file_or_too_long_is_left_and_much_is_bounded(engine, tmp_path):
+def test_special_and_long_files_are_refused_and_lists_are_limited(engine, tmp_path):
     early.want([f"{tmp_path}/{{}}", f"{tmp_path}/{{}}.json"])
     names = [hex_id() for _ in range(30)]
     os.mkfifo(tmp_path / names[0])

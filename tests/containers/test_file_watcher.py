@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What inotify tells, to whom, and how often."""
+"""Changes of watched files: which owners are notified, and how often."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def readable(told: FileWatcher) -> bool:
     return bool(select.select([told.fd], [], [], 0)[0])
 
 
-def test_an_owner_is_told_of_its_paths_and_of_no_others(told, clock, tmp_path):
+def test_an_owner_is_notified_of_its_paths_only(told, clock, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         told.watch(name, [str(tmp_path / name)])
@@ -39,7 +39,7 @@ def test_an_owner_is_told_of_its_paths_and_of_no_others(told, clock, tmp_path):
     assert told.take(clock()) == {"a"}
 
 
-def test_all_owners_of_a_path_are_told(told, clock, tmp_path):
+def test_all_owners_of_a_path_are_notified(told, clock, tmp_path):
     told.watch("a", [str(tmp_path)])
     told.watch("b", [str(tmp_path), f"{tmp_path}/."])
     (tmp_path / "x").write_text("1")
@@ -59,7 +59,7 @@ def test_a_path_stays_watched_until_its_last_owner_is_forgotten(told, clock, tmp
     assert told.take(clock.wait(1)) == set()
 
 
-def test_a_file_that_is_replaced_is_news_and_so_is_the_next_time_once_it_is_watched_anew(told, clock, tmp_path):
+def test_a_replaced_file_is_reported_and_again_once_it_is_watched_again(told, clock, tmp_path):
     for text in ("1", "2", "3"):
         (tmp_path / "new").write_text(text)
         (tmp_path / "new").replace(tmp_path / "file")
@@ -90,7 +90,7 @@ def test_a_log_that_is_written_in_a_watched_directory_is_no_news(told, clock, tm
     assert told.take(clock()) == {"a"}, "that it was closed is"
 
 
-def test_one_who_writes_without_end_costs_five_looks_a_second(told, clock, tmp_path):
+def test_endless_writes_cost_five_reads_a_second(told, clock, tmp_path):
     told.watch("a", [str(tmp_path)])
     looks = 0
     for i in range(10_000):  # 10 s
@@ -98,7 +98,7 @@ def test_one_who_writes_without_end_costs_five_looks_a_second(told, clock, tmp_p
             (tmp_path / "x").write_text("1")
         looks += bool(told.take(clock.wait(0.001)))
     assert BURST <= looks <= 10e9 / PAUSE + BURST
-    assert not readable(told), "nobody is woken before it is time"
+    assert not readable(told), "there is no wakeup before it is due"
     due = told.next_deadline()
     assert due is not None
     assert due - clock() <= PAUSE
@@ -117,7 +117,7 @@ def test_a_queue_that_was_full_is_news_to_everybody(told, clock, tmp_path):
     assert told.take(clock()) == {"quiet", "busy"}
 
 
-def test_without_room_for_watches_the_owner_is_told_every_few_seconds(clock, tmp_path, monkeypatch):
+def test_without_room_for_watches_the_owner_is_notified_every_few_seconds(clock, tmp_path, monkeypatch):
     class Full:
         """The kernel with max_user_watches used up."""
 
@@ -149,7 +149,7 @@ def test_no_path_is_too_odd(told, clock, path):
     assert told.take(clock()) == set()
 
 
-def test_one_that_is_let_go_of_keeps_no_instance_open(clock, tmp_path):
+def test_a_dropped_watcher_keeps_no_instance_open(clock, tmp_path):
     for _ in range(200):  # of which a user may have 128
         fresh = FileWatcher(clock)
         fresh.watch("a", [str(tmp_path)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""On a host of cgroup v1: a mount namespace in which v2 is not mounted, so that no runtime uses it either."""
+"""A host with cgroup v1: a mount namespace without v2, so that no runtime uses it either."""
 
 import subprocess
 import sys

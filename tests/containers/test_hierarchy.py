@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which cgroup hierarchy tells containers apart."""
+"""The choice of the cgroup hierarchy."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The kernel's own word: the probe, real cgroups, and a real Docker."""
+"""The cgroup probe in the real kernel, with real cgroups and a real Docker."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from eunomia.containers.cgroup_files import mount_point, path_of
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.containers.selection import CONTAINERS, Selection
-from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN
+from eunomia.identity import ON_HOST, PENDING, RESOLVED, UNKNOWN, UNKNOWN_IDENTITY
 from tests import needs
 from tests.containers.stage import batch, hex_id
 from tests.runtimes.docker import docker  # noqa: F401
@@ -127,7 +127,7 @@ def test_a_process_is_looked_up_by_its_cgroup(live):
     )
     child = subprocess.Popen(["true"])
     child.wait()
-    assert live.registry.by_pid(child.pid) == NOBODY_KNOWS
+    assert live.registry.by_pid(child.pid) == UNKNOWN_IDENTITY
 
 
 def test_a_thousand_short_lived_cgroups_leave_nothing_behind(live, monkeypatch):
@@ -235,12 +235,12 @@ def test_a_container_whose_path_the_kernel_cuts_is_known(live, docker):
 def test_a_path_that_is_cut_and_gone_is_not_taken_for_a_shorter_one(live):
     name = "/" + "a" * 1022
     live.registry.feed([batch("made", (1 << 40, name))])
-    assert live.registry[1 << 40] is NOBODY_KNOWS
+    assert live.registry[1 << 40] is UNKNOWN_IDENTITY
     live.registry.feed([batch("removed", (1 << 40, name))])
-    assert live.registry[1 << 40] is NOBODY_KNOWS
+    assert live.registry[1 << 40] is UNKNOWN_IDENTITY
 
 
-def test_a_daemon_that_is_not_looked_at_is_not_known(readers, docker, tmp_path):
+def test_a_daemon_that_is_not_searched_for_is_not_known(readers, docker, tmp_path):
     docker.run("run", "-d", "--name", "elsewhere", "--network", "none", docker.image, "sleep", "100")
     pid = int(docker.run("inspect", "-f", "{{.State.Pid}}", "elsewhere").stdout)
     try:

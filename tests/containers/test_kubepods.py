@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a pod's cgroup is called, by the kubelet's drivers."""
+"""Names of pods' cgroups, by the kubelet's cgroup drivers."""
 
 import pytest
 

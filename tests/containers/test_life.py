@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Signs and news as they may come on other hosts, or late, or not at all: what the container tracker makes of them.
+"""The container tracker's rows from records and events as on other hosts, late, or missing.
 
-The kernel is a stand-in here, for what cannot be had at will: cgroup v2 that freezes, crun's cgroups, lost records.
+The kernel's records are made here, for what cannot be produced at will: cgroup v2 that freezes, crun's cgroups, lost
+records.
 """
 
 import pytest
@@ -13,7 +14,6 @@ from eunomia.containers.runtimes.docker import Docker
 from eunomia.trackers.container import life
 from eunomia.trackers.container.life import DOUBT, HOLD, KILL, Life
 from tests.containers.stage import INNER, WEB, Clock, batch, write_config
-from tests.harness import schema_of
 
 EXECUTED, ENDED, OUT_OF_MEMORY, FROZEN, THAWED, COMMANDED, KILLED = range(1, 8)
 PATH = f"/docker/{WEB}"
@@ -46,8 +46,6 @@ class Stand:
         )
         self.registry.listen()
         self.told = {}
-        self.spec = self
-        self.streams = {"life": type("Stream", (), {"schema": schema_of("container", "life")})}
         self.maps = {"firsts": self}
         self.life = Life(self.registry, self)
 
@@ -116,7 +114,7 @@ def test_a_container_in_a_container_has_its_own_life(stand, tmp_path):
     assert stand.events({"sign": ENDED, "cgroup_id": 8, "pid": 42}) == ["exited"]
 
 
-def test_version_2_tells_of_pauses_once_each(stand, tmp_path):
+def test_version_2_reports_pauses_once_each(stand, tmp_path):
     stand.start()
     write_config(tmp_path, WEB)
     made(stand, PATH, f"{PATH}/sub")
@@ -131,7 +129,7 @@ def test_version_2_tells_of_pauses_once_each(stand, tmp_path):
     assert stand.events({"sign": THAWED, "cgroup_id": 7}, {"sign": THAWED, "cgroup_id": 8}) == ["unpaused"]
 
 
-def test_a_short_pause_is_told_with_its_end(stand, tmp_path):
+def test_a_short_pause_is_reported_with_its_end(stand, tmp_path):
     stand.start()
     write_config(tmp_path, WEB)
     made(stand, PATH)
@@ -188,7 +186,7 @@ def test_the_end_of_a_cgroup_waits_for_that_of_its_program(stand, tmp_path):
     assert [row[:3] for row in stand.rows(sign)] == [("exited", 41, 1), ("removed", None, None)]
 
 
-def test_an_end_that_nobody_saw_is_told_as_such(stand, tmp_path):
+def test_an_end_that_was_not_recorded_has_no_exit_code(stand, tmp_path):
     stand.start()
     write_config(tmp_path, WEB)
     made(stand, PATH)
@@ -206,7 +204,7 @@ def test_rows_wait_a_second_for_a_name(stand, tmp_path):
     assert stand.events() == ["created", "started"]
 
 
-def test_rows_that_no_name_comes_for_are_told_without_it(stand):
+def test_rows_that_no_name_comes_for_are_shown_without_it(stand):
     stand.start()
     made(stand, PATH)
     assert stand.events({"sign": EXECUTED, "cgroup_id": 7, "pid": 41}) == []
@@ -217,7 +215,7 @@ def test_rows_that_no_name_comes_for_are_told_without_it(stand):
     assert stand.events() == ["created", "started"]
 
 
-def test_what_may_be_a_container_and_nobody_knows_is_told_of_by_its_id(stand):
+def test_a_possible_container_that_no_runtime_knows_is_shown_by_its_id(stand):
     stand.start()
     made(stand, f"/builds/{WEB}")
     assert stand.events({"sign": EXECUTED, "cgroup_id": 7, "pid": 41}) == []
@@ -226,13 +224,13 @@ def test_what_may_be_a_container_and_nobody_knows_is_told_of_by_its_id(stand):
     assert stand.life.next_deadline() is None
 
 
-def test_whatever_waits_is_told_at_the_end(stand):
+def test_all_waiting_rows_are_shown_at_the_end(stand):
     stand.start()
     made(stand, PATH)
     assert stand.events({"sign": EXECUTED, "cgroup_id": 7, "pid": 41}, last=True) == ["created", "started"]
 
 
-def test_a_kill_for_want_of_memory_comes_before_the_end_it_is_told_with(stand, tmp_path):
+def test_an_out_of_memory_kill_comes_before_the_end_that_it_causes(stand, tmp_path):
     stand.start()
     write_config(tmp_path, WEB)
     made(stand, PATH)
@@ -247,7 +245,7 @@ def test_a_kill_for_want_of_memory_comes_before_the_end_it_is_told_with(stand, t
     assert rows[-1][3:] == ("SIGKILL", 9)
 
 
-def test_two_changes_that_are_told_at_once_are_one_rename(stand, tmp_path):
+def test_two_changes_at_the_same_time_are_one_rename(stand, tmp_path):
     stand.start()
     write_config(tmp_path, WEB)
     made(stand, PATH)
@@ -258,7 +256,7 @@ def test_two_changes_that_are_told_at_once_are_one_rename(stand, tmp_path):
     assert stand.events(until=stand.clock.wait(1)) == ["renamed"]
 
 
-def test_signs_of_unheard_cgroups_do_no_harm(stand):
+def test_signs_of_unknown_cgroups_are_ignored(stand):
     stand.start()
     for sign in range(9):
         assert stand.events({"sign": sign, "cgroup_id": 12345, "pid": 1}) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""LXC: names by the cgroup's path, one real container, and files laid by hand for LXD, which is not to be had here."""
+"""LXC: names in cgroup paths, one real container, and made files for LXD, which is not available here."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ lxc = Lxc()
         ("/system.slice/lxc-net.service", ""),
     ],
 )
-def test_names_are_told_by_the_path(path, name):
+def test_names_are_taken_from_the_path(path, name):
     assert lxc.recognises(*path.split("/")[-2:]) == name
     found = lxc.lookup(name or "web", path)
     if name:
@@ -68,7 +68,7 @@ def test_names_are_told_by_the_path(path, name):
         ("lxc.rootfs.path", ""),
     ],
 )  # fmt: skip
-def test_images_are_told_by_what_made_the_container(tmp_path, monkeypatch, config, image):
+def test_images_are_taken_from_what_made_the_container(tmp_path, monkeypatch, config, image):
     monkeypatch.setattr(module, "host_bases", lambda: [str(tmp_path)])
     (tmp_path / "var/lib/lxc/web").mkdir(parents=True)
     (tmp_path / "var/lib/lxc/web/config").write_text(config)
@@ -85,7 +85,7 @@ def test_lxds_record_has_the_image(tmp_path, monkeypatch):
     assert lxc.lookup("web", "/lxc.payload.web").container.image == "Debian bookworm amd64 (20261101)"
 
 
-def test_a_users_cgroup_is_not_told_roots_image(tmp_path, monkeypatch):
+def test_a_users_cgroup_does_not_get_roots_image(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "host_bases", lambda: [str(tmp_path)])
     (tmp_path / "var/lib/lxc/web").mkdir(parents=True)
     (tmp_path / "var/lib/lxc/web/config").write_text("lxc.rootfs.path = dir:/srv\n")
@@ -101,7 +101,7 @@ def test_names_of_any_kind_do_no_harm(tmp_path, monkeypatch, name):
     assert (found.container.id, found.container.image) == (name, "")
 
 
-def test_a_real_container_is_told_and_its_programs_are_named():
+def test_a_real_container_is_known_and_its_programs_have_its_name():
     needs.root()
     start, stop = needs.program("lxc-start", "lxc"), needs.program("lxc-stop", "lxc")
     busybox = needs.program("busybox", "busybox-static")

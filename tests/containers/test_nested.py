@@ -66,7 +66,7 @@ def inner(docker) -> Iterator[Inner]:
         docker.run("rm", "-fv", "outer", check=False)
 
 
-def test_rows_tell_the_innermost_container(inner):
+def test_rows_have_the_innermost_container(inner):
     with tracked("process") as seen:
         inner.run("run", "--rm", "--name", "brief", "--network", "none", IMAGE, "/bin/id")
     row = seen.row("exec", **{"container.name": "brief", "comm": "id"})

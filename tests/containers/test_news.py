@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""LifecycleEvent of containers: cgroups and records that come and go, each told once, and nothing looked at without cause."""
+"""Lifecycle events of containers: cgroups and records come and go, each is reported once."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 from eunomia.containers import lifecycle
 from eunomia.containers.daemons import DataRoot
-from eunomia.containers.lifecycle import CHANGED, ERASED, MADE, RECORDED, REMOVED, THERE
+from eunomia.containers.lifecycle import CHANGED, ERASED, EXISTING, MADE, RECORDED, REMOVED
 from eunomia.containers.registry import GRACE, Registry
 from eunomia.containers.runtime import Metadata, RecordKeeper
 from eunomia.containers.runtimes.docker import Docker
@@ -73,7 +73,7 @@ def registry(tmp_path, clock, docker):
 
 def told(registry, clock):
     registry.look(clock.wait(0.3))
-    return [(news.what, news.entry.candidate.id) for news in registry.news()]
+    return [(news.kind, news.entry.candidate.id) for news in registry.news()]
 
 
 def test_which_runtimes_keep_records(docker):
@@ -119,18 +119,18 @@ def test_a_restart_is_the_same_container(tmp_path, registry, clock):
     registry.feed([batch("made", (8, PATH))])
     assert len({id(news.entry) for news in registry.news()}) == 1
     registry.tick(clock.wait(GRACE / 1e9 + 1))
-    assert registry.case_of(7) is None
-    assert registry.case_of(8).candidate.id == WEB
+    assert registry.container_of(7) is None
+    assert registry.container_of(8).candidate.id == WEB
 
 
-def test_what_is_there_at_the_start_is_told_as_such(tmp_path, registry, clock):
+def test_containers_at_the_start_are_reported_as_existing(tmp_path, registry, clock):
     write_config(tmp_path, WEB)
     write_config(tmp_path, DB, ID=DB, Name="/db")
     (tmp_path / f"cgroup/docker/{WEB}").mkdir(parents=True)
     registry.start()
     news = registry.news()
-    assert {(n.what, n.entry.candidate.id, bool(n.cgroup_id)) for n in news} == {
-        (THERE, WEB, False), (THERE, WEB, True), (THERE, DB, False),
+    assert {(n.kind, n.entry.candidate.id, bool(n.cgroup_id)) for n in news} == {
+        (EXISTING, WEB, False), (EXISTING, WEB, True), (EXISTING, DB, False),
     }  # fmt: skip
     assert [case.candidate.id for case in registry.entries()] == [WEB]
 
@@ -140,7 +140,7 @@ def test_without_records_there_are_cgroups_alone(registry, clock):
     registry.feed([batch("made", (7, "/plain/a"))])
     registry.feed([batch("removed", (7, "/plain/a"))])
     news = registry.news()
-    assert [(n.what, n.cgroup_id, n.time) for n in news] == [(MADE, 7, 5), (REMOVED, 7, 5)], "by the kernel's time"
+    assert [(n.kind, n.cgroup_id, n.time) for n in news] == [(MADE, 7, 5), (REMOVED, 7, 5)], "by the kernel's time"
     assert not news[0].entry.recorded
 
 
@@ -149,12 +149,12 @@ def test_cgroups_in_a_container_are_no_news_and_containers_in_it_are_their_own(t
     write_config(tmp_path, WEB)
     write_config(tmp_path, INNER, ID=INNER, Name="/inner")
     registry.feed([batch("made", (7, PATH), (8, f"{PATH}/init.scope"), (9, f"{PATH}/docker/{INNER}"))])
-    assert [(n.what, n.cgroup_id) for n in registry.news() if n.cgroup_id] == [(MADE, 7), (MADE, 9)]
-    assert registry.case_of(8).candidate.id == WEB
-    assert registry.case_of(9).candidate.id == INNER
+    assert [(n.kind, n.cgroup_id) for n in registry.news() if n.cgroup_id] == [(MADE, 7), (MADE, 9)]
+    assert registry.container_of(8).candidate.id == WEB
+    assert registry.container_of(9).candidate.id == INNER
 
 
-def test_a_rename_is_told_with_what_was_before(tmp_path, registry, clock):
+def test_a_rename_is_reported_with_the_identity_before(tmp_path, registry, clock):
     registry.start()
     write_config(tmp_path, WEB)
     registry.feed([batch("made", (7, PATH))])
@@ -162,7 +162,7 @@ def test_a_rename_is_told_with_what_was_before(tmp_path, registry, clock):
     write_config(tmp_path, WEB, Name="/other")
     registry.look(clock.wait(0.3))
     (news,) = registry.news()
-    assert (news.what, news.before.container.name, news.entry.identity.container.name) == (CHANGED, "web", "other")
+    assert (news.kind, news.before.container.name, news.entry.identity.container.name) == (CHANGED, "web", "other")
 
 
 def test_a_record_that_says_nothing_yet_is_read_when_it_does(tmp_path, registry, clock):
@@ -175,7 +175,7 @@ def test_a_record_that_says_nothing_yet_is_read_when_it_does(tmp_path, registry,
     assert told(registry, clock) == [(RECORDED, WEB)]
 
 
-def test_nobody_is_asked_while_nothing_changes(tmp_path, registry, docker, clock):
+def test_no_runtime_is_asked_while_nothing_changes(tmp_path, registry, docker, clock):
     registry.start()
     for i, name in enumerate((WEB, DB, INNER)):
         write_config(tmp_path, name, ID=name)
@@ -201,17 +201,17 @@ def test_odd_entries_among_the_records_do_no_harm(tmp_path, registry, clock):
     os.mkfifo(place / DB / "config.v2.json")
     write_config(tmp_path, WEB)
     registry.start()
-    assert told(registry, clock) == [(THERE, WEB)]
+    assert told(registry, clock) == [(EXISTING, WEB)]
 
 
-def test_a_container_that_nobody_names_is_pending_and_its_news_are_told(registry, clock):
+def test_a_container_without_a_name_is_pending_and_its_events_are_reported(registry, clock):
     registry.start()
     registry.feed([batch("made", (7, PATH))])
     (news,) = registry.news()
-    assert (news.what, news.entry.identity.state) == (MADE, PENDING)
+    assert (news.kind, news.entry.identity.state) == (MADE, PENDING)
 
 
-def test_before_anybody_listens_nothing_is_kept_and_then_it_begins_with_what_there_is(tmp_path, docker, clock):
+def test_without_listeners_nothing_is_kept_and_a_new_one_begins_with_what_exists(tmp_path, docker, clock):
     (tmp_path / "cgroup").mkdir()
     registry = Registry([docker], mount=str(tmp_path / "cgroup"), clock=clock)
     write_config(tmp_path, WEB)
@@ -220,23 +220,23 @@ def test_before_anybody_listens_nothing_is_kept_and_then_it_begins_with_what_the
     registry.look(clock.wait(1))
     assert registry.news() == []
     registry.listen()
-    assert [(news.what, news.cgroup_id) for news in registry.news() if news.cgroup_id] == [(THERE, 7)]
+    assert [(news.kind, news.cgroup_id) for news in registry.news() if news.cgroup_id] == [(EXISTING, 7)]
 
 
 def test_each_listener_has_a_queue_of_its_own_until_it_leaves(tmp_path, registry, clock):
     registry.start()
     first, second = registry.listener(), registry.listener()
     registry.feed([batch("made", (7, "/plain/a"))])
-    assert [event.what for event in first.take()] == [MADE]
+    assert [event.kind for event in first.take()] == [MADE]
     assert first.take() == []
     first.close()
     registry.feed([batch("removed", (7, "/plain/a"))])
-    assert [event.what for event in second.take()] == [MADE, REMOVED]
-    assert [event.what for event in registry.news()] == [MADE, REMOVED]
+    assert [event.kind for event in second.take()] == [MADE, REMOVED]
+    assert [event.kind for event in registry.news()] == [MADE, REMOVED]
     assert first.take() == []
 
 
-def test_a_listener_that_takes_nothing_loses_what_is_too_much_and_says_how_much(registry, monkeypatch):
+def test_a_listener_that_takes_nothing_loses_events_and_counts_them(registry, monkeypatch):
     monkeypatch.setattr(lifecycle, "LIMIT", 2)
     registry.start()
     left = registry.listener()

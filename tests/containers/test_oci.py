@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a bundle's config.json tells, some of them made by somebody who means harm."""
+"""Metadata from bundles' config.json, some of them hostile."""
 
 import json
 
@@ -43,14 +43,14 @@ def linux(**changes):
     return config(linux={"namespaces": NAMESPACES, **changes})
 
 
-def test_a_bundle_tells_what_runc_is_to_do():
+def test_a_bundle_has_what_runc_applies():
     told = bundle(config())
     assert told.command == ("httpd", "-f")
     assert (told.user, told.capabilities) == ("1000:50", ("CAP_CHOWN", "CAP_KILL"))
     assert (told.apparmor, told.seccomp, told.network, told.privileged) == ("default", "filter", "none", False)
     assert told.mounts == (Mount("/srv", "/data", "bind", False), Mount("/srv/more", "/more", "bind", True))
     assert (told.texts(), told.cgroup, told.rootless) == ((("a", "b"),), "/default/web", False)
-    assert told.told(Container("id", "name")).command == ("httpd", "-f")
+    assert told.described(Container("id", "name")).command == ("httpd", "-f")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_bundle_tells_what_runc_is_to_do():
         (None, ""),
     ],
 )
-def test_the_network_is_told_by_the_namespaces(namespaces, network):
+def test_the_network_follows_from_the_namespaces(namespaces, network):
     assert bundle(linux(namespaces=namespaces)).network == network
 
 
@@ -71,7 +71,7 @@ def test_a_hook_may_make_a_network():
     assert bundle(config(hooks={"createRuntime": [{"path": "/usr/bin/nerdctl"}]})).network == ""
 
 
-def test_privileged_is_told_only_where_it_is_plain():
+def test_privileged_is_set_only_if_it_is_certain():
     free = {"user": {"uid": 0, "gid": 0}, "capabilities": {"bounding": ALL}}
     devices = {"resources": {"devices": [{"allow": False, "access": "rwm"}, {"allow": True, "access": "rwm"}]}}
     unbound = {"namespaces": NAMESPACES, **devices}
@@ -100,7 +100,7 @@ def test_no_filter_and_no_profile_is_unconfined():
     [b"", b"{", b"[]", b"null", b"17", b'"text"', b"\xff\xfe\x00", b"[" * 100_000, b'{"process":' * 100_000],
     ids=lambda d: repr(d)[:20],
 )
-def test_what_is_no_object_tells_nothing(data):
+def test_what_is_no_object_is_ignored(data):
     assert bundle(data) is None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is told of real containers of Podman, which nobody but their own files and conmon knows."""
+"""Metadata of real Podman containers."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def told(reader, podman, container_id):
     return found.container
 
 
-def test_a_container_is_told_with_image_and_all(podman, container, reader, tmp_path):
+def test_a_container_has_all_metadata(podman, container, reader, tmp_path):
     podman.run("volume", "create", "store")
     options = ["--name", "web", "--label", "app=web", "--label", "tier=front", "--annotation", "who=me"]
     options += ["-v", f"{tmp_path}:/data:ro", "-v", "store:/var/store", "--cap-drop", "CAP_CHOWN", "--user", "65534"]
@@ -91,7 +91,7 @@ def test_privileged_containers_are_said_to_be(podman, container, reader):
     assert (found.privileged, found.seccomp) == (True, "unconfined")
 
 
-def test_addresses_and_the_network_are_told(podman, container, reader):
+def test_addresses_and_the_network_are_known(podman, container, reader):
     container_id = container("--network", podman.network)
     found, said = told(reader, podman, container_id), inspected(podman, container_id)
     assert found.network == podman.network
@@ -139,7 +139,7 @@ def let_use_devices(cgroup: str) -> None:
             subprocess.run([bpftool, "cgroup", "detach", cgroup, "cgroup_device", "id", str(program["id"])], check=True)
 
 
-def test_containers_of_a_pod_are_told_and_its_own_is_a_sandbox(podman, reader):
+def test_containers_of_a_pod_are_known_and_its_own_is_a_sandbox(podman, reader):
     podman.run("import", "-c", 'CMD ["/bin/sleep", "1000"]', str(podman.archive), "localhost/pause:1")
     options = ("--network", "none", "--infra-image", "localhost/pause:1", "--label", "tier=front", "--name", "shop")
     pod_id = podman.run("pod", "create", *options).stdout.strip()
@@ -180,7 +180,7 @@ def test_conmon_and_its_cgroup_are_not_the_container(podman, container, reader):
         assert reader.recognises("machine.slice", name) == container_id
 
 
-def test_nobody_searches_for_what_was_found(podman, container, monkeypatch):
+def test_there_is_no_search_for_a_known_store(podman, container, monkeypatch):
     searched = []
     monkeypatch.setattr(conmon, "pids", lambda comm: searched.append(comm) or daemons.pids(comm))
     time = count(step=10**10)
@@ -214,7 +214,7 @@ def test_the_shortest_containers_are_all_named(podman):
         assert len(row["container.id"]) == 64
 
 
-def test_a_users_container_is_told_in_that_users_slice_alone(reader):
+def test_a_users_container_is_known_only_in_that_users_slice(reader):
     """Where systemd is, it has the cgroup made; here the container's process is put into one like it."""
     needs.root()
     for program, package in (("podman", "podman"), ("runc", "runc"), ("newuidmap", "uidmap"), ("useradd", "passwd")):

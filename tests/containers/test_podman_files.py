@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Podman's files, laid by hand: SQLite (Podman 5 is not to be had here), users' stores, and such as mean harm."""
+"""Podman's files, written by the tests: SQLite (Podman 5 is not available here), users' stores, hostile ones."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def told(podman, path=PATH) -> Container | None:
 
 
 @pytest.mark.parametrize("write", [sqlite, boltdb])
-def test_both_databases_tell_the_same(tmp_path, podman, write):
+def test_both_databases_have_the_same(tmp_path, podman, write):
     write(tmp_path)
     (tmp_path / "overlay-images").mkdir()
     images = [{"id": "38" * 32, "digest": "sha256:" + "25" * 32}]
@@ -114,14 +114,14 @@ def test_both_databases_tell_the_same(tmp_path, podman, write):
 
 
 @pytest.mark.parametrize("write", [sqlite, boltdb])
-def test_both_databases_tell_the_pod(tmp_path, podman, write):
+def test_both_databases_have_the_pod(tmp_path, podman, write):
     write(tmp_path, {**CONFIG, "pod": POD})
     assert podman.lookup(WEB, PATH).pod == Pod("shop", "", POD, labels=(("tier", "front"),), sandbox=DB)
 
 
 @pytest.mark.parametrize("pod", ["", None, "../x", "8e" * 32, ["9d" * 32], POD[:-1]])
 @pytest.mark.parametrize("write", [sqlite, boltdb])
-def test_a_pod_that_is_none_is_not_told(tmp_path, podman, write, pod):
+def test_an_invalid_pod_is_left_out(tmp_path, podman, write, pod):
     write(tmp_path, {**CONFIG, "pod": pod})
     found = podman.lookup(WEB, PATH)
     assert (found.container.name, found.pod) == ("web", None)
@@ -142,7 +142,7 @@ def test_a_rename_in_sqlite_is_noticed_and_another_containers_is_none(tmp_path, 
     assert not podman.changed(found, PATH)
 
 
-def test_a_database_that_is_being_written_to_is_not_believed(tmp_path, podman):
+def test_a_database_that_is_being_written_to_is_not_used(tmp_path, podman):
     path = sqlite(tmp_path)
     (tmp_path / "db.sql-journal").write_bytes(b"x")
     assert told(podman) is None
@@ -154,7 +154,7 @@ def test_a_database_that_is_being_written_to_is_not_believed(tmp_path, podman):
 
 
 @pytest.mark.parametrize("driver", ["overlay", "vfs"])
-def test_without_a_database_the_list_tells_name_and_image(tmp_path, podman, driver):
+def test_without_a_database_the_list_has_name_and_image(tmp_path, podman, driver):
     listed(tmp_path, driver=driver)
     bundle = tmp_path / f"{driver}-containers" / WEB / "userdata"
     bundle.mkdir(parents=True)
@@ -242,7 +242,7 @@ def owned(tmp_path):
     return tmp_path
 
 
-def test_a_user_speaks_for_their_own_slice_alone(owned):
+def test_a_user_is_trusted_only_for_their_own_slice(owned):
     podman = users(owned)
     assert told(podman, USERS_PATH).name == "web"
     for path in (PATH, f"/user.slice/user-1235.slice/libpod-{WEB}.scope", f"{SLICE}x/libpod-{WEB}", f"/libpod-{WEB}"):
@@ -258,7 +258,7 @@ def test_a_users_links_to_files_of_others_are_not_followed(owned, tmp_path_facto
     assert told(users(owned), USERS_PATH) is None
 
 
-def test_a_users_fifo_does_not_hold_anybody_up(owned):
+def test_a_users_fifo_delays_nothing(owned):
     for name in ("db.sql", "overlay-containers/containers.json"):
         (owned / name).unlink()
         os.mkfifo(owned / name)

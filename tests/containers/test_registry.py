@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The registry as records and time reach it, with data roots made here."""
+"""The registry, driven by made records and a made clock, with data roots made here."""
 
 import itertools
 import struct
@@ -10,7 +10,7 @@ from eunomia.batch import Batch, Field, Schema
 from eunomia.containers import cgroup_files
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
-from eunomia.identity import NOBODY_KNOWS, ON_HOST, PENDING, RESOLVED, UNKNOWN, Container, Pod
+from eunomia.identity import ON_HOST, PENDING, RESOLVED, UNKNOWN, UNKNOWN_IDENTITY, Container, Pod
 from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
 
 NS = 1_000_000_000
@@ -28,7 +28,7 @@ def registry(tmp_path, clock):
 
 
 class Asked:
-    """A runtime that knows nobody, and when it was asked."""
+    """A runtime that knows no container, and when it was asked."""
 
     name = "asked"
     quick = True
@@ -86,7 +86,7 @@ def test_a_column_is_joined_through_getitem(tmp_path, registry):
 def test_ids_of_v1_hierarchies_are_not_taken_for_those_of_v2(tmp_path, registry):
     write_config(tmp_path, WEB)
     registry.feed([batch("made", (7, f"/docker/{WEB}"), hierarchy=3)])
-    assert registry[7] == NOBODY_KNOWS
+    assert registry[7] == UNKNOWN_IDENTITY
 
 
 def test_a_container_that_docker_does_not_know_is_pending_and_then_unknown_but_never_without_its_id(
@@ -128,7 +128,7 @@ def test_what_may_be_a_container_that_no_runtime_knows_is_pending_and_then_unkno
     assert registry.next_deadline() is None
 
 
-def test_the_pod_of_a_container_that_no_runtime_knows_is_told_by_its_path(registry, clock):
+def test_the_pod_of_a_container_that_no_runtime_knows_is_taken_from_its_path(registry, clock):
     registry.feed([batch("made", (7, f"/{POD}/{WEB}"))])
     uid = "0125bb86-8ca9-4141-95e3-ee78da97ada1"
     assert registry[7].pod == Pod("", "", uid, qos="Burstable")
@@ -136,7 +136,7 @@ def test_the_pod_of_a_container_that_no_runtime_knows_is_told_by_its_path(regist
     assert (registry[7].state, registry[7].pod.uid) == (UNKNOWN, uid)
 
 
-def test_a_pods_container_in_another_container_is_its_own_also_when_nobody_knows_it(tmp_path, registry, clock):
+def test_a_pods_container_in_another_container_is_its_own_also_if_no_runtime_knows_it(tmp_path, registry, clock):
     write_config(tmp_path, WEB)
     registry.feed([batch("made", (7, f"/docker/{WEB}/kubelet/{POD}/{INNER}"))])
     tick_until(registry, clock, 10)
@@ -165,13 +165,13 @@ def test_what_a_runtime_makes_in_a_container_is_that_containers(tmp_path, regist
     assert registry[8] == registry[7]
 
 
-def test_a_cgroup_that_anybody_else_made_is_the_hosts(registry):
+def test_a_cgroup_that_no_runtime_made_is_the_hosts(registry):
     registry.feed([batch("made", (7, "/x/y"), maker="mkdir")])
     assert registry[7] == ON_HOST
 
 
 @pytest.mark.parametrize("name", ["libpod-conmon-", "crio-conmon-", "x"])
-def test_a_cgroup_that_is_named_after_a_container_and_is_none_is_the_hosts(registry, name):
+def test_a_cgroup_with_a_containers_name_that_is_no_container_is_the_hosts(registry, name):
     registry.feed([batch("made", (7, f"/machine.slice/{name}{WEB}"), (8, f"/machine.slice/{name}{WEB}.scope"))])
     assert registry[7] == registry[8] == ON_HOST
 
@@ -192,7 +192,7 @@ def test_metadata_written_late_is_picked_up_soon(tmp_path, registry, clock, path
     assert registry.next_deadline() is None
 
 
-def test_a_container_that_nobody_knows_is_asked_for_ever_less_often(tmp_path, clock):
+def test_a_container_that_no_runtime_knows_is_asked_for_less_and_less_often(tmp_path, clock):
     asked = []
     registry = Registry([Asked(asked, clock)], mount=str(tmp_path), clock=clock)
     registry.feed([batch("made", (7, f"/foo/{WEB}"))])
@@ -232,7 +232,7 @@ def test_a_removed_cgroup_is_remembered_while_its_events_may_be_under_way(tmp_pa
     assert registry[7].container.name == "web"
     tick_until(registry, clock, 0.2)
     assert 7 not in registry
-    assert registry[7] == NOBODY_KNOWS
+    assert registry[7] == UNKNOWN_IDENTITY
 
 
 def test_a_removed_cgroup_is_remembered_however_late_the_rings_are_drained(tmp_path, registry, clock):
@@ -246,7 +246,7 @@ def test_a_removed_cgroup_is_remembered_however_late_the_rings_are_drained(tmp_p
     assert 7 not in registry
 
 
-def test_a_cgroup_heard_of_only_when_it_is_removed_is_resolved_and_does_not_rise_again(
+def test_a_cgroup_reported_only_when_it_is_removed_is_resolved_and_stays_removed(
     tmp_path, registry, clock
 ):
     write_config(tmp_path, WEB)
@@ -307,9 +307,9 @@ def test_a_cgroup_whose_record_was_lost_is_found_by_walking_again_at_most_five_t
     directory = tmp_path / "cgroup" / "docker" / WEB
     directory.mkdir(parents=True)
     cgroup_id = directory.stat().st_ino
-    assert registry[cgroup_id] == NOBODY_KNOWS
+    assert registry[cgroup_id] == UNKNOWN_IDENTITY
     registry.look(clock())
-    assert registry[cgroup_id] == NOBODY_KNOWS
+    assert registry[cgroup_id] == UNKNOWN_IDENTITY
     registry.look(clock.wait(0.2))
     assert registry[cgroup_id].container.name == "web"
 
@@ -322,7 +322,7 @@ def test_a_cgroup_whose_removal_was_lost_is_forgotten_when_the_tree_is_walked(tm
     assert registry[cgroup_id] == ON_HOST
     directory.rmdir()
     clock.wait(1)
-    assert registry[0] == NOBODY_KNOWS
+    assert registry[0] == UNKNOWN_IDENTITY
     tick_until(registry, clock, 11)
     assert cgroup_id not in registry
 
@@ -349,12 +349,12 @@ def test_subscribers_hear_of_all_that_is_and_of_each_change(tmp_path, registry, 
     assert heard == [(7, "host", "/x"), (8, PENDING, path), (8, RESOLVED, path), (8, None, path)]
 
 
-def test_without_a_v2_hierarchy_nobody_knows(tmp_path):
+def test_without_a_v2_hierarchy_identities_are_unknown(tmp_path):
     registry = Registry([], mount=str(tmp_path / "absent"))
     registry.start()
-    assert registry[1] == NOBODY_KNOWS
+    assert registry[1] == UNKNOWN_IDENTITY
     registry.tick(registry.next_deadline())
-    assert registry[1] == NOBODY_KNOWS
+    assert registry[1] == UNKNOWN_IDENTITY
     assert registry.next_deadline() is None
 
 
@@ -375,7 +375,7 @@ def rows_of(*ids):
 
 
 def joined(registry, *ids):
-    """The identity of each row after a join, in which nobody may look into the tree."""
+    """The identity of each row after a join, which must not read the tree."""
     found = rows_of(*ids)
     before = cgroup_files.walk
     cgroup_files.walk = None
@@ -386,7 +386,7 @@ def joined(registry, *ids):
     return [found.owners[i] for i in found.owner] if found.owner is not None else found.owners * len(ids)
 
 
-def test_rows_of_an_unheard_of_cgroup_are_pending_until_it_was_looked_for(tmp_path, registry, clock):
+def test_rows_of_an_unknown_cgroup_are_pending_until_it_was_looked_for(tmp_path, registry, clock):
     write_config(tmp_path, WEB)
     registry.start()
     directory = tmp_path / "cgroup" / "docker" / WEB
@@ -408,10 +408,10 @@ def test_rows_are_not_held_for_a_walk_that_is_far_off(registry, clock, monkeypat
     joined(registry, 5)
     registry.tick(registry.next_deadline())
     monkeypatch.setattr(registry, "_clock", clock)
-    assert joined(registry, 6) == [NOBODY_KNOWS]
+    assert joined(registry, 6) == [UNKNOWN_IDENTITY]
 
 
-def test_an_id_that_a_record_tells_of_is_not_looked_for(registry, clock):
+def test_an_id_that_a_record_reports_is_not_looked_for(registry, clock):
     registry.start()
     joined(registry, 7)
     registry.feed([batch("made", (7, "/x"))])

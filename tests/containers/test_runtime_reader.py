@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What fails while others' files are read stays behind the door, is counted, and named once."""
+"""Errors in readers of untrusted files are caught, counted, and reported once."""
 
 import struct
 import subprocess
@@ -16,7 +16,7 @@ from tests import needs
 from tests.containers.stage import DB, WEB, Clock, batch, write_config
 
 ERRORS = [OverflowError, RecursionError, MemoryError, UnicodeError, struct.error, KeyError, ZeroDivisionError]
-METHODS = ["recognises", "lookup", "watches", "changed", "places", "records", "keeps"]
+METHODS = ["recognises", "lookup", "watches", "changed", "places", "records", "has_record"]
 
 
 class Broken:
@@ -49,7 +49,7 @@ class Broken:
     def records(self, place: str) -> list[str]:
         return [DB]
 
-    def keeps(self, container: Container, path: str) -> bool:
+    def has_record(self, container: Container, path: str) -> bool:
         return True
 
 
@@ -67,7 +67,7 @@ def test_a_runtime_that_raises_takes_nothing_from_the_others(tmp_path, method, e
     registry.feed([batch("made", (7, f"/docker/{WEB}"), (8, f"/x/{DB}"))])
     registry.recheck()
     registry.feed([batch("removed", (8, f"/x/{DB}"))])
-    registry.look_at(registry.case_of(7))
+    registry.recheck_entry(registry.container_of(7))
     assert (registry[7].state, registry[7].container.name) == (RESOLVED, "web")
     assert registry[8].state == (PENDING if method == "lookup" else RESOLVED)
     assert len(told) == 1
@@ -90,7 +90,7 @@ def test_an_enricher_that_raises_leaves_what_the_runtime_said(tmp_path):
     assert registry.faults.counts
 
 
-def test_kinds_of_faults_are_told_once_each_and_are_bounded():
+def test_kinds_of_faults_are_reported_once_each_and_are_limited():
     told = []
     faults = Faults(lambda sentence, _: told.append(sentence))
     for i in range(1000):

@@ -40,7 +40,7 @@ def test_a_container_joins_as_soon_as_its_name_is_known(tmp_path, registry):
     assert chosen.ids == {7}
 
 
-def test_the_kernel_is_told_to_let_go_of_what_is_not_wanted_and_of_nothing_that_may_be(tmp_path, registry):
+def test_the_kernel_drops_only_cgroups_that_certainly_do_not_match(tmp_path, registry):
     """It holds each new cgroup to be wanted until then."""
     let_go = []
     registry.subscribe(Selection(["web"], removed=let_go.append))

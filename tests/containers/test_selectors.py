@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What selectors match, one container after another."""
+"""Matches of selectors, container by container."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_selector_matches(selectors, front, back):
 
 
 @pytest.mark.parametrize("selectors", [Selectors(("",)), Selectors(images=(" ",)), Selectors(labels=("=x",))])
-def test_an_empty_word_is_refused(selectors):
+def test_an_empty_value_is_refused(selectors):
     with pytest.raises(ValueError, match=r"is empty|has no key"):
         selectors.match()
 
@@ -77,7 +77,7 @@ def test_what_runs_in_a_chosen_container_is_chosen_too():
     assert chosen.ids == {8}
 
 
-def test_a_container_that_came_to_match_takes_what_is_in_it_along():
+def test_a_container_that_came_to_match_includes_the_containers_inside():
     chosen = Selection(Selectors(("web-1",)), CHOSEN)
     chosen(7, FRONT, "/docker/a")
     chosen(7, FRONT._replace(container=FRONT.container._replace(name="web-2")), "/docker/a")

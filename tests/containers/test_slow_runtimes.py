@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runtimes that take their time, or never answer: nobody waits for them, and what they say is not lost."""
+"""Runtimes that answer late or never: nothing else waits for them, and their answers are not lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Slow:
         self.kept = True
         self.asked = 0
         self.threads: set[int] = set()
-        self.answered = answered  # what it answers at once
+        self.answered = answered  # what it answers without waiting
 
     def _wait(self, what: str) -> None:
         self.threads.add(threading.get_ident())
@@ -75,8 +75,8 @@ class Keeper(Slow):
         self._wait("records")
         return self.listed
 
-    def keeps(self, container: Container, path: str) -> bool:
-        self._wait("keeps")
+    def has_record(self, container: Container, path: str) -> bool:
+        self._wait("has_record")
         return self.kept
 
 
@@ -96,7 +96,7 @@ def until(registry: Registry, holds, clock=time.monotonic_ns) -> None:
         registry.tick(clock())
 
 
-def test_a_runtime_that_hangs_stops_nobody_and_its_containers_are_pending(tmp_path, slow):
+def test_a_runtime_that_hangs_delays_nothing_else_and_its_containers_are_pending(tmp_path, slow):
     write_config(tmp_path, WEB)
     docker = Docker([DataRoot("/", str(tmp_path))])
     registry = Registry([slow, docker], mount=str(tmp_path / "cgroup"), clock=Clock())
@@ -167,7 +167,7 @@ def test_the_engine_waits_once_for_one_that_hangs_and_not_for_each_container(tmp
     registry.close()
 
 
-def test_close_does_not_wait_for_one_that_hangs_and_nothing_is_told_after(tmp_path, slow):
+def test_close_does_not_wait_for_one_that_hangs_and_nothing_is_reported_after(tmp_path, slow):
     registry = Registry([slow], mount=str(tmp_path))
     registry.feed([batch("made", (8, "/slow/a"))])
     done = threading.Thread(target=registry.close, daemon=True)
@@ -199,7 +199,7 @@ def test_a_name_that_is_none_is_its_containers_again_when_the_slow_one_has_said_
     write_config(tmp_path, WEB)
     registry = Registry([slow, Docker([DataRoot("/", str(tmp_path))])], mount=str(tmp_path))
     registry.feed([batch("made", (7, PATH), (8, f"{PATH}/jobs/{DB}"))])
-    assert registry[8].state == PENDING, "whoever has not answered may know it"
+    assert registry[8].state == PENDING, "a runtime that has not answered may know it"
     slow.may_answer.set()
     until(registry, lambda: registry[8].state != PENDING)
     assert registry[8].container.name == "web"
@@ -227,7 +227,7 @@ def test_what_a_slow_runtime_rewrites_is_read(tmp_path):
     registry.close()
 
 
-def test_records_of_a_slow_runtime_are_told_as_those_of_a_quick_one(tmp_path):
+def test_records_of_a_slow_runtime_are_reported_like_those_of_a_quick_one(tmp_path):
     runtime = Keeper()
     runtime.names = {"a": "web", "b": "db"}
     runtime.listed = ["b"]
@@ -239,23 +239,23 @@ def test_records_of_a_slow_runtime_are_told_as_those_of_a_quick_one(tmp_path):
     events = []
 
     def told(count: int) -> bool:
-        events.extend((e.what, e.entry.candidate.id) for e in registry.news() if e.what != "changed")
+        events.extend((e.kind, e.entry.candidate.id) for e in registry.news() if e.kind != "changed")
         return len(events) >= count
 
     until(registry, lambda: told(1))
-    assert events == [("there", "b")], "it was there before anybody listened, however late that is told"
+    assert events == [("existing", "b")], "it existed before the start, however late that is reported"
     registry.feed([batch("made", (8, "/slow/a"))])
     until(registry, lambda: told(3))
     assert sorted(events[1:]) == [("made", "a"), ("recorded", "a")]
     runtime.kept = False
     registry.feed([batch("removed", (8, "/slow/a"))])
-    registry.look_at(registry.case_of(8))
+    registry.recheck_entry(registry.container_of(8))
     until(registry, lambda: told(5))
     assert sorted(events[3:]) == [("erased", "a"), ("removed", "a")]
     registry.close()
 
 
-# A file system that nobody serves: whoever touches it waits until it is unmounted.
+# A file system without a server: any process that touches it waits until it is unmounted.
 
 
 @contextmanager
@@ -276,7 +276,7 @@ def unserved(point: Path) -> Iterator[None]:
         libc.umount2(os.fsencode(point), 2)  # MNT_DETACH
 
 
-def test_a_data_root_on_a_file_system_that_hangs_stops_nobody(tmp_path, monkeypatch):
+def test_a_data_root_on_a_file_system_that_hangs_delays_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(remote_mounts, "FRESH", 0)
     dead, alive, cgroups = tmp_path / "dead", tmp_path / "alive", tmp_path / "cgroup"
     for directory in (dead, alive, cgroups):
@@ -297,7 +297,7 @@ def test_a_data_root_on_a_file_system_that_hangs_stops_nobody(tmp_path, monkeypa
         registry.close()
 
 
-def test_paths_that_may_hang_are_told_without_touching_them(tmp_path, monkeypatch):
+def test_paths_that_may_hang_are_detected_without_touching_them(tmp_path, monkeypatch):
     monkeypatch.setattr(remote_mounts, "FRESH", 0)
     dead = tmp_path / "de ad"
     dead.mkdir()

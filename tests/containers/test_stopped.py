@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Containers that come and go while Eunomia has no processor: stopped is the surest way to be late."""
+"""Containers that come and go while Eunomia is stopped, as on a machine without a free processor."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def stopped(tmp_path: Path) -> Iterator[Callable[..., Stopped]]:
 
 
 def to_its_end(containerd: Containerd, word: str, image: str = "") -> tuple[str, str, str]:
-    """Run a pod's container that ends at once; return its id, the pod's uid and its sandbox's id."""
+    """Run a pod's container that ends immediately; return its id, the pod's uid and its sandbox's id."""
     pod = containerd.cri.pod(f"short-{word}", image=image or containerd.image, command=("true", word))
     container_id = pod.containers["app"]
     deadline = time.monotonic() + _WITHIN * needs.PATIENCE

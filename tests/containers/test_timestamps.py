@@ -28,5 +28,5 @@ def test_nanoseconds_are_kept():
         "2026-11-23T23:38:0xZ", "9999999-11-23T23:38:00Z", "2026-11-23T23:38:00." + "1" * 100 + "Z", "\u0662" * 20,
     ],
 )  # fmt: skip
-def test_what_is_no_time_is_none(value):
+def test_an_invalid_time_is_none(value):
     assert nanoseconds(value) == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Small trees as CRI-O 1.36 and containerd 2.3 lay them, field by field against what the runtimes would say.
+"""Small trees as CRI-O 1.36 and containerd 2.3 write them, field by field against the runtimes' answers.
 
 ``make test-trees`` does the same with trees that were taken from real ones.
 """
@@ -105,13 +105,13 @@ def crio(tmp_path):
     return tmp_path
 
 
-def test_all_that_is_told_of_crios_containers_is_true(crio):
+def test_all_metadata_of_crios_containers_is_true(crio):
     found = trees.crios(crio)
     assert len(found) == 5
     assert not {key: lines for key, lines in found.items() if lines}
 
 
-def test_a_sandbox_that_was_stopped_is_told_as_exited(crio):
+def test_a_stopped_sandbox_has_exited(crio):
     write(crio / "run/overlay-containers" / SANDBOX / "userdata/stopped", "")
     assert [line.partition(",")[0] for line in trees.crios(crio)[SANDBOX]] == ["state: 'exited'"]
 
@@ -219,7 +219,7 @@ def containerd(tmp_path):
     return tmp_path
 
 
-def test_all_that_is_told_of_containerds_containers_is_true(containerd):
+def test_all_metadata_of_containerds_containers_is_true(containerd):
     found = trees.containerds(containerd)
     assert len(found) == 9
     assert not {key: lines for key, lines in found.items() if lines}
@@ -241,7 +241,7 @@ def test_a_cgroup_that_a_bundle_asks_for_is_its_containers(containerd, path, con
     assert [c.id for c in candidates(path, [reader])] == ([container_id] if container_id else [])
 
 
-def test_a_bundle_that_comes_later_is_heard_of(containerd):
+def test_a_bundle_that_comes_later_is_noticed(containerd):
     reader = Containerd([DataRoot("/", str(containerd / "state"))])
     assert candidates("/late/one", [reader]) == ()
     write(containerd / "state" / TASKS / "default/later/config.json", {"linux": {"cgroupsPath": "/late/one"}})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a runtime's files say, compared with what the runtime itself says (``truth.json`` beside them).
+"""Comparison of metadata from a runtime's files with the runtime's own answers (``truth.json`` beside them).
 
 ``make test-trees TREES=DIRECTORY`` compares trees that were taken from real runtimes; ``test_trees.py`` lays small ones.
 """
@@ -122,7 +122,7 @@ def _differences(told: Metadata | None, one: dict, truth: dict, runtime: str, is
 
 
 def _plain(told: Metadata | None, one: dict) -> list[str]:
-    """Compare a container that was made by ``ctr``; a task that is over leaves nothing that tells its state."""
+    """Compare a container that was made by ``ctr``; an ended task leaves nothing that shows its state."""
     if told is None:
         return ["nothing is told"]
     container = told.container

@@ -16,7 +16,8 @@ from tests.contracts import PACKAGE
 # Each layer may import those below it, and itself where that is said. The first word of a module is its part.
 NOUNS = {
     "_native", "batch", "cgroup_hierarchy", "columns", "faults", "identity", "kernel_clock", "meaning",
-    "metadata_limits", "process_field", "process_identity", "python_stream", "resolve_in_root", "tables", "typing",
+    "metadata_limits", "process_field", "process_identity", "python_schema", "python_stream", "resolve_in_root",
+    "tables", "typing",
 }  # fmt: skip
 PARTS = {"containers", "kernel", "kubernetes", "processes", "sinks", "tracker", "trackers"}
 ENGINE = {"engine", "filters", "ledger", "source"}
@@ -27,7 +28,7 @@ HEAVY = {
     *("asyncio", "dataclasses", "elftools", "http", "json", "logging", "numpy", "shutil", "socket"),
     # typing, argparse and signal are there for what they import: see docs/decisions/0023
     *("argparse", "datetime", "decimal", "difflib", "enum", "gettext", "inspect", "locale", "msgspec", "re", "shlex"),
-    *("signal", "typing", "typing_extensions", "uuid"),
+    *("signal", "threading", "typing", "typing_extensions", "uuid"),
     *("eunomia.kernel.binaries", "eunomia.kernel.foreign.choice", "eunomia.kernel.perf_events"),
 }
 

@@ -181,7 +181,7 @@ def test_a_sink_that_stalls_loses_rows_of_its_own_alone(live, opener, policy):
     assert entry.received == total
     assert entry.dropped[FULL] >= 60
     assert entry.delivered == slow.pids.total() == total - entry.dropped[FULL]
-    assert any("output slow failed (Stalled: it is slower" in s for s in live.said)
+    assert any("output slow failed (Stalled: it is too slow" in s for s in live.said)
     live.end()
     assert account(live, "slow").balanced
     assert slow.is_closed

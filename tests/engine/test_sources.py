@@ -12,12 +12,13 @@ from contextlib import suppress
 
 import pytest
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.engine import Engine
 from eunomia.engine.sources import PythonSource
 from eunomia.filters import Filters
 from eunomia.identity import ON_HOST
 from eunomia.kernel.errors import BadSetting
+from eunomia.python_schema import ColumnDeclaration, declare
 from eunomia.source import Options, open_source
 from tests import needs
 from tests.engine.conftest import Kept, Live, until
@@ -136,7 +137,9 @@ def test_a_name_is_given_once(live):
 
 # Rows made in user space
 
-ALERT = Schema("alert", 12, [Field("time", 0, 8, "Q", "time"), Field("pid", 8, 4, "I", "pid")], "something is wrong")
+ALERT = declare(
+    "alert", "something is wrong", [ColumnDeclaration("time", "time_ns_t"), ColumnDeclaration("pid", "pid_t")]
+)
 
 
 def alerts(*pids: int) -> Batch:
@@ -172,7 +175,7 @@ def test_rows_that_find_no_room_are_lost_and_counted():
     with pytest.raises(KeyError):
         made.emit("profile", alerts(1))
     with pytest.raises(ValueError, match="'other'"):
-        made.emit("alert", Batch(Schema("other", 4, [Field("x", 0, 4, "I")]), bytes(4)))
+        made.emit("alert", Batch.made(declare("other", "", [ColumnDeclaration("x", "__u32")]), [{"x": 1}]))
 
 
 # Commands

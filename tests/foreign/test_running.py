@@ -121,10 +121,10 @@ def test_each_cpu_has_a_row_where_that_is_asked_for(compiled):
     [
         (["--per-cpu", "nothing"], "no per-CPU map is shown for 'nothing': there are by_syscall, total"),
         (["--cpus", "total"], "not of the form MAP.COLUMN=sum|max|min|one"),
-        (["--cpus", "total=sum"], "'total' is not as in MAP.COLUMN=sum|max|min|one"),
-        (["--cpus", "total.value=add"], "'add' is none of sum, max, min, one"),
+        (["--cpus", "total=sum"], "'total' is not of the form MAP.COLUMN=sum|max|min|one"),
+        (["--cpus", "total.value=add"], "'add' is not one of sum, max, min, one"),
         (["--cpus", "total.n=sum"], "no value called 'n': there are value"),
-        (["--cpus", "total.value=sum", "--per-cpu", "total"], "its CPUs have a row each"),
+        (["--cpus", "total.value=sum", "--per-cpu", "total"], "each CPU has its own row"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "info"])
@@ -146,7 +146,7 @@ def test_info_says_how_each_column_becomes_one(compiled):
     [
         (["--histogram", "hists.slots=log10"], "'log10' is neither log2 nor linear"),
         (["--histogram", "hists.key=log2"], "no array of numbers called 'key': there are slots"),
-        (["--histogram", "nothing.slots=log2"], "no stream is meant by 'nothing.slots'"),
+        (["--histogram", "nothing.slots=log2"], "there is no stream for 'nothing.slots'"),
         (["--histogram", "hists.slots"], "not of the form STREAM.COLUMN=log2|linear"),
     ],
 )

@@ -100,8 +100,8 @@ def test_info_lists_all_that_can_be_set_with_its_default_and_type(compiled):
         ("cfg.ports[2]=65536", "cfg.ports[2] (__u16): 65536 is not between 0 and 65535"),
         ("cfg.narrow=8", "(unsigned int : 3): 8 is not between 0 and 7"),
         ("cfg.limits=1", "1 values for its 2 members: low, high"),
-        ("cfg.mode.x=1", "has no member 'x': it is no struct"),
-        ("target[0]=1", "target (__u32) has no places: it is no array"),
+        ("cfg.mode.x=1", "has no member 'x': it is not a struct"),
+        ("target[0]=1", "target (__u32) has no elements: it is not an array"),
         ("nothing=1", "cfg.limits.low (__u32)"),
         ("by_index[4]=1,1", "map by_index: 4 is not between 0 and 3"),
         ("by_index[x].low=1", "map by_index: its keys are __u32: 'x' is not a number"),
@@ -110,7 +110,7 @@ def test_info_lists_all_that_can_be_set_with_its_default_and_type(compiled):
         ("by_flow[1,2", "is not of the form NAME=VALUE"),
         ("prefixes[10.0.0.0/33]=1", "/33 is not between /0 and /32"),
         ("prefixes[10.0.0/8]=1", "'10.0.0' is not an IPv4 address"),
-        ("tails[0]=nobody", "no program is called 'nobody': there are look"),
+        ("tails[0]=nobody", "there is no program 'nobody': there are look"),
         ("tunable.absent=1", "no setting 'tunable.absent'"),
     ],
 )
@@ -170,7 +170,7 @@ def test_the_size_that_a_user_gives_is_the_maps():
     ("word", "says"),
     [
         ("seen=0", "'0' is not a whole number from 1"),
-        ("rb=5000", "a ring has a power of two of bytes"),
+        ("rb=5000", "a ring's size in bytes is a power of two"),
         ("other=5", "there is no map 'other': there are stacks, seen"),
         ("seen", "is not of the form MAP=ENTRIES"),
     ],
@@ -187,7 +187,7 @@ def test_a_size_that_no_map_can_have_is_wrong_usage(tmp_path, word, says):
 @root
 def test_a_map_without_a_size_of_values_is_the_objects_fault_not_the_kernels():
     source = SIZES.replace("__type(key, __u32); __type(value, __u64); } seen", "__type(key, __u32); } seen")
-    with pytest.raises(KernelError, match="declares no size of its values") as refused:
+    with pytest.raises(KernelError, match="sets the size of its values") as refused:
         Loaded.attached(Spec(bpf(source), "open"))
     assert "not supported" not in str(refused.value)
 
@@ -195,7 +195,7 @@ def test_a_map_without_a_size_of_values_is_the_objects_fault_not_the_kernels():
 @root
 def test_a_map_without_keys_is_asked_for_the_size_of_its_values():
     source = 'struct { __uint(type, BPF_MAP_TYPE_QUEUE); } queue SEC(".maps");\n' + SIZES
-    with pytest.raises(KernelError, match=r"map queue .* declares no size of its values"):
+    with pytest.raises(KernelError, match=r"map queue .* sets the size of its values"):
         Loaded.attached(Spec(bpf(source), "open"))
 
 
@@ -216,5 +216,5 @@ def test_maps_in_maps_that_have_no_size_need_none():
 
 @root
 def test_maps_in_maps_that_declare_no_size_are_refused():
-    with pytest.raises(KernelError, match="map outer: the maps that it is to hold declare no size"):
+    with pytest.raises(KernelError, match="map outer: its inner maps declare no size"):
         Loaded.attached(Spec(bpf(HELD % "BPF_MAP_TYPE_HASH"), "held"))

@@ -24,8 +24,8 @@ SEC("raw_tp/sys_enter") int f(void *ctx) {
 @pytest.mark.parametrize(
     ("value", "size", "found", "doubt"),
     [
-        ("struct sent", "sizeof(e)", "sent", ""), ("struct small", "sizeof(e)", "sent", "says struct small of 4 bytes"),
-        ("__u32", "sizeof(e)", "sent", "says __u32 of 4 bytes"), ("struct small", "4", "small", ""),
+        ("struct sent", "sizeof(e)", "sent", ""), ("struct small", "sizeof(e)", "sent", "declares struct small of 4 bytes"),
+        ("__u32", "sizeof(e)", "sent", "declares __u32 of 4 bytes"), ("struct small", "4", "small", ""),
         ("struct small", "8", "small", ""),
     ],
 )  # fmt: skip

@@ -462,7 +462,7 @@ def test_settings_of_every_type_reach_the_program():
         ("u8", 256, "256 is not between 0 and 255"), ("s8", "-129", "-129 is not between -128 and 127"),
         ("u64", -1, "-1 is not between"), ("u32", "many", "'many' is not a number"), ("flag", 2, "2 is not between 0 and 1"),
         ("mode", "FAST", "'FAST' is none of OFF, SLOW, BACK"), ("text", "12345678", "longer than 7 bytes"),
-        ("list", "1,2,3,4", "4 values for 3 places"), ("list", "1,x", "'x' is not a number"), ("u16", "", "'' is not a number"),
+        ("list", "1,2,3,4", "4 values for 3 elements"), ("list", "1,x", "'x' is not a number"), ("u16", "", "'' is not a number"),
         ("mode", str(2**40), "1099511627776 is not between"), ("list", "1,-1", "-1 is not between"), ("u32", 1.5, "1.5"),
         ("nothing", 1, "no setting 'nothing': it has"),
     ],

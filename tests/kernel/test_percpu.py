@@ -139,8 +139,8 @@ def test_the_user_says_how_a_column_becomes_one(bpf):
     [
         ("stats.c", "sum", "no value called 'c': there are a, comm"),
         ("stats.key", "sum", "no value called 'key'"),
-        ("stats.a", "add", "'add' is none of sum, max, min, one"),
-        ("stats.comm", "sum", "comm is no number"),
+        ("stats.a", "add", "'add' is not one of sum, max, min, one"),
+        ("stats.comm", "sum", "comm is not a number"),
         ("other.a", "sum", "no per-CPU map 'other': there are stats"),
     ],
 )
@@ -229,7 +229,7 @@ def test_counts_that_cancel_out_on_an_array_are_a_row(bpf):
 def test_values_that_are_not_of_their_types_size_are_refused(bpf):
     spec = spec_of(bpf, "struct v { __u64 a[4]; };")
     stream = spec.streams["stats"]
-    with pytest.raises(BadObject, match="map stats: its values are not of their type's size"):
+    with pytest.raises(BadObject, match="map stats: its values are not of the size of their type"):
         Snapshot(stream.map._replace(value_size=24), stream)
 
 

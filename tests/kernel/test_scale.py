@@ -160,7 +160,7 @@ def test_a_type_that_is_only_called_as_ours_declares_nothing(bpf):
 
 @pytest.mark.parametrize("step", ["0", "-3", "many", "1.5"])
 def test_a_step_that_is_no_number_above_zero_is_refused(step):
-    with pytest.raises(BadObject, match=r"depth: hist_step\(.*\) is no whole number above 0"):
+    with pytest.raises(BadObject, match=r"depth: hist_step\(.*\) is not a whole number above 0"):
         compiled.spec(declared(step))
 
 

@@ -14,7 +14,7 @@ from eunomia.kernel.foreign.core_types import kernel_structs
 from eunomia.kernel.schema import schema
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.types import Int, Member, Struct
-from eunomia.process_field import who
+from eunomia.process_field import process_field
 
 RING = """
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct event); } r SEC(".maps");
@@ -76,7 +76,7 @@ def test_a_member_struct_called_as_a_noun_of_ours_is_no_column_of_ours(bpf, noun
 )
 def test_only_a_whole_number_of_the_right_size_is_an_id_by_its_name(bpf, member, whose):
     shape = fields(bpf, f"struct cgroup; struct event {{ {member}; __u32 other; }};")
-    process = who(shape)
+    process = process_field(shape)
     assert cgroup_field(shape) + (process.field if process else "") == whose
 
 
@@ -86,7 +86,7 @@ def test_only_a_whole_number_of_the_right_size_is_an_id_by_its_name(bpf, member,
 )
 def test_a_struct_that_doubles_at_each_level_is_refused_at_once(bpf, levels):
     source = "struct s0 { char a; };" + "".join(levels.format(i=i, j=i - 1) for i in range(1, 13))
-    with pytest.raises(BadObject, match="more than 1000 columns, which is the most"):
+    with pytest.raises(BadObject, match="more than 1000 columns, the most"):
         fields(bpf, f"{source}\nstruct event {{ struct s12 all; }};")
 
 

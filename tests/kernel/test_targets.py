@@ -81,4 +81,4 @@ def test_a_clock_does_not_stand_in_for_what_a_name_counts(name):
 def test_a_lone_sampler_runs_by_the_clock_and_several_do_not():
     one, other = Program("do_sample", "perf_event", 7), Program("do_other", "perf_event", 7)
     assert targets.needs_target(one, [one]) == ""
-    assert "of several" in targets.needs_target(one, [one, other])
+    assert "with several" in targets.needs_target(one, [one, other])

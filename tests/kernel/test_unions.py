@@ -16,7 +16,7 @@ def said(bpf, members):
 def test_members_of_a_union_without_a_name_are_said_to_share_their_bytes(bpf):
     members = "__u32 type; union { struct { __u64 fd; } open; struct { __u64 code; } exit; };"
     assert said(bpf, members) == (
-        "open.fd and exit.code share bytes of the record (a union): one of them holds in each row"
+        "open.fd and exit.code share bytes of the record (a union): only one is valid in each row"
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Credentials and authorities that are replaced while they are used: those of a pod, and of a kubeconfig."""
+"""Credentials and certificates that are replaced while they are used, of a pod and of a kubeconfig."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``eunomia run --kubernetes`` as its user meets it: what is refused, what is said, and that rows never wait."""
+"""``eunomia run --kubernetes`` as users see it: refused options, messages, and rows that never wait."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--node", "x"), "--node: it says whose pods to ask for, so it goes with --kubernetes"),
+        (("--node", "x"), "--node: it names the node to ask for, so it needs --kubernetes"),
         (("--kubernetes",), "there is no kubeconfig /nonexistent/.kube/config: name one with --kubeconfig"),
         (("--kubeconfig", "/no/such"), "there is no kubeconfig /no/such"),
         (("--kubeconfig", "/tmp"), "Is a directory"),
@@ -46,7 +46,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(arguments, sentence):
 
 
 @pytest.mark.parametrize("content", [b"", b"{[", b"a: b\n", b"\xff\xfe\x00", b"current-context: \x1b[31m\n", b"&a [*a, *a]"])
-def test_a_kubeconfig_that_is_none_is_one_sentence(tmp_path, content):
+def test_an_invalid_kubeconfig_is_one_sentence(tmp_path, content):
     needs.module("kubernetes", "eunomia[kubernetes]")
     (tmp_path / "config").write_bytes(content)
     done = run("--kubeconfig", str(tmp_path / "config"))
@@ -64,8 +64,8 @@ def test_a_kubeconfig_that_is_none_is_one_sentence(tmp_path, content):
         (["echo", '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}'], "exec: missing token"),
     ],
 )
-def test_a_credential_plugin_that_gives_none_is_one_sentence(tmp_path, command, sentence):
-    """The client logs it and goes on as nobody, whom the API refuses for another reason."""
+def test_a_credential_plugin_without_credentials_is_one_sentence(tmp_path, command, sentence):
+    """The client logs it and continues without credentials, which the API refuses for another reason."""
     needs.module("kubernetes", "eunomia[kubernetes]")
     (tmp_path / "config").write_text(json.dumps(with_plugin("http://127.0.0.1:9", command)))
     done = run("--kubeconfig", str(tmp_path / "config"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What becomes of the API's objects: owners, services, static pods, and identities that are made anew."""
+"""Facts from the API's objects: owners, services, static pods, and identities that are updated."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_owner_that_is_gone_leaves_the_nearest(api, follow):
     assert seen.said == []
 
 
-def test_an_owner_that_a_servers_cache_has_not_yet_is_asked_for_anew(api, follow):
+def test_an_owner_that_is_not_in_a_servers_cache_yet_is_asked_for_again(api, follow):
     api.cache_lacks.add(REPLICASET)
     api.objects[REPLICASET] = controlled("r", owned("Deployment", "web", "d"))
     api.apply(PODS, "a", **pod("web-1", owned("ReplicaSet", "web-5d4f", "r")))
@@ -209,7 +209,7 @@ def test_of_too_many_services_the_first_are_shown_and_others_take_the_place_of_w
     assert facts.pods[UID].services == tuple(f"s{n:04}" for n in range(65) if n != 3)
 
 
-def test_a_service_made_anew_is_shown_though_the_old_one_goes_after_it(facts):
+def test_a_service_made_again_is_shown_though_the_old_one_is_removed_later(facts):
     """In a list that is compared with what was known, what is new comes first."""
     facts.put(made())
     facts.put_service(selecting(1, app="web"))
@@ -218,7 +218,7 @@ def test_a_service_made_anew_is_shown_though_the_old_one_goes_after_it(facts):
     assert facts.pods[UID].services == ("s0001",)
 
 
-def test_a_namespace_of_thousands_of_services_and_a_full_node_is_taken_in_at_once(facts):
+def test_a_namespace_of_thousands_of_services_and_a_full_node_is_read_quickly(facts):
     """Each service once looked at all of them for each pod: minutes of what the rows need."""
     for n in range(110):
         facts.put(made(f"u{n}", labels=(("app", f"a{n}"), ("tier", "front"))))
@@ -295,7 +295,7 @@ def test_a_static_pod_is_found_by_its_hash_and_by_its_containers(registry, facts
     assert registry[8].container.name == "app"
 
 
-def test_a_mirror_pod_made_anew_keeps_its_containers(registry, facts):
+def test_a_mirror_pod_made_again_keeps_its_containers(registry, facts):
     now = [0.0]
     facts._clock = lambda: now[0]
     registry.feed([batch("made", (8, f"/kubepods/pod{HASH}/{CID}"))])
@@ -348,7 +348,7 @@ def test_a_pod_that_comes_back_is_not_forgotten(facts):
     assert set(facts.pods) == {UID, "another"}
 
 
-def test_a_label_that_changes_is_told_to_those_who_follow_identities(registry, facts):
+def test_a_label_that_changes_is_passed_on_to_subscribers(registry, facts):
     told = []
     registry.feed([batch("made", (7, f"/kubepods/pod{UID}/{CID}"))])
     facts.put(made(containers=(status(),)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""List, watch and what can go wrong between: nothing lost, nothing twice, no storm."""
+"""Lists and watches with failures in between: no loss, no duplicates, no request storm."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ def test_after_410_a_list_is_compared_with_what_is_known(api, follow, told):
     assert seen.said == []
 
 
-def test_410_after_an_outage_is_followed_by_a_list_at_once(api, follow):
-    """The pauses have grown while nobody answered, up to 45 s for users; a server that was restarted answers 410."""
+def test_410_after_an_outage_is_followed_by_a_list_immediately(api, follow):
+    """The pauses have grown without answers, up to 45 s for users; a server that was restarted answers 410."""
     api.apply(PODS, "a", **pod())
     seen = follow()
     seen.until(lambda: api.watching == 2)
@@ -159,7 +159,7 @@ def test_410_after_an_outage_is_followed_by_a_list_at_once(api, follow):
     api.refuse_watches = 503
     api.hang_up()
     seen.until(lambda: len(api.asked(watch=True)) >= 9)  # pauses of 1.3 s and more by now
-    assert "what is new of pods will be missing" in "".join(seen.said)
+    assert "changes of pods will be missing" in "".join(seen.said)
     api.apply(SERVICES, "s")
     api.forget()
     api.refuse_watches = 0
@@ -178,7 +178,7 @@ def test_pods_deleted_while_a_list_is_read_are_not_kept(api, follow):
     assert [c for c in seen.changes if c[1] == "gone"] == [(f"u{n:03}", "gone") for n in range(5)]
 
 
-def test_a_next_page_that_is_forgotten_begins_the_list_anew(api, follow):
+def test_a_next_page_that_is_forgotten_begins_the_list_again(api, follow):
     for n in range(700):
         api.apply(PODS, f"u{n}", **pod(f"p{n}"))
     api.refuse_pages = 410
@@ -213,7 +213,7 @@ def test_retry_after_is_waited_for(api, follow):
 
 
 @pytest.mark.parametrize("trouble", ["closes", "410", "broken"])
-def test_watches_that_end_at_once_are_not_stormed(api, follow, trouble):
+def test_watches_that_end_immediately_cause_no_request_storm(api, follow, trouble):
     api.apply(PODS, "a", **pod())
     if trouble == "closes":
         api.closes = True
@@ -242,7 +242,7 @@ def test_what_may_not_be_read_is_said_once_and_the_rest_goes_on(api, follow):
     assert "does not let us read services" in seen.said[0]
 
 
-def test_nobody_at_the_address_is_one_sentence(api, follow, kubeconfig):
+def test_no_server_at_the_address_is_one_sentence(api, follow, kubeconfig):
     kubeconfig.write_text(kubeconfig.read_text().replace(api.host, "http://127.0.0.1:9"))
     seen = follow()
     seen.until(lambda: len(seen.said) >= 2)
@@ -263,7 +263,7 @@ def test_a_node_that_does_not_exist_is_named_with_those_that_do(api, follow):
     assert "node-1, node-2" in seen.said[0]
 
 
-def test_a_node_that_does_not_exist_is_named_though_nobody_answered_at_first(api, follow):
+def test_a_node_that_does_not_exist_is_named_though_there_was_no_answer_at_first(api, follow):
     api.refuse[PODS] = 503
     seen = follow("other")
     seen.until(lambda: len(api.asked()) >= 3)
@@ -280,8 +280,8 @@ def test_a_node_with_pods_is_not_asked_for(api, follow):
     assert not api.asked(f"/api/v1/nodes/{NODE}")
 
 
-def test_watches_that_a_server_drops_together_do_not_come_back_at_once(api, follow, monkeypatch):
-    """All nodes' watches end when a server does; at once they would all be at the next one."""
+def test_watches_that_a_server_drops_together_do_not_come_back_together(api, follow, monkeypatch):
+    """All nodes' watches end when a server does; together they would all be at the next one."""
     monkeypatch.setattr("eunomia.kubernetes.follower.LASTED", 0.0)
     seen = follow()
     seen.watcher._pods._pause = 0.4
@@ -321,7 +321,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("line", HOSTILE, ids=lambda line: ascii(line[:40]))
-def test_whatever_a_watch_says_the_next_event_is_heard(api, follow, line):
+def test_after_any_line_of_a_watch_the_next_event_is_read(api, follow, line):
     api.version = 200
     seen = follow()
     seen.until(lambda: api.watching == 2)
@@ -365,7 +365,7 @@ def test_more_pods_than_any_node_has_are_left_out_and_said(api, follow, monkeypa
 
 @pytest.mark.parametrize("later", [True, False])
 def test_pods_that_are_over_make_room_for_those_that_run(api, follow, monkeypatch, later):
-    """A pod that kubelet has no room for fails, and stays: whoever may make pods makes thousands, on any node."""
+    """A pod that kubelet has no room for fails, and stays: a user who may make pods can make thousands, on any node."""
     monkeypatch.setattr("eunomia.kubernetes.watcher.PODS_LIMIT", 10)
     for n in range(20):
         api.apply(PODS, f"over{n}", **pod(f"over{n}") | {"status": {"phase": ("Failed", "Succeeded")[n % 2]}})

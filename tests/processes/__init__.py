@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who is who."""
+"""Tests of the table of processes."""
 
 from contextlib import closing
 from functools import cache

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Real processes, and what rows say of who they are."""
+"""Real processes, and the process columns of rows."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def family() -> tuple[Seen, subprocess.Popen]:
     return seen, shell
 
 
-def test_rows_say_who_forked_whom(family):
+def test_rows_have_their_parents(family):
     seen, shell = family
     row = seen.row("exec", argv=["/bin/true", "in"], errno="")
     inner, outer, tests = row["process.ancestors"][:3]
@@ -160,7 +160,7 @@ int main(void)
 """
 
 
-def test_who_execs_in_a_thread_stays_the_process_that_it_was():
+def test_an_exec_in_a_thread_keeps_the_process():
     script = "import os, threading; threading.Thread(target=os.execv, args=('/bin/sleep', ['sleep', '0.1'])).start()"
     with tracked("process", added=COLUMNS) as seen:
         child = subprocess.Popen([sys.executable, "-c", script])
@@ -171,7 +171,7 @@ def test_who_execs_in_a_thread_stays_the_process_that_it_was():
     assert end["process.argv"] == ["sleep", "0.1"]
 
 
-def test_rows_of_other_trackers_say_who_did_it_too(tmp_path):
+def test_rows_of_other_trackers_have_their_process_too(tmp_path):
     (tmp_path / "mine").write_text("here")
     with tracked("opensnoop", added=COLUMNS) as seen:
         subprocess.run(["sh", "-c", f"cat {tmp_path}/mine; :"], check=True, capture_output=True)
@@ -181,7 +181,7 @@ def test_rows_of_other_trackers_say_who_did_it_too(tmp_path):
     assert rows[0]["process.ancestors"][1]["pid"] == os.getpid()
 
 
-def test_a_terminal_and_the_session_s_leader_are_told():
+def test_a_terminal_and_the_session_s_leader_are_shown():
     with tracked("process", added=COLUMNS) as seen:
         master, terminal = os.openpty()
         leader = subprocess.Popen(
@@ -239,7 +239,7 @@ def test_thousands_of_short_lives_leave_the_table_as_it_was_and_each_row_its_own
 
         def remembered() -> list:
             with seen._lock:
-                return [p for known in (table, table._kept, (p for _, p in table._over)) for p in known if mark in p.argv]
+                return [p for known in (table, table._kept, (p for _, p in table._ended)) for p in known if mark in p.argv]
 
         subprocess.run([sys.executable, "-c", LIFE, str(count), mark], check=True)
         subprocess.run(["sh", "-c", script], check=True)
@@ -271,7 +271,7 @@ def test_a_table_whose_ring_overflowed_is_set_right_by_the_iterator():
             assert not [p for p in table if p.comm == "true" and p.parent is not None and p.parent.pid == os.getpid()]
 
 
-def test_no_process_is_blank_without_a_word_when_the_tables_ring_overflowed(monkeypatch):
+def test_no_process_is_blank_without_a_warning_when_the_tables_ring_overflowed(monkeypatch):
     monkeypatch.setattr(joins, "lives_ring", lambda rows: 1 << 16)
     with tracked("process", added=COLUMNS, options=Options(ring_size=1 << 23)) as seen:
         with seen._lock:  # as if it had no processor
@@ -291,7 +291,7 @@ def test_no_process_is_blank_without_a_word_when_the_tables_ring_overflowed(monk
     assert not [r for r in rows if r["process.state"] == "known" and r["process.exec_id"] != r["exec_id"]]
     assert not [r for r in rows if r["process.state"] in {"lost", "unknown"} and r["process.exec_id"]]
     assert not [r for r in rows if r["process.state"] == "unknown"]
-    assert seen.row("exec", pid=late.pid)["process.state"] == "unsure", "it runs, so the iterator has told of it"
+    assert seen.row("exec", pid=late.pid)["process.state"] == "unsure", "it runs, so the iterator has reported it"
     assert seen.row("exec", pid=after.pid)["process.state"] == "known"
     said = next(r for r in seen.remarks if r.subject == "processes")
     assert said.counts["blank"] == sum(r["process.state"] == "lost" for r in seen.all)
@@ -310,7 +310,7 @@ def test_a_row_of_an_ended_process_still_finds_it():
     assert process(end)["exec_id"] == end["exec_id"]
 
 
-def test_rows_that_waited_longer_than_what_is_over_is_remembered_find_it():
+def test_rows_that_waited_longer_than_ended_processes_are_remembered_find_theirs():
     """As after Ctrl-Z and fg, or on a machine that has more to do than it can."""
     with tracked("process", added=COLUMNS) as seen, seen._lock:
         for n in range(20):

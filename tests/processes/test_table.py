@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The table of processes, told by made records."""
+"""The table of processes, fed with made records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = Schema("rows", 16, [Field("time", 0, 8, "Q", "time"), Field("pid", 8, 4, 
 
 
 class Story:
-    """A table, and who tells it what happens; each thing a microsecond after the one before."""
+    """A table, and what feeds it; each event is a microsecond after the one before."""
 
     def __init__(self) -> None:
         self.now = 1_000_000
@@ -102,7 +102,7 @@ def test_what_ran_before_is_known_with_its_arguments(story):
     assert len(story.table) == 2
 
 
-def test_a_child_is_what_its_maker_is_until_it_execs(story):
+def test_a_child_has_its_parents_program_until_it_execs(story):
     story.found(1, argv=b"sh\0")
     forked = story.fork(1, 10)
     assert story.argv_at(10) == ["sh"]
@@ -123,7 +123,7 @@ def test_lives_of_one_pid_are_told_apart_by_time(story):
     for n, when in enumerate(times):
         assert story.argv_at(10, when) == [f"life{n}"]
         assert story.argv_at(10, when + 1500) == [f"life{n}"], "a late row finds who had ended by then"
-    assert story.table.at(10, 5) is None, "nobody had it then"
+    assert story.table.at(10, 5) is None, "no process had it then"
     assert len({story.table.at(10, when).exec_id for when in times}) == 4
 
 
@@ -150,7 +150,7 @@ def test_rows_of_a_batch_find_each_their_own(story):
     assert both.values("process.argv") == [["one"], ["two"]]
 
 
-def test_who_has_ended_stays_for_late_rows_and_then_goes(story):
+def test_an_ended_process_stays_for_late_rows_and_is_then_forgotten(story):
     story.found(1)
     story.fork(1, 10)
     story.exec(10, b"short")
@@ -162,7 +162,7 @@ def test_who_has_ended_stays_for_late_rows_and_then_goes(story):
     assert story.table.remembered == 0
 
 
-def test_ancestors_are_those_who_forked_also_when_they_have_ended(story):
+def test_ancestors_are_the_processes_that_forked_also_if_they_have_ended(story):
     story.found(1, argv=b"init\0")
     story.fork(1, 10)
     story.exec(10, b"launcher", b"--detach")
@@ -179,7 +179,7 @@ def test_ancestors_are_those_who_forked_also_when_they_have_ended(story):
     assert story.table.at(11).parent_exec_id == brief[0]["exec_id"]
     story.end(11)
     story.later()
-    assert story.table.remembered == 0, "nobody descends from the launcher any more"
+    assert story.table.remembered == 0, "the launcher has no descendants any more"
 
 
 def test_an_ancestor_is_what_it_was_when_it_forked(story):
@@ -251,7 +251,7 @@ def test_so_are_those_that_ended_lately_and_those_that_run(story, monkeypatch):
     assert story.table.at(450) is None
 
 
-def test_what_is_over_is_remembered_however_late_the_rings_are_drained(story):
+def test_ended_processes_are_remembered_however_late_the_rings_are_drained(story):
     story.found(1)
     before = story.now
     story.fork(1, 10)
@@ -269,7 +269,7 @@ def test_after_lost_records_the_iterator_sets_it_right(story):
     story.fork(1, 11)
     story.exec(11, b"before")
     story.now += 1000
-    # Nobody told: 10 has ended and another has its pid, 11 has called exec, 12 is there, 2 is not.
+    # Without records: 10 has ended and another has its pid, 11 has called exec, 12 exists, 2 does not.
     story.starts[10], story.parents[10] = story.now, 1
     story.starts[12], story.parents[12] = story.now, 1
     story.on_disk |= {10: b"new\0", 11: b"after\0", 12: b"unheard\0"}
@@ -281,7 +281,7 @@ def test_after_lost_records_the_iterator_sets_it_right(story):
     assert story.table.refills == 1
 
 
-def test_after_lost_records_nobody_is_taken_for_who_had_ended(story):
+def test_after_lost_records_a_row_is_not_given_to_an_ended_process(story):
     story.found(1)
     story.fork(1, 10)
     ended = story.end(10)
@@ -289,7 +289,7 @@ def test_after_lost_records_nobody_is_taken_for_who_had_ended(story):
     assert story.table.at(10, story.now) is not None
     story.table.refill(batch_of(life_schema(), story.record(FOUND, 1)))
     assert story.table.at(10, ended + 5000) is not None, "the row about its end"
-    assert story.table.at(10, story.now) is None, "whoever it was, nobody told of it"
+    assert story.table.at(10, story.now) is None, "its record was lost"
 
 
 def test_rows_of_a_time_in_which_records_were_lost_say_so(story):
@@ -312,7 +312,7 @@ def test_rows_of_a_time_in_which_records_were_lost_say_so(story):
     assert (story.table.unsure, story.table.blank) == (1, 1)
 
 
-def test_records_of_what_the_iterator_has_told_already_change_nothing(story):
+def test_records_that_the_iterator_has_reported_already_change_nothing(story):
     story.found(1)
     story.starts[10], story.parents[10] = 500, 1
     story.found(1, 10, argv=b"here\0")
@@ -321,7 +321,7 @@ def test_records_of_what_the_iterator_has_told_already_change_nothing(story):
     assert story.argv_at(10) == ["here"]
 
 
-def test_who_execs_unheard_of_is_taken_in(story):
+def test_an_unknown_process_that_execs_is_added(story):
     story.found(1)
     story.starts[10], story.parents[10] = 700, 1
     when = story.exec(10, b"late")

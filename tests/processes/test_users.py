@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What users are called inside, whatever is in the way."""
+"""Users' names in containers, with hostile or missing files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def namespace(pid: int, kind: str) -> int:
 def of(pid: int, uid: int = 0, root: int = 1, since: int = 1) -> Process:
     process = Process(pid, 1, since)
     process.uid = uid
-    process.room = ProcessRoot(root, namespace(pid, "mnt"), namespace(pid, "user"))
+    process.location = ProcessRoot(root, namespace(pid, "mnt"), namespace(pid, "user"))
     return process
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_changes_is_read_again_but_not_for_each_process(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["none", "fifo", "directory", "link out", "loop", "large", "device"])
-def test_a_file_that_is_none_names_nobody(tmp_path: Path, kind: str):
+def test_an_invalid_file_has_no_names(tmp_path: Path, kind: str):
     root, etc = tmp_path / "root", tmp_path / "root/etc"
     etc.mkdir(parents=True)
     (tmp_path / "secret").write_bytes(b"secret:x:0:\n")
@@ -139,13 +139,13 @@ def test_an_absolute_link_stays_inside(tmp_path: Path):
         assert Users().name(of(pid)) == "inner"
 
 
-def test_who_is_gone_is_not_remembered_as_nameless(tmp_path: Path):
+def test_an_ended_process_is_not_remembered_as_nameless(tmp_path: Path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/passwd").write_bytes(b"boss:x:0:\n")
     users = Users()
     with inside_of(tmp_path) as pid:
         late = of(pid)
-        late.pid = 2**22 + 5  # nobody's
+        late.pid = 2**22 + 5  # of no process
         assert users.name(late) == ""
         assert users.name(of(pid)) == "boss"
 

@@ -52,10 +52,10 @@ SEC("tp/sched/sched_process_exec") int f(void *ctx) { return nope(); }
         (["process", "--rotate", "1x", "--output", "/dev/null"], "--rotate"),
         (["process", "--rotate", "1MB"], "--rotate: only a file can be rotated"),
         (["process", "-o", "xml"], "there is no format 'xml'"),
-        (["process", "-o", "json:"], "name the file behind the colon"),
-        (["process", "-o", "json", "-o", "csv"], "two outputs on the screen"),
+        (["process", "-o", "json:"], "name the file after the colon"),
+        (["process", "-o", "json", "-o", "csv"], "two outputs to standard output"),
         (["process", "-o", "json:/tmp/a", "-o", "csv:/tmp/../tmp/a"], "two outputs to /tmp/../tmp/a"),
-        (["process", "-o", "json:/tmp/a", "--output", "/tmp/b"], "--output: it is for one -o that names no file"),
+        (["process", "-o", "json:/tmp/a", "--output", "/tmp/b"], "--output: it is for a single -o without a file"),
         (["process", "--columns", "pid,comn"], "did you mean 'comm'?"),
         (["process", "--streams", "nope"], "no stream 'nope'"),
         (["process", "--host-only", "--containers-only"], "--host-only"),
@@ -155,7 +155,7 @@ def test_kprobes_are_named_where_the_kernel_has_none(run, compiled):
 def test_an_object_without_streams_runs_and_says_so(run, compiled):
     ended = run(compiled("nothing", NOTHING), "--duration", "300ms")
     assert (ended.code, ended.out) == (0, b"")
-    assert "it runs, and that is all" in ended.err
+    assert "it runs without rows" in ended.err
 
 
 def test_two_objects_of_one_name_run_side_by_side(run, compiled, tmp_path):

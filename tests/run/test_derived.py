@@ -25,7 +25,7 @@ class Ends:
 
     def rows(self, raw, news, until, last):
         assert self.started == 1
-        assert all(one.what for one in news)
+        assert all(one.kind for one in news)
         made = []
         for batch in raw["raw_sign"]:
             for sign, time, pid in zip(batch.raw("sign"), batch.raw("time"), batch.raw("pid"), strict=True):

@@ -89,7 +89,7 @@ def test_the_entries_of_a_map_that_is_named_are_lines(compiled, run):
 @pytest.mark.parametrize(
     ("source", "said", "words"),
     [
-        (MAP, ("--program", "entries"), "it goes through the entries of a map: --attach entries=MAP (numbers)"),
+        (MAP, ("--program", "entries"), "it iterates over the entries of a map: --attach entries=MAP (numbers)"),
         (MAP, ("--attach", "entries=nothing"), "the object has no map 'nothing'"),
         (TASKS, ("--attach", "rows=me"), "'me' is not a process id"),
         (MAP, ("--attach", "entries=numbers", "--attach", "keep=x"), "iterators of bpf_map take no target"),
@@ -103,7 +103,7 @@ def test_a_struct_that_does_not_fit_what_is_written_is_refused(compiled, run):
     source = TASKS.replace("struct row {", "struct wide { char odd[4099]; }; const struct wide *w;\nstruct row {")
     ended = run(compiled("it", source), "--streams", "rows", "--event", "rows=wide", "--duration", "100ms")
     assert ended.code == 1
-    assert "bytes more than whole records of 4099: say what they are by --event rows=STRUCT" in ended.err
+    assert "bytes more than whole records of 4099: say which struct it is: --event rows=STRUCT" in ended.err
     assert "Traceback" not in ended.err
 
 
@@ -113,4 +113,4 @@ def test_an_iterator_without_its_map_is_left_out_where_other_programs_run(compil
     ended = run(compiled("it", MAP + other), "-o", "json", "--streams", "tasks", "--duration", "100ms",
                 "--interval", "1h")  # fmt: skip
     assert {r["line"] for r in ended.rows} == {"x"}
-    assert "entries is left out: it goes through the entries of a map: --attach PROGRAM=MAP (numbers)" in ended.err
+    assert "entries is left out: it iterates over the entries of a map: --attach PROGRAM=MAP (numbers)" in ended.err

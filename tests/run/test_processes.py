@@ -31,7 +31,7 @@ def test_columns_name_them_like_any_other(start):
 
 
 def test_add_goes_without_columns_and_with_columns_that_there_are(run):
-    run("process", "--add", "process", "--columns", "pid").refused(2, "--add: it is for columns beside the usual ones")
+    run("process", "--add", "process", "--columns", "pid").refused(2, "--add: it adds columns to the usual ones")
     run("process", "--add", "process.ancestor").refused(2, "did you mean 'process.ancestors'?")
 
 

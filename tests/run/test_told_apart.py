@@ -76,7 +76,7 @@ def test_what_nothing_tells_apart_is_shown_as_bytes_and_asked_for(compiled, star
     running = start(compiled("two", UNKNOWN), "-o", "json", "--streams", "out").attached(links=2)
     calls.go()
     ended = running.end()
-    assert "started, stopped cannot be told apart" in ended.err
+    assert "started, stopped have the same length" in ended.err
     assert "--event out=h.kind:VALUE=started" in ended.err
     assert ended.rows
     assert all(set(r) >= {"size", "data"} and "pid" not in r for r in ended.rows)
@@ -90,7 +90,7 @@ def test_the_user_says_which_value_is_which_struct(compiled, start, worker, valu
     running = start(compiled("two", UNKNOWN), "-o", "json", "--streams", "out", *said).attached(links=2)
     calls.go()
     ended = running.end()
-    assert "cannot be told apart" not in ended.err
+    assert "have the same length" not in ended.err
     mine = [r for r in ended.rows if r["pid"] == calls.pid]
     assert [r.get("why", r.get("code")) for r in mine] == [5, 77]
     assert all(r["identity"] != "unknown" for r in mine)
@@ -109,8 +109,8 @@ def test_all_other_values_have_the_struct_that_is_named_without_one(compiled, st
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("out=kind:7=started", "kind is no number in the same place of struct started (there are: h.kind"),
-        ("out=why:7=started,why:8=stopped", "why is no number in the same place"),
+        ("out=kind:7=started", "kind is not a number at the same offset in struct started (there are: h.kind"),
+        ("out=why:7=started,why:8=stopped", "why is not a number at the same offset"),
         ("out=h.kind:NOTHING=started", "NOTHING is neither a number nor an enumeration's name"),
         ("out=h.kind:0x100000000=started", "does not fit h.kind, which has 4 bytes"),
         ("out=h.kind=started", "write out=FIELD:VALUE=STRUCT"),

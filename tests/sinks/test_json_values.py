@@ -32,14 +32,15 @@ def test_lines_are_written_as_by_msgspec(rows, many):
     assert lines(rows) == b"".join(msgspec.json.encode(valid(row)) + b"\n" for row in rows)
 
 
-@pytest.mark.parametrize(("count", "imported"), [(10, False), (json_values.MANY + 1, True)])
-def test_msgspec_is_imported_once_there_are_many_values(count, imported):
+@pytest.mark.parametrize(("count", "imported"), [(json_values.MANY, False), (json_values.MANY + 1, True)])
+def test_msgspec_is_imported_once_many_values_come_at_a_time(count, imported):
     script = f"""
 import sys
 from eunomia.sinks.json_values import Lines
 lines = Lines()
-for n in range({count}):
-    assert lines([n, "x"]) == b'%d\\n"x"\\n' % n
+for _ in range(100):
+    assert lines([1, "x"]) == b'1\\n"x"\\n'
+lines(["x"] * {count})
 print("msgspec" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -266,7 +266,7 @@ def test_files_are_for_their_owner_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("", "is a directory"), ("no/such/file", "does not exist"), ("fifo", "nobody reads")]
+    ("path", "said"), [("", "is a directory"), ("no/such/file", "does not exist"), ("fifo", "has no reader")]
 )
 def test_a_path_that_cannot_be_written_is_said_in_one_sentence(tmp_path, path, said):
     os.mkfifo(tmp_path / "fifo")
@@ -276,7 +276,7 @@ def test_a_path_that_cannot_be_written_is_said_in_one_sentence(tmp_path, path, s
 
 
 def test_only_files_rotate():
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         open_writer("/dev/null", rotate=100)
     with pytest.raises(ValueError, match="--output"):
         open_writer(rotate=100)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The command line: one module a command, imported when it is chosen.
+"""The command line: one module for each command, imported when it is used.
 
 A command's module has ``add(subparsers)``, which declares its parser and sets ``go``, and ``go(args)``, which
-returns the exit code. What a user can get wrong ends here, as one line on stderr.
+returns the exit code. Users' mistakes are reported here, as one line on stderr.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _GARBAGE = 100_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, given as ``argv`` or else in ``sys.argv``; return its exit code."""
-    # numpy, when a column is first asked for: no threads that spin for work which there is none of
+    # for numpy, on first use of a column: no threads that wait actively for work
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = sys.argv[1:] if argv is None else [*argv]  # `list` is a command here
     _check_standard_files()
@@ -52,18 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        # Python would try once more on its way out, and complain.
+        # Python would try to write again at exit, and report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
 
 
 def _check_standard_files() -> None:
-    """Keep 0, 1 and 2 from becoming a probe's descriptors where they are closed; let any text be written."""
+    """Open 0, 1 and 2 if they are closed, so that no probe gets these descriptors; allow any text to be written."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # the lowest free one is taken; writing to it fails, and is said
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free descriptor; writing to it fails, which is reported
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
@@ -85,7 +85,7 @@ def _run(words: list[str]) -> int:
     chosen = words[:1] if words[0] in COMMANDS else COMMANDS
     try:
         args = _read(chosen, words)
-    except SystemExit as leaving:  # after --help, --version, or an error that was said
+    except SystemExit as leaving:  # after --help, --version, or a reported error
         return int(leaving.code or 0)
     return int(args.go(args))
 

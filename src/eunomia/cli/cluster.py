@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The options that bring in what the Kubernetes API knows of this node's pods."""
+"""Options of the Kubernetes API, which adds facts about this node's pods."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    group = parser.add_argument_group("pods; what their runtime knows is there without these")
+    group = parser.add_argument_group("pods; metadata from the runtime needs none of these")
     group.add_argument(
         "--kubernetes", action="store_true",
         help="labels, owners and services from the API: in a pod by its service account, else by $KUBECONFIG",
     )  # fmt: skip
-    group.add_argument("--kubeconfig", metavar="FILE", help="the same, by this kubeconfig")
+    group.add_argument("--kubeconfig", metavar="FILE", help="the same, with this kubeconfig")
     group.add_argument("--node", metavar="NAME", help="this node's name ($EUNOMIA_NODE, $NODE_NAME, the host's)")
 
 
 def watcher(args: argparse.Namespace) -> Watcher | None:
-    """Return what follows the API, not started yet; ``None`` unless asked for. Raises :class:`UsageError`."""
+    """Return a watcher of the API, not started yet; ``None`` unless asked for. Raises :class:`UsageError`."""
     if not (args.kubernetes or args.kubeconfig):
         if args.node:
-            raise UsageError("--node: it says whose pods to ask for, so it goes with --kubernetes or --kubeconfig")
+            raise UsageError("--node: it names the node to ask for, so it needs --kubernetes or --kubeconfig")
         return None
     from eunomia.kubernetes.access import Access, Unusable
     from eunomia.kubernetes.watcher import Watcher, node_name, unlike_a_name

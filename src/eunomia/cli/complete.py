@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What can stand at a place of the command line, for the shell that asks."""
+"""Completions for the shell: possible words at a position of the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Completer = Callable[..., Iterable[str]]
 
 
 def answer(parser: argparse.ArgumentParser) -> NoReturn:
-    """Tell the shell what it may complete to, and leave."""
+    """Print the completions for the shell, and exit."""
     import argcomplete
 
     for action in _actions(parser):
@@ -44,7 +44,7 @@ def _what(prefix: str, **_: object) -> Iterable[str]:
 
 
 def _sources(args: argparse.Namespace) -> Iterator[Source]:
-    """Open what stands on the command line already, as far as it can be opened; else all trackers."""
+    """Open the sources on the command line that can be opened; without any, all trackers."""
     from eunomia import tracker
     from eunomia.source import open_source
 
@@ -59,7 +59,7 @@ def _sources(args: argparse.Namespace) -> Iterator[Source]:
 
 
 def _listed(prefix: str, words: Iterable[str]) -> list[str]:
-    """Return words for the last place of a list by comma."""
+    """Return words for the last element of a list by comma."""
     before, comma, _ = prefix.rpartition(",")
     taken = set(before.split(","))
     return [f"{before}{comma}{word}" for word in words if word not in taken]
@@ -108,7 +108,7 @@ def _buffers(parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
 
 
 def _of_containers(*columns: str) -> Completer:
-    """Complete to what the containers that run have in these columns; what a shell could act upon stays out."""
+    """Complete to the running containers' values of these columns, without those that a shell would interpret."""
 
     def complete(prefix: str, **_: object) -> Iterable[str]:
         from eunomia.columns.joined import joined

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``eunomia completion``: prints what makes a shell complete Eunomia's command line."""
+"""``eunomia completion``: prints a script with which a shell completes Eunomia's command line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "completion",
         help="print the completion for a shell",
-        description="Print a script by which a shell completes trackers, objects, options and containers.",
+        description="Print a script with which a shell completes trackers, objects, options and containers.",
         epilog=EXAMPLES,
     )
     parser.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="the shell")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``eunomia containers``: what runs now, and what happens to it."""
+"""``eunomia containers``: lists running containers, and follows what happens to them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ examples:
 
 _HEADINGS = ("NAME", "ID", "IMAGE", "RUNTIME", "STATE", "POD", "AGE", "PID", "RESTARTS")
 _ALL = ("container.*", "pod.*", "identity")
-_FLEXIBLE = tuple(_HEADINGS.index(name) for name in ("NAME", "IMAGE", "POD"))  # cut where a line is too short
+_FLEXIBLE = tuple(_HEADINGS.index(name) for name in ("NAME", "IMAGE", "POD"))  # shortened to fit into a line
 _NARROWEST = 8
-_API_WITHIN = 3.0  # seconds for which a list waits for Kubernetes' API
-_SHORT = 12  # digits of an id that a table shows
+_API_WITHIN = 3.0  # seconds for which a list waits for the Kubernetes API
+_SHORT = 12  # digits of an id in tables
 
 
 def add(subparsers: Subparsers) -> None:
@@ -42,7 +42,7 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "containers",
         help="list the containers that run now, and follow what happens to them",
-        description="List the containers that run now, of all runtimes; with --watch, what happens to them after.",
+        description="List the containers that run now, of all runtimes; with --watch, what happens to them afterwards.",
         epilog=EXAMPLES,
     )
     parser.add_argument(
@@ -118,7 +118,7 @@ def _watch(args: argparse.Namespace, columns: Sequence[str] | None) -> int:
     engine = Engine(api, Faults(say_fault))
 
     def open_(streams: Sequence[StreamInfo]) -> Sink:
-        """List what there is, and then begin with what happens."""
+        """List the running containers, and then open the sink of events."""
         _check(columns, streams)
         registry = engine.registry
         assert registry is not None
@@ -152,17 +152,18 @@ def _show(found: Sequence[Identity], kind: str, columns: Sequence[str] | None) -
         page.table(_HEADINGS, rows, styles={"running": GREEN, "paused": YELLOW})
         sys.stdout.flush()
         return
-    from eunomia.batch import Batch, Field, Schema
+    from eunomia.batch import Batch
+    from eunomia.python_schema import declare
     from eunomia.sinks import StreamInfo, open_sink
 
-    # rows that have nothing but whose they are
-    schema = Schema("running", 1, [Field("there", 0, 1, "B", hidden=True)])
+    schema = declare("running", "a container that runs", [])  # with the columns that all rows have
     info = StreamInfo("containers", "running", schema)
     _check(columns, [info])
     from eunomia.cli.run import open_writer
 
     sink = open_sink(kind, open_writer(), [info], columns or _ALL)
-    batch = Batch(schema, bytes(len(found)), tracker="containers", stream="running", identities=found)
+    batch = Batch.made(schema, [{}] * len(found), found)
+    batch.tracker, batch.stream = "containers", "running"
     batch.taken = time.time_ns()
     sink.write([batch] if found else [])
     sink.close()
@@ -188,7 +189,7 @@ def _row(identity: Identity) -> tuple[str, ...]:
 
 
 def _fitted(rows: Sequence[Sequence[str]], width: int | None) -> Sequence[Sequence[str]]:
-    """Return rows whose texts are cut so that a line holds them; headings first, which are not cut."""
+    """Return rows with texts cut to fit into a line; the headings come first and are not cut."""
     if width is None:
         return rows
     from eunomia.sinks.escape import escape

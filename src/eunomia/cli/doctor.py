@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  sudo eunomia doctor                           all of it; hooks are tried for a moment
-  eunomia doctor                                what can be told without rights
+  sudo eunomia doctor                           everything; hooks are tried briefly
+  eunomia doctor                                what can be checked without root
   sudo eunomia doctor -o json | jq 'select(.state != "ok")'
 
 exit code: 1 if something fails, else 0.
@@ -26,8 +26,8 @@ def add(subparsers: Subparsers) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "doctor",
-        help="look for what is missing on this machine, and say what to do",
-        description="Look at kernel, rights, hooks and container runtimes, and say what to do about them.",
+        help="find out what is missing on this machine, and what to do",
+        description="Check kernel, privileges, hooks and container runtimes, and say what to do about problems.",
         epilog=EXAMPLES,
     )
     parser.add_argument(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a user is told when a command fails: one line, and the exit code."""
+"""Errors of commands: one line for the user, and the exit code."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 
 class UsageError(ValueError):
-    """An option's value, or options that do not go together; exit code 2."""
+    """A wrong value of an option, or options that exclude each other; exit code 2."""
 
 
 def say(message: str) -> None:
-    """Write one line to stderr; what a file or a container put into it is escaped."""
+    """Write one line to stderr, with text from files and containers escaped."""
     from eunomia.sinks.escape import escape
 
     sys.stderr.write(f"eunomia: {escape(message)}\n")
 
 
 def say_fault(sentence: str, error: Exception) -> None:
-    """Write what failed while the run goes on; with EUNOMIA_DEBUG=1 where, too."""
+    """Report a failure after which the run goes on; with EUNOMIA_DEBUG=1 also where it was."""
     if os.environ.get("EUNOMIA_DEBUG", "0") not in {"", "0"}:
         import traceback
 
@@ -29,7 +29,7 @@ def say_fault(sentence: str, error: Exception) -> None:
 
 
 def need_proc() -> None:
-    """Refuse to say whose anything is where /proc is not mounted."""
+    """Raise an error if /proc is not mounted, without which no container can be found."""
     from eunomia.kernel.diagnose import no_proc
 
     if absent := no_proc():
@@ -37,18 +37,18 @@ def need_proc() -> None:
 
 
 def say_without_cgroups() -> None:
-    """Say that nobody can be told whose they are, where no hierarchy is mounted that has containers."""
+    """Report that containers cannot be found if no cgroup hierarchy is mounted that has any."""
     from eunomia.containers.cgroup_files import mount_point
 
     if mount_point() is None:
         say(
-            "containers cannot be told apart, for no cgroup hierarchy is mounted that has any: "
+            "containers cannot be found: no cgroup hierarchy that has any is mounted: "
             "mount -t cgroup2 none /sys/fs/cgroup"
         )
 
 
 def no_such_command(word: str, commands: Sequence[str]) -> UsageError:
-    """Return the error for a first word that is no command."""
+    """Return the error for a first word that is not a command."""
     import difflib
 
     from eunomia import tracker
@@ -61,7 +61,7 @@ def no_such_command(word: str, commands: Sequence[str]) -> UsageError:
 
 
 def failed(error: Exception) -> int:
-    """Say what went wrong; return the exit code: 2 for what the command line got wrong, else 1."""
+    """Report an error; return the exit code: 2 for errors of the command line, else 1."""
     from eunomia.kernel.errors import BadObject, BadSetting, KernelError, VerifierError
     from eunomia.source import NoSuchTracker
 
@@ -83,7 +83,7 @@ def failed(error: Exception) -> int:
         say(_of_system(error))
     else:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        say(f"{what}: this is a fault of eunomia's own, please report it with what EUNOMIA_DEBUG=1 shows")
+        say(f"{what}: this is a bug in eunomia, please report it with the output of EUNOMIA_DEBUG=1")
     return 1
 
 
@@ -92,7 +92,7 @@ def _of_system(error: OSError) -> str:
 
     from eunomia.kernel.errors import TOO_MANY_FILES
 
-    if error.errno == errno.EMFILE:  # whatever it was that was not opened
+    if error.errno == errno.EMFILE:  # whichever file could not be opened
         return TOO_MANY_FILES
     reason = error.strerror or str(error) or type(error).__name__
     if isinstance(error.filename, str | bytes):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``eunomia info``: what a tracker or an object says of itself. Nothing is loaded; no rights are needed."""
+"""``eunomia info``: describes a tracker or an object. Nothing is loaded; no privileges are needed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ EXAMPLES = """\
 examples:
   eunomia info process                         fields, types, hooks, settings
   eunomia info ./my.bpf.o                      the same for any object built with libbpf
-  eunomia info ./my.bpf.o --event rb=event     ... told what the buffer rb carries
+  eunomia info ./my.bpf.o --event rb=event     ... with the struct in the buffer rb
   eunomia info opensnoop -o json | jq '.streams[].json_schema'
 """
 
 _NAMES = 12  # of an enum's values
-_OWN = ("eunomia_", "ledger_", "next_")  # maps of what all trackers share
-_PLACES = 8  # of an array whose values are shown
+_OWN = ("eunomia_", "ledger_", "next_")  # maps that all trackers share
+_PLACES = 8  # of the longest array of which the values are shown
 _OPTIONS = ("pid", "comm", "uid", "container", "host-only", "containers-only")
 
 
@@ -38,7 +38,7 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "info",
         help="explain a tracker or a BPF object: fields, hooks, settings",
-        description="Show what a tracker or an object says of itself, without loading it.",
+        description="Describe a tracker or an object, without loading it.",
         epilog=EXAMPLES,
     )
     parser.add_argument("what", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
@@ -50,14 +50,14 @@ def add(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="MAP=[FIELD:VALUE=]STRUCT",
-        help="the struct that a buffer's records hold, all or those whose FIELD has this VALUE",
+        help="the struct of a buffer's records, of all or of those in which FIELD has this VALUE",
     )
     values.add(parser)
     parser.set_defaults(go=go)
 
 
 def go(args: argparse.Namespace) -> int:
-    """Print what there is to know; return 0."""
+    """Print the description; return 0."""
     from eunomia.cli.words import events
     from eunomia.source import open_source
 
@@ -76,12 +76,12 @@ def go(args: argparse.Namespace) -> int:
 
 
 def schemas(stream: StreamSpec) -> list[Schema]:
-    """Return a stream's schemas: one, or several that only a record's length tells apart."""
+    """Return a stream's schemas: one, or several for records of different lengths or tags."""
     return stream.shapes or [stream.schema]
 
 
 def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
-    """Return the options of ``eunomia run`` that choose among a stream's rows."""
+    """Return the options of ``eunomia run`` that filter a stream's rows."""
     from eunomia.filters import Filters, container_mask, has_filters, process_mask
     from eunomia.kernel.errors import BadSetting
 
@@ -106,7 +106,7 @@ def filters_of(spec: Spec, stream: StreamSpec) -> list[str]:
 
 
 def _variants(source: Source, program: str) -> list[str]:
-    """Return the variants that a program belongs to; none for an object that has no tracker."""
+    """Return the variants that a program belongs to; none for an object without a tracker."""
     if source.found is None:
         return []
     tracker = source.found.tracker
@@ -116,7 +116,7 @@ def _variants(source: Source, program: str) -> list[str]:
 
 
 def _plan(spec: Spec) -> Plan:
-    """Return what would run of an object, as far as it says so itself: no kernel was asked."""
+    """Return which programs of an object would run, as far as it shows without the kernel."""
     from eunomia.kernel.foreign import choice
 
     return choice.plan(spec, choice.Wish())
@@ -199,7 +199,7 @@ def _shown_as(field: Field) -> str:
         part = field.parts[0]
         meant = MEANINGS[part.meaning]
         kind = "list of objects" if part.meaning == "struct" else meant.description if meant.whole else "list"
-        return f"{kind}, behind the struct"
+        return f"{kind}, after the struct"
     if field.scale is not None:
         return _histogram(field.scale)
     if not field.tag:
@@ -256,7 +256,7 @@ def _print(source: Source) -> None:
     if spec.streams:
         page.heading("every row also has")
         page.line(
-            "time, tracker, stream; whose it is: container.id, .name, .image, .runtime, "
+            "time, tracker, stream; its container and pod: container.id, .name, .image, .runtime, "
             "pod.name, .namespace, .uid, and identity: host, resolved, pending or unknown",
             2,
         )
@@ -268,7 +268,7 @@ def _print(source: Source) -> None:
     headers = ("PROGRAM", "HOOK", "IN VARIANT")
     page.table(headers, rows, 2) if several else page.table(headers[:2], [r[:2] for r in rows], 2)
     if several:
-        page.line("The first variant that this kernel has is taken.", 2)
+        page.line("The first variant that this kernel supports is used.", 2)
     if found is None:
         _print_choice(page, spec)
     _print_settings(page, spec)
@@ -290,9 +290,9 @@ def _print_choice(page: Page, spec: Spec) -> None:
     for sentence in sentences(spec, chosen):
         page.line(sentence, 2)
     if not chosen.run:
-        page.line("None would run as it is.", 2)
+        page.line("None would run without options.", 2)
     elif chosen.left_out:
-        page.line("--program NAME runs what is named alone, --skip-program NAME all but that.", 2)
+        page.line("--program NAME runs only that program, --skip-program NAME all others.", 2)
 
 
 def _print_settings(page: Page, spec: Spec) -> None:
@@ -300,15 +300,15 @@ def _print_settings(page: Page, spec: Spec) -> None:
 
     settings = listed(spec.settings, spec.images)
     if settings:
-        page.heading("settings, given as in --set NAME=VALUE")
+        page.heading("settings, set by --set NAME=VALUE")
         rows = [(s.name, s.ctype, _default(s.default), s.doc or _variable(s.constant)) for s in settings]
         page.table(("SETTING", "TYPE", "DEFAULT", "MEANING"), rows, 2)
     if spec.tables:
-        page.heading("entries of maps, given as in --set MAP[KEY]=VALUE or --set MAP[KEY].MEMBER=VALUE")
+        page.heading("entries of maps, set by --set MAP[KEY]=VALUE or --set MAP[KEY].MEMBER=VALUE")
         page.table(("MAP", "KEY TO VALUE"), [(f"{name}[KEY]", table.types) for name, table in spec.tables.items()], 2)
     sized = [(m.name, m.type_name, m.chosen) for m in spec.maps.values() if m.chosen]
     if sized:
-        page.heading("maps that have no size of their own, given as in --map-size MAP=ENTRIES")
+        page.heading("maps without a size, set by --map-size MAP=ENTRIES")
         page.table(("MAP", "TYPE", "DEFAULT"), sized, 2)
 
 
@@ -323,17 +323,17 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         "ring": "events, by ring buffer",
         "perf": "events, by perf buffer",
         "table": "a table, shown at each interval",
-        "swapped": "a table, counted anew in each interval",
+        "swapped": "a table, emptied at each interval",
         "globals": "one row, shown at each interval",
-        "lines": "text of an iterator, written anew at each interval",
-        "records": "records of an iterator, written anew at each interval",
+        "lines": "text of an iterator, all of it at each interval",
+        "records": "records of an iterator, all of them at each interval",
         "printk": "events, by bpf_printk()",
-        "derived": "events, made of the kernel's and of what runtimes write",
+        "derived": "events, made from the kernel's events and the runtimes' files",
     }[stream.kind]
     page.heading(f"stream {stream.name}: {kind}")
     if stream.schema.doc:
         page.line(stream.schema.doc, 2)
-    for words, schema in _told_apart(stream):
+    for words, schema in _kinds_of_records(stream):
         if words:
             page.line(f"records {words}: {schema.name}", 2)
         _print_fields(page, schema, rules_of(stream))
@@ -344,11 +344,11 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
     for line in _owners(stream):
         page.line(f"whose: {line}", 2)
     chosen = filters_of(source.spec, stream)
-    page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none of the shared ones", 2)
+    page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none", 2)
 
 
 def rules_of(stream: StreamSpec) -> dict[str, str]:
-    """Return how the CPUs' values of each column become one, in words; empty where there is no such thing."""
+    """Return descriptions of how the CPUs' values of each column are merged; empty if they are not."""
     if stream.cpus is None:
         return {}
     from eunomia.kernel.percpu import SAID
@@ -356,8 +356,8 @@ def rules_of(stream: StreamSpec) -> dict[str, str]:
     return {name: SAID[rule] for name, rule in stream.cpus.rules.items()}
 
 
-def _told_apart(stream: StreamSpec) -> list[tuple[str, Schema]]:
-    """Return each schema, and by what its records are known; the last is that of all others."""
+def _kinds_of_records(stream: StreamSpec) -> list[tuple[str, Schema]]:
+    """Return each schema, and how its records are recognized; the last is for all others."""
     found = [(f"of {size} bytes", schema) for size, schema in (stream.by_size or {}).items()]
     for size, tag in (stream.tags or {}).items():
         length = f"of {size} bytes " if size else ""
@@ -374,15 +374,15 @@ def _told_apart(stream: StreamSpec) -> list[tuple[str, Schema]]:
 
 
 def _owners(stream: StreamSpec) -> list[str]:
-    """Return what tells whose rows are: one line if it is the same for all records, else one for each struct."""
-    found = {schema.name: _whose(schema) for _, schema in _told_apart(stream)}
+    """Return how rows' containers are found: one line if it is the same for all records, else one for each struct."""
+    found = {schema.name: _container_from(schema) for _, schema in _kinds_of_records(stream)}
     if len(set(found.values())) == 1:
         return list(found.values())[:1]
     return [f"{name}: {how}" for name, how in found.items()]
 
 
-def _whose(schema: Schema) -> str:
-    """Return what tells whose rows are, or why nothing does."""
+def _container_from(schema: Schema) -> str:
+    """Return how rows' containers are found, or why they cannot be."""
     from eunomia.filters import cgroup_field
     from eunomia.process_field import candidates
 
@@ -411,7 +411,7 @@ def _print_fields(page: Page, schema: Schema, rules: Mapping[str, str]) -> None:
 
 
 def _some(names: list[str]) -> str:
-    """Return names, as many as one reads; ``-o json`` has all of them."""
+    """Return some of the names; ``-o json`` has all of them."""
     more = f", ... ({len(names)} in all)" if len(names) > _NAMES else ""
     return ", ".join(names[:_NAMES]) + more
 
@@ -443,7 +443,7 @@ def _print_sample(page: Page, source: Source) -> None:
 
 
 def _recorded(readme: str) -> str:
-    """Return the first block of code below a README's heading that speaks of a sample, or of output."""
+    """Return the first block of code below a README's heading for a sample or output."""
     if not readme:
         return ""
     import re

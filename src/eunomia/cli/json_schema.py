@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A stream's JSON Schema (2020-12), and a row made up to show its shape."""
+"""A stream's JSON Schema (2020-12), and an example row."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def row_schema(schemas: Iterable[Schema], tracker: str, stream: str, whole: bool = False) -> dict[str, Any]:
-    """Return what a row in JSON looks like; ``schemas`` are a stream's, which only lengths tell apart.
+    """Return the JSON Schema of a row; ``schemas`` are those of a stream's records.
 
-    ``whole`` rows have all that is known of a container and its pod.
+    ``whole`` rows have all columns of a container and its pod.
     """
     rows = [_row(schema, tracker, stream, ".*" if whole else "") for schema in schemas]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{tracker}/{stream}"}
@@ -58,12 +58,12 @@ def _object(columns: Iterable[Joined]) -> dict[str, Any]:
 
 
 def example(schema: Schema, tracker: str, stream: str) -> dict[str, Any]:
-    """Return a row as JSON has it, with values made up from what the fields mean."""
+    """Return an example row in JSON, with values made from the fields' meanings."""
     from eunomia.filters import cgroup_field
-    from eunomia.process_field import who
+    from eunomia.process_field import process_field
 
     whose: dict[str, Any] = {"identity": UNKNOWN}
-    if cgroup_field(schema) or who(schema):
+    if cgroup_field(schema) or process_field(schema):
         facts = ("8f2ac1d07be4" + 52 * "0", "web", "nginx:1.27", "docker")
         container = dict(zip((column.member for column in members("container")), facts, strict=True))
         whose = {"container": container, "identity": RESOLVED}

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  sudo eunomia list            each tracker is tried: loaded, attached and taken off again
-  eunomia list -o json         one JSON object a line
+  sudo eunomia list            each tracker is tried: loaded, attached and detached
+  eunomia list -o json         one JSON object per line
 """
 
 
@@ -32,7 +32,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def go(args: argparse.Namespace) -> int:
-    """Print the trackers; return 0, also where some of them cannot run."""
+    """Print the trackers; return 0, even if some of them cannot run."""
     from eunomia import tracker
     from eunomia.cli.page import GREEN, RED, YELLOW, Page, write_json
     from eunomia.cli.tracker_check import NO, UNKNOWN, YES, trials
@@ -53,5 +53,5 @@ def go(args: argparse.Namespace) -> int:
         if result.runs == NO:
             page.line(f"{found.name} cannot run here: {result.why}")
     if any(result.runs == UNKNOWN for _, result in tried):
-        page.line("Whether they run here, only root can tell: sudo eunomia list")
+        page.line("Only root can check whether they run here: sudo eunomia list")
     return 0

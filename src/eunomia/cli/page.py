@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Text for people: headings, paragraphs and tables on stdout, fitted to a terminal, all of it escaped."""
+"""Pages of text: headings, paragraphs and tables on stdout, fitted to a terminal and escaped."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from eunomia.sinks.layout import cut_to, measure, terminal_size
 
 _OFF = "\x1b[0m"
 BOLD, DIM, RED, GREEN, YELLOW = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"
-_LEAST = 24  # characters that a table's last column has at least
-_PARAGRAPH = 100  # characters of a line that is easy to read
+_LEAST = 24  # least width of a table's last column, in characters
+_PARAGRAPH = 100  # the longest line that is easy to read, in characters
 
 
 class Page:
-    """Writes to stdout. ``width`` is a terminal's, None elsewhere: nothing is broken into lines there."""
+    """Writes to stdout. ``width`` is the terminal's; None elsewhere, where lines are not wrapped."""
 
     def __init__(self) -> None:
-        """Look at what stdout is."""
+        """Find out whether stdout is a terminal."""
         terminal = sys.stdout.isatty()
         self.width = terminal_size(sys.stdout.fileno())[0] if terminal else None
         self._color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def styled(self, text: str, style: str) -> str:
-        """Return text in a style, where colours are welcome."""
+        """Return text in a style, if colours are on."""
         return f"{style}{text}{_OFF}" if self._color and style and text else text
 
     def heading(self, text: str) -> None:
-        """Write a line that stands out, after an empty one."""
+        """Write a highlighted line, after an empty one."""
         sys.stdout.write("\n")
         for part in _wrapped(escape(text), self.width):
             sys.stdout.write(f"{self.styled(part, BOLD)}\n")
@@ -44,7 +44,7 @@ class Page:
             sys.stdout.write(" " * indent + self.styled(part, style) + "\n")
 
     def verbatim(self, text: str, indent: int = 0) -> None:
-        """Write lines as they are, each cut where the terminal ends."""
+        """Write lines unchanged, each cut at the terminal's width."""
         indent = self._indent(indent)
         for part in text.splitlines():
             line = escape(part.expandtabs())
@@ -60,12 +60,12 @@ class Page:
         indent: int = 0,
         styles: Mapping[str, str] | None = None,
     ) -> None:
-        """Write aligned columns; the last one is broken into lines. ``styles`` are those of whole cells."""
+        """Write aligned columns; the last one is wrapped. ``styles`` are those of whole cells."""
         table = [[escape(cell) for cell in row] for row in rows]
         widths = [max(map(measure, column)) for column in zip(headers, *table, strict=True)]
         before = indent + sum(widths[:-1]) + 2 * (len(widths) - 1)
         room = self.width - before if self.width else None
-        if room is not None and room < min(_LEAST, widths[-1]):  # no room for columns beside each other
+        if room is not None and room < min(_LEAST, widths[-1]):  # no room for columns side by side
             for row in table:
                 for part in _wrapped("  ".join(filter(None, row)), self.width):
                     sys.stdout.write(f"{part}\n")

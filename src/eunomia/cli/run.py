@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``eunomia run``: trackers and objects to rows, until told to stop."""
+"""``eunomia run``: runs trackers and objects and shows their rows, until it is stopped."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _LONGEST_TRIAL = 60  # seconds
 
 EXAMPLES = """\
 examples:
-  eunomia run process                           what starts and ends, on the host and in containers
-  eunomia run process opensnoop -o json         two trackers, one JSON object a line
-  eunomia run opensnoop --container 'web*'      containers by name, also those that start later
+  eunomia run process                           programs that start and end, on the host and in containers
+  eunomia run process opensnoop -o json         two trackers, one JSON object per line
+  eunomia run opensnoop --container 'web*'      containers by name, also ones that start later
   eunomia run process --namespace shop --label tier=front
   eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
   eunomia run opensnoop --add process.argv,process.ancestors
-  eunomia run ./my.bpf.o --set min_us=100       any libbpf object, its setting given
-  eunomia run ./my.bpf.o --watch                ... and loaded again whenever it was compiled anew
+  eunomia run ./my.bpf.o --set min_us=100       any libbpf object, with a setting
+  eunomia run ./my.bpf.o --watch                the same, reloaded when the file changes
   eunomia run process -o csv:p.csv --rotate 100MB --duration 1h
   eunomia run process -o table -o json:events.jsonl -o csv:p.csv
 """
@@ -50,32 +50,32 @@ def add(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "run",
-        help="run trackers and BPF objects, and show what they see",
-        description="Run trackers, or objects built with libbpf, and show what they see until Ctrl-C.",
+        help="run trackers and BPF objects, and show their rows",
+        description="Run trackers, or objects built with libbpf, and show their rows until Ctrl-C.",
         epilog=EXAMPLES,
     )
     parser.add_argument("what", nargs="+", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
     out = parser.add_argument_group("output")
     out.add_argument(
         "-o", dest="outputs", action="append", default=[], metavar="FORMAT[:FILE]",
-        help="table (unless told otherwise), json or csv, on the screen or in a file; may be repeated",
+        help="table (the default), json or csv, to standard output or to a file; may be repeated",
     )  # fmt: skip
     out.add_argument("--columns", metavar="A,B,...", help="show these columns, in this order")
     out.add_argument(
-        "--add", action="append", default=[], metavar="A,B,...", help="show these columns beside the usual ones"
+        "--add", action="append", default=[], metavar="A,B,...", help="show these columns in addition to the usual ones"
     )
-    out.add_argument("--output", metavar="FILE", help="the file of the one -o that names none")
-    out.add_argument("--rotate", metavar="SIZE", help="begin a new file at this size, as in 100MB; five are kept")
+    out.add_argument("--output", metavar="FILE", help="the file for -o, if it does not name one")
+    out.add_argument("--rotate", metavar="SIZE", help="rotate files at this size, as in 100MB; five old ones are kept")
     end = parser.add_argument_group("when")
     end.add_argument("--duration", metavar="TIME", help="stop after this time, as in 30s, 5m, 1h")
     end.add_argument("--count", metavar="N", help="stop after N rows")
     end.add_argument("--interval", metavar="TIME", default="1s", help="how often tables are shown (1s)")
-    only = parser.add_argument_group("only what is asked for; options may be repeated, or take several by comma")
+    only = parser.add_argument_group("only selected rows; options may be repeated, or take several values by comma")
     only.add_argument("--pid", action="append", default=[], metavar="PID", help="processes, as the host sees them")
     only.add_argument("--comm", action="append", default=[], metavar="NAME", help="command names")
     only.add_argument("--uid", action="append", default=[], metavar="UID", help="user ids, as the host sees them")
     selectors.add(parser)
-    only.add_argument("--self", action="store_true", dest="itself", help="Eunomia's own events too")
+    only.add_argument("--self", action="store_true", dest="itself", help="also Eunomia's own events")
     cluster.add(parser)
     more = parser.add_argument_group("objects")
     more.add_argument(
@@ -84,7 +84,7 @@ def add(subparsers: Any) -> None:
     )  # fmt: skip
     more.add_argument(
         "--event", action="append", default=[], metavar="MAP=[FIELD:VALUE=]STRUCT",
-        help="the struct that a buffer's records hold, all or those whose FIELD has this VALUE",
+        help="the struct of a buffer's records, of all or of those in which FIELD has this VALUE",
     )
     more.add_argument(
         "--attach", action="append", default=[], metavar="PROGRAM=TARGET",
@@ -94,15 +94,15 @@ def add(subparsers: Any) -> None:
     values.add(more)
     more.add_argument(
         "--program", action="append", default=[], metavar="NAME",
-        help="run these programs of an object alone; patterns as in 'on_*'; also those that their sections leave off",
+        help="run only these programs of an object; patterns as in 'on_*'; also those that their sections disable",
     )  # fmt: skip
-    more.add_argument("--skip-program", action="append", default=[], metavar="NAME", help="... all but these")
+    more.add_argument("--skip-program", action="append", default=[], metavar="NAME", help="... all except these")
     more.add_argument(
         "--map-size", action="append", default=[], metavar="[OBJECT.]MAP=ENTRIES",
-        help="how many entries a map has room for",
+        help="the size of a map, in entries",
     )  # fmt: skip
     more.add_argument("--streams", metavar="A,B,...", help="only these streams")
-    more.add_argument("--ring-size", metavar="SIZE", help="bytes of each ring, as in 8MiB")
+    more.add_argument("--ring-size", metavar="SIZE", help="the size of each ring, as in 8MiB")
     author = parser.add_argument_group("for authors of objects")
     author.add_argument(
         "--watch", action="store_true", help="have an object that changes on disk take the place of the one that runs"
@@ -118,7 +118,7 @@ def add(subparsers: Any) -> None:
 
 
 def go(args: argparse.Namespace) -> int:
-    """Run until told to stop; return 0."""
+    """Run until stopped; return 0."""
     from eunomia.source import open_source
 
     check_given(args)
@@ -128,10 +128,10 @@ def go(args: argparse.Namespace) -> int:
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
     if words([args.columns or ""]) and words(args.add):
-        raise UsageError("--add: it is for columns beside the usual ones, and --columns names all there are to be")
+        raise UsageError("--add: it adds columns to the usual ones, but --columns names all of them")
     events = read_events(args.event)
     if events and not any(map(_is_object, args.what)):
-        raise UsageError("--event: it is for objects, and trackers say themselves what they carry")
+        raise UsageError("--event: it is for objects; trackers declare their structs")
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
     values.choose(args, sources)
     _check_streams(sources, streams)
@@ -147,7 +147,7 @@ def go(args: argparse.Namespace) -> int:
             engine.add(source, loads[source.name])
         for output in outputs:
             engine.connect(output)
-        # before anything is attached: a Ctrl-C meanwhile ends the run as one later does
+        # before anything is attached: a Ctrl-C then ends the run like a later one
         stopping.by_signals(engine)
         _come_first()
         engine.start(lambda: _say_start(engine, sources, loads))
@@ -202,9 +202,9 @@ def _say_start(engine: Engine, sources: Sequence[Source], loads: Mapping[str, Op
 
 
 def _come_first() -> None:
-    """Have the loop run before what it watches, unless we were started with a priority other than the usual one.
+    """Raise the loop's priority above that of watched programs, unless it was started with its own.
 
-    Where there is more to do than processors can, rows are lost otherwise. auditd does so, too (priority_boost).
+    Otherwise rows are lost on an overloaded machine. auditd does the same (priority_boost).
     """
     with suppress(OSError):  # it takes CAP_SYS_NICE
         if os.getpriority(os.PRIO_PROCESS, 0) == 0:
@@ -215,7 +215,7 @@ def _come_first() -> None:
 
 
 class _Wanted(NamedTuple):
-    """An output that was asked for; ``file`` is empty for standard output."""
+    """An output that the user named; ``file`` is empty for standard output."""
 
     format: str
     file: str
@@ -226,7 +226,7 @@ class _Wanted(NamedTuple):
 
 
 def _outputs(args: argparse.Namespace) -> list[_Wanted]:
-    """Return the outputs that were asked for; raises :class:`UsageError` where two write to one place."""
+    """Return the outputs that the user named; raises :class:`UsageError` if two write to the same file."""
     from eunomia.sinks import FORMATS
 
     wanted = []
@@ -235,22 +235,22 @@ def _outputs(args: argparse.Namespace) -> list[_Wanted]:
         if kind not in FORMATS:
             raise UsageError(f"-o: there is no format {shown(kind)}: there are {', '.join(FORMATS)}")
         if colon and not file:
-            raise UsageError(f"-o {shown(word)}: name the file behind the colon, as in -o {kind}:events.{kind}")
+            raise UsageError(f"-o {shown(word)}: name the file after the colon, as in -o {kind}:events.{kind}")
         wanted.append(_Wanted(kind, "" if file == "-" else file))
     if args.output not in {None, "-"}:
         bare = [i for i, one in enumerate(wanted) if not one.file]
         if len(bare) != 1:
-            raise UsageError("--output: it is for one -o that names no file; else write -o FORMAT:FILE")
+            raise UsageError("--output: it is for a single -o without a file; otherwise write -o FORMAT:FILE")
         wanted[bare[0]] = wanted[bare[0]]._replace(file=args.output)
     places = [os.path.realpath(one.file) if one.file else "" for one in wanted]
     for i, place in enumerate(places):
         if place in places[:i]:
-            where = f"to {wanted[i].file}" if place else "on the screen: name a file, as in -o json:events.jsonl"
+            where = f"to {wanted[i].file}" if place else "to standard output: name a file, as in -o json:events.jsonl"
             raise UsageError(f"-o: two outputs {where}")
     if "" in places:
         check_output()
     if args.rotate and not any(places):
-        raise UsageError("--rotate: only a file can be rotated: give its name, as in -o json:events.jsonl")
+        raise UsageError("--rotate: only a file can be rotated: name it, as in -o json:events.jsonl")
     return wanted
 
 
@@ -268,7 +268,7 @@ def _output(wanted: _Wanted, filters: Filters, args: argparse.Namespace, is_one_
 
         try:
             if columns is not None or added:
-                checked(columns or added, streams)  # before an old file is emptied
+                checked(columns or added, streams)  # before an existing file is emptied
             return open_sink(wanted.format, open_writer(wanted.file, rotate), streams, columns, added=added)
         except ValueError as error:
             raise UsageError(str(error)) from None
@@ -295,7 +295,7 @@ def open_writer(file: str = "", rotate: int = 0) -> Writer:
     except ValueError as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        raise OSError(error.strerror) from None  # the sentence, without a number in front
+        raise OSError(error.strerror) from None  # without the errno in front
 
 
 # Sources
@@ -345,7 +345,7 @@ def _filters(args: argparse.Namespace) -> Filters:
 
 
 def check_output() -> None:
-    """Refuse a standard output that was closed, and so is /dev/null for reading by now: every row would be lost."""
+    """Refuse a closed standard output, which is now /dev/null for reading: every row would be lost."""
     import fcntl
     import os
 
@@ -354,7 +354,7 @@ def check_output() -> None:
 
 
 def check_given(args: argparse.Namespace) -> None:
-    """Refuse options that were given and say nothing, as ``--container "$UNSET"``: all would be shown."""
+    """Refuse options with an empty value, as ``--container "$UNSET"``: all rows would be shown."""
     for name, value in vars(args).items():
         for word in value if isinstance(value, list) else [value]:
             if isinstance(word, str) and not word.strip(" ,"):
@@ -367,7 +367,7 @@ def _is_object(word: str) -> bool:
 
 
 def _distinct(sources: list[Source]) -> list[Source]:
-    """Give sources of one name, such as two objects of two directories, names of their own."""
+    """Give sources of the same name, such as objects in two directories, different names."""
     seen: dict[str, int] = {}
     for source in sources:
         seen[source.name] = seen.get(source.name, 0) + 1
@@ -392,7 +392,7 @@ def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]
         if not source.spec.streams:
             sys.stderr.write(
                 f"eunomia: {source.name} has no ring buffer, perf buffer or table to show, and prints nothing: "
-                "it runs, and that is all\n"
+                "it runs without rows\n"
             )
         settings.say_sizes(source, [*sized[source.name]])
         for stream in source.spec.streams.values():
@@ -401,7 +401,7 @@ def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]
 
 
 def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wish]:
-    """Return which programs of each source are to run, and on what; nothing where nothing is wished."""
+    """Return the user's choice of programs and targets for each source; empty if there is none."""
     if not (args.attach or args.program or args.skip_program):
         return {}
     from fnmatch import filter as matching
@@ -415,7 +415,7 @@ def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wi
     every = [name for s in objects for name in known[s.name]]
     for option, patterns in (("--program", only), ("--skip-program", skip)):
         if patterns and not objects:
-            raise UsageError(f"{option}: it is for objects, and trackers choose their programs themselves")
+            raise UsageError(f"{option}: it is for objects; trackers choose their programs")
         for pattern in patterns:
             if not matching(every, pattern):
                 raise UsageError(f"{option}: there is no program {pattern!r}: there are {', '.join(every)}")
@@ -425,7 +425,7 @@ def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wi
             names = [n for s in sources for n in known[s.name]]
             raise UsageError(f"--attach: there is no program {name!r}: there are {', '.join(names)}")
         if any(s.found is not None for s in holders):
-            raise UsageError(f"--attach: {name} is a tracker's, which knows itself what it hangs on")
+            raise UsageError(f"--attach: {name} belongs to a tracker, which chooses its targets")
     return {
         s.name: Wish(
             [p for p in only if matching(known[s.name], p)] if s in objects else (),
@@ -437,7 +437,7 @@ def _wishes(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, Wi
 
 
 def say_ledger(engine: Engine, kind: str) -> None:
-    """Write what became of each stream's rows to stderr, and what else is to be said of the run."""
+    """Write the ledger and the remarks on the run to stderr."""
     from eunomia.ledger import combined
 
     for entry in [*combined(engine.ledger(), engine.accounts()), *engine.remarks()]:

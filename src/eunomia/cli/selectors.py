@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The options that choose containers, for all commands that take them."""
+"""Options that select containers, for all commands that have them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _OPTIONS = (
 
 
 def add(parser: argparse.ArgumentParser, *, host: bool = True) -> None:
-    """Declare them; ``host`` adds the options that tell containers from the host."""
+    """Declare the options; ``host`` adds --containers-only and --host-only."""
     group = parser.add_argument_group(
-        "only these containers, also ones that start later; patterns as in 'web*', several words by comma"
+        "only these containers, also ones that start later; patterns as in 'web*', several values by comma"
     )
     for name, metavar, text in _OPTIONS:
         group.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=text)
@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser, *, host: bool = True) -> None:
 
 
 def given(args: argparse.Namespace) -> Selectors:
-    """Return what was asked for."""
+    """Return the selectors; raises :class:`UsageError`."""
     selectors = Selectors(*(tuple(words(getattr(args, name))) for name, _, _ in _OPTIONS))
     try:
         selectors.match()

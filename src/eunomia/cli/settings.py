@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``--set`` and ``--map-size``: which of a run's objects each word is for."""
+"""``--set`` and ``--map-size``: assigns each value to the objects that it is for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Sort out settings: ``NAME=VALUE`` goes to each source that has it, ``SOURCE.NAME=VALUE`` to that one.
+    """Assign settings: ``NAME=VALUE`` to each source that has it, ``SOURCE.NAME=VALUE`` to that one.
 
-    A first word that is a source's name means that source, as long as it has what follows.
+    A first word that is a source's name means that source, if it has a setting of the rest.
     """
     from eunomia.kernel import entries
 
@@ -27,7 +27,7 @@ def by_source(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict
             raise UsageError(f"--set: {shown(word)} is not of the form NAME=VALUE")
         path, value = parts
         for source, rest in _holders(sources, path, value):
-            result[source.name].pop(rest, None)  # what is given again comes last
+            result[source.name].pop(rest, None)  # a repeated setting comes last
             result[source.name][rest] = value
     return result
 
@@ -45,7 +45,7 @@ def _holders(sources: Sequence[Source], path: str, value: str) -> list[tuple[Sou
 
 
 def _has(source: Source, path: str, value: str) -> bool:
-    """Return whether a source has a variable or map of that name; what is wrong with the rest it says itself."""
+    """Return whether a source has a variable or map of that name; it reports errors in the rest itself."""
     from eunomia.kernel import entries, settings
 
     setting = settings.locate(source.spec.settings, path)
@@ -62,7 +62,7 @@ def _known(source: Source) -> list[str]:
 
 
 def map_sizes(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Sort out the sizes of maps as settings are; raises :class:`UsageError`."""
+    """Assign the sizes of maps like settings; raises :class:`UsageError`."""
     result: dict[str, dict[str, int]] = {s.name: {} for s in sources}
     for path, word in pairs(given, "--map-size", "MAP=ENTRIES").items():
         entries = number(word, "--map-size", 1)
@@ -77,7 +77,7 @@ def map_sizes(sources: Sequence[Source], given: Sequence[str]) -> dict[str, dict
 
 
 def say_sizes(source: Source, given: Sequence[str] = ()) -> None:
-    """Say which maps have a size that their object leaves to its own loader."""
+    """Report the maps that have no size in their object."""
     left = [f"{m.name} ({m.chosen})" for m in source.spec.maps.values() if m.chosen and m.name not in given]
     if left:
-        say(f"{source.name}: maps that have no size of their own get one: {', '.join(left)}; --map-size MAP=ENTRIES")
+        say(f"{source.name}: maps without a size get one: {', '.join(left)}; --map-size MAP=ENTRIES")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether this kernel can run a tracker: found out by doing it, for a moment."""
+"""Checks whether this kernel can run a tracker, by loading and attaching it briefly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AT_ONCE = 16
 
 
 class Trial(NamedTuple):
-    """``runs`` is ``yes``, ``no`` or ``unknown``; ``variant`` names the hooks, ``why`` what is amiss."""
+    """``runs`` is ``yes``, ``no`` or ``unknown``; ``variant`` names the hooks, ``why`` the reason."""
 
     runs: str
     variant: str = ""
@@ -27,10 +27,10 @@ class Trial(NamedTuple):
 
 
 def trials(trackers: Iterable[FoundTracker]) -> list[tuple[FoundTracker, Trial]]:
-    """Load each tracker, attach it and take it off again."""
+    """Load, attach and detach each tracker."""
     from concurrent.futures import ThreadPoolExecutor
 
-    # The kernel waits long before it lets go of a tracepoint: close those that were tried beside each other.
+    # The kernel takes long to detach from a tracepoint: close the tried ones in parallel.
     with ThreadPoolExecutor(_AT_ONCE) as closing:
         return [(found, _try(found, closing)) for found in trackers]
 
@@ -45,13 +45,13 @@ def _try(found: FoundTracker, closing: Executor) -> Trial:
     try:
         spec = Spec.open(found.object)
     except FileNotFoundError:
-        return Trial(NO, why=f"{found.object} is not there: build it with make build")
+        return Trial(NO, why=f"{found.object} does not exist: build it with make build")
     except (OSError, BadObject) as error:
         return Trial(NO, why=str(error))
     try:
         variant, live = load_first(spec, known.variants, known.always, ring_size=mmap.PAGESIZE)
     except NotPermitted:
-        return Trial(UNKNOWN, why="only root can tell")
+        return Trial(UNKNOWN, why="only root can check")
     except Unsupported as error:
         return Trial(NO, why=f"this kernel lacks {error.missing}")
     except KernelError as error:

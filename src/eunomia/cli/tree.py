@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``eunomia tree``: the processes that run now, who forked whom, and whose containers they are in."""
+"""``eunomia tree``: the running processes as a tree, with their users and containers."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  sudo eunomia tree                       everything that runs, but the kernel's own threads
+  sudo eunomia tree                       everything that runs, except kernel threads
   sudo eunomia tree --container web       what runs in a container
   sudo eunomia tree --namespace shop      what runs in the pods of a namespace
   sudo eunomia tree -o json               one JSON object a line, parents before their children
 """
 
-_KTHREADD = 2  # the kernel's threads are its children
-_DEEPEST = 48  # levels that are drawn as such
+_KTHREADD = 2  # the parent of kernel threads
+_DEEPEST = 48  # levels that are drawn
 _WIDEST_NAME = 24
 
 
 class Entry(NamedTuple):
-    """A process in its place; ``lines`` says of each level above whether more comes below it."""
+    """A process in the tree; ``lines`` says for each level above whether more processes of it follow."""
 
     process: Process
     identity: Identity
@@ -41,13 +41,13 @@ class Entry(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """What the lines between processes are made of."""
+    """The characters of the lines between processes."""
 
-    more: str  # a child, and others follow
+    more: str  # a child, others follow
     last: str
-    past: str  # beside the children of one that others follow
+    past: str  # beside the children of such a child
     blank: str
-    cut: str  # in place of the levels that are not drawn
+    cut: str  # for levels that are not drawn
 
 
 BOXES = Drawing("├─ ", "└─ ", "│  ", "   ", "…  ")
@@ -58,8 +58,8 @@ def add(subparsers: Subparsers) -> None:
     """Declare the command."""
     parser = subparsers.add_parser(
         "tree",
-        help="show the processes that run, and whose container they are in",
-        description="Show the processes that run now: who forked whom, as whom they run, and in which container.",
+        help="show the processes that run, and their containers",
+        description="Show the processes that run now as a tree, with their users and containers.",
         epilog=EXAMPLES,
     )
     parser.add_argument(
@@ -70,7 +70,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def go(args: argparse.Namespace) -> int:
-    """Print the tree; return 0, or 1 where containers were asked for and nothing runs in any."""
+    """Print the tree; return 0, or 1 if containers were selected and no process runs in them."""
     from eunomia.cli.errors import need_proc, say_fault, say_without_cgroups
     from eunomia.containers.registry import Registry
     from eunomia.containers.selection import Selection
@@ -88,16 +88,16 @@ def go(args: argparse.Namespace) -> int:
     say_without_cgroups()
     registry.start()
 
-    def whose(process: Process) -> Identity:
+    def identity_of(process: Process) -> Identity:
         return registry[process.cgroup_id] if process.cgroup_id else registry.by_pid(process.pid)
 
-    known = [(p, whose(p)) for p in table if _KTHREADD not in {p.pid, p.ppid}]
+    known = [(p, identity_of(p)) for p in table if _KTHREADD not in {p.pid, p.ppid}]
     shown = [(p, i) for p, i in known if selection is None or selection.holds(i)]
     entries = list(placed(shown))
     if not entries and selection is not None:
         from eunomia.cli.errors import say
 
-        say("nothing runs in such a container")
+        say("no process runs in such a container")
         return 1
     if args.format == "json":
         for entry in entries:
@@ -108,7 +108,7 @@ def go(args: argparse.Namespace) -> int:
 
 
 def snapshot(users: Any = None) -> ProcessTable:
-    """Return the processes that run now. Raises what loading a probe raises."""
+    """Return the processes that run now; raises the errors of loading a probe."""
     from eunomia.containers import cgroup_files
     from eunomia.kernel.loaded import Loaded
     from eunomia.kernel.spec import Spec
@@ -127,7 +127,7 @@ def snapshot(users: Any = None) -> ProcessTable:
 
 
 def placed(processes: Iterable[tuple[Process, Identity]]) -> Iterator[Entry]:
-    """Yield processes in the order of a tree: each before its children, those of one parent by their start."""
+    """Yield processes in tree order: each before its children, children by their start."""
     identities = dict(processes)
     below: dict[Process | None, list[Process]] = {}
     for process in sorted(identities, key=lambda p: (p.start, p.pid), reverse=True):
@@ -137,13 +137,13 @@ def placed(processes: Iterable[tuple[Process, Identity]]) -> Iterator[Entry]:
     while todo:
         process, lines, depth = todo.pop()
         yield Entry(process, identities[process], lines, depth)
-        children = below.get(process, ())  # the last comes first
+        children = below.get(process, ())  # the last one first
         for at, child in enumerate(children):
             todo.append((child, (*lines, at > 0)[-_DEEPEST:], depth + 1))
 
 
 def branch(entry: Entry, drawing: Drawing) -> str:
-    """Return what stands before a process's command."""
+    """Return the lines before a process's command."""
     if not entry.lines:
         return ""
     before = "".join(drawing.past if more else drawing.blank for more in entry.lines[:-1])
@@ -152,7 +152,7 @@ def branch(entry: Entry, drawing: Drawing) -> str:
 
 
 def command(process: Process) -> str:
-    """Return a process's command line as a shell would take it; its name in brackets where it has none."""
+    """Return a process's command line in shell syntax; its name in brackets if it has none."""
     from shlex import join
 
     from eunomia.sinks.escape import escape

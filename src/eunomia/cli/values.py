@@ -25,7 +25,7 @@ def add(group: Any) -> None:
     )
     group.add_argument(
         "--cpus", action="append", default=[], metavar="MAP.COLUMN=RULE",
-        help="how the CPUs' values of a column become one: sum, max, min, or one CPU's",
+        help="how the CPUs' values of a column are merged: sum, max, min, or one CPU's",
     )  # fmt: skip
     group.add_argument(
         "--histogram", action="append", default=[], metavar="STREAM.COLUMN=SCALE",
@@ -34,7 +34,7 @@ def add(group: Any) -> None:
 
 
 def choose(args: argparse.Namespace, sources: Sequence[Source]) -> None:
-    """Tell the objects what was asked for. Raises :class:`UsageError`."""
+    """Apply the options to the objects. Raises :class:`UsageError`."""
     _choose_cpus(args, sources)
     scales = pairs(args.histogram, "--histogram", _SCALE)
     left = set(scales)
@@ -45,28 +45,28 @@ def choose(args: argparse.Namespace, sources: Sequence[Source]) -> None:
             left -= set(mine)
     if left:
         known = ", ".join(n for source in sources for n in source.spec.streams) or "none"
-        raise UsageError(f"--histogram: no stream is meant by {min(left)!r}, as in {_SCALE}: there are {known}")
+        raise UsageError(f"--histogram: there is no stream for {min(left)!r}, as in {_SCALE}: there are {known}")
 
 
 def _choose_cpus(args: argparse.Namespace, sources: Sequence[Source]) -> None:
     rows, chosen = words(args.per_cpu), pairs(args.cpus, "--cpus", _FORM)
     for name in chosen:
         if "." not in name:
-            raise UsageError(f"--cpus: {name!r} is not as in {_FORM}")
-    told: set[str] = set()
+            raise UsageError(f"--cpus: {name!r} is not of the form {_FORM}")
+    used: set[str] = set()
     for source in sources:
         maps = {s.map.name for s in source.spec.streams.values() if s.cpus is not None}
         mine = {n: rule for n, rule in chosen.items() if any(n.startswith(f"{m}.") for m in maps)}
         split = [n for n in rows if n in maps]
         both = [n for n in split if any(c.startswith(f"{n}.") for c in mine)]
         if both:
-            raise UsageError(f"--per-cpu {both[0]}: its CPUs have a row each, so --cpus has nothing to do there")
+            raise UsageError(f"--per-cpu {both[0]}: each CPU has its own row, so --cpus does not apply")
         if source.found is None:
             source.spec.choose_cpus(mine, split)
-            told |= {*mine, *split}
+            used |= {*mine, *split}
     for option, names in (("--per-cpu", rows), ("--cpus", chosen)):
         for name in names:
-            if name not in told:
+            if name not in used:
                 known = sorted(
                     {s.map.name for o in sources for s in o.spec.streams.values() if s.cpus is not None or s.cpu_rows}
                 )

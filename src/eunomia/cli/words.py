@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Words of the command line: lists, pairs, numbers, times, sizes."""
+"""Parses values of options: lists, pairs, numbers, times, sizes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def pairs(given: Sequence[str], option: str, form: str) -> dict[str, str]:
     return result
 
 
-_DIGITS = 20  # of a number that is read; Python refuses to read thousands of them
-_SHOWN = 40  # characters of a wrong word that an error repeats
+_DIGITS = 20  # of a number; Python refuses to parse thousands of them
+_SHOWN = 40  # characters of a wrong value that an error repeats
 
 
 def shown(word: str) -> str:
-    """Return a word in quotes for an error, cut where it is long."""
+    """Return a word in quotes for an error, shortened if it is long."""
     return f"'{word}'" if len(word) <= _SHOWN else f"'{word[:_SHOWN]}...'"
 
 
 def lists(given: Sequence[str], option: str, form: str) -> dict[str, list[str]]:
-    """Return ``NAME=VALUE`` words as a dictionary of all the values that a name was given."""
+    """Return ``NAME=VALUE`` words as a dictionary of each name's values."""
     result: dict[str, list[str]] = {}
     for word in given:
         name, sign, value = word.partition("=")
@@ -46,7 +46,7 @@ def lists(given: Sequence[str], option: str, form: str) -> dict[str, list[str]]:
 
 
 def events(given: Sequence[str]) -> dict[str, str]:
-    """Return what ``--event`` says of each buffer: structs, several by comma."""
+    """Return the value of ``--event`` for each buffer: structs, several by comma."""
     result: dict[str, list[str]] = {}
     for word in given:
         for name, value in pairs([word], "--event", "MAP=STRUCT").items():
@@ -55,7 +55,7 @@ def events(given: Sequence[str]) -> dict[str, str]:
 
 
 def number(word: str, option: str, least: int) -> int:
-    """Return a whole number of at least ``least`` that fits 32 bits, written in decimal digits alone."""
+    """Return a whole number of at least ``least`` that fits 32 bits, written in decimal digits only."""
     digits = word.lstrip("0") or "0"
     plain = word.isascii() and word.isdigit() and len(digits) <= _DIGITS
     value = int(digits) if plain else -1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One column of a stream, whatever it is made of: its values, their type, their text."""
+"""Columns of a stream: their values, types and text, whatever their source."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Coded:
-    """A column as its distinct values and which of them each row has.
+    """A column as its distinct values and the index of each row's value.
 
-    ``index`` is None where all rows have the one value. Values are distinct as the kernel wrote them; those that
-    are texts are distinct as texts, too.
+    ``index`` is None if all rows have the one value. Values are distinct as the kernel wrote them; texts are
+    distinct as texts, too.
     """
 
     __slots__ = ("index", "values")
@@ -38,14 +38,14 @@ class Coded:
         return repeat(self.values[0], count) if self.index is None else map(self.values.__getitem__, self.index)
 
     def map(self, make: Callable[[Sequence[Any]], Sequence[Any]]) -> Coded:
-        """Return the same with other values, made of all the distinct ones at once."""
+        """Return the column with other values, made from all distinct ones in one call."""
         return Coded(make(self.values), self.index)
 
 
 class Column:
     """One column of a stream.
 
-    ``json`` is its type in JSON Schema. ``cell`` makes the text of a value, None where ``str`` does; ``brief`` is
+    ``json`` is its type in JSON Schema. ``cell`` makes the text of a value, None if ``str`` does; ``brief`` is
     the same for tables, where ``unit`` is then left out of the heading. ``safe`` text needs no escaping,
     ``is_text`` columns have nothing but texts. In tables: ``width`` to begin with, ``flexible`` for text of any
     length, ``right`` for numbers, ``style``, and ``rank`` among the details.
@@ -70,24 +70,24 @@ class Column:
 
     @property
     def is_named(self) -> bool:
-        """Whether its values are texts and names, so that a data frame's column of it is a dictionary's."""
+        """Whether its values are texts and names, which data frames store as dictionaries."""
         return self.json is STRING or "enum" in self.json
 
     def values(self, batch: Batch) -> Sequence[Any]:
-        """Return each row's value as people read it."""
+        """Return each row's value as shown to people."""
         return list(self.coded(batch).expanded(batch.count))
 
     def coded(self, batch: Batch) -> Coded:
-        """Return the distinct values, and which of them each row has."""
+        """Return the distinct values, and the index of each row's."""
         raise NotImplementedError
 
     def few(self, batch: Batch) -> Coded | None:
-        """Return the same where that is less work than a value a row; None elsewhere."""
+        """Return :meth:`coded` if that is less work than a value per row; else None."""
         return self.coded(batch)
 
     @property
     def label(self) -> str:
-        """Its name where values are shown with their unit."""
+        """Its heading if values are shown with their unit."""
         return self.name.removesuffix(f"_{self.unit}") if self.brief is not None else self.name
 
 
@@ -113,7 +113,7 @@ class _Time(Column):
 
 
 class _Same(Column):
-    """A name that all rows of a batch share: their tracker's, their stream's."""
+    """A name that all rows of a batch share: of their tracker, or their stream."""
 
     is_text = True
 
@@ -126,7 +126,7 @@ class _Same(Column):
 
 
 class _Field(Column):
-    """A field of the stream's own."""
+    """One of the stream's own fields."""
 
     def __init__(self, field: Field) -> None:
         meaning = MEANINGS[field.meaning]
@@ -188,16 +188,16 @@ class _Joined(Column):
         return Coded(list(map(self.joined.take, things)), index)
 
 
-_LONG_TEXT = 32  # char arrays of more bytes share what is left of the line
+_LONG_TEXT = 32  # longer char arrays share the rest of the line
 _NARROWEST = 8
 
-# Columns that every stream has, whatever its struct holds. "time" is the event's, or else the drain's.
+# Columns that every stream has, whatever its struct. "time" is the event's, or else the drain's.
 VIRTUAL = ("time", "tracker", "stream")
 _SAME = {"tracker": _Same("tracker", 10), "stream": _Same("stream", 6)}
 
 
 def find(schema: Schema, name: str) -> Column:
-    """Return a stream's column of this name. Raises :class:`KeyError` where it has none."""
+    """Return a stream's column of this name. Raises :class:`KeyError` if it has none."""
     if name == "time":
         return _Time(schema)
     field = schema.fields.get(name)
@@ -212,7 +212,7 @@ def find(schema: Schema, name: str) -> Column:
 
 
 def coded(values: Sequence[Any]) -> Coded:
-    """Return values as distinct ones and an index; values of different types are different values."""
+    """Return values as distinct ones and an index; values of different types are distinct."""
     places: dict[Any, int] = {}
     distinct: list[Any] = []
     index: list[int] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The columns that rows have of their container, its pod and their process: the one list of them.
+"""Columns of a row's container, pod and process: the only list of them.
 
 A new one is one entry here. Its value is taken from an :class:`~eunomia.identity.Identity` or a
 :class:`~eunomia.process_identity.Process`, once for all rows that share it.
@@ -25,12 +25,12 @@ _WIDTH = 14
 
 
 class Joined(NamedTuple):
-    """A column whose value rows share with all others of one owner (identity) or actor (process).
+    """A column of the owner (identity) or the actor (process) of rows, with one value for all rows that share it.
 
     ``of`` says which. ``take`` gives its value: text, number, list, dictionary, None. ``json`` is the type in JSON
-    Schema. ``usual`` ones are in every row unless told otherwise. ``width`` is what a table's column begins
-    with, 0 for text of any length. ``cell`` makes its text of the owner or actor, where the value's is not right.
-    ``keyed`` values are dictionaries, of which each key is a column, too: ``container.labels.app``.
+    Schema. ``usual`` ones are in every row by default. ``width`` is what a table's column begins
+    with, 0 for text of any length. ``cell`` makes its text from the owner or actor, if that of the value does not fit.
+    ``keyed`` values are dictionaries, of which each key is a column too: ``container.labels.app``.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Joined(NamedTuple):
 
     @property
     def noun(self) -> str:
-        """What it is said of: the part of its name in front of the dot."""
+        """The part of its name before the dot."""
         return self.name.partition(".")[0]
 
     @property
@@ -59,7 +59,7 @@ _NOTHING: Mapping[str, tuple[Any, ...]] = {"container": Container(""), "pod": Po
 
 
 def _member(name: str, doc: str, shown: Callable[[Any], Any] | None = None, **rest: Any) -> Joined:
-    """Return a column that shows an attribute of an identity's container or pod, or the attribute's default."""
+    """Return a column for an attribute of an identity's container or pod, with its default."""
     noun, _, attribute = name.partition(".")
     made = shown or (lambda value: value)
     default = made(getattr(_NOTHING[noun], attribute))
@@ -99,17 +99,17 @@ def _lineage(process: Process) -> str:
 
 
 _ALL = (
-    _member("container.id", "the container's id, whole", usual=True, width=12),
+    _member("container.id", "the container's full id", usual=True, width=12),
     _member("container.name", "the container's name", usual=True),
-    _member("container.image", "the image, as its user wrote it", usual=True),
-    _member("container.runtime", "the runtime that told of it", usual=True),
+    _member("container.image", "the image, as given by the user", usual=True),
+    _member("container.runtime", "the container runtime", usual=True),
     _member("container.image_id", "the digest of the image's configuration"),
     _member("container.image_digest", "the digest of the image's manifest"),
     _member("container.labels", "labels", dict, json=_MAP, keyed=True),
     _member("container.annotations", "annotations", dict, json=_MAP, keyed=True),
-    _member("container.command", "the command that it was made to run", list, json=STRINGS),
-    _member("container.user", "the user that it was made to run as"),
-    _member("container.mounts", "what is mounted in it", _mounts, json={"type": "array", "items": {"type": "object"}}),
+    _member("container.command", "the command of the container", list, json=STRINGS),
+    _member("container.user", "the user of the container"),
+    _member("container.mounts", "the mounts", _mounts, json={"type": "array", "items": {"type": "object"}}),
     _member("container.privileged", "whether it is privileged", json={"type": ["boolean", "null"]}),
     _member(
         "container.capabilities", "the bounding set of capabilities", _list, json=STRINGS | {"type": ["array", "null"]}
@@ -120,12 +120,12 @@ _ALL = (
     _member("container.addresses", "its addresses", list, json=STRINGS),
     _member("container.pid", "the first process, as the host sees it", lambda pid: pid or None, json=_COUNT),
     _member("container.state", "created, running, paused or exited"),
-    _member("container.created", "when it was made", _time),
+    _member("container.created", "when it was created", _time),
     _member("container.started", "when it was started", _time),
-    _member("container.restarts", "how often it was started anew", json=_COUNT),
-    _member("container.sandbox", "whether it is a pod's own container", json=_FLAG),
+    _member("container.restarts", "how often it was restarted", json=_COUNT),
+    _member("container.sandbox", "whether it is a pod's sandbox container", json=_FLAG),
     Joined(
-        "container.parents", "ids of the containers around it, the outermost first",
+        "container.parents", "ids of the enclosing containers, outermost first",
         lambda identity: list(identity.parents), json=STRINGS,
     ),
     _member("pod.name", "the pod's name", usual=True),
@@ -133,30 +133,30 @@ _ALL = (
     _member("pod.uid", "the pod's uid", usual=True),
     _member("pod.labels", "labels", dict, json=_MAP, keyed=True),
     _member("pod.annotations", "annotations", dict, json=_MAP, keyed=True),
-    _member("pod.sandbox", "the id of the pod's own container"),
+    _member("pod.sandbox", "the id of the pod's sandbox container"),
     _member("pod.addresses", "its addresses", list, json=STRINGS),
     _member("pod.node", "the node that it runs on"),
-    _member("pod.owner_kind", "the kind of what made it, as Deployment"),
-    _member("pod.owner_name", "the name of what made it"),
+    _member("pod.owner_kind", "the kind of its owner, as Deployment"),
+    _member("pod.owner_name", "the name of its owner"),
     _member("pod.services", "the services that select it", list, json=STRINGS),
     _member("pod.qos", "its quality of service class"),
     Joined(
-        "identity", "how far the search for the row's container got", lambda identity: identity.state, usual=True,
+        "identity", "how far the row's container is known", lambda identity: identity.state, usual=True,
         json={"enum": [HOST, RESOLVED, PENDING, NOBODY_SAID]}, width=8,
     ),
-    _of_process("process.state", "how sure it is", json={"enum": [KNOWN, UNSURE, LOST, UNKNOWN]}),
-    _of_process("process.exec_id", "the process, for good: NODE:START:PID"),
-    _of_process("process.parent_exec_id", "who forked it: NODE:START:PID"),
-    _of_process("process.exe", "its program, inside its container's root", width=0, is_path=True),
+    _of_process("process.state", "how far the process is known", json={"enum": [KNOWN, UNSURE, LOST, UNKNOWN]}),
+    _of_process("process.exec_id", "unique name of the process: NODE:START:PID"),
+    _of_process("process.parent_exec_id", "the process that forked it: NODE:START:PID"),
+    _of_process("process.exe", "its executable, relative to its container's root", width=0, is_path=True),
     _of_process("process.argv", "its arguments", json=STRINGS, width=0),
     Joined("process.user", "its user's name", lambda process: process.user or "", ACTOR),
     _of_process("process.tty", "its controlling terminal, as pts/0"),
     _of_process(
-        "process.session", "the process id of its session's leader", json=INTEGER, width=7,
+        "process.session", "the process id of its session leader", json=INTEGER, width=7,
         cell=lambda process: str(process.session or ""),
     ),
     Joined(
-        "process.ancestors", "who forked it, who forked that one, and so on",
+        "process.ancestors", "the process that forked it, the one that forked that, and so on",
         lambda process: [above.brief() for above in process.ancestors()], ACTOR,
         json={"type": "array", "items": _ANCESTOR}, width=0, cell=_lineage,
     ),
@@ -166,7 +166,7 @@ JOINED: dict[str, Joined] = {column.name: column for column in _ALL}
 
 
 def key_of(name: str) -> tuple[str, str] | None:
-    """Return the column and the key that ``container.labels.app`` and its like name; None for other names."""
+    """Return the column and the key of a name such as ``container.labels.app``; None for other names."""
     noun, _, rest = name.partition(".")
     member, dot, key = rest.partition(".")
     column = JOINED.get(f"{noun}.{member}") if dot and key else None
@@ -174,7 +174,7 @@ def key_of(name: str) -> tuple[str, str] | None:
 
 
 def joined(name: str) -> Joined | None:
-    """Return the column of this name, also where it is a key of another's; None for a name that is no such column."""
+    """Return the column of this name, also if it is a key of another column; None if there is none."""
     column = JOINED.get(name)
     keyed = key_of(name) if column is None else None
     if keyed is None:
@@ -184,15 +184,15 @@ def joined(name: str) -> Joined | None:
 
 
 def is_of(of: str, name: str) -> bool:
-    """Whether a column, or a name that stands for several, is of owners or of actors."""
+    """Whether a column, or a name of several columns, is of ``of``: owners or actors."""
     column = joined(name)
     return column.of == of if column is not None else any(c.of == of for c in members(name))
 
 
 def members(name: str) -> tuple[Joined, ...]:
-    """Return what ``container`` (the usual ones) or ``container.*`` (all) stands for; empty for other names.
+    """Return the columns of ``container`` (the usual ones) or ``container.*`` (all); empty for other names.
 
-    A noun none of whose columns is usual stands for all.
+    A noun without usual columns stands for all.
     """
     noun = name.removesuffix(".*")
     every = tuple(c for c in JOINED.values() if c.noun == noun and c.member)
@@ -201,10 +201,10 @@ def members(name: str) -> tuple[Joined, ...]:
 
 
 def nouns(of: str) -> tuple[str, ...]:
-    """Return the nouns whose columns owners or actors give: container and pod, process."""
+    """Return the nouns of owners (container and pod) or actors (process)."""
     return tuple(dict.fromkeys(c.noun for c in JOINED.values() if c.of == of and c.member))
 
 
 def usual() -> tuple[str, ...]:
-    """Return the columns that every row has unless told otherwise."""
+    """Return the columns that every row has by default."""
     return tuple(c.name for c in JOINED.values() if c.usual)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The table of meanings: all that is known of what a field's values mean, one record a meaning.
+"""The table of meanings of fields' values, one record for each.
 
-The schema of C types, batches, every sink, the JSON Schema and `eunomia info` read this table and no other.
+The schema of C types, batches, all sinks, the JSON Schema and `eunomia info` use only this table.
 A new meaning is one entry here, beside a typedef in ``eunomia/types.h`` if C code is to declare it.
 """
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from eunomia.batch import Field
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
-_CACHE_LIMIT = 8192  # distinct values of one meaning that are remembered
+_CACHE_LIMIT = 8192  # distinct values of one meaning that are cached
 
-# How a field's values look: the field, its values as the kernel wrote them, the texts of the batch.
+# Formats a field's values: the field, its values as the kernel wrote them, the texts of the batch.
 Render = Callable[["Field", Sequence[Any], Text], Sequence[Any]]
 
 # JSON Schema types that several meanings share.
@@ -30,19 +30,19 @@ FLOAT: dict[str, Any] = {"type": ["number", "null"]}  # JSON has no NaN
 STRING: dict[str, Any] = {"type": "string"}
 TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 STRINGS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
-FRAMES: dict[str, Any] = {"type": ["string", "integer"]}  # an id, where its stack is gone
+FRAMES: dict[str, Any] = {"type": ["string", "integer"]}  # an id, if its stack is gone
 
-LAST = 9  # the rank, among a table's details, of what tells nothing in particular
-FAILURE = "failure"  # the style of what went wrong
+LAST = 9  # the rank of ordinary fields among a table's details
+FAILURE = "failure"  # the style of errors
 
 
 class Meaning(NamedTuple):
-    """What the values of a field mean and how every face shows them.
+    """The meaning of a field's values, and how all outputs show them.
 
-    ``description`` is what `eunomia info` says. ``show`` makes what people read of one value, ``column`` of a
-    whole column; without either, values are shown as they are in C. ``json`` is their type in JSON Schema and
-    ``example`` one of them, or functions that take these from the field. ``cell`` is the text of a value where
-    ``str`` is not right, ``brief`` that in a table, with the ``unit``, which its heading then leaves out.
+    ``description`` is for `eunomia info`. ``show`` formats one value, ``column`` a whole
+    column; without either, values are shown as in C. ``json`` is their type in JSON Schema and
+    ``example`` one of them, or functions that take these from the field. ``cell`` is the text of a value if
+    ``str`` is not suitable, ``brief`` that in a table, with the ``unit``, which its heading then leaves out.
     ``trusted`` text is made here, so it never needs escaping. ``width`` is what a table's column begins with, 0
     for text of any length; ``style`` how the table marks a value; ``rank`` where it stands among the details.
     ``typedefs`` are C's names for it, ``size`` the bytes that it takes, 0 for any, and ``code`` its
@@ -72,7 +72,7 @@ class Meaning(NamedTuple):
 
     @property
     def is_number(self) -> bool:
-        """Whether people read it as a number."""
+        """Whether it is shown as a number."""
         return self.json is INTEGER or self.json is FLOAT
 
     @property
@@ -82,17 +82,17 @@ class Meaning(NamedTuple):
 
     @property
     def is_text(self) -> bool:
-        """Whether people read it as one text."""
+        """Whether it is shown as one text."""
         return self.json is STRING
 
     @property
     def needs_no_escape(self) -> bool:
-        """Whether its text cannot hold what a terminal acts upon."""
+        """Whether its text cannot contain control characters."""
         return self.trusted or self.is_number
 
 
 class _Remembered(dict[Any, Any]):
-    """Remembers how a value looks; forgets everything when too many were seen."""
+    """Caches formatted values; it is cleared when it is full."""
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ _remembered: dict[Callable[[Any], Any], _Remembered] = {}
 
 
 def render(field: Field, raw: Sequence[Any], text: Text) -> Sequence[Any]:
-    """Return a field's values as people read them. ``raw`` is what :meth:`eunomia.batch.Batch.raw` gave."""
+    """Return a field's formatted values. ``raw`` is the result of :meth:`eunomia.batch.Batch.raw`."""
     if field.show is not None:
         return list(map(field.show, raw))
     meant = MEANINGS[field.meaning]
@@ -134,20 +134,20 @@ def is_plain(field: Field) -> bool:
 
 
 def in_use(field: Field, raw: bytes, length: int | None, count: int | None) -> Any:
-    """Return what an array holds: its first ``length`` bytes, or ``count`` texts, as far as these are there.
+    """Return the used part of an array: its first ``length`` bytes, or ``count`` texts, if there are so many.
 
-    A length that is none (more than there is room for) leaves a text to its first NUL, and others whole.
+    With an invalid length (more than the array's size) texts end at their first NUL, and others are complete.
     """
     kind = field.meaning if field.meaning != "tail" else field.parts[0].meaning
-    told = length is not None and length <= len(raw)
-    if MEANINGS[kind].whole and told and length is not None:
+    valid = length is not None and length <= len(raw)
+    if MEANINGS[kind].whole and valid and length is not None:
         raw = raw[: max(0, length)]
     if kind == "bytes":
         return raw.hex()
     if kind == "text":
-        return look.decode(raw.rstrip(b"\0")) if told or field.meaning == "tail" else look.char_array(raw)
+        return look.decode(raw.rstrip(b"\0")) if valid or field.meaning == "tail" else look.char_array(raw)
     if kind == "texts":
-        if count is None and not told and field.meaning != "tail":
+        if count is None and not valid and field.meaning != "tail":
             raw = raw.partition(b"\0")[0]
         return look.texts(raw, count)
     part = field.parts[0]
@@ -161,7 +161,7 @@ def in_use(field: Field, raw: bytes, length: int | None, count: int | None) -> A
 
 
 def tagged(field: Field, raw: Sequence[bytes], tags: Sequence[int]) -> list[Any]:
-    """Return a union's values by the member that each row's tag selects; bytes in hex where none does."""
+    """Return a union's values by the member that each row's tag selects; bytes in hex if there is none."""
     members = {int(p.tag, 0): p for p in field.parts if p.tag}
     return [
         _one(members[tag], value[: members[tag].size]) if tag in members else value.hex()
@@ -169,7 +169,7 @@ def tagged(field: Field, raw: Sequence[bytes], tags: Sequence[int]) -> list[Any]
     ]
 
 
-# Columns that are not made value by value
+# Formatters of whole columns
 
 
 def _enum(field: Field, raw: Sequence[Any], _text: Text) -> list[Any]:
@@ -178,13 +178,13 @@ def _enum(field: Field, raw: Sequence[Any], _text: Text) -> list[Any]:
 
 
 def _wide(field: Field, raw: Sequence[Any], _text: Text) -> list[int | str]:
-    """Return numbers, as text where they have more than 64 bits, which JSON's readers do not take."""
+    """Return numbers, as text if they have more than 64 bits, which readers of JSON do not accept."""
     values = [int.from_bytes(v, sys.byteorder, signed=field.signed) for v in raw]
     return [v if -(1 << 63) <= v < 1 << 64 else str(v) for v in values]
 
 
 def _array(field: Field, raw: Sequence[Any], _text: Text) -> list[Any]:
-    """Return lists; an array of plain numbers is a tuple already, any other is bytes to be cut."""
+    """Return lists; an array of plain numbers is already a tuple, others are bytes to be split."""
     if not field.parts:
         return list(map(list, raw)) if field.code.lstrip("0123456789") != "s" else [v.hex() for v in raw]
     part = field.parts[0]
@@ -198,7 +198,7 @@ def _struct(field: Field, raw: Sequence[Any], _text: Text) -> list[Any]:
 
 
 def _one(part: Field, raw: bytes) -> Any:
-    """Return one value out of ``part.size`` bytes."""
+    """Return one value from ``part.size`` bytes."""
     values = struct.unpack(_ORDER + part.code, raw)
     value: Any = values if len(values) > 1 or (part.meaning == "array" and not part.parts) else values[0]
     if part.bits is not None:
@@ -213,15 +213,15 @@ def _one(part: Field, raw: bytes) -> Any:
 
 
 def json_type(field: Field) -> dict[str, Any]:
-    """Return the type of a field's values in JSON Schema, without what they mean."""
+    """Return the type of a field's values in JSON Schema, without their description."""
     type_ = MEANINGS[field.meaning].json
     if type_ is INTEGER and field.code[-1] == "s" and field.bits is None and not MEANINGS[field.meaning].show:
-        return STRING  # bytes that no number of C's is as long as
+        return STRING  # sizes that no C number has
     return type_(field) if callable(type_) else type_
 
 
 def described(field: Field) -> dict[str, Any]:
-    """Return the type of a field's values in JSON Schema, with what they mean."""
+    """Return the type of a field's values in JSON Schema, with their description."""
     meant = MEANINGS[field.meaning].description if field.meaning else ""
     text = ". ".join(filter(None, (field.doc, meant)))
     value = json_type(field)
@@ -231,7 +231,7 @@ def described(field: Field) -> dict[str, Any]:
 
 
 def example(field: Field) -> Any:
-    """Return one value of a field, made up, as it looks in JSON."""
+    """Return an example value of a field, as in JSON."""
     made = MEANINGS[field.meaning].example
     return made(field) if callable(made) else made
 
@@ -273,7 +273,7 @@ def _tail_example(field: Field) -> object:
 MEANINGS: dict[str, Meaning] = {
     "": Meaning("number", json=INTEGER, example=1, width=7),
     "wide": Meaning(
-        "number of 128 bits", column=_wide, json={"type": ["integer", "string"]}, example=1  # text beyond 64 bits
+        "128-bit number", column=_wide, json={"type": ["integer", "string"]}, example=1  # text beyond 64 bits
     ),
     "bool": Meaning(
         "true or false", bool, json={"type": "boolean"}, example=False, forgets=True, trusted=True, width=5,
@@ -340,7 +340,7 @@ MEANINGS: dict[str, Meaning] = {
     "be": Meaning("number, from network byte order", look.big_endian, json=INTEGER, example=1, width=7, code="s"),
     "texts": Meaning("list of texts", look.texts, json=STRINGS, example=["ls", "-l"], whole=True),
     "tail": Meaning(
-        "what follows the struct", json=_tail_type, example=_tail_example, variable=True
+        "the bytes after the struct", json=_tail_type, example=_tail_example, variable=True
     ),
     "absent": Meaning("nothing", look.nothing, json={"type": "null"}, example=None),
     "port": Meaning("port number", look.port, json=INTEGER, example=443, width=5, typedefs=("port_be_t",), size=2),
@@ -357,7 +357,7 @@ MEANINGS: dict[str, Meaning] = {
         typedefs=("ustack_id_t",),
     ),
     "stack": Meaning("stack, innermost frame first, joined by ;", example="schedule;do_nanosleep"),
-    # by the batch, which knows the clock
+    # formatted by the batch, which has the clock
     "time": Meaning(
         "time, RFC 3339 with nanoseconds", json=TIME, example="2026-11-23T20:05:29.123456789Z", trusted=True,
         width=30, typedefs=("time_ns_t",), size=8,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""cgroup -> container: who made a row, told from cgroup ids and what runtimes write to disk."""
+"""Containers: which one a cgroup belongs to, and what its runtime writes about it."""

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Reading BoltDB files, in which containerd and Podman 4 keep what they know, without their help or lock.
+"""Reader of BoltDB files, the databases of containerd and Podman 4; it takes no lock.
 
 A file is a row of pages of one size (``page.go``, ``db.go`` and ``bucket.go`` of go.etcd.io/bbolt; numbers are
 in the machine's byte order). A page opens with its number (u64), its kind (u16), how many elements it has (u16)
 and how many pages more it goes on for (u32). Elements of 16 bytes follow, and behind them keys and values:
 
-- of a leaf: flags, place of the key counted from the element's own, size of the key, size of the value (u32
-  each), the value behind its key; flag 1 says that the value is a bucket,
-- of a branch: place and size of the first key (u32 each) of the page with that number (u64).
+- of a leaf: flags, offset of the key from the element, size of the key, size of the value (u32 each); the value
+  follows its key; flag 1 says that the value is a bucket,
+- of a branch: offset and size of the first key (u32 each) of the page with that number (u64).
 
-A bucket's value is the number of its first page and a counter (u64 each); number 0 says that a leaf follows there
-and then ("inline"). Pages 0 and 1 each say where the outermost bucket begins, as of transaction n and n + 1: they
-are written in turn, and the one with the higher transaction and a right checksum (FNV-1a, 64 bits) holds.
+A bucket's value is the number of its first page and a counter (u64 each); number 0 says that a leaf follows
+inline. Pages 0 and 1 each say where the outermost bucket begins, as of transaction n and n + 1: they are written in
+turn, and the one with the higher transaction and a valid checksum (FNV-1a, 64 bits) counts.
 
-Writers copy what they change to pages that are free. Those of transaction n become free in n + 1 and are written
-over in n + 2 at the soonest, so what was read is true if, afterwards, n still is the newest: :func:`ask` sees to it.
+Writers copy what they change to free pages. Pages of transaction n become free in n + 1 and are overwritten in n + 2
+at the earliest, so a read is consistent if n is still the newest transaction afterwards: :func:`ask` checks that.
 
-Files may be hostile. They are read with pread(2), not mapped: one that is cut short meanwhile would kill us with
-SIGBUS. Whatever is not as above raises :class:`Broken`, and so does too much of it.
+Files may be hostile. They are read with pread(2), not mapped: truncating a mapped file would kill us with SIGBUS.
+Any other format raises :class:`Broken`, and so does a file that exceeds the limits below.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ _PAGE_SIZES = tuple(1024 << i for i in range(7))  # to 64 KiB, the largest page 
 ROOM = 32 << 20  # bytes that are read from one file
 DEPTH = 32  # pages from a bucket's first to a leaf; real files have three
 VISITS = 1 << 17  # pages looked at, each time counted
-TRIES = 20  # readings begun anew because somebody wrote meanwhile
+TRIES = 20  # reads, each begun again because the file has changed
 
 _T = TypeVar("_T")
 
 
 class Broken(ValueError):
-    """The file is no BoltDB, or torn, or has more than is read."""
+    """The file is not a BoltDB file, is corrupt, or exceeds a limit."""
 
 
 class _Meta(NamedTuple):
     transaction: int
     page_size: int
     root: int  # the first page of the outermost bucket
-    pages: int  # no page has this number or a higher one; as many as the file really has, at most
+    pages: int  # all page numbers are lower; at most what the file's size allows
 
 
 class _Page:
-    """A branch or a leaf: sorted keys, and what stands with each."""
+    """A branch or a leaf: sorted keys with their values or pages."""
 
     __slots__ = ("count", "data", "leaf")
 
@@ -70,9 +70,9 @@ class _Page:
             raise Broken("a page is cut short")
         _, kind, self.count, _ = _HEADER.unpack_from(data)
         if kind not in {_BRANCH, _LEAF}:
-            raise Broken(f"a page of kind {kind:#x} where keys should be")
+            raise Broken(f"a page of kind {kind:#x} instead of a branch or a leaf")
         if _ELEMENT * (1 + self.count) > len(data):
-            raise Broken(f"a page with {self.count} elements, more than it has room for")
+            raise Broken(f"a page claims {self.count} elements, more than fit into it")
         self.data, self.leaf = data, kind == _LEAF
 
     def key(self, index: int) -> bytes:
@@ -84,13 +84,13 @@ class _Page:
         return self._piece(at + place, size)
 
     def value(self, index: int) -> tuple[bytes, bool]:
-        """Return what a leaf has for a key, and whether it is a bucket."""
+        """Return a leaf's value, and whether it is a bucket."""
         at = _ELEMENT * (1 + index)
         flags, place, key_size, size = _LEAF_ELEMENT.unpack_from(self.data, at)
         return self._piece(at + place + key_size, size), bool(flags & _IS_BUCKET)
 
     def below(self, index: int) -> int:
-        """Return the number of the page that a branch has for a key."""
+        """Return the number of a branch's child page."""
         number: int = _BRANCH_ELEMENT.unpack_from(self.data, _ELEMENT * (1 + index))[2]
         return number
 
@@ -99,12 +99,12 @@ class _Page:
 
     def _piece(self, begin: int, size: int) -> bytes:
         if begin + size > len(self.data):
-            raise Broken("a key or value leads out of its page")
+            raise Broken("a key or value goes beyond its page")
         return self.data[begin : begin + size]
 
 
 class Bolt:
-    """An open file as of its newest transaction; a context manager, which closes the descriptor.
+    """An open file as of its newest transaction; a context manager that closes the descriptor.
 
     Raises :class:`Broken`, here and wherever it is read, and :class:`OSError`.
     """
@@ -134,23 +134,23 @@ class Bolt:
             self._descriptor = -1
 
     def restart(self) -> None:
-        """Turn to the newest transaction and forget what was read; buckets from before do not hold any more."""
+        """Go to the newest transaction and drop all pages; earlier buckets become invalid."""
         self._room, self._visits = self._limit, VISITS
         self._pages: dict[int, _Page] = {}
         self._meta = _newest(self._descriptor)
 
     @property
     def transaction(self) -> int:
-        """The transaction as of which the file is read."""
+        """The transaction that is read."""
         return self._meta.transaction
 
     @property
     def stale(self) -> bool:
-        """Whether there is a newer transaction by now: what was read before may then be wrong."""
+        """Whether there is a newer transaction, so that earlier reads may be inconsistent."""
         return _newest(self._descriptor).transaction != self._meta.transaction
 
     def bucket(self, *path: bytes) -> Bucket | None:
-        """Return the bucket at a path of names; ``None`` where there is none."""
+        """Return the bucket at a path of names; ``None`` if there is none."""
         found: Bucket | None = Bucket(self, self._meta.root)
         for name in path:
             if found is None:
@@ -171,10 +171,10 @@ class Bolt:
         size = self._meta.page_size
         data = self._take(size, number)
         if len(data) < _ELEMENT:
-            raise Broken(f"page {number} lies behind the end")
+            raise Broken(f"page {number} is beyond the end of the file")
         own, _, _, more = _HEADER.unpack_from(data)
         if own != number:
-            raise Broken(f"page {number} calls itself {own}")
+            raise Broken(f"page {number} has the number {own} in its header")
         if more:
             data += self._take(more * size, number + 1)
         return data
@@ -197,17 +197,17 @@ class Bucket:
         self._db, self._number, self._inline = db, number, inline
 
     def get(self, key: bytes) -> bytes | None:
-        """Return a key's value; ``None`` where there is none, or a bucket."""
+        """Return a key's value; ``None`` if there is none, or if it is a bucket."""
         found = self._find(key)
         return None if found is None or found[1] else found[0]
 
     def bucket(self, key: bytes) -> Bucket | None:
-        """Return the bucket with this name; ``None`` where there is none, or a value."""
+        """Return the bucket with this name; ``None`` if there is none, or if it is a value."""
         found = self._find(key)
         return self._nested(found[0]) if found is not None and found[1] else None
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys that have values, and these."""
+        """Yield keys and their values, without buckets."""
         for key, value, is_bucket in self._walk():
             if not is_bucket:
                 yield key, value
@@ -235,7 +235,7 @@ class Bucket:
             if page.leaf:
                 return page.value(index) if exact else None
             if not page.count:
-                raise Broken("a branch without anything below")
+                raise Broken("a branch without children")
             page = self._db._page(page.below(index if exact else max(index - 1, 0)))
         raise Broken("pages without an end")
 
@@ -254,10 +254,10 @@ class Bucket:
 
 
 def ask(file: int | str, question: Callable[[Bolt], _T], room: int = ROOM) -> _T:
-    """Return what ``question`` makes of a file to which somebody may be writing; closes the descriptor.
+    """Return ``question(db)`` for a file that may be written to at the same time; closes the descriptor.
 
-    The question is put again when the file has changed meanwhile. Raises :class:`Broken`, also for a file that
-    changes all the time, and :class:`OSError`.
+    The question is asked again if the file has changed meanwhile. Raises :class:`Broken`, also for a file that
+    never stops changing, and :class:`OSError`.
     """
     with Bolt(file, room) as db:
         for _ in range(TRIES):
@@ -274,9 +274,9 @@ def ask(file: int | str, question: Callable[[Bolt], _T], room: int = ROOM) -> _T
 
 
 def _newest(descriptor: int) -> _Meta:
-    """Return the meta page that holds."""
+    """Return the valid meta page with the highest transaction."""
     first = _meta(descriptor, 0)
-    # Without the first page nobody says where the second one is.
+    # Without a valid first page the page size, and so the place of the second, is unknown.
     sizes = _PAGE_SIZES if first is None else (first.page_size,)
     known = [meta for meta in (first, *(_meta(descriptor, size) for size in sizes)) if meta is not None]
     if not known:
@@ -294,7 +294,7 @@ def _meta(descriptor: int, at: int) -> _Meta | None:
         return None
     if page_size not in _PAGE_SIZES or at not in {0, page_size}:
         return None
-    # the sum may be right and the number not: pread(2) takes no place of 63 bits and more
+    # the checksum may be valid and the number too large: pread(2) takes offsets below 2^63
     return _Meta(transaction, page_size, root, min(pages, length // page_size))
 
 

@@ -10,12 +10,12 @@ from functools import cache
 from eunomia.cgroup_hierarchy import Hierarchy, of_first_version, unified
 from eunomia.containers.paths import is_id, printable
 
-CUT = 1023  # bytes; longer paths are cut to that in the records of cgroups made and removed
+CUT = 1023  # bytes; the kernel cuts longer paths in its records of cgroups
 
 
 @cache
 def current() -> Hierarchy:
-    """Return the hierarchy that tells containers apart here, the same as long as the process lives."""
+    """Return the hierarchy by which containers are told apart; it does not change while the process lives."""
     return choose(unified(), of_first_version())
 
 
@@ -25,7 +25,7 @@ def mount_point() -> str | None:
 
 
 def choose(second: Hierarchy | None, first: Sequence[Hierarchy]) -> Hierarchy:
-    """Return v2, unless containers run that are in v1 alone: old runtimes make no cgroups in v2 beside it."""
+    """Return v2, unless containers run only in v1: old runtimes make no cgroups in v2 if both are mounted."""
     if second is None or second.mount is None:
         if not first:
             return Hierarchy(None, why="no cgroup hierarchy is mounted that has containers")
@@ -35,17 +35,17 @@ def choose(second: Hierarchy | None, first: Sequence[Hierarchy]) -> Hierarchy:
     if not has_containers(second.mount):
         for hierarchy in first:
             if hierarchy.mount is not None and has_containers(hierarchy.mount):
-                return hierarchy._replace(why="the containers that run have no cgroups in version 2")
+                return hierarchy._replace(why="running containers have no cgroups in version 2")
     return second._replace(why="version 1 is mounted too")
 
 
 def has_containers(mount: str) -> bool:
-    """Whether processes run in cgroups below ``mount`` whose names look like containers'."""
+    """Whether processes run in cgroups below ``mount`` that are named like containers."""
     return any(looks_like_container(path.rpartition("/")[2]) and _lives(mount + path) for _, path in walk(mount))
 
 
 def looks_like_container(name: str) -> bool:
-    """Whether a cgroup's name ends in a full container id, as ``ID``, ``docker-ID.scope``, ``libpod-ID`` do."""
+    """Whether a cgroup's name ends in a full container id, like ``ID``, ``docker-ID.scope``, ``libpod-ID``."""
     return is_id(name.removesuffix(".scope").rpartition("-")[2]) or name.startswith("lxc.payload.")
 
 
@@ -60,7 +60,7 @@ def _lives(directory: str) -> bool:
 
 
 def is_populated(directory: str) -> bool:
-    """Whether processes are in a cgroup, or in one below it."""
+    """Whether there are processes in a cgroup or below it."""
     try:
         with open(f"{directory}/cgroup.events", "rb") as events:  # of v2 alone
             return b"populated 1" in events.read()
@@ -77,14 +77,14 @@ def _has_processes(directory: str) -> bool:
 
 
 def walk(mount: str) -> Iterator[tuple[int, str]]:
-    """Yield id and path of each cgroup below ``mount``, parents first; without what vanishes meanwhile."""
+    """Yield id and path of each cgroup below ``mount``, parents first; those that vanish meanwhile are left out."""
     try:
         about = os.stat(mount)
     except OSError:
         return
     yield about.st_ino, "/"
-    # in cgroupfs a directory without others below has two links: reading it, with its tens of files, takes ten times
-    # as long as asking for that
+    # in cgroupfs a directory without children has two links: reading it, with its tens of files, takes ten times as
+    # long as stat(2)
     counted = about.st_nlink > 2
     todo = [""]
     while todo:
@@ -102,12 +102,12 @@ def walk(mount: str) -> Iterator[tuple[int, str]]:
 
 
 def below(mount: str, top: str, cgroup_id: int) -> str:
-    """Return the path of the cgroup with this id below the one at ``top``; empty where there is none."""
+    """Return the path of the cgroup with this id below the one at ``top``; empty if there is none."""
     return next((top + path for found, path in walk(mount + top) if found == cgroup_id and path != "/"), "")
 
 
 def path_of(pid: int | str, hierarchy: Hierarchy | None = None) -> str | None:
-    """Return a process's path in a hierarchy, :func:`current` by default; ``None`` when it has ended."""
+    """Return a process's cgroup path in a hierarchy, :func:`current` by default; ``None`` if it has ended."""
     start = b"%d:" % (current() if hierarchy is None else hierarchy).id
     try:
         with open(f"/proc/{pid}/cgroup", "rb") as lines:
@@ -128,13 +128,13 @@ def id_of(mount: str, path: str) -> int | None:
         return None
 
 
-_PROCESSES = 1024  # of a cgroup that are looked at
+_PROCESSES = 1024  # of a cgroup that are read
 
 
 def first_process(mount: str, path: str) -> int:
-    """Return the process that came first to a cgroup and those below it; 0 where there is none.
+    """Return the first process of a cgroup and those below it; 0 if there is none.
 
-    That is the one that is 1 in its PID namespace, else the eldest.
+    That is the one with process id 1 in its PID namespace, else the oldest.
     """
     found: list[tuple[bool, int, int, int]] = []
     for _, below in walk(mount + path):

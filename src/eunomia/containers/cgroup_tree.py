@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The cgroups that are, and those that were a moment ago: their ids, paths and parents."""
+"""Tree of cgroups, those that exist and those removed a moment ago: ids and paths."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from eunomia.containers import cgroup_files
 from eunomia.typing import Generic, NamedTuple, TypeVar
 
 GRACE = 10_000_000_000  # ns that a removed cgroup is remembered: its events may still be in a ring
-LONGEST = 300_000_000_000  # ns that it is longer, where the rings are never emptied
+LONGEST = 300_000_000_000  # ns that it is remembered if the rings are never empty
 
 _T = TypeVar("_T")
 
 
 class Cgroup(Generic[_T]):
-    """A cgroup; ``content`` is what its user keeps of it. ``gone`` is one that was removed."""
+    """A cgroup; ``content`` is what the tree's user stores with it. ``gone`` says that it was removed."""
 
     __slots__ = ("content", "gone", "path")
 
@@ -28,21 +28,21 @@ class Cgroup(Generic[_T]):
 
 
 class Walk(NamedTuple):
-    """What a walk of the file system found: id and path of each new cgroup, parents first, and ids that are gone."""
+    """Result of a walk of the file system: id and path of each new cgroup, parents first, and removed ids."""
 
     new: list[tuple[int, str]]
     gone: list[int]
 
 
 class CgroupTree(Generic[_T]):
-    """Cgroups by id, and by path as long as they exist."""
+    """Cgroups by id, and by path while they exist."""
 
     def __init__(self, hierarchy: Hierarchy) -> None:
         self.hierarchy = hierarchy
         self.mount = hierarchy.mount
         self._cgroups: dict[int, Cgroup[_T]] = {}
         self._paths: dict[str, int] = {}
-        self._leaving: deque[tuple[int, int]] = deque()  # when to forget which
+        self._leaving: deque[tuple[int, int]] = deque()  # when to forget it, and its id
 
     def __contains__(self, cgroup_id: int) -> bool:
         return cgroup_id in self._cgroups
@@ -52,14 +52,14 @@ class CgroupTree(Generic[_T]):
 
     @property
     def leaving(self) -> int:
-        """How many of them are removed already."""
+        """How many of them were removed."""
         return len(self._leaving)
 
     def get(self, cgroup_id: int) -> Cgroup[_T] | None:
-        """Return a cgroup; None where it is not known."""
+        """Return a cgroup; None if it is not known."""
         return self._cgroups.get(cgroup_id)
 
-    def there(self) -> Iterator[tuple[int, Cgroup[_T]]]:
+    def existing(self) -> Iterator[tuple[int, Cgroup[_T]]]:
         """Yield id and cgroup of those that exist."""
         return ((cgroup_id, cgroup) for cgroup_id, cgroup in self._cgroups.items() if not cgroup.gone)
 
@@ -74,7 +74,7 @@ class CgroupTree(Generic[_T]):
         return cgroup
 
     def remove(self, cgroup_id: int, now: int) -> Cgroup[_T] | None:
-        """Note that a cgroup is gone; return it, None where that was known."""
+        """Note that a cgroup was removed; return it, or None if that was known."""
         cgroup = self._cgroups.get(cgroup_id)
         if cgroup is None or cgroup.gone:
             return None
@@ -85,10 +85,9 @@ class CgroupTree(Generic[_T]):
         return cgroup
 
     def forget(self, now: int, drained: int | None) -> Iterator[tuple[int, Cgroup[_T]]]:
-        """Forget what was removed long ago, and yield it.
+        """Forget cgroups that were removed long ago, and yield them.
 
-        ``drained`` is when the last drain began that has emptied all rings: a row may come yet, however long ago
-        the removal was heard of, of what was heard of since.
+        ``drained`` is when the last drain began that emptied all rings: later removals may still have rows in a ring.
         """
         until = now if drained is None else max(min(now, drained + GRACE), now - LONGEST)
         while self._leaving and self._leaving[0][0] <= until:
@@ -96,28 +95,28 @@ class CgroupTree(Generic[_T]):
             yield cgroup_id, self._cgroups.pop(cgroup_id)
 
     def next_deadline(self) -> int | None:
-        """Return when :meth:`forget` has something to do; None if never."""
+        """Return when :meth:`forget` is due; None for never."""
         return self._leaving[0][0] if self._leaving else None
 
     # The file system
 
     def walk(self) -> Walk:
-        """Return what is new in the file system, and what is not there any more."""
+        """Compare with the file system: return new cgroups, and those that are gone."""
         if self.mount is None:
             return Walk([], [])
-        before = [cgroup_id for cgroup_id, _ in self.there()]
+        before = [cgroup_id for cgroup_id, _ in self.existing()]
         seen = dict(cgroup_files.walk(self.mount))
         new = [(cgroup_id, path) for cgroup_id, path in seen.items() if cgroup_id not in self._cgroups]
         return Walk(new, [cgroup_id for cgroup_id in before if cgroup_id not in seen])
 
-    def whole(self, cgroup_id: int, path: str) -> str:
-        """Return a path that the kernel may have cut as it is; empty where that cannot be told (any more)."""
+    def full_path(self, cgroup_id: int, path: str) -> str:
+        """Return the full path of a cgroup whose path the kernel may have cut; empty if it cannot be found."""
         if len(path) < cgroup_files.CUT // 4 or len(path.encode()) < cgroup_files.CUT:
             return path
         return cgroup_files.below(self.mount, path.rpartition("/")[0], cgroup_id) if self.mount is not None else ""
 
     def of_process(self, pid: int) -> tuple[int, str] | None:
-        """Return id and path of the cgroup that a process or a thread is in now; None when it has ended."""
+        """Return id and path of the cgroup that a process or a thread is in now; None if it has ended."""
         path = cgroup_files.path_of(pid, self.hierarchy)
         if path is None or self.mount is None:
             return None

@@ -2,17 +2,17 @@
 /*
  * Which cgroups come and go?
  *
- * Docker and its kin make a container's cgroup some 270 ms before its first
- * program runs, and the path names the container. The tracepoints' own records
- * hold all that is needed, so nothing here is relocated and libbpf need not
- * read the kernel's BTF.
+ * Docker and similar runtimes make a container's cgroup some 270 ms before its
+ * first program runs, and the path names the container. The tracepoints'
+ * records have all that is needed, so nothing here is relocated and libbpf need
+ * not read the kernel's BTF.
  */
 #include <eunomia/cgroup_record.h>
 #include <eunomia/hook.h>
 #include <eunomia/stream.h>
 #include <eunomia/set.h>
 
-/* No <eunomia/probe.h>: what containers there are is not to be filtered. */
+/* No <eunomia/probe.h>: cgroups are not filtered. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct cgroup_event {
@@ -24,7 +24,7 @@ struct cgroup_event {
 	str_t path doc("its path from the root; the kernel cuts it at 1023 bytes");
 };
 
-const volatile __s32 hierarchy doc("the one that is told of; 0 is v2") = 0;
+const volatile __s32 hierarchy doc("the one whose cgroups are reported; 0 is v2") = 0;
 
 struct scratch {
 	struct cgroup_event event;
@@ -48,7 +48,7 @@ static __always_inline __u32 build(struct cgroup_record *ctx, struct scratch **r
 	__u32 zero = 0;
 	long length;
 
-	/* One cgroup_mkdir a hierarchy, and their ids collide. */
+	/* The tracepoint fires for each hierarchy, and their ids collide. */
 	if (ctx->root != hierarchy)
 		return 0;
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -75,7 +75,7 @@ HANDLER_TP("tp/cgroup/cgroup_mkdir", on_made, struct cgroup_record *ctx)
 
 	if (!size)
 		return;
-	/* events in it pass until user space knows whose it is */
+	/* events in it pass until user space knows its container */
 	if (eunomia_filter & EUNOMIA_IN_CGROUPS)
 		bpf_map_update_elem(&eunomia_cgroups, &cgroup, &yes, BPF_ANY);
 	stream_output(made, scratch, size);

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""containerd's own database, ``<root>/io.containerd.metadata.v1.bolt/meta.db``, as far as it tells of containers.
+"""Reader of containerd's database, ``<root>/io.containerd.metadata.v1.bolt/meta.db``: containers and images.
 
-A Bolt file of buckets in buckets, which containerd describes in ``metadata/buckets.go``:
-``v1/<namespace>/containers/<id>`` and ``v1/<namespace>/images/<name>``. What CRI was asked for lies in a container's
-extensions, JSON within a protobuf ``Any``.
+A Bolt file of nested buckets, described in containerd's ``metadata/buckets.go``: ``v1/<namespace>/containers/<id>``
+and ``v1/<namespace>/images/<name>``. A CRI request is in a container's extensions, as JSON in a protobuf ``Any``.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ MANIFEST_LIMIT = 1 << 20  # bytes
 EXTENSION_LIMIT = 1 << 20
 SPEC_LIMIT = 4 << 20
 
-_CONTAINERS = 16384  # of a namespace that are looked at for changes
-_IMAGES = 1024  # of which the digest of the configuration is remembered
+_CONTAINERS = 16384  # of a namespace that are checked for changes
+_IMAGES = 1024  # whose configurations' digests are remembered
 _ADDRESSES = 16
 _EXTENSIONS = (b"io.cri-containerd.container.metadata", b"io.cri-containerd.sandbox.metadata")
-_YEAR_ONE = 62_135_596_800  # seconds from there, where Go begins, to the epoch
+_YEAR_ONE = 62_135_596_800  # seconds from year 1, Go's zero time, to the epoch
 
 
 class Record(NamedTuple):
-    """A container as containerd has it; ``config`` is what CRI was asked for, empty for others.
+    """A container's record in containerd; ``config`` is the CRI request, empty for others.
 
-    ``spec`` is what its bundle's ``config.json`` has, or had: a record outlives its bundle.
-    ``created`` and ``updated`` are nanoseconds since the epoch, 0 where it is not told.
+    ``spec`` is the content of its bundle's ``config.json``: a record outlives its bundle.
+    ``created`` and ``updated`` are nanoseconds since the epoch, 0 if unknown.
     """
 
     image: str = ""
@@ -51,15 +50,15 @@ class Record(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What CRI last knew of a container; times are nanoseconds since the epoch, 0 for what has not happened."""
+    """A container's last status in CRI; times are nanoseconds since the epoch, 0 for what has not happened."""
 
     created: int = 0
     started: int = 0
     finished: int = 0
 
 
-class Told(NamedTuple):
-    """What the database tells of one container: itself, the digest of its image's manifest, its pod's sandbox."""
+class ContainerRecords(NamedTuple):
+    """The records of one container: its own, the digest of its image's manifest, its pod's sandbox."""
 
     record: Record = Record()
     image_digest: str = ""
@@ -67,7 +66,7 @@ class Told(NamedTuple):
 
 
 class Database:
-    """Asks the database of one containerd, anew each time: it is written to meanwhile."""
+    """The database of one containerd, read for each question: it changes meanwhile."""
 
     def __init__(self, root: DataRoot) -> None:
         """``root`` is containerd's root directory."""
@@ -75,14 +74,14 @@ class Database:
         self._image_ids: dict[str, str] = {}
         self._updates: dict[str, tuple[int, Mapping[str, int]]] = {}
 
-    def told(self, namespace: str, container_id: str, sandbox_id: str = "") -> Told:
-        """Return what there is of a container, and of the sandbox that it is in; never raises."""
+    def records(self, namespace: str, container_id: str, sandbox_id: str = "") -> ContainerRecords:
+        """Return the records of a container and of its sandbox; never raises."""
 
-        def question(db: bolt.Bolt) -> Told:
+        def question(db: bolt.Bolt) -> ContainerRecords:
             top = db.bucket(b"v1", namespace.encode())
             containers = top and top.bucket(b"containers")
             if top is None or containers is None:
-                return Told()
+                return ContainerRecords()
             record = _record(containers.bucket(container_id.encode()))
             sandbox = record
             if sandbox_id and sandbox_id != container_id:
@@ -91,15 +90,15 @@ class Database:
             for name in (record.image.encode(), b"target"):
                 image = image and image.bucket(name)
             digest = image.get(b"digest") if image else None
-            return Told(record, _text(digest), sandbox)
+            return ContainerRecords(record, _text(digest), sandbox)
 
         try:
             return bolt.ask(self._root.open(self._file), question)
-        except (OSError, ValueError):  # bolt.Broken is a ValueError, as what a NUL in a path raises
-            return Told()
+        except (OSError, ValueError):  # ValueError: bolt.Broken, or a NUL in a path
+            return ContainerRecords()
 
     def status(self, container_id: str) -> Status:
-        """Return what CRI wrote of a container's state; never raises. Sandboxes and others' containers have none."""
+        """Return a container's status as CRI wrote it; never raises. Sandboxes and containers without CRI have none."""
         file = f"{self._root.path}/{CRI}/containers/{container_id}/status"
         try:
             said = object_of(self._root.read(file, STATUS_LIMIT)[0])
@@ -109,7 +108,7 @@ class Database:
         return Status(*(t if isinstance(t, int) and 0 < t < 1 << 63 else 0 for t in times))
 
     def updates(self, namespace: str) -> Mapping[str, int]:
-        """Return when each container of a namespace was changed last (ns since the epoch), by its id; never raises."""
+        """Return when each container of a namespace was last changed (ns since the epoch), by id; never raises."""
 
         def question(db: bolt.Bolt) -> dict[str, int]:
             containers = db.bucket(b"v1", namespace.encode(), b"containers")
@@ -128,7 +127,7 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The database's path as it is seen from here."""
+        """The database's path in our own mount namespace."""
         return self._root.shown(self._file)
 
     @property
@@ -136,14 +135,14 @@ class Database:
         return f"{self._root.path}/{FILE}"
 
     def written(self) -> int:
-        """Return when the database was last written, in nanoseconds since the epoch; 0 where there is none."""
+        """Return when the database was last written, in nanoseconds since the epoch; 0 if there is none."""
         try:
             return os.stat(self.shown).st_mtime_ns
         except (OSError, ValueError):
             return 0
 
     def image_id(self, digest: str) -> str:
-        """Return the digest of an image's configuration, out of the manifest with this digest; empty if unknown."""
+        """Return the digest of an image's configuration, from the manifest with this digest; empty if unknown."""
         known = self._image_ids.get(digest)
         if known is None:
             known = self._configuration(digest, 2)
@@ -164,7 +163,7 @@ class Database:
         config = manifest.get("config")
         if isinstance(config, dict):
             return bounded(config.get("digest"))
-        # An index of manifests, one a platform: only those that were pulled are there.
+        # an index with a manifest for each platform: only those that were pulled exist
         below = manifest.get("manifests")
         for one in below[:TEXTS_LIMIT] if isinstance(below, list) and levels > 1 else ():
             found = self._configuration(bounded(one.get("digest")), levels - 1) if isinstance(one, dict) else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Asking a container runtime by its socket (CRI over gRPC), from a thread of its own."""
+"""Client of container runtimes' sockets (CRI over gRPC), with a thread of its own."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from eunomia.containers.runtime import Metadata, bounded, texts
 from eunomia.identity import CREATED, EXITED, RUNNING, Container, Mount, Pod
 from eunomia.typing import Any, NamedTuple, Protocol
 
-AGAIN = 100_000_000  # ns after which a container that the runtime did not know is asked for once more
-FRESH = 5_000_000_000  # ns for which an answer is good
-KEPT = 4096  # answers, and questions that wait
+AGAIN = 100_000_000  # ns after which the runtime is asked again for a container that it did not know
+FRESH = 5_000_000_000  # ns for which an answer is used
+KEPT = 4096  # answers, and open questions
 MOUNTS = 256  # of one container
 _ADDRESSES = 64
 _CALL = 2.0  # seconds
 _MESSAGE_LIMIT = 16 << 20  # bytes, as kubelet has it
 _VERSIONS = ("v1", "v1alpha2")  # tried in this order; containerd 1.5 and CRI-O 1.19 have only the second
 _STATES = {0: CREATED, 1: RUNNING, 2: EXITED}
-_POD_LABELS = "io.kubernetes.pod."  # kubelet's own, which say again what the pod is called
+_POD_LABELS = "io.kubernetes.pod."  # kubelet's own, which repeat the pod's name
 _SANDBOX_NAME = "POD"  # as kubelet calls a pod's own container
-_SILENT = "cri"  # the runtime of one that does not say what it is
+_SILENT = "cri"  # shown for a runtime that does not say its name
 
 
 class Unknown(Exception):
-    """The runtime has no such thing."""
+    """The runtime does not know the container or sandbox."""
 
 
 class Unavailable(Exception):
@@ -40,10 +40,10 @@ class Service(Protocol):
     """A runtime's RuntimeService."""
 
     def call(self, method: str, request: bytes) -> bytes:
-        """Raises :class:`Unknown`, and :class:`Unavailable` for all that may pass."""
+        """Return the response; raises :class:`Unknown`, and :class:`Unavailable` for temporary failures."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
 
 
 class _Answer(NamedTuple):
@@ -51,17 +51,17 @@ class _Answer(NamedTuple):
     at: int
 
 
-class Asker:
-    """Questions to runtimes, and their answers while these are fresh."""
+class CriClient:
+    """Asks runtimes in a thread, and keeps their answers for a while."""
 
     def __init__(
-        self, dial: Callable[[str], Service] | None, clock: Callable[[], int], told: Callable[[str], None]
+        self, dial: Callable[[str], Service] | None, clock: Callable[[], int], notify: Callable[[str], None]
     ) -> None:
         """``dial`` replaces gRPC; ``clock`` gives monotonic nanoseconds.
 
-        ``told`` is called from the thread with the id of each container that a runtime has told of.
+        ``notify`` is called from the thread with the id of each container that a runtime has answered for.
         """
-        self._told = told
+        self._notify = notify
         self._dial = dial
         self._clock = clock
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
@@ -70,17 +70,17 @@ class Asker:
         self._changed = Condition()
         self._thread: Thread | None = None
         self._services: dict[str, Service] = {}
-        self._useless = False
+        self._unusable = False
         self._errors: deque[Exception] = deque(maxlen=KEPT)
 
     def answer(self, container_id: str, sockets: Sequence[str]) -> Metadata | None:
-        """Return what is known of a container, at once; ask for it where that is nothing, or old.
+        """Return what is known of a container without waiting; ask for it if that is nothing, or old.
 
-        Raises what nobody foresaw in the thread.
+        Raises unexpected errors of the thread.
         """
         if self._errors:
             raise self._errors.popleft()
-        if self._useless:
+        if self._unusable:
             return None
         now = self._clock()
         with self._changed:
@@ -101,7 +101,7 @@ class Asker:
     def _run(self) -> None:
         dial = self._dial or _grpc()
         if dial is None:
-            self._useless = True
+            self._unusable = True
             sys.stderr.write(
                 "eunomia: a runtime's socket could name containers that its files here do not: "
                 "pip install 'eunomia[cri]'\n"
@@ -116,7 +116,7 @@ class Asker:
             for socket in sockets:
                 try:
                     found = self._ask(dial, socket, container_id)
-                except Exception as error:  # to be told where it can be
+                except Exception as error:  # raised by answer()
                     self._errors.append(error)
                 if found is not None:
                     break
@@ -127,7 +127,7 @@ class Asker:
                 if len(self._answers) > KEPT:
                     self._answers.popitem(last=False)
             if found is not None:
-                self._told(container_id)
+                self._notify(container_id)
 
     def _ask(self, dial: Callable[[str], Service], socket: str, container_id: str) -> Metadata | None:
         try:
@@ -137,7 +137,7 @@ class Asker:
             return ask(service, container_id)
         except (Unknown, ValueError):
             return None
-        except Unavailable:  # absent, or being restarted: dialled again for the next question
+        except Unavailable:  # absent, or being restarted: connect again for the next question
             gone = self._services.pop(socket, None)
             if gone is not None:
                 gone.close()
@@ -148,9 +148,9 @@ class Asker:
 
 
 def ask(service: Service, container_id: str) -> Metadata:
-    """Return what a runtime says of a container or a sandbox.
+    """Return a runtime's metadata of a container or a sandbox.
 
-    Raises :class:`Unknown`, :class:`Unavailable`, and :class:`ValueError` for an answer that is none.
+    Raises :class:`Unknown`, :class:`Unavailable`, and :class:`ValueError` for an invalid answer.
     """
     listed = Message(service.call("ListContainers", encoded({1: {1: container_id}})))
     for one in listed.messages(1):
@@ -219,19 +219,19 @@ def _runtime(service: Service) -> str:
 
 
 def _grpc() -> Callable[[str], Service] | None:
-    """Return what dials a socket; ``None`` where gRPC is not installed."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write to stderr by itself
+    """Return a function that connects to a socket; ``None`` if gRPC is not installed."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else it writes to stderr
     try:
         import grpc
     except ImportError:
         return None
 
-    class Dialled:
-        """A runtime at a socket."""
+    class Connection:
+        """A connection to a runtime's socket."""
 
         def __init__(self, socket: str) -> None:
             options = [
-                ("grpc.default_authority", "localhost"),  # else the socket's path, which runtimes refuse
+                ("grpc.default_authority", "localhost"),  # the default is the socket's path, which runtimes refuse
                 ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
                 ("grpc.enable_http_proxy", 0),
             ]
@@ -259,4 +259,4 @@ def _grpc() -> Callable[[str], Service] | None:
         def close(self) -> None:
             self._channel.close()
 
-    return Dialled
+    return Connection

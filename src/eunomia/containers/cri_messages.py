@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The few messages of the Container Runtime Interface that are asked and answered: bytes to fields and back.
+"""Encoding of the messages of the Container Runtime Interface that are used here.
 
-A message is told by the numbers of its fields, which are facts of the public API (``api.proto`` of
-k8s.io/cri-api; the same in v1 and v1alpha2). The encoding is that of https://protobuf.dev/programming-guides/encoding/.
+Fields are read by their numbers in the public API (``api.proto`` of k8s.io/cri-api; the same in v1 and v1alpha2).
+The encoding is https://protobuf.dev/programming-guides/encoding/.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ _VARINT_BYTES = 10
 
 
 class Message:
-    """A message that was received; what a field has not, or has in another form, is empty, 0 or nothing."""
+    """A received message; a field that is missing, or of another type, is empty, 0 or nothing."""
 
     __slots__ = ("_fields",)
 
     def __init__(self, data: bytes) -> None:
-        """Raises :class:`ValueError` for what is no message."""
+        """Raises :class:`ValueError` for an invalid message."""
         self._fields: dict[int, list[int | bytes]] = {}
         for number, value in _fields(data):
             self._fields.setdefault(number, []).append(value)
 
     def text(self, number: int) -> str:
-        """Return a text field, its bytes that are not UTF-8 replaced."""
+        """Return a text field; bytes that are not UTF-8 are replaced."""
         value = self._fields.get(number, [b""])[-1]
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
     def number(self, number: int) -> int:
-        """Return a signed number, an enum's value or a truth value."""
+        """Return a signed number, an enum's value or a boolean."""
         value = self._fields.get(number, [0])[-1]
         if not isinstance(value, int):
             return 0
         return value - (1 << 64) if value >= 1 << 63 else value
 
     def message(self, number: int) -> Message:
-        """Return a message in the message; raises :class:`ValueError` for what is none."""
+        """Return a nested message; raises :class:`ValueError` for an invalid one."""
         value = self._fields.get(number, [b""])[-1]
         return Message(value if isinstance(value, bytes) else b"")
 
     def messages(self, number: int) -> Iterator[Message]:
-        """Yield the messages of a repeated field; raises :class:`ValueError` for what is none."""
+        """Yield the messages of a repeated field; raises :class:`ValueError` for an invalid one."""
         for value in self._fields.get(number, ()):
             if isinstance(value, bytes):
                 yield Message(value)
 
     def texts(self, number: int) -> dict[str, str]:
-        """Return a map of texts; raises :class:`ValueError` for what is none."""
+        """Return a map of texts; raises :class:`ValueError` for an invalid one."""
         return {entry.text(1): entry.text(2) for entry in self.messages(number)}
 
 
 def encoded(message: Mapping[int, str | Mapping[int, str]]) -> bytes:
-    """Return a request's bytes: texts, and messages of texts."""
+    """Return the bytes of a request made of texts and nested messages of texts."""
     out = b""
     for number, value in message.items():
         data = value.encode() if isinstance(value, str) else encoded(value)
@@ -92,7 +92,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         else:
             raise ValueError(f"a field of kind {kind}")
         if size > len(data) - at:
-            raise ValueError("a field that goes on after the end")
+            raise ValueError("a field goes beyond the end of the message")
         if kind == _LENGTH:
             yield tag >> 3, data[at : at + size]
         at += size
@@ -102,7 +102,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
     for i in range(_VARINT_BYTES):
         if at + i >= len(data):
-            raise ValueError("a number that goes on after the end")
+            raise ValueError("a number goes beyond the end of the message")
         byte = data[at + i]
         value |= (byte & 0x7F) << 7 * i
         if byte < 0x80:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Daemons that keep containers: which run now, how their files are reached, what they may speak for.
+"""Runtime daemons: which run now, how their files are reached, which cgroups they are trusted for.
 
-Whoever can start a process can call it dockerd. One that rules the machine anyway speaks for all of it, one in a
-container for what is nested in that, an ordinary user's for that user's slice.
+Any user can start a process called dockerd. One with full rights over the machine is trusted for all cgroups, one in a
+container for those nested in it, an ordinary user's for that user's slice.
 """
 
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 from collections.abc import Iterator, Sequence
-from threading import Lock
 
 from eunomia.containers import blocking, early
 from eunomia.containers.cgroup_files import path_of
@@ -18,26 +18,26 @@ from eunomia.kernel_clock import monotonic_ns
 from eunomia.resolve_in_root import open_file, open_own, read
 from eunomia.typing import NamedTuple
 
-CONFIG_LIMIT = 4 << 20  # bytes of one file of a daemon's; real ones have a few thousand
-SEARCH_PAUSE = 200_000_000  # ns between two looks for new daemons
+CONFIG_LIMIT = 4 << 20  # bytes of a daemon's file; real ones have a few thousand
+SEARCH_PAUSE = 200_000_000  # ns between two searches for new daemons
 
-# In nanoseconds: one look serves all runtimes that miss the same container; a process that has not taken its
-# name yet is looked at again for a while; and all are, in case that a pid was used again meanwhile.
+# In nanoseconds: for so long one scan serves all runtimes that miss the same container; new processes, which may change
+# their names, are read again; and after so long all are, because pids are used again.
 _SHARED = 5_000_000
-_SHARE = 4  # looks take at most one part in this of the time: there may be thousands of processes
+_SHARE = 4  # scans take at most one part in this of the time: there may be thousands of processes
 _YOUNG = 1_000_000_000
-_ALL_ANEW = 10_000_000_000
+_RECHECK = 10_000_000_000
 
 _CAP_SYS_ADMIN = 1 << 21
 _INITIAL_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 
 
 class DataRoot(NamedTuple):
-    """Where a daemon keeps its containers.
+    """A directory in which a daemon stores its containers.
 
-    ``base`` is its root directory as seen from here, ``path`` the directory as the daemon sees it. A daemon
-    that must not be trusted with everything speaks only for cgroups below ``below``. ``pid`` and ``birth``
-    tell whether ``base`` still is that daemon's; 0 where ``base`` outlives it.
+    ``base`` is the daemon's root directory in our mount namespace, ``path`` the directory as the daemon sees it. The
+    daemon is trusted for cgroups below ``below``. ``pid`` and ``birth`` identify the process that ``base`` belongs to;
+    0 if ``base`` outlives it.
     """
 
     base: str
@@ -47,16 +47,16 @@ class DataRoot(NamedTuple):
     birth: bytes = b""
 
     def open(self, path: str) -> int:
-        """Open a file of the daemon's; raises :class:`OSError`, and :class:`ValueError` for a NUL in it."""
+        """Open one of the daemon's files; raises :class:`OSError`, and :class:`ValueError` for a NUL in the path."""
         blocking.check(self.base, path)
         if self.is_ours:
             return open_own(path)
         return open_file(self.base, path)
 
     def read(self, path: str, limit: int = CONFIG_LIMIT) -> tuple[bytes, int]:
-        """Return what a file of the daemon's holds, and when it was written; raises as :meth:`open` does.
+        """Return a file's content and when it was written; raises like :meth:`open`.
 
-        One that is gone may have been kept when its container's cgroup was made.
+        A file that is gone may have been read when its container's cgroup was made.
         """
         try:
             descriptor = self.open(path)
@@ -69,18 +69,18 @@ class DataRoot(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """Whether it speaks for the whole machine, by files of our own root."""
+        """Whether it is trusted for the whole machine, with files below our own root."""
         return (self.base, self.below) == ("/", "/")
 
     def shown(self, path: str) -> str:
-        """Return a path of the daemon's as it is seen from here, to look at it: see :mod:`.blocking`."""
+        """Return a daemon's path in our mount namespace; raises :class:`WouldBlock`, see :mod:`.blocking`."""
         blocking.check(self.base, path)
         return path if self.base == "/" else self.base + path
 
-    def speaks_for(self, path: str) -> bool:
-        """Whether it may say whose the cgroup ``path`` is, and is still there.
+    def covers(self, path: str) -> bool:
+        """Whether it is trusted for the cgroup ``path``, and its process still runs.
 
-        An empty path is that of a container without a cgroup, of which only those speak that speak for all.
+        An empty path means a container without a cgroup: only those that are trusted for the whole machine count.
         """
         if not (is_below(path, self.below) if path else self.below == "/"):
             return False
@@ -88,9 +88,9 @@ class DataRoot(NamedTuple):
 
 
 class Daemon(NamedTuple):
-    """A running process; ``base``, ``below``, ``pid`` and ``birth`` are those of :class:`DataRoot`.
+    """A running process; ``base``, ``below``, ``pid`` and ``birth`` are as in :class:`DataRoot`.
 
-    ``view`` is the same for processes that see the same files.
+    ``view`` is equal for processes that see the same files.
     """
 
     base: str
@@ -101,22 +101,22 @@ class Daemon(NamedTuple):
     arguments: Sequence[str] = ()
     view: str = ""
 
-    def keeps(self, path: str) -> DataRoot:
-        """Return a directory as the daemon names it, which may be relative to where it was started."""
+    def data_root(self, path: str) -> DataRoot:
+        """Return the data root for a directory as the daemon names it, perhaps relative to its working directory."""
         path = os.path.join(self.cwd, path)
         if self.base == "/":
             return DataRoot(self.base, path, self.below)
         return DataRoot(self.base, path, self.below, self.pid, self.birth)
 
     def read(self, path: str) -> bytes:
-        """Return what a file that it was told of holds; raises :class:`OSError` and :class:`ValueError`."""
+        """Return the content of a file that its arguments name; raises :class:`OSError` and :class:`ValueError`."""
         path = os.path.join(self.cwd, path)
         blocking.check(self.base, path)
         return read(open_file(self.base, path), CONFIG_LIMIT)[0]
 
 
 def running(comm: bytes) -> Iterator[Daemon]:
-    """Yield the processes called ``comm`` (15 bytes of a longer name) that may speak for anything."""
+    """Yield the processes called ``comm`` (the first 15 bytes of a name) that are trusted for any cgroup."""
     for pid in pids(comm):
         daemon = daemon_of(pid)
         if daemon is not None:
@@ -124,7 +124,7 @@ def running(comm: bytes) -> Iterator[Daemon]:
 
 
 def daemon_of(pid: str) -> Daemon | None:
-    """Return what a process may speak for; ``None`` when it has ended, or may for nothing."""
+    """Return a process as a daemon; ``None`` if it has ended, or is not trusted for any cgroup."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             arguments = [os.fsdecode(a) for a in file.read(1 << 16).split(b"\0")]
@@ -139,35 +139,35 @@ def daemon_of(pid: str) -> Daemon | None:
     return None if below is None else Daemon(base, below, int(pid), born, cwd, arguments, mounts + root)
 
 
-# Of all daemons that are asked for: one look at the processes finds them all.
+# Names of all daemons, so that one scan of /proc finds them all.
 _NAMES = (b"dockerd", b"containerd", b"containerd-shim", b"conmon")
 
 
 class _Scan:
-    """Which processes are called what, as cheap as can be for those that were seen before, and small."""
+    """Scan of /proc for processes by name; known processes are not read again."""
 
     def __init__(self) -> None:
         self.wanted = set(_NAMES)
         self.found: dict[bytes, list[str]] = {}
-        self._at = self._anew = -_ALL_ANEW
+        self._at = self._rechecked = -_RECHECK
         self._took = 0
         self._young: dict[str, int] = {}  # when it was first seen
         self._named: dict[str, bytes] = {}
-        self._others: set[int] = set()  # numbers take less room than texts
-        self._lock = Lock()  # runtimes are asked in several threads
+        self._others: set[int] = set()  # numbers need less memory than texts
+        self._lock = allocate_lock()  # called by several threads
 
     def pids(self, comm: bytes) -> list[str]:
         with self._lock:
             self._want(comm)
-            self._look()
+            self._scan()
             return self.found.get(comm, [])
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         now = monotonic_ns()
         if now - self._at < max(_SHARED, (_SHARE - 1) * self._took):
             return
-        if now - self._anew >= _ALL_ANEW:
-            self._anew = now
+        if now - self._rechecked >= _RECHECK:
+            self._rechecked = now
             self._named, self._others = {}, set()
         try:
             names = os.listdir("/proc")
@@ -196,7 +196,7 @@ class _Scan:
     def _want(self, comm: bytes) -> None:
         if comm not in self.wanted:
             self.wanted.add(comm)
-            self._at = self._anew = -_ALL_ANEW
+            self._at = self._rechecked = -_RECHECK
 
 
 _scan = _Scan()
@@ -211,12 +211,12 @@ def _comm(pid: str) -> bytes:
 
 
 def pids(comm: bytes) -> list[str]:
-    """Return the processes that are called so now."""
+    """Return the ids of the processes with this name."""
     return _scan.pids(comm)
 
 
 def host_bases() -> list[str]:
-    """Return our own root, and the host's where we run in a container that sees its processes."""
+    """Return our own root, and the host's if we run in a container that sees the host's processes."""
     try:
         if os.readlink("/proc/1/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
             return ["/", "/proc/1/root"]
@@ -226,7 +226,7 @@ def host_bases() -> list[str]:
 
 
 def option(arguments: Sequence[str], *names: str) -> str:
-    """Return the last value given to one of the option's names; empty when it was not given."""
+    """Return the last value of an option by any of its names; empty if it was not given."""
     value = ""
     for i, argument in enumerate(arguments):
         for name in names:
@@ -238,12 +238,12 @@ def option(arguments: Sequence[str], *names: str) -> str:
 
 
 def trusted_first(roots: Iterator[DataRoot]) -> list[DataRoot]:
-    """Return each once: those that may speak for everything, then those that outlive their daemon."""
+    """Return each once: first those trusted for the whole machine, then those that outlive their daemon."""
     return sorted(dict.fromkeys(roots), key=lambda r: (r.below != "/", r.base != "/", r.pid))
 
 
 def birth(pid: int) -> bytes:
-    """Return a process's start time, in the kernel's own writing; empty when it has ended."""
+    """Return a process's start time as /proc shows it; empty if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[19]
@@ -252,8 +252,8 @@ def birth(pid: int) -> bytes:
 
 
 def _below(pid: str) -> str | None:
-    """Return the cgroup below which a daemon may speak; ``None`` when nowhere."""
-    if _rules(pid):
+    """Return the cgroup below which a daemon is trusted; ``None`` for none."""
+    if _has_full_rights(pid):
         return "/"
     path, uid = path_of(pid) or "/", os.stat(f"/proc/{pid}").st_uid
     if inside := _container_around(path):
@@ -265,18 +265,18 @@ def _below(pid: str) -> str | None:
 
 
 def _container_around(path: str) -> str:
-    """Return the innermost cgroup along a path that is named after a container's id; empty for none."""
+    """Return the innermost cgroup of a path that is named after a container id; empty for none."""
     head = path
     while head:
         name = head.rpartition("/")[2].removesuffix(".scope")
-        # conmon looks after a container from the outside, in a cgroup of its own.
+        # conmon monitors a container from outside, in a cgroup of its own
         if is_id(name[-64:]) and name[-65:-64] in {"", "-", ":"} and not name.endswith("conmon-" + name[-64:]):
             return head
         head = head.rpartition("/")[0]
     return ""
 
 
-def _rules(pid: str) -> bool:
+def _has_full_rights(pid: str) -> bool:
     """Whether a process has CAP_SYS_ADMIN over the machine, as a privileged container's has."""
     if os.readlink(f"/proc/{pid}/ns/user") != _INITIAL_USER_NAMESPACE:
         return False

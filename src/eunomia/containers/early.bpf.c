@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Which cgroups come? For the thread that reads at once what a runtime wrote about them (native/early.c): it has a
- * ring of its own, and is woken for each.
+ * Which cgroups are made? For the thread that reads a new container's files immediately (native/early.c): it has a
+ * ring of its own, and is woken for each cgroup.
  */
 #include <eunomia/cgroup_record.h>
 #include <eunomia/hook.h>
@@ -13,7 +13,7 @@ struct early_event {
 	str_t path doc("its path from the root");
 };
 
-const volatile __s32 hierarchy doc("the one that is told of; 0 is v2") = 0;
+const volatile __s32 hierarchy doc("the one whose cgroups are reported; 0 is v2") = 0;
 
 struct scratch {
 	struct early_event event;
@@ -43,6 +43,6 @@ HANDLER_TP("tp/cgroup/cgroup_mkdir", on_new, struct cgroup_record *ctx)
 	length = cgroup_record_path(ctx, scratch->text);
 	scratch->event.path.off = sizeof(scratch->event);
 	scratch->event.path.len = length;
-	/* What does not fit is not read early, and no more is lost by that. */
+	/* A cgroup that does not fit is not read early; nothing else is lost. */
 	bpf_ringbuf_output(&early, scratch, sizeof(scratch->event) + length, BPF_RB_FORCE_WAKEUP);
 }

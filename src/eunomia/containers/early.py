@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Files about a new container that may be gone before the loop comes to read them, read in a thread without the GIL.
+"""Thread without the GIL that reads the files of a new container when its cgroup is made.
 
-The loop is late where the machine has more to do than it can: a container that lives for a moment, and what its
-runtime wrote about it, is over by then. ``native/early.c`` reads as the cgroup is made; :func:`kept` gives what it
-read, for readers who find a file gone. One thread serves all readers of the process.
+On a busy machine the engine's thread may come too late: a short container and its runtime's files are gone by then.
+``native/early.c`` reads them early; :func:`kept` returns what it read, for readers that find a file gone. One thread
+serves the whole process.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Iterable
 
 from eunomia._native import ffi, lib
 
-HOLE = "{}"  # in a place, where the container's id goes
+HOLE = "{}"  # stands for the container's id in a path
 
 
 class _Reader:
-    """The thread, while it runs."""
+    """The thread, and the paths that it reads."""
 
     def __init__(self) -> None:
         self._thread = ffi.NULL
         self._places: tuple[str, ...] = ()
 
     def start(self, ring: int) -> None:
-        """Start the thread, on a ring of ``early.bpf.c`` by its descriptor; without effect where it runs."""
+        """Start the thread on the descriptor of a ring of ``early.bpf.c``; does nothing if it runs."""
         if self._thread == ffi.NULL:
             self._thread = lib.eu_early_open(ring)
 
     def stop(self) -> None:
-        """End the thread and forget what it has read."""
+        """End the thread and drop what it has read."""
         if self._thread != ffi.NULL:
             lib.eu_early_close(self._thread)
         self._thread, self._places = ffi.NULL, ()
 
     def want(self, places: Iterable[str]) -> None:
-        """Have these files read from now on, as ``/run/x/{}/config.json``, and no others."""
+        """Read only these files from now on; a path is like ``/run/x/{}/config.json``."""
         wanted = tuple(place for place in dict.fromkeys(places) if "\0" not in place and HOLE in place)
         if self._thread == ffi.NULL or wanted == self._places:
             return
@@ -44,7 +44,7 @@ class _Reader:
         lib.eu_early_places(self._thread, pairs, len(pairs))
 
     def kept(self, path: str) -> tuple[bytes, int] | None:
-        """Return what a file held as the cgroup was made, and when it was written (ns since the epoch)."""
+        """Return a file's content when the cgroup was made, and when it was written (ns since the epoch)."""
         if self._thread == ffi.NULL or "\0" in path:
             return None
         name, written, room = os.fsencode(path), ffi.new("int64_t *"), 0

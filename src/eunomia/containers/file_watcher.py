@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which files changed, as inotify(7) says it: nobody looks at what did not change.
+"""Watcher of files by inotify(7): says which owners' files have changed.
 
-Owners (containers, mostly) name paths; several may name the same one, which is watched once. What happens is told
-by owner and not by path, for they look for themselves. Whoever writes to a watched directory without end, as those
-inside a container may, costs a few wakeups a second and no more.
+Owners (mostly containers) name paths; a path of several owners is watched once. Changes are reported by owner, not by
+path: the owner reads its files again. Endless writes to a watched directory, possible from inside a container, cost a
+few wakeups a second and no more.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from eunomia._native import ffi, lib
 from eunomia.containers.remote_mounts import may_hang
 from eunomia.kernel_clock import monotonic_ns
 
-PAUSE = 200_000_000  # ns between two readings, once ...
-BURST = 5  # ... so many came one after another
-GAP = 10_000_000  # ns between any two
-FALLBACK = 5_000_000_000  # ns between two looks at what could not be watched
+PAUSE = 200_000_000  # ns between two reads, after ...
+BURST = 5  # ... so many in a row
+GAP = 10_000_000  # ns between any two reads
+FALLBACK = 5_000_000_000  # ns between two checks of files that could not be watched
 
 # include/uapi/linux/inotify.h
 _MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x8, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x100, 0x200, 0x400, 0x800
 _Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
 _DONT_FOLLOW, _EXCL_UNLINK = 0x2000000, 0x4000000
-# A directory's files that are written without end, logs above all, are no news before they are closed.
+# in directories, files count when they are closed: logs are written without end
 _OF_DIRECTORIES = _CREATE | _DELETE | _MOVED_FROM | _MOVED_TO | _CLOSE_WRITE | _DELETE_SELF | _MOVE_SELF
 _OF_FILES = _MODIFY | _ATTRIB | _CLOSE_WRITE | _DELETE_SELF | _MOVE_SELF
 _HEAD = struct.Struct("=iIII")
@@ -37,10 +37,10 @@ _ROOM = 64 << 10  # bytes read at once
 
 
 class FileWatcher:
-    """Watches paths on behalf of owners. ``fd`` is readable when :meth:`take` has something to tell.
+    """Watches paths on behalf of owners. ``fd`` is readable when :meth:`take` has something to report.
 
-    ``unwatched`` are the owners one of whose paths the kernel would not watch (``max_user_watches``, or no inotify
-    at all): they are told every few seconds that something may have changed.
+    ``unwatched`` are owners with a path that the kernel could not watch (``max_user_watches``, or no inotify at all):
+    they are reported as changed every few seconds.
     """
 
     def __init__(self, clock: Callable[[], int] = monotonic_ns) -> None:
@@ -54,20 +54,20 @@ class FileWatcher:
         self._epoll = select.epoll()
         self._inotify = -1
         self._armed = True
-        self._heard = 0  # when there was news last
-        self._again = 0  # when to look again
+        self._last_read = 0  # when events were last read
+        self._again = 0  # when to read again
         self._tokens = float(BURST)
         self._fallback = 0
 
     @property
     def fd(self) -> int:
-        """The descriptor that is readable when something happened and it is time to look."""
+        """The descriptor that is readable when something has changed and a read is due."""
         return self._epoll.fileno()
 
     def watch(self, owner: Hashable, paths: Iterable[str]) -> None:
-        """Watch these paths for an owner and none else; those that don't exist are left out.
+        """Watch only these paths for an owner; paths that don't exist are skipped.
 
-        To be called again when a path may have come into being.
+        Call it again when a path may have been created.
         """
         wanted = frozenset(paths)
         for path in self._paths.get(owner, frozenset()) - wanted:
@@ -82,40 +82,40 @@ class FileWatcher:
                 self.unwatched.add(owner)
 
     def forget(self, owner: Hashable) -> None:
-        """Watch nothing for an owner any more."""
+        """Stop watching for an owner."""
         for path in self._paths.pop(owner, ()):
             self._leave(owner, path)
         self.unwatched.discard(owner)
 
     def take(self, now: int) -> set[Hashable]:
-        """Return the owners whose paths something happened to; empty while it is too soon to look again."""
-        told: set[Hashable] = set()
+        """Return the owners whose paths have changed; empty if it is too soon to read again."""
+        changed: set[Hashable] = set()
         if self.unwatched and now >= self._fallback:
             self._fallback = now + FALLBACK
-            told |= self.unwatched
+            changed |= self.unwatched
         if self._inotify < 0 or (not self._armed and now < self._again):
-            return told
-        said = self._drain()
-        if not said:
+            return changed
+        paths = self._drain()
+        if not paths:
             self._arm(True)
-            return told
-        self._arm(False)  # silent until the next look is due
-        self._tokens = min(BURST, self._tokens + (now - self._heard) / PAUSE) - 1
-        self._heard = now
+            return changed
+        self._arm(False)  # fd is not readable until the next read is due
+        self._tokens = min(BURST, self._tokens + (now - self._last_read) / PAUSE) - 1
+        self._last_read = now
         self._again = now + max(GAP, int((1 - self._tokens) * PAUSE))
-        if said is True:  # the queue was full
+        if paths is True:  # the queue was full
             return set(self._paths)
-        return told.union(*(self._owners.get(path, ()) for path in said))
+        return changed.union(*(self._owners.get(path, ()) for path in paths))
 
     def next_deadline(self) -> int | None:
-        """Return when :meth:`take` is due although ``fd`` is silent (monotonic ns); None if never."""
+        """Return when :meth:`take` is due although ``fd`` is not readable (monotonic ns); None for never."""
         again = None if self._armed else self._again
         if self.unwatched:
             return self._fallback if again is None else min(again, self._fallback)
         return again
 
     def close(self) -> None:
-        """Let go of all watches."""
+        """Remove all watches."""
         self._epoll.close()
         if self._inotify >= 0:
             os.close(self._inotify)
@@ -132,14 +132,14 @@ class FileWatcher:
     # Watches
 
     def _open(self) -> bool:
-        """Open the inotify instance; return False where there are too many already (``max_user_instances``)."""
+        """Open the inotify instance; return False if there are too many (``max_user_instances``)."""
         self._inotify = lib.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._inotify >= 0:
             self._epoll.register(self._inotify, select.EPOLLIN)
         return self._inotify >= 0
 
     def _add(self, path: str) -> bool:
-        """Watch a path; return False where the kernel has no room for it, or would have to ask another machine."""
+        """Watch a path; return False if the kernel has no room for it, or the file system may not answer."""
         if may_hang("/", path):
             return False
         if self._inotify < 0 and not self._open():
@@ -155,7 +155,7 @@ class FileWatcher:
         if watch < 0:
             return int(ffi.errno) not in {errno.ENOSPC, errno.ENOMEM}
         before = self._watches.get(path)
-        if before is not None and before != watch:  # another inode by now
+        if before is not None and before != watch:  # the path is another inode now
             self._release(path, before)
         self._watches[path] = watch
         self._watched.setdefault(watch, set()).add(path)
@@ -182,13 +182,13 @@ class FileWatcher:
             lib.inotify_rm_watch(self._inotify, watch)
 
     def _drain(self) -> set[str] | bool:
-        """Return the paths that something happened to; True where the kernel could not say all, else False."""
+        """Return the paths that have changed; True if the kernel's queue has overflowed, False for none."""
         paths: set[str] = set()
         overflow = False
         while True:
             try:
                 data = os.read(self._inotify, _ROOM)
-            except OSError:  # EAGAIN: that was all
+            except OSError:  # EAGAIN: no more
                 break
             at = 0
             while at + _HEAD.size <= len(data):
@@ -196,7 +196,7 @@ class FileWatcher:
                 at += _HEAD.size + length
                 overflow = overflow or bool(mask & _Q_OVERFLOW)
                 paths |= self._watched.get(watch, set())
-                if mask & _IGNORED:  # the kernel has removed it, as its inode is gone
+                if mask & _IGNORED:  # the kernel removed the watch: its inode is gone
                     for path in self._watched.pop(watch, ()):
                         if self._watches.get(path) == watch:
                             del self._watches[path]

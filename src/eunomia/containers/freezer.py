@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether a container is paused, as the kernel has it: the freezer of either version of cgroups."""
+"""State of the cgroup freezer, v1 or v2: whether a container is paused."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from eunomia.containers import cgroup_files
 
 @cache
 def of_version_1() -> Hierarchy | None:
-    """Return v1's freezer; None where there is none, and v2 freezes: it tells of it by a tracepoint, v1 does not."""
+    """Return v1's freezer; None if v2 freezes, which has a tracepoint for that (v1 has none)."""
     return next((h for h in of_first_version() if h.controller == "freezer"), None)
 
 
 def is_frozen(mount: str | None, path: str, pid: int) -> bool | None:
-    """Whether a container's processes are stopped; None where that cannot be read.
+    """Whether a container's processes are frozen; None if that cannot be read.
 
-    ``path`` is its cgroup's, in v2 at ``mount``, and ``pid`` its first process, which v1's cgroup is found by.
+    ``path`` is its cgroup in v2 at ``mount``; ``pid`` is its first process, by which v1's cgroup is found.
     """
     freezer = of_version_1()
     if freezer is None:

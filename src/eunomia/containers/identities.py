@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who each cgroup is: cgroups come and go, runtimes say who their containers are, and what changes is told."""
+"""Identities of cgroups, kept up to date: cgroups come and go, runtimes answer, subscribers are notified."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from eunomia.cgroup_hierarchy import Hierarchy
 from eunomia.containers.cgroup_tree import CgroupTree
 from eunomia.containers.entry import ContainerEntry
 from eunomia.containers.file_watcher import FileWatcher
-from eunomia.containers.lifecycle import CHANGED, MADE, REMOVED, THERE, Lifecycle
+from eunomia.containers.lifecycle import CHANGED, EXISTING, MADE, REMOVED, Lifecycle
 from eunomia.containers.membership import Membership
 from eunomia.containers.records import Records
 from eunomia.containers.resolver import DEADLINE, Resolver
 from eunomia.containers.runtime import Runtime
 from eunomia.containers.runtime_reader import Check, RuntimeReader
-from eunomia.containers.unknown_cgroups import UnheardIds
+from eunomia.containers.unknown_cgroups import UnknownCgroups
 from eunomia.faults import Faults
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, Container, Identity, Pod
 from eunomia.typing import Protocol
 
 
 class Enricher(Protocol):
-    """Knows more of containers and pods than runtimes do, as a cluster's API. It answers at once, from memory."""
+    """Knows more about containers and pods than runtimes do, as the Kubernetes API. It answers from memory."""
 
     def enrich(self, container: Container, pod: Pod | None, uid: str) -> tuple[Container, Pod | None]:
-        """Return a container and its pod with what is known of them now.
+        """Return a container and its pod with all that is known of them now.
 
-        ``pod`` is what the runtime said; ``uid`` the pod's as the cgroup's path has it, empty outside of pods.
-        A container that no runtime has named yet may be named here.
+        ``pod`` is the runtime's answer; ``uid`` is the pod's uid in the cgroup's path, empty outside of pods.
+        A container whose name is not known yet may get it here.
         """
 
 
 class Identities(dict[int, Identity]):
-    """Identities by cgroup id, and the parts that keep them up to date. Nothing here waits for anybody."""
+    """Identities by cgroup id, and the parts that keep them up to date. Nothing here blocks."""
 
-    ENRICHER = "following Kubernetes"  # what the enricher does, in sentences about its faults
+    ENRICHER = "following Kubernetes"  # what the enricher does, for messages about its errors
 
     def __init__(
         self, runtimes: Sequence[Runtime], hierarchy: Hierarchy, clock: Callable[[], int], faults: Faults
@@ -44,17 +44,17 @@ class Identities(dict[int, Identity]):
         super().__init__()
         self.faults = faults
         self.runtimes = [RuntimeReader(runtime, faults) for runtime in runtimes]
-        self.notices = FileWatcher(clock)
+        self.watcher = FileWatcher(clock)
         self._clock = clock
         self._enricher: Enricher | None = None
         self._tree = CgroupTree[tuple[ContainerEntry, ...]](hierarchy)
-        self._unheard = UnheardIds()
+        self._unknown = UnknownCgroups()
         self._lifecycle = Lifecycle()
-        self._resolver = Resolver(self.runtimes, faults, clock, self._found, self._keep)
+        self._resolver = Resolver(self.runtimes, faults, clock, self._resolved, self._keep)
         self._membership = Membership(self.runtimes, self._retract)
         self._records = Records(
-            self.runtimes, self._resolver, self.notices, self._lifecycle, clock,
-            entries=self._membership.all, found=self._found, check=self._check, drop=self._drop,
+            self.runtimes, self._resolver, self.watcher, self._lifecycle, clock,
+            entries=self._membership.all, on_answer=self._resolved, check=self._check, drop=self._drop,
         )  # fmt: skip
 
     # Cgroups come and go
@@ -65,7 +65,7 @@ class Identities(dict[int, Identity]):
             self._add(cgroup_id, path, now)
         for cgroup_id in walk.gone:
             self._remove(cgroup_id, now)
-        self._unheard.walked(now, self._clock(), self)
+        self._unknown.walked(now, self._clock(), self)
 
     def _add(self, cgroup_id: int, path: str, now: int, then: int | None = None, by_runtime: bool = False) -> None:
         if cgroup_id in self._tree:
@@ -73,15 +73,15 @@ class Identities(dict[int, Identity]):
         around = self._membership.of(path, now, by_runtime, self._records.get)
         for entry, is_new in around:
             entry.cgroups.add(cgroup_id)
-            # Its own cgroup anew is a restart, and its name may be another by now.
+            # a new cgroup of its own is a restart, and its name may have changed
             if is_new or (entry.candidate.path == path and not entry.waits):
                 entry.since = now
                 self._resolver.ask(entry, now)
         self._tree.add(cgroup_id, path, tuple(entry for entry, _ in around))
-        self._tell(cgroup_id)
-        if self._lifecycle.is_heard and around and around[-1][0].candidate.path == path:
+        self._update(cgroup_id)
+        if self._lifecycle.has_listeners and around and around[-1][0].candidate.path == path:
             starting = self._resolver.starting
-            self._lifecycle.say(THERE if starting else MADE, around[-1][0], then or now, cgroup_id)
+            self._lifecycle.emit(EXISTING if starting else MADE, around[-1][0], then or now, cgroup_id)
             if not starting:
                 self._records.find_places()
 
@@ -89,48 +89,48 @@ class Identities(dict[int, Identity]):
         cgroup = self._tree.remove(cgroup_id, now)
         if cgroup is None:
             return
-        self._lifecycle.tell(cgroup_id, None, cgroup.path)
+        self._lifecycle.notify(cgroup_id, None, cgroup.path)
         if cgroup.content and cgroup.content[-1].candidate.path == cgroup.path:
-            self._lifecycle.say(REMOVED, cgroup.content[-1], then or now, cgroup_id)
+            self._lifecycle.emit(REMOVED, cgroup.content[-1], then or now, cgroup_id)
 
     def _forget(self, now: int, drained: int | None) -> None:
         for cgroup_id, cgroup in self._tree.forget(now, drained):
             del self[cgroup_id]
             for entry in cgroup.content:
                 entry.cgroups.discard(cgroup_id)
-                if not entry.is_held:
+                if not entry.is_in_use:
                     self._drop(entry)
 
-    # Who a container is
+    # Which container it is
 
-    def _found(self, entry: ContainerEntry, now: int) -> None:
-        """Take what runtimes have said of a container."""
+    def _resolved(self, entry: ContainerEntry, now: int) -> None:
+        """Use the runtimes' answer about a container."""
         self._identify(entry, now)
         self._watch(entry)
-        if self._lifecycle.is_heard:
+        if self._lifecycle.has_listeners:
             self._records.look_for(entry)
 
     def _keep(self, entry: ContainerEntry, starting: bool) -> None:
         self._records.keep(entry, starting)
 
     def _identify(self, entry: ContainerEntry, now: int) -> None:
-        """Make an entry's identity of what is known of it, and tell when it is another."""
+        """Make an entry's identity from what is known, and notify if it has changed."""
         candidate, metadata, before = entry.candidate, entry.metadata, entry.identity
         container = Container(candidate.id, runtime=candidate.runtime) if metadata is None else metadata.container
         pod = None if metadata is None else metadata.pod
         if self._enricher is not None:
             known = container, pod
             container, pod = self.faults.call(self.ENRICHER, known, self._enricher.enrich, container, pod, entry.uid)
-        over = now - entry.since >= DEADLINE
-        after = entry.identity = entry.identified(container, pod, self._resolver.is_asked(entry), over)
+        timed_out = now - entry.since >= DEADLINE
+        after = entry.identity = entry.make_identity(container, pod, self._resolver.is_asked(entry), timed_out)
         if after == before:
             return
-        self._tell_all(entry, (before is None) != (after is None))
+        self._update_all(entry, (before is None) != (after is None))
         if before is not None and after is not None:
-            self._lifecycle.say(CHANGED, entry, now, before=before)
+            self._lifecycle.emit(CHANGED, entry, now, before=before)
 
-    def _tell(self, cgroup_id: int) -> None:
-        """Set what a cgroup is from the containers it is in, the innermost first, and pass on what is new."""
+    def _update(self, cgroup_id: int) -> None:
+        """Set a cgroup's identity to that of its innermost known container, and notify if it has changed."""
         cgroup = self._tree.get(cgroup_id)
         if cgroup is None:
             return
@@ -140,37 +140,37 @@ class Identities(dict[int, Identity]):
             return
         self[cgroup_id] = identity
         if not cgroup.gone:
-            self._lifecycle.tell(cgroup_id, identity, cgroup.path)
+            self._lifecycle.notify(cgroup_id, identity, cgroup.path)
 
-    def _tell_all(self, entry: ContainerEntry, is_new: bool) -> None:
-        """Tell each cgroup in a container; those in it learn that there is one around them."""
+    def _update_all(self, entry: ContainerEntry, is_new: bool) -> None:
+        """Update each cgroup in a container, and the parents of containers inside."""
         cgroups = [cgroup for i in entry.cgroups if (cgroup := self._tree.get(i)) is not None]
-        for inner in {e for cgroup in cgroups for e in cgroup.content if entry in e.around} if is_new else ():
+        for inner in {e for cgroup in cgroups for e in cgroup.content if entry in e.outer} if is_new else ():
             if inner.identity is not None:
                 inner.identity = inner.identity._replace(parents=inner.parents)
         for cgroup_id in entry.cgroups:
-            self._tell(cgroup_id)
+            self._update(cgroup_id)
 
     def _retract(self, entry: ContainerEntry) -> None:
-        """Say that what was taken for a container is none."""
+        """Withdraw an entry that turned out not to be a container."""
         entry.identity = None
         for cgroup_id in entry.cgroups:
             if cgroup := self._tree.get(cgroup_id):
                 cgroup.content = tuple(e for e in cgroup.content if e is not entry)
-                self._tell(cgroup_id)
+                self._update(cgroup_id)
         entry.cgroups.clear()
         self._drop(entry)
 
     def _drop(self, entry: ContainerEntry) -> None:
         entry.waits = False
-        self.notices.forget(entry)
+        self.watcher.forget(entry)
         self._membership.drop(entry)
 
-    # What runtimes rewrite
+    # Changed files of runtimes
 
     def _check(self, entry: ContainerEntry, now: int) -> None:
-        """Read again what a container's runtime has rewritten, if it has."""
-        if entry.identity is None or entry.identity.container is None or self._has_heir(entry, now):
+        """Read a container's metadata again if its runtime has changed it."""
+        if entry.identity is None or entry.identity.container is None or self._has_successor(entry, now):
             return
         if entry.identity.state == PENDING:
             self._resolver.ask(entry, now, changed=True)
@@ -181,45 +181,45 @@ class Identities(dict[int, Identity]):
 
     def _checked(self, entry: ContainerEntry, reader: RuntimeReader, check: Check | None) -> None:
         now = self._clock()
-        if check is None or not entry.is_held:
+        if check is None or not entry.is_in_use:
             return
         if check.changed and entry.identity is not None and entry.identity.state == RESOLVED:
             self._resolver.ask(entry, now, changed=True)
         else:
             if reader.slow:
                 entry.watched = check.watched
-            self._watch(entry)  # what is watched may be another file by now
-        if entry.recorded and not check.kept:
+            self._watch(entry)  # a watched path may be another file now
+        if entry.recorded and not check.has_record:
             self._records.erase(entry, now)
 
     def _watch(self, entry: ContainerEntry) -> None:
-        if entry.identity is not None and entry.is_held:
+        if entry.identity is not None and entry.is_in_use:
             container, path = entry.container, entry.candidate.path
             nothing: Sequence[str] = ()
             readers = self._readers_of(container)
             own = [p for r in readers for p in self._resolver.quick(r, nothing, r.watches, container, path)]
-            self.notices.watch(entry, (*own, *entry.watched))
+            self.watcher.watch(entry, (*own, *entry.watched))
 
     def _readers_of(self, container: Container) -> Sequence[RuntimeReader]:
-        """Return the runtimes that may know of a container: its own, if it is known which that is."""
+        """Return the runtimes that may know a container: its own, if that is known."""
         return [r for r in self.runtimes if r.name == container.runtime] or self.runtimes
 
-    def _has_heir(self, entry: ContainerEntry, now: int) -> bool:
-        """Whether a cgroup that its container left is another's now; then that is who it is from now on."""
+    def _has_successor(self, entry: ContainerEntry, now: int) -> bool:
+        """Whether a cgroup was taken over by another container, which is then its entry."""
         path = entry.candidate.path
         cgroup_id = self._tree.at(path)
-        candidate = self._membership.heir(entry) if cgroup_id in entry.cgroups else None
+        candidate = self._membership.successor(entry) if cgroup_id in entry.cgroups else None
         if cgroup_id is None or candidate is None:
             return False
         self._drop(entry)
-        heir = self._membership.put(candidate, entry.around, now, self._records.get(candidate.id))
-        self._membership.replace(entry, heir)
+        successor = self._membership.put(candidate, entry.outer, now, self._records.get(candidate.id))
+        self._membership.replace(entry, successor)
         for one in list(entry.cgroups):
             cgroup = self._tree.get(one)
             if cgroup is not None and not cgroup.gone:
-                cgroup.content = tuple(heir if e is entry else e for e in cgroup.content)
-                heir.cgroups.add(one)
-        entry.cgroups -= heir.cgroups
-        self._resolver.ask(heir, now)
-        self._lifecycle.say(MADE, heir, now, cgroup_id)
+                cgroup.content = tuple(successor if e is entry else e for e in cgroup.content)
+                successor.cgroups.add(one)
+        entry.cgroups -= successor.cgroups
+        self._resolver.ask(successor, now)
+        self._lifecycle.emit(MADE, successor, now, cgroup_id)
         return True

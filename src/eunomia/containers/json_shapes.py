@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The JSON of runtimes' files, as far as it is asked for; msgspec skips the rest without making anything of it.
+"""Shapes of the JSON in runtimes' files: the fields that are used; msgspec skips the others.
 
-A file of its own, for importing msgspec takes longer than starting Python: it waits until there is a file to read.
+A module of its own, because importing msgspec takes longer than starting Python: it is imported with the first file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OciProcess(msgspec.Struct):
 
 
 class OciLinux(msgspec.Struct):
-    # A seccomp filter is most of the file, and only whether there is one is asked.
+    # not parsed: a seccomp filter is most of the file, and only its presence matters
     seccomp: msgspec.Raw = msgspec.Raw()
     namespaces: Any = None
     maskedPaths: Any = None  # noqa: N815

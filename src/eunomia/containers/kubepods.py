@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the kubelet says of a pod by the cgroup that it makes for it, with either of its drivers.
+"""Pod uid and quality of service from the cgroup paths that the kubelet makes, with either cgroup driver.
 
     /kubepods/burstable/pod<uid>/<id>                                      cgroupfs
     /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid, _ for ->.slice/cri-containerd-<id>.scope
     /kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod<uid>.slice/...      kind's nodes
     /system.slice/containerd.service/kubepods-burstable-pod<uid>.slice:cri-containerd:<id>   a mix of both
 
-Guaranteed pods lack the middle. Static pods have a hash of 32 digits for a uid. What is around (a nested node's
-own cgroup, ``kubelet``) may be anything.
+Guaranteed pods lack the middle component. Static pods have a hash of 32 digits as uid. The components before (a
+nested node's own cgroup, ``kubelet``) may be anything.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _DASHES = (8, 13, 18, 23)  # in a uid of 36 characters
 
 
 def pod_uid(path: str) -> str:
-    """Return the uid of the innermost pod along a cgroup path; empty for none."""
+    """Return the uid of the innermost pod in a cgroup path; empty for none."""
     return _pod(path)[1]
 
 
 def qos(path: str) -> str:
-    """Return the pod's quality of service in Kubernetes' words; empty where the path has no pod."""
+    """Return the pod's quality-of-service class, as Kubernetes calls it; empty if the path has no pod."""
     return _pod(path)[0]
 
 
@@ -46,5 +46,5 @@ def _pod(path: str) -> tuple[str, str]:
 
 
 def _dashed(uid: str) -> str:
-    """Return a uid as the API has it: in a slice's name a dash would mean another slice."""
+    """Return a uid as the API writes it: slice names have underscores, as a dash separates slices."""
     return uid.replace("_", "-") if len(uid) == 36 and all(uid[i] == "_" for i in _DASHES) else uid

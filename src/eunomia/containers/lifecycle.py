@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Lifecycle events: what happens to containers and to cgroups, told to all who listen until they leave."""
+"""Lifecycle events of containers, and changes of cgroups, for listeners and subscribers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from eunomia.containers.entry import ContainerEntry
 from eunomia.identity import Identity
 from eunomia.typing import NamedTuple
 
-# What an event can be.
-THERE = "there"  # its cgroup was there before anybody listened
+# Kinds of events.
+EXISTING = "existing"  # its cgroup or record existed before the listener
 MADE = "made"  # its own cgroup was made
 REMOVED = "removed"  # its own cgroup was removed
-CHANGED = "changed"  # what the runtime says of it
-RECORDED = "recorded"  # its runtime keeps a record of it
+CHANGED = "changed"  # its identity changed
+RECORDED = "recorded"  # its runtime has made a record of it
 ERASED = "erased"  # the record is gone
 
-LIMIT = 65536  # events that wait for one listener
+LIMIT = 65536  # events in a listener's queue
 
 Subscriber = Callable[[int, Identity | None, str], None]
 
@@ -25,12 +25,12 @@ Subscriber = Callable[[int, Identity | None, str], None]
 class LifecycleEvent(NamedTuple):
     """Something that happened to a container.
 
-    ``time`` is the kernel's, monotonic nanoseconds, or else when it was noticed. ``cgroup_id`` is that of the
-    container's own cgroup where the event is about that, else 0. ``before`` and ``after`` are the identities, of
-    CHANGED; the entry's own may be a later one by now.
+    ``time`` is the kernel's (monotonic nanoseconds), or else when it was noticed. ``cgroup_id`` is the container's own
+    cgroup if the event is about that, else 0. ``before`` and ``after`` are the identities, of CHANGED; the entry may
+    have a later one by now.
     """
 
-    what: str
+    kind: str
     entry: ContainerEntry
     time: int
     cgroup_id: int = 0
@@ -39,7 +39,7 @@ class LifecycleEvent(NamedTuple):
 
 
 class Listener:
-    """One who takes events, in the order in which they were learnt; ``lost`` are those he left lying too long."""
+    """A queue of events, in the order in which they were noticed; ``lost`` counts those that found it full."""
 
     def __init__(self, close: Callable[[Listener], None]) -> None:
         self._events: list[LifecycleEvent] = []
@@ -47,19 +47,19 @@ class Listener:
         self.lost = 0
 
     def take(self) -> list[LifecycleEvent]:
-        """Return what happened since this was last called."""
+        """Return the events since the last call."""
         events = self._events
         if events:
             self._events = []
         return events
 
     def close(self) -> None:
-        """Listen no more; what was not taken is gone."""
+        """Stop listening and drop the queue."""
         self._close(self)
         self._events = []
 
     def add(self, event: LifecycleEvent) -> None:
-        """Keep an event until it is taken."""
+        """Add an event to the queue."""
         if len(self._events) < LIMIT:
             self._events.append(event)
         else:
@@ -67,15 +67,15 @@ class Listener:
 
 
 class Lifecycle:
-    """Who wants to hear of containers (listeners) and of cgroups (subscribers)."""
+    """The listeners to events of containers, and the subscribers to changes of cgroups."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._subscribers: list[Subscriber] = []
 
     @property
-    def is_heard(self) -> bool:
-        """Whether anybody listens to events of containers."""
+    def has_listeners(self) -> bool:
+        """Whether there are listeners to events of containers."""
         return bool(self._listeners)
 
     def listener(self) -> Listener:
@@ -93,17 +93,17 @@ class Lifecycle:
 
         return end
 
-    def say(
-        self, what: str, entry: ContainerEntry, then: int, cgroup_id: int = 0, before: Identity | None = None
+    def emit(
+        self, kind: str, entry: ContainerEntry, then: int, cgroup_id: int = 0, before: Identity | None = None
     ) -> None:
-        """Tell the listeners what happened to a container."""
+        """Add an event to each listener's queue."""
         if self._listeners:
-            event = LifecycleEvent(what, entry, then, cgroup_id, before, entry.identity)
+            event = LifecycleEvent(kind, entry, then, cgroup_id, before, entry.identity)
             for listener in self._listeners:
                 listener.add(event)
 
-    def tell(self, cgroup_id: int, identity: Identity | None, path: str) -> None:
-        """Tell the subscribers whose a cgroup is now; None where it is gone."""
+    def notify(self, cgroup_id: int, identity: Identity | None, path: str) -> None:
+        """Call the subscribers with a cgroup's identity; None if it was removed."""
         for subscriber in self._subscribers:
             subscriber(cgroup_id, identity, path)
 

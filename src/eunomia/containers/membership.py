@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which containers a cgroup is in, told by the names along its path and by who made it."""
+"""Containers that a cgroup is in, by the names along its path and by the command that made it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eunomia.containers.kubepods import pod_uid
 from eunomia.containers.paths import Candidate, candidates
 from eunomia.containers.runtime_reader import RuntimeReader
 
-# What the commands are called that make containers' cgroups, where it is not systemd, which names them.
+# The commands that make containers' cgroups, unless systemd does, whose names are recognised.
 MAKERS = ("runc", "crun", "youki", "runsc", "sysbox-runc", "kata-runtime")
 
 
@@ -18,14 +18,14 @@ class Membership:
     """The entries of containers by the path of their own cgroup."""
 
     def __init__(self, readers: Sequence[RuntimeReader], retract: Callable[[ContainerEntry], None]) -> None:
-        """``retract`` is called with an entry of which it turns out that it is no container."""
+        """``retract`` is called with an entry that turns out not to be a container."""
         self._readers = readers
         self._retract = retract
         self._entries: dict[str, ContainerEntry] = {}
-        self._guesses: dict[str, Candidate] = {}  # of these, those that only their maker tells
+        self._guesses: dict[str, Candidate] = {}  # of these, those known only by the command that made them
 
     def all(self) -> list[ContainerEntry]:
-        """Return the containers that have a cgroup, or had one a moment ago."""
+        """Return the containers that have a cgroup or had one a moment ago."""
         return list(self._entries.values())
 
     def of(
@@ -33,8 +33,8 @@ class Membership:
     ) -> list[tuple[ContainerEntry, bool]]:
         """Return the containers that the cgroup at a path is in, outermost first, and which of them are new.
 
-        ``by_runtime`` says that a container runtime has made the cgroup; ``recorded`` gives a container that has a
-        record by its id.
+        ``by_runtime`` says that a container runtime made the cgroup; ``recorded`` returns the container with a record
+        by its id.
         """
         found = candidates(path, self._readers)
         if by_runtime or self._guesses:
@@ -43,7 +43,7 @@ class Membership:
         for candidate in found:
             entry = self._entries.get(candidate.path)
             if entry is not None and candidate.path == path and candidate.id != entry.candidate.id:
-                entry = None  # a cgroup of the same name, which was another's
+                entry = None  # an earlier cgroup of the same path was another container's
             is_new = entry is None
             if entry is None:
                 entry = self.put(candidate, tuple(e for e, _ in around), now, recorded(candidate.id))
@@ -53,7 +53,7 @@ class Membership:
     def put(
         self, candidate: Candidate, around: tuple[ContainerEntry, ...], now: int, entry: ContainerEntry | None
     ) -> ContainerEntry:
-        """Return a new entry, or the one given, of a record that was there before the cgroup."""
+        """Return a new entry, or the given one if its record is older than the cgroup."""
         if entry is None or entry.candidate.path or around:
             entry = ContainerEntry(candidate, around, now)
         else:
@@ -61,10 +61,10 @@ class Membership:
         self._entries[candidate.path] = entry
         return entry
 
-    def heir(self, entry: ContainerEntry) -> Candidate | None:
-        """Return who has the cgroup now that an entry's container had; None where that is still the same.
+    def successor(self, entry: ContainerEntry) -> Candidate | None:
+        """Return the container that has taken over an entry's cgroup; None if it is still the same.
 
-        Only a path that does not tell the container's id (``ctr run --cgroup``) can become another's.
+        That is only possible for paths without the container's id (``ctr run --cgroup``).
         """
         path = entry.candidate.path
         if entry.candidate.id in path.rpartition("/")[2]:
@@ -72,10 +72,10 @@ class Membership:
         found = next((c for c in candidates(path, self._readers) if c.path == path), entry.candidate)
         return found if found.id != entry.candidate.id else None
 
-    def replace(self, entry: ContainerEntry, heir: ContainerEntry) -> None:
-        """Let the containers inside of an entry be inside of another."""
+    def replace(self, entry: ContainerEntry, successor: ContainerEntry) -> None:
+        """Move the containers inside an entry into another."""
         for other in self._entries.values():
-            other.around = tuple(heir if e is entry else e for e in other.around)
+            other.outer = tuple(successor if e is entry else e for e in other.outer)
 
     def drop(self, entry: ContainerEntry) -> None:
         """Forget an entry."""
@@ -85,9 +85,9 @@ class Membership:
             self._guesses.pop(path, None)
 
     def _guessed(self, path: str, found: tuple[Candidate, ...], by_runtime: bool) -> tuple[Candidate, ...]:
-        """Return the candidates along a path with those that only their maker tells.
+        """Return the candidates along a path, with those known only by the command that made them.
 
-        Runtimes make what is above containers' cgroups, too: what they go on below was no container.
+        Runtimes also make the parents of containers' cgroups: a cgroup in which they make more is no container.
         """
         top = path
         while self._guesses and (top := top.rpartition("/")[0]):

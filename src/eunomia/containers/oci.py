@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What an OCI bundle's ``config.json`` tells of a container: the very words that runc or crun acts upon.
+"""Reader of OCI bundles' ``config.json``, the configuration that runc or crun applies to a container.
 
 See https://github.com/opencontainers/runtime-spec (config.md, config-linux.md). Runtimes write the bundle before
-they make the cgroup, so it is there before the container's first program runs.
+they make the cgroup, so it exists before the container's first program runs.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from eunomia.typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from eunomia.containers.json_shapes import OciHooks, OciLinux
 
-# Profiles that runtimes load for containers of which nothing was asked.
+# AppArmor profiles that runtimes apply by default.
 _DEFAULT_PROFILES = (
     "docker-default", "cri-containerd.apparmor.d", "nerdctl-default", "containers-default-", "crio-default",
 )  # fmt: skip
 
-# Up to CAP_AUDIT_READ; the three that came later are younger than some kernels.
+# Up to CAP_AUDIT_READ; some kernels lack the three that came later.
 _ALL_CAPABILITIES = 38
 _FULL = "CAP_SYS_ADMIN"
 
 
 class Bundle(NamedTuple):
-    """A bundle's facts, in the words of :class:`Container`; ``rootless``: it has a user namespace of its own."""
+    """A bundle's values, named as in :class:`Container`; ``rootless``: it has a user namespace of its own."""
 
     annotations: Mapping[str, str]
     command: tuple[str, ...] = ()
@@ -42,8 +42,8 @@ class Bundle(NamedTuple):
     rootless: bool = False
     cgroup: str = ""
 
-    def told(self, container: Container) -> Container:
-        """Return a container with all that the bundle tells of it."""
+    def described(self, container: Container) -> Container:
+        """Return a container with the bundle's values."""
         return container._replace(
             annotations=self.texts(),
             command=self.command,
@@ -56,10 +56,10 @@ class Bundle(NamedTuple):
             privileged=self.privileged,
         )
 
-    def group(self, container_id: str) -> str:
-        """Return the path of the container's own cgroup, below that in which its runtime works.
+    def cgroup_path(self, container_id: str) -> str:
+        """Return the path of the container's own cgroup, below the runtime's cgroup.
 
-        runc takes a path, or ``SLICE:PREFIX:NAME`` for systemd; without either it is called after the container.
+        runc takes a path, or ``SLICE:PREFIX:NAME`` for systemd; without either, the name is the container's id.
         """
         slice_, colon, unit = self.cgroup.partition(":")
         if not colon:
@@ -72,15 +72,15 @@ class Bundle(NamedTuple):
         return f"{above}/{name}"
 
     def texts(self) -> Texts:
-        """Return the annotations as a container has them."""
+        """Return the annotations as stored in a container."""
         return texts(self.annotations)
 
 
 def bundle(data: bytes) -> Bundle | None:
-    """Return what ``config.json`` tells; ``None`` for what is no JSON object. Never raises.
+    """Return the values of a ``config.json``; ``None`` if it is no JSON object. Never raises.
 
-    ``seccomp`` is ``unconfined`` without a filter and ``filter`` with one, whose name the bundle does not know.
-    ``network`` is ``host``, ``none`` where nobody makes interfaces, and empty where the bundle does not tell.
+    ``seccomp`` is ``unconfined`` without a filter and ``filter`` with one: bundles do not have its name.
+    ``network`` is ``host``, ``none`` if no interfaces are made, and empty if the bundle does not say.
     """
     if not data:
         return None
@@ -121,12 +121,12 @@ def _user(value: object) -> str:
 
 def _capabilities(value: object) -> tuple[str, ...] | None:
     if value is None:
-        return ()  # runc keeps none where none are listed
+        return ()  # runc drops all if none are listed
     return words(value.get("bounding")) if isinstance(value, dict) else None
 
 
 def _namespaces(value: object) -> dict[str, str]:
-    """Return the kinds of namespaces and their paths, empty for new ones; a kind not there is the host's."""
+    """Return paths by kind of namespace, empty for new ones; a missing kind is shared with the host."""
     found: dict[str, str] = {}
     if isinstance(value, list):
         for namespace in value[:TEXTS_LIMIT]:
@@ -149,7 +149,7 @@ def _apparmor(profile: str) -> str:
 
 
 def _mounts(value: object) -> Iterator[Mount]:
-    """Yield what leads out of the container; file systems of its own (proc, tmpfs ...) do not."""
+    """Yield bind mounts; other file systems (proc, tmpfs ...) are the container's own."""
     if not isinstance(value, list):
         return
     kept = 0
@@ -170,7 +170,7 @@ def _mounts(value: object) -> Iterator[Mount]:
 def _privileged(
     capabilities: tuple[str, ...] | None, linux: OciLinux, namespaces: Mapping[str, str], unconfined: bool
 ) -> bool | None:
-    """Whether nothing is held back; no bundle says what was asked for, so it is told only where it is plain."""
+    """Whether a container has all privileges; None if that is unclear, as bundles do not say what was requested."""
     if capabilities is None or not namespaces:
         return None
     if _FULL not in capabilities or "user" in namespaces:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which components of a cgroup path may be containers."""
+"""Candidates for containers among the components of a cgroup path."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _DIGITS = "0123456789abcdef"
 class Candidate(NamedTuple):
     """A cgroup that may be a container's own.
 
-    ``runtime`` is empty where only the shape of the name suggests it: such a name counts as a container, for
-    runtimes forget those that are over sooner than we may ask; inside a container it does once a runtime knows it.
+    ``runtime`` is empty if only the shape of the name suggests a container: such a name counts as one, because runtimes
+    may have forgotten it before they are asked. Inside a container it counts only once a runtime knows it.
     """
 
     id: str
@@ -23,7 +23,7 @@ class Candidate(NamedTuple):
 
 
 class Recogniser(Protocol):
-    """A runtime as far as it knows its containers by the names of their cgroups."""
+    """A runtime that recognises its containers by the names of their cgroups."""
 
     @property
     def name(self) -> str:
@@ -41,7 +41,7 @@ def is_id(name: str) -> bool:
 def id_in(name: str) -> str:
     """Return the container id at the end of a cgroup's name, as in ``ID``, ``docker-ID.scope``, ``POD:RUNTIME:ID``.
 
-    Empty where there is none, and for conmon's own cgroup, which is named after the container that it looks after.
+    Empty if there is none, and for conmon's own cgroup, which has the id of the container that it monitors.
     """
     name = name.removesuffix(".scope")
     container_id, before = name[-64:], name[:-64]
@@ -70,7 +70,7 @@ def candidates(path: str, runtimes: Iterable[Recogniser]) -> tuple[Candidate, ..
 
 
 def printable(path: str) -> str:
-    r"""Return a path from the file system as batches show it: bytes that are not UTF-8 as ``\xNN``."""
+    r"""Return a file system path as batches show it: bytes that are not UTF-8 as ``\xNN``."""
     if path.isascii():
         return path
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

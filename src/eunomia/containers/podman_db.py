@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What Podman writes down about its containers: BoltDB up to Podman 4, SQLite since (``db.sql``).
+"""Reader of Podman's databases: BoltDB up to Podman 4, SQLite since (``db.sql``).
 
-Either has for each container its configuration, written before its cgroup is made, and its state, both in JSON:
+Both have each container's configuration, written before its cgroup is made, and its state, as JSON:
 ``ctr/<id>/{config,state}`` of ``libpod/bolt_state.db``, the tables ContainerConfig and ContainerState of ``db.sql``,
 and the same of each pod: ``pod/<id>/{config,state}``, PodConfig and PodState
 (libpod/boltdb_state_internal.go, libpod/sqlite_state_internal.go of github.com/containers/podman).
 
-A database of SQLite is read whole and opened in memory: so no other file is opened in its name, nobody waits for
-a lock, and nothing is mapped that its owner could cut short. That is true as long as nobody writes meanwhile, which
-its time, its counter of changes and the absence of a journal tell.
+An SQLite database is read whole and opened in memory: no other file is opened, no lock is taken, and no file is
+mapped that its owner could truncate. The copy is consistent if nothing was written meanwhile: its time and change
+counter are the same, and there is no journal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SQLITE_LIMIT = 64 << 20  # bytes of a whole database
 _TEXT_LIMIT = 4 << 20  # bytes of one configuration
-_STEPS, _ROUNDS = 10_000, 500  # of SQLite's machine: a view may count to infinity
+_STEPS, _ROUNDS = 10_000, 500  # of SQLite's virtual machine: a query may never end
 _ROWS = 1 << 16
 _TRIES = 5
 
@@ -42,7 +42,7 @@ class Record(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """What there are records of: a bucket in the one database, two tables in the other."""
+    """A kind of records: a bucket in BoltDB, two tables in SQLite."""
 
     bucket: bytes
     config: str
@@ -54,7 +54,7 @@ _PODS = _Kind(b"pod", "PodConfig", "PodState")
 
 
 class Database:
-    """The databases of one store; raises nothing for what they hold."""
+    """The databases of one store; invalid content raises nothing."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -64,28 +64,28 @@ class Database:
         self._opened: tuple[object, sqlite3.Connection] | None = None
 
     def close(self) -> None:
-        """Forget what is kept in memory."""
+        """Drop the copy in memory."""
         if self._opened is not None:
             self._opened[1].close()
             self._opened = None
 
     @property
     def files(self) -> list[str]:
-        """The files that there are, as they are seen from here."""
+        """The existing database files, as paths in our own mount namespace."""
         found = (self._store.root.shown(path) for path in (*self._sqlite, *self._bolt))
         return [path for path in found if os.path.exists(path)]
 
     @property
     def watched(self) -> list[str]:
-        """The files, and the directories in which a journal that goes away says that SQLite has written."""
+        """The files, and SQLite's directories: its journal is removed there after a write."""
         return [*(files := self.files), *{os.path.dirname(file) for file in files if file.endswith(".sql")}]
 
     def record(self, container_id: str) -> Record | None:
-        """Return what is written about a container; ``None`` where nothing can be read."""
+        """Return a container's record; ``None`` if none can be read."""
         return self._record(_CONTAINERS, container_id)
 
     def pod(self, pod_id: str) -> Record | None:
-        """Return what is written about a pod; ``None`` where nothing can be read."""
+        """Return a pod's record; ``None`` if none can be read."""
         return self._record(_PODS, pod_id)
 
     def _record(self, kind: _Kind, name: str) -> Record | None:
@@ -99,9 +99,9 @@ class Database:
         return None
 
     def digests(self) -> dict[str, int] | None:
-        """Return a number for each container, which is another when what is written about it is.
+        """Return a hash of each container's record.
 
-        None where there is something that could not be read: it is being written.
+        None if something could not be read because it is being written.
         """
         found: dict[str, int] = {}
         whole = True
@@ -120,7 +120,7 @@ class Database:
         return found if whole else None
 
     def stamp(self) -> tuple[object, ...]:
-        """Return what is another after each transaction; cheap."""
+        """Return a value that changes with each transaction; cheap."""
         return (*map(self._sqlite_stamp, self._sqlite), *map(self._transaction, self._bolt))
 
     def _transaction(self, path: str) -> int:
@@ -137,7 +137,7 @@ class Database:
             return None
         try:
             about = os.fstat(descriptor)
-            # The counter of changes (https://www.sqlite.org/fileformat.html, 1.3.6).
+            # the file change counter (https://www.sqlite.org/fileformat.html, 1.3.6).
             return about.st_ino, about.st_mtime_ns, about.st_size, os.pread(descriptor, 4, 24)
         except OSError:
             return None
@@ -160,7 +160,7 @@ class Database:
             return None
 
     def _whole(self, path: str, stamp: object) -> bytes:
-        """Return a database as of some moment; raises :class:`OSError` where somebody writes all the time."""
+        """Return a consistent copy of a database; raises :class:`OSError` if it is written to all the time."""
         for _ in range(_TRIES):
             journal = self._sqlite_stamp(path + "-journal")
             data, _ = read(self._store.open(path), SQLITE_LIMIT)
@@ -175,7 +175,7 @@ def _in_memory(data: bytes) -> sqlite3.Connection:
 
     db = sqlite3.connect(":memory:", check_same_thread=False)
     try:
-        # Bytes 18 and 19 say that there may be a write-ahead log, which no database in memory has.
+        # clear the write-ahead-log mode in bytes 18 and 19, which a database in memory cannot have
         db.deserialize(data[:18] + b"\1\1" + data[20:])
         db.text_factory = bytes
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _TEXT_LIMIT)
@@ -191,7 +191,7 @@ def _in_memory(data: bytes) -> sqlite3.Connection:
 
 
 def _reads_tables(action: int, _table: object, _column: object, _database: object, source: str | None) -> int:
-    """Refuse what is no plain reading of a table: a view or a function may take all the time there is."""
+    """Allow only plain reads of tables: a view or a function may take forever."""
     import sqlite3
 
     plain = action in {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ} and source is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Containers of which runtimes keep a record, which comes before their cgroup and outlasts it."""
+"""Records of containers that runtimes keep, which exist before their cgroups and after them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from functools import partial
 
 from eunomia.containers.entry import ContainerEntry
 from eunomia.containers.file_watcher import FileWatcher
-from eunomia.containers.lifecycle import ERASED, RECORDED, THERE, Lifecycle
+from eunomia.containers.lifecycle import ERASED, EXISTING, RECORDED, Lifecycle
 from eunomia.containers.paths import Candidate
 from eunomia.containers.resolver import Resolver
 from eunomia.containers.runtime_reader import Listing, RuntimeReader
 from eunomia.identity import Container
 
-LIMIT = 8192  # containers that don't run and are remembered
+LIMIT = 8192  # containers with records
 
 
 class Records:
-    """The containers that have a record, by id, and where their runtimes keep these."""
+    """The containers that have a record, by id, and the places of these records."""
 
     def __init__(
         self,
@@ -29,18 +29,18 @@ class Records:
         clock: Callable[[], int],
         *,
         entries: Callable[[], Iterable[ContainerEntry]],
-        found: Callable[[ContainerEntry, int], None],
+        on_answer: Callable[[ContainerEntry, int], None],
         check: Callable[[ContainerEntry, int], None],
         drop: Callable[[ContainerEntry], None],
     ) -> None:
-        """``entries`` gives those that have cgroups; ``found``, ``check`` and ``drop`` are the registry's."""
+        """``entries`` returns those that have cgroups; ``on_answer``, ``check`` and ``drop`` are the registry's."""
         self._keepers = [reader for reader in readers if reader.keeper is not None]
         self._resolver = resolver
         self._watcher = watcher
         self._lifecycle = lifecycle
         self._clock = clock
         self._with_cgroups = entries
-        self._found = found
+        self._on_answer = on_answer
         self._check = check
         self._drop = drop
         self._entries: dict[str, ContainerEntry] = {}
@@ -48,15 +48,15 @@ class Records:
         self._names: dict[str, set[str]] = {}  # by place
 
     def every(self) -> list[ContainerEntry]:
-        """Return the containers that there is a record of."""
+        """Return the containers that have a record."""
         return list(self._entries.values())
 
     def get(self, container_id: str) -> ContainerEntry | None:
-        """Return the container with this id that has a record."""
+        """Return the container with this id, if it has a record."""
         return self._entries.get(container_id)
 
     def find_places(self) -> None:
-        """Look at where runtimes keep their records, as far as that is new."""
+        """Ask runtimes where they keep records, and read new places."""
         for reader in self._keepers:
             apply = partial(self._take_places, reader, self._resolver.starting)
             self._resolver.run(reader, "places", reader.places, apply, again=True)
@@ -68,7 +68,7 @@ class Records:
                 self._scan(place, starting)
 
     def scan(self, place: str) -> None:
-        """Read the entries of a place that are new."""
+        """Read the new records of a place."""
         self._scan(place, False)
 
     def _scan(self, place: str, starting: bool) -> None:
@@ -95,24 +95,24 @@ class Records:
                     continue
                 entry = ContainerEntry(Candidate(name, "", reader.name), (), now)
                 entry.metadata, entry.watched, entry.recorded = answer.metadata, answer.watched, True
-                self._found(entry, now)
+                self._on_answer(entry, now)
             self._keep(entry, starting)
-        # an entry is made before what it says is written
+        # a directory is made before the files in it
         self._watcher.watch(place, [place, *sorted(f"{place}/{name}" for name in listing.unread)[:LIMIT]])
 
     # One container
 
     def look_for(self, entry: ContainerEntry) -> None:
-        """Note the record of a container, if a quick runtime has one; slow ones say so as they answer."""
+        """Note the record of a container, if a quick runtime has one; slow ones report it with their answers."""
         if entry.recorded or entry.identity is None or entry.candidate.id in self._entries:
             return
         container, path = entry.container, entry.candidate.path
-        if any(self._resolver.quick(r, False, r.keeps, container, path) for r in self._keepers_of(container)):
+        if any(self._resolver.quick(r, False, r.has_record, container, path) for r in self._keepers_of(container)):
             self.keep(entry, self._resolver.starting)
 
     def keep(self, entry: ContainerEntry, starting: bool) -> None:
-        """Note that a container has a record; ``starting`` says that it had one before anybody listened."""
-        if self._lifecycle.is_heard and not entry.recorded and entry.candidate.id not in self._entries:
+        """Note that a container has a record; ``starting`` says that the record is not new."""
+        if self._lifecycle.has_listeners and not entry.recorded and entry.candidate.id not in self._entries:
             self._keep(entry, starting)
 
     def _keep(self, entry: ContainerEntry, starting: bool) -> None:
@@ -121,13 +121,13 @@ class Records:
             return
         entry.recorded = True
         self._entries[entry.candidate.id] = entry
-        self._lifecycle.say(THERE if starting else RECORDED, entry, self._clock())
+        self._lifecycle.emit(EXISTING if starting else RECORDED, entry, self._clock())
 
     def erase(self, entry: ContainerEntry, now: int) -> None:
-        """Note that the record of a container is gone."""
+        """Note that the record of a container was removed."""
         entry.recorded = False
         self._entries.pop(entry.candidate.id, None)
-        self._lifecycle.say(ERASED, entry, now)
+        self._lifecycle.emit(ERASED, entry, now)
         if not entry.cgroups:
             self._drop(entry)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which paths lead to a file system that may keep a reader waiting: one behind a network, or behind a process.
+"""Detection of paths on file systems that may not answer: those behind a network or a process.
 
-Told by the kernel's list of mounts and without touching the path, as touching it is what may hang.
+It reads the kernel's list of mounts and does not touch the path, because that may hang.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 
 from eunomia.kernel_clock import monotonic_ns
 
-FRESH = 1_000_000_000  # ns for which the list of mounts is taken to be as it was
+FRESH = 1_000_000_000  # ns for which a list of mounts is used
 
-# Those that the kernel serves from memory or from a disk of the machine. Any other may wait for somebody.
+# File systems in memory or on a disk of the machine. Any other may block.
 _LOCAL = frozenset(
     b"bcachefs btrfs cgroup cgroup2 devtmpfs erofs exfat ext2 ext3 ext4 f2fs iso9660 jfs ntfs3 overlay proc ramfs "
     b"reiserfs rootfs squashfs sysfs tmpfs udf vfat xfs zfs "
-    # what holds no runtime's files, and is mounted everywhere
+    # never hold a runtime's files, and are mounted everywhere
     b"binfmt_misc bpf configfs debugfs devpts efivarfs fusectl hugetlbfs mqueue nsfs pstore securityfs selinuxfs "
     b"tracefs".split()
 )
@@ -27,9 +27,9 @@ _known: dict[str, tuple[int, frozenset[str]]] = {}  # by the list: when it was r
 
 
 def may_hang(base: str, path: str) -> bool:
-    """Whether a path, below the root directory ``base`` as processes have it, may lead through such a file system.
+    """Whether a path, below the root directory ``base``, may lead through such a file system.
 
-    Either may begin with another process's root, ``/proc/PID/root``.
+    Both may begin with another process's root, ``/proc/PID/root``.
     """
     if base != "/":
         path = f"{base}/{path}"
@@ -57,7 +57,7 @@ def may_hang(base: str, path: str) -> bool:
             return True
         try:
             target = os.readlink(top + child)
-        except (OSError, ValueError):  # no link, or not there
+        except (OSError, ValueError):  # no link, or missing
             at = child
             continue
         links += 1
@@ -70,7 +70,7 @@ def may_hang(base: str, path: str) -> bool:
 
 
 def _points(file: str) -> frozenset[str]:
-    """Return where such file systems are mounted, as the process sees it whose list it is."""
+    """Return the mount points of such file systems in a ``mountinfo`` file."""
     now = monotonic_ns()
     known = _known.get(file)
     if known is not None and now - known[0] < FRESH:
@@ -92,7 +92,7 @@ def _points(file: str) -> frozenset[str]:
 
 
 def _plain(point: bytes) -> bytes:
-    r"""Return a mount point without the octal escapes (``\040`` for a space) that the list has."""
+    r"""Return a mount point without the list's octal escapes (``\040`` for a space)."""
     if b"\\" not in point:
         return point
     head, *rest = point.split(b"\\")

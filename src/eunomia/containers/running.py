@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What runs now: each container once, with its first process and whether it is paused, as the kernel has it."""
+"""List of running containers, with first process and state as the kernel reports them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from eunomia.containers.registry import Registry
 from eunomia.identity import PAUSED, PENDING, RUNNING, Identity
 from eunomia.kernel_clock import monotonic_ns
 
-PATIENCE = 1_000_000_000  # ns that runtimes have to name what runs
-_PAUSE = 0.02  # s between two looks
+PATIENCE = 1_000_000_000  # ns to wait for runtimes to name the containers
+_PAUSE = 0.02  # s between two checks
 
 
 def running(registry: Registry, patience: int = PATIENCE) -> list[Identity]:
-    """Return who runs now, sorted by name; wait a little for those that have none yet.
+    """Return the identities of running containers, sorted by name; wait up to ``patience`` ns for missing names.
 
-    ``pid``, ``state`` and ``started`` are filled in where the runtime does not say.
+    ``pid``, ``state`` and ``started`` are filled in if the runtime does not say.
     """
     end = monotonic_ns() + patience
     while any(_is_pending(registry, entry) for entry in registry.entries()) and (now := monotonic_ns()) < end:
@@ -52,7 +52,7 @@ def _completed(registry: Registry, entry: ContainerEntry) -> Identity:
 
 
 def _started(pid: int) -> int:
-    """Return when a process was started, in nanoseconds since the epoch; 0 when it has ended."""
+    """Return when a process was started, in nanoseconds since the epoch; 0 if it has ended."""
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     if not pid or len(fields) < 20:
         return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What stands between the registry and a runtime, which reads other people's files: an error stays behind it."""
+"""Reader of one runtime: counts its errors, and says whether it may block."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _T = TypeVar("_T")
 
 
 class Answer(NamedTuple):
-    """What a slow runtime said when it was asked for a container."""
+    """A slow runtime's answer about a container."""
 
     metadata: Metadata | None = None
     watched: tuple[str, ...] = ()  # see Runtime.watches
-    kept: bool = False  # see RecordKeeper.keeps
+    has_record: bool = False  # see RecordKeeper.has_record
 
 
 class Check(NamedTuple):
-    """What a runtime said when it was asked whether something has changed."""
+    """A runtime's answer about changes of a container."""
 
     changed: bool = False
     watched: tuple[str, ...] = ()
-    kept: bool = True
+    has_record: bool = True
 
 
 class Listing(NamedTuple):
-    """The containers that have a record in one place of a runtime's."""
+    """The records in one of a runtime's places."""
 
     names: tuple[str, ...] = ()
-    new: Mapping[str, Answer] = MappingProxyType({})  # of those that were not known, and have a record that can be read
-    unread: tuple[str, ...] = ()  # names of which there is nothing to read yet, or any more
+    new: Mapping[str, Answer] = MappingProxyType({})  # readable records that were not known
+    unread: tuple[str, ...] = ()  # names without a readable record (yet, or any more)
 
 
 class RuntimeReader:
-    """Asks one runtime; where that raises, its errors are counted and nothing is known.
+    """Asks one runtime; its errors are counted and mean that nothing is known.
 
-    Those that are ``slow`` are asked in a thread alone. One that is not becomes so for good when it would have to wait:
-    :class:`WouldBlock` is then raised. So one thread at a time is in a runtime, but for :meth:`recognises`.
+    A ``slow`` runtime is asked in a worker thread only. A quick one becomes slow for good when it would block, which
+    raises :class:`WouldBlock`. So only one thread at a time calls a runtime, except for :meth:`recognises`.
     """
 
     def __init__(self, runtime: Runtime, faults: Faults) -> None:
@@ -62,7 +62,7 @@ class RuntimeReader:
         return self._prefetching is not None
 
     def recognises(self, parent: str, name: str) -> str:
-        """Return the container's id; see :meth:`Runtime.recognises`. Never waits."""
+        """Return the container's id; see :meth:`Runtime.recognises`. Never blocks."""
         try:
             with refused():
                 return self._call("", self.behind.recognises, parent, name)
@@ -70,43 +70,43 @@ class RuntimeReader:
             return ""
 
     def may_know(self, container_id: str, path: str) -> bool:
-        """Whether there is any use in asking; never waits."""
+        """Whether the runtime may know the container; never blocks."""
         return self._may_know is None or self._call(True, self._may_know, container_id, path)
 
     def lookup(self, container_id: str, path: str) -> Metadata | None:
-        """Return what the runtime says of a container; see :meth:`Runtime.lookup`."""
+        """Return a container's metadata; see :meth:`Runtime.lookup`."""
         return self._call(None, self.behind.lookup, container_id, path)
 
     def watches(self, container: Container, path: str) -> Sequence[str]:
-        """Return what is to be watched; see :meth:`Runtime.watches`."""
+        """Return files to watch; see :meth:`Runtime.watches`."""
         return self._call((), self.behind.watches, container, path)
 
-    def keeps(self, container: Container, path: str) -> bool:
-        """Whether the runtime keeps a record; one that cannot be looked for counts as kept."""
-        return self.keeper is not None and self._call(True, self.keeper.keeps, container, path)
+    def has_record(self, container: Container, path: str) -> bool:
+        """Whether the runtime has a record; True if that cannot be read."""
+        return self.keeper is not None and self._call(True, self.keeper.has_record, container, path)
 
     def places(self) -> Sequence[str]:
         """Return where the runtime keeps records; see :meth:`RecordKeeper.places`."""
         return () if self.keeper is None else self._call((), self.keeper.places)
 
-    def hurried(self) -> Sequence[str]:
-        """Return files to be read as a cgroup is made; see :meth:`Prefetching.hurried`."""
-        return () if self._prefetching is None else self._call((), self._prefetching.hurried)
+    def prefetched(self) -> Sequence[str]:
+        """Return files to read when a cgroup is made; see :meth:`Prefetching.prefetched`."""
+        return () if self._prefetching is None else self._call((), self._prefetching.prefetched)
 
     def answer(self, container_id: str, path: str, records: bool) -> Answer:
-        """Return all there is of a container in one go; ``records`` asks for its record, too."""
+        """Return all answers about a container in one call; ``records`` asks for its record, too."""
         metadata = self.lookup(container_id, path)
         if metadata is None:
             return Answer()
         container = metadata.container
-        return Answer(metadata, tuple(self.watches(container, path)), records and self.keeps(container, path))
+        return Answer(metadata, tuple(self.watches(container, path)), records and self.has_record(container, path))
 
     def check(self, container: Container, path: str, recorded: bool) -> Check:
-        """Return whether a container's metadata was rewritten, and whether its record is still there."""
+        """Return whether a container's metadata has changed, and whether its record still exists."""
         return Check(
             self._call(False, self.behind.changed, container, path),
             tuple(self.watches(container, path)),
-            self.keeps(container, path) if recorded else True,
+            self.has_record(container, path) if recorded else True,
         )
 
     def listing(
@@ -114,7 +114,7 @@ class RuntimeReader:
     ) -> Listing:
         """Return the records in a place.
 
-        ``known`` are containers and paths of which there is no record yet, by id; those that are ``skipped`` have one.
+        ``known`` are containers and paths without a record yet, by id; ``skipped`` are ids that have one.
         """
         if self.keeper is None:
             return Listing()
@@ -126,16 +126,16 @@ class RuntimeReader:
             if name in skipped:
                 continue
             if name in known:
-                if self.keeps(*known[name]):
-                    new[name] = Answer(kept=True)
-                else:  # it is being removed, and its entry is what is left
+                if self.has_record(*known[name]):
+                    new[name] = Answer(has_record=True)
+                else:  # it is being removed
                     unread.append(name)
                 continue
             answer = self.answer(name, "", False)
             if answer.metadata is None or not answer.metadata.container.name:
                 unread.append(name)
             else:
-                new[name] = answer._replace(kept=True)
+                new[name] = answer._replace(has_record=True)
         return Listing(names, new, tuple(unread))
 
     def _call(self, default: _T, function: Callable[..., _T], *arguments: object) -> _T:
@@ -143,6 +143,6 @@ class RuntimeReader:
             return function(*arguments)
         except WouldBlock:
             raise
-        except Exception as error:  # whatever a stranger's file brings about
+        except Exception as error:  # a runtime reads untrusted files
             self._faults.note(self.title, error)
             return default

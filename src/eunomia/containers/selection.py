@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which containers are wanted, as a live set of cgroup ids."""
+"""Selection: the cgroups that selectors choose, kept up to date."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from eunomia.containers.selectors import Match, Selectors
 from eunomia.identity import PENDING, Identity
 
 # What the kernel does with the set of cgroup ids.
-CHOSEN = "chosen"  # selectors: the set holds the cgroups of what they match; nothing else passes
-CONTAINERS = "containers"  # --containers-only: the set holds all containers'; nothing else passes
-HOST = "host"  # --host-only: the set holds all containers'; they do not pass
+CHOSEN = "chosen"  # selectors: the set has the cgroups that they match; only these pass
+CONTAINERS = "containers"  # --containers-only: the set has all containers' cgroups; only these pass
+HOST = "host"  # --host-only: the set has all containers' cgroups; all others pass
 
-_GONE = 1024  # removed containers that are remembered for the sake of those in them
+_GONE = 1024  # removed containers that are remembered for rows of containers inside them
 
 
 class Selection:
-    """Which cgroups a filter speaks of, followed live; subscribe it to a registry.
+    """The cgroups of a filter, kept up to date; subscribe it to a registry.
 
-    A cgroup in a container belongs to the innermost container; what holds of a container holds of those in it.
+    A cgroup belongs to its innermost container; a match of a container includes the containers inside it.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Selection:
         """``wanted`` are selectors, or names and ids of containers.
 
         ``added`` and ``removed`` are called with each cgroup id that enters and leaves :attr:`ids`, and ``removed``
-        with each that does not enter it: the kernel holds new ones to be in it until it is told. Raises
+        also with each new one that does not enter: the kernel lets new cgroups pass until then. Raises
         :class:`ValueError` for an empty name or a mode that does not go with ``wanted``.
         """
         selectors = wanted if isinstance(wanted, Selectors) else Selectors(tuple(wanted))
@@ -43,27 +43,27 @@ class Selection:
             raise ValueError("selectors of containers go with the mode 'chosen', and it needs some")
         self.mode = mode
         self._match: Match | None = selectors.match() if mode == CHOSEN else None
-        self._chosen: dict[int, str] = {}  # the id of the container that each cgroup is in
-        self._gone: dict[str, None] = {}  # ids of chosen ones whose cgroups are removed; their rows may come yet
+        self._chosen: dict[int, str] = {}  # by cgroup: its container's id
+        self._gone: dict[str, None] = {}  # ids of chosen containers whose cgroups were removed; rows may still come
         self._added = added
         self._removed = removed
 
     @property
     def ids(self) -> set[int]:
-        """The cgroups that are in the set now."""
+        """The ids in the set now."""
         return set(self._chosen)
 
     def __contains__(self, cgroup_id: int) -> bool:
         return cgroup_id in self._chosen
 
     def follow(self, added: Callable[[int], None], removed: Callable[[int], None]) -> None:
-        """Set what is called with each cgroup id that enters and leaves :attr:`ids` from now on."""
+        """Replace the functions that are called with each id that enters and leaves :attr:`ids`."""
         self._added, self._removed = added, removed
 
     def __call__(self, cgroup_id: int, identity: Identity | None, path: str) -> None:
-        """Take what the registry tells its subscribers."""
+        """Update the set; called by the registry."""
         if identity is not None and identity.container is not None:
-            self._gone.pop(identity.container.id, None)  # it is there, and may be called otherwise
+            self._gone.pop(identity.container.id, None)  # it exists, perhaps under another name
         if identity is not None and identity.container is not None and self.holds(identity):
             known = cgroup_id in self._chosen
             self._chosen[cgroup_id] = identity.container.id
@@ -71,7 +71,7 @@ class Selection:
                 self._added(cgroup_id)
             return
         if identity is not None and identity.state == PENDING and cgroup_id not in self._chosen:
-            return  # nobody can tell yet
+            return  # not decided yet
         was = self._chosen.pop(cgroup_id, None)
         if was is not None and identity is None:
             self._gone[was] = None
@@ -80,7 +80,7 @@ class Selection:
         self._removed(cgroup_id)
 
     def holds(self, identity: Identity) -> bool:
-        """Whether cgroups of this identity belong in the set."""
+        """Whether cgroups of this identity belong to the set."""
         if identity.container is None:
             return False
         if self._match is None or self._match(identity):
@@ -88,6 +88,6 @@ class Selection:
         return bool(identity.parents) and not set(identity.parents).isdisjoint(self._chosen.values())
 
     def passes(self, identity: Identity) -> bool:
-        """Whether rows of this identity are wanted, for what the kernel could not filter."""
+        """Whether rows of this identity pass, for rows that the kernel could not filter."""
         holds = self.holds(identity) or not self._gone.keys().isdisjoint(identity.parents)
         return holds != (self.mode == HOST)

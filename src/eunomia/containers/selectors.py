@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``--container``, ``--image``, ``--pod``, ``--namespace``, ``--label`` and ``--runtime``: what they match.
+"""Selectors of containers: ``--container``, ``--image``, ``--pod``, ``--namespace``, ``--label``, ``--runtime``.
 
-Patterns are a shell's: ``*``, ``?``, ``[a-z]``, upper and lower case told apart. Several words of one selector are
-alternatives, save for labels, which must all hold; several selectors must all hold.
+Patterns are shell patterns: ``*``, ``?``, ``[a-z]``; case matters. The values of one selector are alternatives, except
+for labels, which must all match; all selectors must match.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Text = Callable[[str], bool]
 
 
 class Selectors(NamedTuple):
-    """What is wanted; empty means all."""
+    """The values of each selector; empty means all."""
 
     containers: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Selectors(NamedTuple):
     runtimes: tuple[str, ...] = ()
 
     def match(self) -> Match:
-        """Return what tells whether an identity is wanted. Raises :class:`ValueError` for an empty word."""
+        """Return a predicate on identities. Raises :class:`ValueError` for an empty value."""
         for name, words in zip(self._fields, self, strict=True):
             if not all(word.strip("/ ") for word in words):
                 raise ValueError(f"--{name.removesuffix('s')}: it is empty")
@@ -55,7 +55,7 @@ class Selectors(NamedTuple):
 
 
 def _any(patterns: Sequence[str]) -> _Text:
-    """Return what tells whether a text fits one of the patterns."""
+    """Return a predicate on texts that match one of the patterns."""
     exact = frozenset(p for p in patterns if not set(p) & set("*?["))
     globs = [p for p in patterns if p not in exact]
     if not globs:
@@ -99,9 +99,9 @@ def _image(words: Sequence[str]) -> Match:
 
 
 def image_names(container: Container) -> list[str]:
-    """Return the names under which an image may be asked for: with and without registry, path, tag and digest.
+    """Return the names by which an image can be selected: with and without registry, path, tag and digest.
 
-    Docker's registry, its ``library`` and the tag ``latest`` are what an image has that names none.
+    The defaults are Docker's registry, its ``library`` and the tag ``latest``.
     """
     whole = container.image
     ids = [name for name in (container.image_id, container.image_digest) if name]

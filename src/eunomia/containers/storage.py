@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where containers/storage keeps what Podman, CRI-O and Buildah made: root's stores and those of users.
+"""Stores of containers/storage, which Podman, CRI-O and Buildah use: root's and users'.
 
 A store has a root, which lasts, and a run root, which a reboot clears; both have ``<driver>-containers/<id>/userdata``
-(containers-storage.conf(5)). A user's store is that user's word: files in it are read only where the user owns
-them, as links could lead to anybody's, and they are believed only for cgroups in the user's slice.
+(containers-storage.conf(5)). A user's store is untrusted: files in it are read only if the user owns them, because
+links could lead to other files, and they count only for cgroups in the user's slice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SLICE = "/user.slice/user-"
 
 
 class Listed(NamedTuple):
-    """A container as a list of a store's has it."""
+    """A container in one of a store's lists."""
 
     name: str
     image: str
@@ -38,7 +38,7 @@ class Listed(NamedTuple):
 
 
 class Store(NamedTuple):
-    """A store: ``root`` says how it is reached and for which cgroups it may speak, ``uid`` whose it is."""
+    """A store: ``root`` is its directory and the cgroups that it is trusted for, ``uid`` its owner."""
 
     root: DataRoot
     run: str = ""
@@ -49,7 +49,7 @@ class Store(NamedTuple):
         return _open(self.root.base, path, self.uid) if self.uid else self.root.open(path)
 
     def bundle(self, container_id: str) -> bytes | None:
-        """Return a container's OCI ``config.json``; ``None`` where there is none that can be read."""
+        """Return a container's OCI ``config.json``; ``None`` if none can be read."""
         for top in (self.root.path, self.run):
             for driver in DRIVERS if top else ():
                 try:
@@ -60,9 +60,9 @@ class Store(NamedTuple):
         return None
 
     def listed(self, container_id: str) -> Listed | None:
-        """Return what the lists of containers have of one; ``None`` where none has it.
+        """Return a container's entry in the store's lists; ``None`` if there is none.
 
-        Those of CRI-O and of ``podman run --rm`` stand in a list of their own, in the root or the run root.
+        Containers of CRI-O and of ``podman run --rm`` are in a separate list, in the root or the run root.
         """
         from eunomia.containers.json_shapes import StoredContainer, StoredMetadata
 
@@ -82,12 +82,12 @@ class Store(NamedTuple):
         return None
 
     def directories(self, container_id: str) -> list[str]:
-        """Return the directories of a container, as the store's owner sees them, that there may be."""
+        """Return the possible directories of a container, as the store's owner sees them."""
         tops = filter(None, (self.run, self.root.path))
         return [f"{top}/{driver}-containers/{container_id}/userdata" for top in tops for driver in DRIVERS]
 
     def userdata(self, container_id: str, name: str) -> tuple[bytes, int] | None:
-        """Return what a file beside a bundle holds and when it was written, the run root's first; ``None`` without."""
+        """Return a file beside a bundle and when it was written, the run root's first; ``None`` if missing."""
         for directory in self.directories(container_id):
             try:
                 return read(self.open(f"{directory}/{name}"), LIST_LIMIT)
@@ -96,7 +96,7 @@ class Store(NamedTuple):
         return None
 
     def images(self) -> Iterator[tuple[str, str]]:
-        """Yield ids of images and the digests of their manifests."""
+        """Yield images' ids and their manifests' digests."""
         from eunomia.containers.json_shapes import StoredImage
 
         for driver in DRIVERS:
@@ -112,13 +112,13 @@ class Store(NamedTuple):
 
 
 class Images:
-    """Digests of images' manifests, read anew when one is asked for that was not there."""
+    """Digests of images' manifests, read again when an unknown image is asked for."""
 
     def __init__(self) -> None:
         self._known: dict[Store, dict[str, str]] = {}
 
     def digest(self, store: Store, image_id: str) -> str:
-        """Return ``sha256:...``; empty where the store does not have the image."""
+        """Return ``sha256:...``; empty if the store does not have the image."""
         known = self._known.get(store)
         if known is None or image_id not in known:
             if len(self._known) >= _STORES:
@@ -143,7 +143,7 @@ def roots_stores() -> Iterator[Store]:
 
 
 def users_stores(path: str) -> Iterator[Store]:
-    """Yield the stores of the user in whose slice (``/user.slice/user-UID.slice/...``) a cgroup lies."""
+    """Yield the stores of the user whose slice (``/user.slice/user-UID.slice/...``) a cgroup is in."""
     number, dot, _ = path.removeprefix(_SLICE).partition(".slice/")
     if not path.startswith(_SLICE) or not dot or not (number.isascii() and number.isdigit()) or int(number) == 0:
         return
@@ -168,7 +168,7 @@ def users_stores(path: str) -> Iterator[Store]:
 
 
 def _open(base: str, path: str, uid: int) -> int:
-    """Open a file that a user owns, whom root is let off."""
+    """Open a file that the user must own; root (uid 0) may open any."""
     blocking.check(base, path)
     descriptor = open_file(base, path)
     if uid and os.fstat(descriptor).st_uid != uid:
@@ -184,7 +184,7 @@ def _expanded(path: str, variables: tuple[tuple[str, str], ...]) -> str:
 
 
 def _account(base: str, uid: int) -> tuple[str, str]:
-    """Return a user's name and home as /etc/passwd has them; other directories would be asked over the network."""
+    """Return a user's name and home from /etc/passwd; other user databases may need the network."""
     try:
         data, _ = read(open_file(base, "/etc/passwd"), LIST_LIMIT)
     except OSError:
@@ -197,7 +197,7 @@ def _account(base: str, uid: int) -> tuple[str, str]:
 
 
 def _settings(base: str, paths: tuple[str, ...], uid: int = 0) -> dict[str, object]:
-    """Return the section ``[storage]`` of the first file that there is."""
+    """Return the section ``[storage]`` of the first file that exists."""
     for path in paths:
         try:
             data, _ = read(_open(base, path, uid), _CONFIG_LIMIT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Times as runtimes write them, in nanoseconds since the epoch; 0 for what is no time after it."""
+"""Parser of runtimes' timestamps: nanoseconds since the epoch, 0 for anything invalid or earlier."""
 
 from __future__ import annotations
 

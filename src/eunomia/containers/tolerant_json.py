@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""JSON of files that may hold anything: what can be read of it, and never an error."""
+"""Decoder of untrusted JSON that never raises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 def decoded(data: bytes | msgspec.Raw, kind: type[_T]) -> _T | None:
-    """Return what JSON says, as ``kind``; None for anything else. Bytes that are not UTF-8 are replaced."""
+    """Return decoded JSON of type ``kind``; None for anything else. Bytes that are not UTF-8 are replaced."""
     if not data:
         return None
     import msgspec
@@ -33,5 +33,5 @@ def _readings(data: bytes | msgspec.Raw) -> Iterator[bytes | msgspec.Raw]:
 
 
 def object_of(data: bytes) -> dict[str, object]:
-    """Return the JSON object that a file holds; empty for anything else."""
+    """Return a JSON object; empty for anything else."""
     return decoded(data, dict[str, object]) or {}

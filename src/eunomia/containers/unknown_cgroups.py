@@ -1,49 +1,49 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Cgroup ids that rows have and no record told of: they are looked for by a walk of the tree, all at once, seldom."""
+"""Unknown cgroup ids of rows, which are looked for together by occasional walks of the cgroup tree."""
 
 from __future__ import annotations
 
 from collections.abc import Container
 
-from eunomia.identity import NOBODY_KNOWS, PENDING, Identity
+from eunomia.identity import PENDING, UNKNOWN_IDENTITY, Identity
 
 PAUSE = 200_000_000  # ns between two walks, at least
-SHARE = 20  # they take at most one part in this of the time
+SHARE = 20  # walks take at most one part in this of the time
 SOON = 500_000_000  # ns that rows wait for a walk; they are not held for a later one
-_LIMIT = 8192  # ids that are remembered not to exist
+_LIMIT = 8192  # ids that are known not to exist
 
-LOOKED_FOR = Identity(PENDING)  # whose rows wait for the walk
+LOOKED_FOR = Identity(PENDING)  # of rows that wait for the walk
 
 
-class UnheardIds:
-    """Which ids a walk is to look for, and when it may; :data:`NOBODY_KNOWS` are those that none has found."""
+class UnknownCgroups:
+    """The ids that the next walk looks for, and when it is due."""
 
     def __init__(self) -> None:
         self._wanted: set[int] = set()
         self._absent: set[int] = set()
-        self._next = 0  # when there may be a walk again
+        self._next = 0  # when the next walk may begin
 
     def __call__(self, cgroup_id: int, now: int) -> Identity:
-        """Return what there is to say of an id, which is looked for from now on."""
+        """Look for an id; return the identity of its rows, :data:`UNKNOWN_IDENTITY` if a walk did not find it."""
         if cgroup_id in self._absent:
-            return NOBODY_KNOWS
+            return UNKNOWN_IDENTITY
         self._wanted.add(cgroup_id)
-        return LOOKED_FOR if self._next - now < SOON else NOBODY_KNOWS
+        return LOOKED_FOR if self._next - now < SOON else UNKNOWN_IDENTITY
 
     @property
     def due(self) -> int | None:
-        """When to walk the tree; None where nothing is looked for."""
+        """When the next walk is due; None if no id is looked for."""
         return self._next if self._wanted else None
 
     def drop(self, known: Container[int]) -> bool:
-        """Look no more for what is known by now; return whether anything is left."""
+        """Drop ids that are known now; return whether any are left."""
         self._wanted = {cgroup_id for cgroup_id in self._wanted if cgroup_id not in known}
         return bool(self._wanted)
 
     def walked(self, began: int, ended: int, known: Container[int]) -> None:
-        """Note a walk of the tree; ``known`` are the cgroups that there are.
+        """Note the end of a walk; ``known`` are the existing cgroups.
 
-        What it did not find will not be there later: a cgroup is older than its rows.
+        An id that was not found will not appear later: a cgroup is older than its rows.
         """
         self._next = began + max(PAUSE, SHARE * (ended - began))
         if self.drop(known):

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A thread that answers questions which may take long, one after another."""
+"""Worker thread that answers questions to one runtime, one after another."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from threading import Condition, Thread
 
 from eunomia.faults import Faults
-from eunomia.typing import Any, NamedTuple
+from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
-_CLOSING = 0.2  # seconds that a thread has to end, one that waits for somebody is left behind
+if TYPE_CHECKING:
+    from threading import Thread
+
+_CLOSING = 0.2  # seconds to wait for the thread's end; a blocked one is left behind
 
 
 class _Question(NamedTuple):
@@ -20,39 +22,40 @@ class _Question(NamedTuple):
 
 
 class Worker:
-    """Takes questions under keys, at most one at a time for each key; the asker collects the answers.
+    """Takes questions with keys, one at a time for each key; the caller collects the answers.
 
-    ``late`` says that the asker has waited for an answer in vain: there is no use in waiting for the next one.
-    The thread is started by the first question. Python does not wait for it at its exit.
+    ``late`` says that waiting for an answer has timed out. The first question starts the thread, a daemon thread.
     """
 
     def __init__(self, name: str, wake: Callable[[], None], faults: Faults) -> None:
         """``name`` is shown in errors; ``wake`` is called from the thread when there is an answer."""
+        from threading import Condition
+
         self._name = name
         self._wake = wake
         self._faults = faults
         self._changed = Condition()
         self._todo: deque[_Question] = deque()
         self._answers: deque[tuple[_Question, Any]] = deque()
-        self._open: dict[Hashable, bool] = {}  # the keys of questions without an answer, and whether to ask again
+        self._open: dict[Hashable, bool] = {}  # keys of open questions, and whether to ask again
         self._thread: Thread | None = None
         self._closed = False
         self.late = False
 
     @property
     def busy(self) -> bool:
-        """Whether there are questions whose answers were not applied yet."""
+        """Whether there are questions whose answers were not applied."""
         return bool(self._open)
 
     def is_asked(self, key: Hashable) -> bool:
-        """Whether there is a question under this key without an answer."""
+        """Whether a question with this key is open."""
         return key in self._open
 
     def ask(self, key: Hashable, ask: Callable[[], Any], apply: Callable[[Any], None], again: bool = False) -> None:
-        """Have ``ask`` called in the thread, and its result given to ``apply`` by :meth:`apply_answers`.
+        """Call ``ask`` in the thread; :meth:`apply_answers` passes its result to ``apply``.
 
-        Nothing happens where there is such a question already; with ``again`` it is asked once more when that is
-        answered, as the answer may be older than the reason to ask.
+        Does nothing if a question with this key is open; with ``again`` it is asked once more after that, because the
+        answer may be older than the reason to ask.
         """
         if key in self._open:
             self._open[key] |= again
@@ -62,11 +65,13 @@ class Worker:
             self._todo.append(_Question(key, ask, apply))
             self._changed.notify()
         if self._thread is None and not self._closed:
+            from threading import Thread
+
             self._thread = Thread(target=self._run, name=f"eunomia {self._name}", daemon=True)
             self._thread.start()
 
     def apply_answers(self) -> int:
-        """Apply the answers that have come, on the calling thread; return how many."""
+        """Apply the answers on the calling thread; return how many there were."""
         count = 0
         while self._answers:
             question, answer = self._answers.popleft()
@@ -80,7 +85,7 @@ class Worker:
         return count
 
     def close(self) -> None:
-        """Let the thread end; one that waits for somebody ends when that is over."""
+        """Let the thread end; a blocked one ends when its question returns."""
         with self._changed:
             self._closed = True
             self._todo.clear()

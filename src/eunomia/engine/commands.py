@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What other threads ask of the engine's: callables that it runs between two steps."""
+"""Commands of other threads: callables that the engine's thread runs between two steps."""
 
 from __future__ import annotations
 
 import os
-import threading
+from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,30 +18,30 @@ T = TypeVar("T")
 
 
 class Commands:
-    """A queue of callables, and an eventfd that is readable while there are some."""
+    """A queue of callables, and an eventfd that is readable while it is not empty."""
 
     def __init__(self) -> None:
         self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._owner: int | None = None
         self._closed = False
-        self.pending = False  # whether there is something to run, or somebody woke us
+        self.pending = False  # whether there are commands to run, or wake() was called
 
     def own(self) -> None:
-        """Say that the calling thread is the engine's."""
-        self._owner = threading.get_ident()
+        """Make the calling thread the engine's."""
+        self._owner = get_ident()
 
     def submit(self, command: Callable[[], T]) -> Future[T]:
-        """Have the engine's thread call ``command``; any thread may ask.
+        """Have the engine's thread call ``command``; any thread may submit.
 
-        The future has what it returned or raised. Asked by the engine's own thread, it is called at once. Raises
-        :class:`RuntimeError` when the engine was closed.
+        The future has its result or exception. The engine's own thread calls it immediately. Raises
+        :class:`RuntimeError` if the engine is closed.
         """
         from concurrent.futures import Future
 
         future: Future[T] = Future()
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             _call(command, future)
             return future
         with self._lock:
@@ -53,13 +53,13 @@ class Commands:
         return future
 
     def wake(self) -> None:
-        """Have the engine take its next step now."""
+        """Let the engine take its next step now."""
         if not self._closed:
             self.pending = True
             os.eventfd_write(self.descriptor, 1)
 
     def run(self) -> None:
-        """Call what was asked for since the last time, in that order."""
+        """Call the submitted commands, in order."""
         self.pending = False
         with suppress(BlockingIOError):
             os.eventfd_read(self.descriptor)
@@ -67,7 +67,7 @@ class Commands:
             _call(*self._waiting.popleft())
 
     def close(self) -> None:
-        """Refuse what is asked from now on; cancel what was not called yet."""
+        """Refuse new commands; cancel those that were not called yet."""
         with self._lock:
             if self._closed:
                 return
@@ -84,5 +84,5 @@ def _call(command: Callable[[], T], future: Future[T]) -> None:
         future.set_result(command())
     except BaseException as error:
         future.set_exception(error)
-        if not isinstance(error, Exception):  # a KeyboardInterrupt is the engine's, too
+        if not isinstance(error, Exception):  # a KeyboardInterrupt also ends the engine
             raise

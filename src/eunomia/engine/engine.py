@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The engine: sources and outputs that come and go, and the one loop between them.
 
-One thread owns it: the one that calls :meth:`Engine.run`. Others ask by :meth:`Engine.submit`. It handles no signals,
-prints nothing and leaves Python's settings alone; its caller does these.
+One thread owns it: the one that calls :meth:`Engine.run`. Others use :meth:`Engine.submit`. It handles no signals,
+prints nothing and changes no settings of Python; its caller does.
 """
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 
 from eunomia.engine.commands import Commands
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_REMEMBERED = 1024  # accounts of streams and of outputs that are gone
+_REMEMBERED = 1024  # accounts of removed streams and of disconnected outputs
 
 
 class Engine:
     """Runs sources, and passes their rows to outputs. As a context manager it leaves nothing attached.
 
-    Sources that are added, and outputs that are connected, before :meth:`start` begin with it; later ones at once.
+    Sources and outputs that are added before :meth:`start` begin with it, later ones immediately.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Engine:
     ) -> None:
         """Load nothing yet.
 
-        ``faults`` counts what fails while others' files are read, and may tell of it. ``ring_size`` is what those of
-        rows are told to be, in bytes, by which the ring of processes is made.
+        ``faults`` counts and reports failures in reading untrusted data. ``ring_size`` is the size of rings of rows
+        that users set, in bytes, from which that of processes is derived.
         """
         self.faults = Faults() if faults is None else faults
         self.sources: list[RunningSource] = []
@@ -70,11 +70,11 @@ class Engine:
         self._step = Step(self._joins, self._pace, self.outputs, self.faults)
         self._commands = Commands()
         self._ring_size = ring_size
-        self._first: list[tuple[Source | RunningSource, Options]] = []  # to be added by the start
+        self._first: list[tuple[Source | RunningSource, Options]] = []  # to be added by start()
         self._hierarchy: Hierarchy | None = None
         self._waiter: Waiter | None = None
         self._ended: list[SourceEntry] = []
-        self._loading = threading.Lock()  # held while an object is loaded, for what is kept of the kernel's BTF
+        self._loading = allocate_lock()  # held while an object is loaded, for what is kept of the kernel's BTF
         self._trials: dict[str, Trial] = {}  # by the source's name
         self._pulse = Pulse()
         self._disconnected: list[OutputEntry] = []
@@ -88,20 +88,20 @@ class Engine:
 
     @property
     def registry(self) -> Registry | None:
-        """The containers that it knows; None before :meth:`start`."""
+        """The registry of containers; None before :meth:`start`."""
         return self._joins.registry
 
     @property
     def notes(self) -> list[str]:
-        """What users should know of how its sources were loaded."""
+        """Notes for users on how its sources were loaded."""
         return [note for source in self.sources for note in source.notes]
 
     # Start
 
     def start(self, loaded: Callable[[], None] | None = None) -> None:
-        """Load and attach everything: from here on the rings keep what happens.
+        """Load and attach everything: from here on the rings record events.
 
-        ``loaded`` is called in between, when the sources run and before the outputs' sinks are made. Raises what
+        ``loaded`` is called when the sources run, before the outputs' sinks are made. Raises what
         loading raises, and what making the sinks raises.
         """
         from eunomia.containers import cgroup_files
@@ -113,7 +113,7 @@ class Engine:
         assert self._joins.cgroups is not None
         self._filter.start(self._joins.cgroups)
         if any(output.processes for output in self.outputs):
-            # before trackers hang on the same hooks: it is told first
+            # attached before trackers on the same hooks, so that it sees events first
             self._joins.follow_processes(self._hierarchy, self._ring_size)
         waiting, self._first = self._first, []
         # derivers are told of containers as they are learnt of, and none is there before its source is loaded
@@ -154,7 +154,7 @@ class Engine:
         return [s for s in self.sources if isinstance(s, ProbeSource) and s.derives]
 
     def infos(self) -> list[StreamInfo]:
-        """Return what a sink has to know of the streams."""
+        """Return the streams' descriptions for sinks."""
         return [stream.info for source in self.sources for stream in source.streams]
 
     # Sources come and go
@@ -162,7 +162,7 @@ class Engine:
     def add(self, source: Source | RunningSource, options: Options | None = None) -> None:
         """Run a source from now on, or from :meth:`start` on.
 
-        Raises :class:`ValueError` where one of this name runs, and what :meth:`Source.load` raises: then nothing of
+        Raises :class:`ValueError` if one of this name runs, and what :meth:`Source.load` raises: then nothing of
         it is left.
         """
         if source.name in {s.name for s in [*self.sources, *(s for s, _ in self._first)]}:
@@ -219,9 +219,9 @@ class Engine:
                     lib.eu_forget_kernel_btf()
 
     def remove(self, name: str) -> None:
-        """Detach a source, pass on what it has yet to give, and free it; its account stays in :meth:`ledger`.
+        """Detach a source, pass on its remaining rows, and free it; its account stays in :meth:`ledger`.
 
-        Raises :class:`KeyError` where there is none of this name.
+        Raises :class:`KeyError` if there is none of this name.
         """
         source = self._named(name)
         if (trial := self._trials.get(name)) is not None:
@@ -388,10 +388,10 @@ class Engine:
     # Outputs come and go
 
     def connect(self, output: Output) -> None:
-        """Pass rows to an output from now on, or from :meth:`start` on; what the kernel filters is set anew.
+        """Pass rows to an output from now on, or from :meth:`start` on, and update the kernel's filters.
 
-        Raises :class:`ValueError` where one of this name is connected, :class:`BadSetting` where streams lack what
-        its filters need, and what making its sink raises: then all is as before.
+        Raises :class:`ValueError` if one of this name is connected, :class:`BadSetting` if streams lack fields that
+        its filters need, and what making its sink raises: then nothing has changed.
         """
         if output.name in {o.name for o in self.outputs}:
             raise ValueError(f"there is an output {output.name!r} already")
@@ -401,7 +401,7 @@ class Engine:
         self._filter.check([o.filters for o in [*self.outputs, output]])
         if output.processes:
             self._follow_processes()
-        output.open(self.infos(), self.faults)  # before more passes for its sake
+        output.open(self.infos(), self.faults)  # before the kernel lets more pass for it
         self.outputs.append(output)
         try:
             self._want()
@@ -414,7 +414,7 @@ class Engine:
     def disconnect(self, name: str) -> None:
         """Pass no more rows to an output, and close it; its account stays in :meth:`accounts`.
 
-        Raises :class:`KeyError` where there is none of this name.
+        Raises :class:`KeyError` if there is none of this name.
         """
         output = next((o for o in self.outputs if o.name == name), None)
         if output is None:
@@ -439,7 +439,7 @@ class Engine:
             self._waiter.take(live)
 
     def _plan(self) -> None:
-        """Decide where each stream's rows are filtered: in the kernel or before the join what no output wants."""
+        """Decide where each stream's rows are filtered: in the kernel, before the join, or by each output."""
         union = self._filter.filters
         for source in self.sources:
             is_filtered = source.is_filtered
@@ -455,16 +455,16 @@ class Engine:
     # The loop
 
     def submit(self, command: Callable[[], T]) -> Future[T]:
-        """Have the engine's thread call something between two steps; any thread may ask.
+        """Have the engine's thread call ``command`` between two steps; any thread may submit.
 
-        The future has what it returned or raised. Raises :class:`RuntimeError` when the engine was closed.
+        The future has its result or exception. Raises :class:`RuntimeError` if the engine is closed.
         """
         return self._commands.submit(command)
 
     def step(self, tables: bool = False) -> bool:
-        """Do what was asked for, then drain, join and pass on; return whether there was anything.
+        """Run submitted commands, then drain, join and pass on; return whether there were rows.
 
-        ``tables`` are read, too.
+        With ``tables``, tables are read too.
         """
         if self._commands.pending:
             self._commands.run()
@@ -482,15 +482,15 @@ class Engine:
         return found
 
     def stop(self) -> None:
-        """Let :meth:`run` end; any thread may ask, and a signal handler."""
+        """Let :meth:`run` end; any thread may call it, and a signal handler."""
         self._stopping = True
         self._commands.wake()
 
     def run(self, duration: float | None = None, interval: float = 1.0, *, forever: bool = False) -> None:
-        """Step until :meth:`stop`, the end of the duration, or until no output takes any more.
+        """Step until :meth:`stop`, the end of the duration, or until no output takes more rows.
 
-        ``duration`` and ``interval``, at which tables are read, are seconds. With ``forever`` it goes on without
-        outputs, too.
+        ``duration`` and ``interval``, at which tables are read, are seconds. With ``forever`` it also goes on
+        without outputs.
         """
         assert self._waiter is not None
         self._commands.own()
@@ -517,7 +517,7 @@ class Engine:
         return not forever and bool(self.outputs) and all(output.over for output in self.outputs)
 
     def _rest(self, found: bool, deadlines: list[int]) -> None:
-        """Sleep: briefly, for a batch to gather, while rows come; else until a probe wakes us."""
+        """Sleep: briefly while rows come, so that batches form; else until a probe wakes us."""
         assert self._waiter is not None
         pace, streams = self._pace, [stream for source in self.sources for stream in source.streams]
         pace.hurry()
@@ -541,7 +541,7 @@ class Engine:
         self._waiter.wait(until(deadlines, monotonic_ns(), most))
 
     def finish(self, tables: bool = False) -> None:
-        """Detach, pass on what is left, and close the outputs; after it the accounts are at rest."""
+        """Detach, pass on the remaining rows, and close the outputs; then the accounts are final."""
         for trial in list(self._trials.values()):
             self._accept(trial)
         for source in self.sources:
@@ -550,18 +550,18 @@ class Engine:
         for output in self.outputs:
             output.close()
 
-    # What is to be said of it
+    # Accounts and remarks
 
     def ledger(self) -> list[SourceEntry]:
-        """Return the account of each stream, also of those of sources that were removed, the latest of these last."""
+        """Return the account of each stream, also of removed sources, the latest of these last."""
         return [_entry(stream) for source in self.sources for stream in source.streams] + self._ended
 
     def accounts(self) -> list[OutputEntry]:
-        """Return what each output made of each stream's rows, also those that were disconnected."""
+        """Return each output's account for each stream, also of disconnected outputs."""
         return [entry for output in self.outputs for entry in output.account()] + self._disconnected
 
     def remarks(self) -> list[Remark]:
-        """Return what else is to be said of the run at its end."""
+        """Return other remarks on the run, for its end."""
         return self._joins.remarks() + [
             Remark(f"{reader} failed", f"{count} times by {kind}", {"failures": count})
             for (reader, kind), count in sorted(self.faults.counts.items())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Rows whose container is about to get a name wait for it, a moment at most and so many at most."""
+"""Holds rows of pending containers until the name is known, for a limited time and number of rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from eunomia.engine.stream import Stream
 
 HOLD = 1_000_000_000  # ns that rows wait
-ROOM = 65536  # rows that do so at a time
+ROOM = 65536  # rows that wait at the same time
 
 
 class Held:
-    """The rows that wait, in the order in which they came."""
+    """The waiting rows, in the order in which they came."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[Stream, Batch, int]] = []
@@ -28,11 +28,11 @@ class Held:
         return bool(self._rows)
 
     def next_deadline(self) -> int | None:
-        """Return until when the first of them waits (monotonic ns), None where there is none."""
+        """Return when the first of them stops waiting (monotonic ns), None if there is none."""
         return self._rows[0][2] if self._rows else None
 
     def hold(self, stream: Stream, batch: Batch) -> Batch:
-        """Keep a joined batch's rows whose container has no name yet; return the others."""
+        """Keep the rows of a joined batch that have no container name yet; return the others."""
         if not stream.cgroup[id(batch.schema)] or all(owner.state != PENDING for owner in batch.owners):
             return batch
         waits = bytes(owner.state == PENDING for owner in batch.owners)
@@ -44,13 +44,13 @@ class Held:
         return batch[bytes(0 if wait else 1 for wait in each)]
 
     def released(self, registry: Registry, last_of: Collection[Stream]) -> list[tuple[Stream, Batch]]:
-        """Return the rows that have a name by now, or have waited long enough; of streams that end, all."""
+        """Return rows that now have a name, or have waited long enough, and all rows of streams that end."""
         if not self._rows:
             return []
         now, held, free = monotonic_ns(), self._rows, []
         self._rows = []
         if last_of:
-            registry.settle()  # nothing comes after: what can be known at once is
+            registry.settle()  # these are the last rows: resolve what can be resolved now
         for stream, batch, until in held:
             registry.join(batch, stream.cgroup[id(batch.schema)])
             waits = any(owner.state == PENDING for owner in batch.owners)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What rows are joined with: the containers and processes that there are, kept up to date by probes of their own."""
+"""Joins rows with containers and processes, which it keeps up to date with probes of its own."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ _CGROUPS = os.path.join(_CONTAINERS, "cgroups.bpf.o")
 _EARLY = os.path.join(_CONTAINERS, "early.bpf.o")
 
 _NO_NAMES: Set[str] = frozenset()
-_LIVES_RING = 8 << 20  # bytes of the ring of processes, at least where others are told to be larger
+_LIVES_RING = 8 << 20  # least bytes of the ring of processes
 _LOOK_EVERY = 2 * 10**7  # ns between two looks at files and answers, while rows come
 _LOST_CHECK = 2 * 10**8  # ns between two looks at what the table of processes has lost
 
 
 def lives_ring(rows: int | None) -> int:
-    """Return how large the ring of processes is, in bytes, where those of rows are told to be ``rows``."""
+    """Return the size of the ring of processes in bytes, given that of rings of rows, if users set it."""
     return max(_LIVES_RING, min(2 * (rows or 0), 1 << 30))
 
 
 class _News(Protocol):
-    """What is asked of an enricher that learns in threads of its own."""
+    """The interface of an enricher with its own threads."""
 
     @property
     def descriptor(self) -> int:
-        """Readable when there are news."""
+        """Readable when there is news."""
 
     def start(self) -> None:
-        """Begin to learn; return at once."""
+        """Start its threads; return immediately."""
 
     def news(self) -> Set[str]:
         """Return names for :meth:`Registry.refresh`, once."""
@@ -63,9 +63,9 @@ if TYPE_CHECKING:
 
 
 class Joins:
-    """The registry of containers and the table of processes, with the probes that they live by.
+    """The registry of containers and the table of processes, with the probes that update them.
 
-    ``objects`` are these probes, ``descriptors`` what else is readable when there is something to learn.
+    ``objects`` are these probes; ``descriptors`` are readable when there is other news.
     """
 
     def __init__(self, faults: Faults, enricher: Follows | None) -> None:
@@ -84,9 +84,9 @@ class Joins:
         self._lost = (0, 0)  # records of processes, and when that was last looked at
 
     def start(self, hierarchy: Hierarchy, settings: dict[str, object]) -> None:
-        """Hear of cgroups from now on; ``settings`` are those of the shared filters."""
+        """Follow cgroups from now on; ``settings`` are those of the shared filters."""
         if self._enricher is not None:
-            self._enricher.start()  # and goes on while probes are loaded
+            self._enricher.start()  # it works while probes are loaded
         from eunomia.containers import early
 
         self.cgroups = Loaded.attached(Spec.open(_CGROUPS), set_={"hierarchy": hierarchy.id, **settings})
@@ -99,7 +99,7 @@ class Joins:
     def follow_processes(self, hierarchy: Hierarchy, ring_size: int | None) -> None:
         """Keep the table of processes from now on, if it is not kept already.
 
-        Trackers that run already hear of an exec before the table does.
+        Trackers that run already see an exec before the table does.
         """
         if self.processes is not None:
             return
@@ -117,7 +117,7 @@ class Joins:
         self.processes.fill(batch_of(lives.readers["life"].schema, lives.iterate("found")))
 
     def prepare(self) -> Registry:
-        """Make the registry, which knows nothing before :meth:`follow_containers`."""
+        """Make the registry, which is empty before :meth:`follow_containers`."""
         from eunomia.containers.process_cgroups import ProcessCgroups
         from eunomia.containers.registry import Registry
 
@@ -130,11 +130,11 @@ class Joins:
         return self.registry
 
     def follow_containers(self) -> None:
-        """Learn of what runs already."""
+        """Find the containers that run already."""
         from eunomia.containers import early
 
         assert self.registry is not None
-        early.want(self.registry.hurried())
+        early.want(self.registry.prefetched())
         self.registry.start()
 
     # While it runs
@@ -168,7 +168,7 @@ class Joins:
             from eunomia.containers import early
 
             registry.feed(batches)
-            early.want(registry.hurried())
+            early.want(registry.prefetched())
 
     def _look(self, registry: Registry, now: int, drained: int) -> None:
         deadline = registry.next_deadline()
@@ -213,28 +213,28 @@ class Joins:
         table.refill(batch_of(lives.readers["life"].schema, lives.iterate("found")), since)
 
     def join(self, stream: Stream, batch: Batch) -> None:
-        """Set whose a batch's rows are, and who did it; rows made in user space know whose they are."""
+        """Set the identities and processes of a batch's rows; rows made in user space already have them."""
         if stream.is_made:
             return
         registry = self.registry
         assert registry is not None
-        cgroup, who = stream.cgroup[id(batch.schema)], stream.who[id(batch.schema)]
+        cgroup, process = stream.cgroup[id(batch.schema)], stream.process[id(batch.schema)]
         if cgroup:
             registry.join(batch, cgroup)
-        elif who:
-            pids = who.ids(batch)
+        elif process:
+            pids = process.ids(batch)
             assert self._process_cgroups is not None
             known = self._process_cgroups.identities(set(pids))
             batch.identities = [known[p] for p in pids]
-        if who and self.processes is not None:
-            self.processes.join(batch, who.ids(batch), who.threads)
+        if process and self.processes is not None:
+            self.processes.join(batch, process.ids(batch), process.threads)
 
     def next_deadline(self) -> int | None:
-        """Return when there is something to do although nothing came (monotonic ns), None if never."""
+        """Return when there is something to do without new records (monotonic ns), None if never."""
         return self.registry.next_deadline() if self.registry is not None else None
 
     def remarks(self) -> list[Remark]:
-        """Return what is to be said of the table of processes at the end."""
+        """Return remarks on the table of processes, for the end of a run."""
         table, lost = self.processes, self._lost[0]
         said = []
         if table is not None and lost:

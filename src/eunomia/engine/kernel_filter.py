@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What passes in the kernel: the union of what outputs want, changed while probes run.
+"""Sets the filters in the kernel: the union of what outputs want, changed while probes run.
 
-See ``eunomia/filter.h``. At each moment of a change the kernel lets through at least what is wanted before and
-after it; each output filters for itself.
+See ``eunomia/filter.h``. During a change the kernel lets through at least what is wanted both before and after it;
+each output then filters for itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eunomia.kernel.loaded import Loaded, MapHandle
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
-_ROOM = 1024  # max_entries of EUNOMIA_SET, but for cgroups
+_ROOM = 1024  # max_entries of EUNOMIA_SET, except for cgroups
 _COMM = 16  # TASK_COMM_LEN
 
 # Bits of eunomia_filter, eunomia/set.h.
@@ -35,7 +35,7 @@ SETTING = "eunomia_filter"
 
 
 def word(filters: Filters, cgroups: int = 0) -> int:
-    """Return what ``eunomia_filter`` says for these filters; ``cgroups`` is its bit for sets of cgroups."""
+    """Return the value of ``eunomia_filter`` for these filters; ``cgroups`` is its bit for the set of cgroups."""
     return (
         (0 if filters.traces_itself else host_pid())
         | (_BY_PID if filters.pids else 0)
@@ -46,7 +46,7 @@ def word(filters: Filters, cgroups: int = 0) -> int:
 
 
 def _sets(filters: Filters) -> dict[str, set[bytes]]:
-    """Return the keys of each map of a probe; raises :class:`BadSetting` where they are too many."""
+    """Return the keys of each map of a probe; raises :class:`BadSetting` if they are too many."""
     found = {
         "eunomia_pids": {struct.pack(_ORDER + "I", p) for p in filters.pids},
         "eunomia_uids": {struct.pack(_ORDER + "I", u) for u in filters.uids},
@@ -55,24 +55,24 @@ def _sets(filters: Filters) -> dict[str, set[bytes]]:
     for name, keys in found.items():
         if len(keys) > _ROOM:
             option = name.removeprefix("eunomia_").removesuffix("s")
-            raise BadSetting(f"--{option}: {len(keys)} are more than the {_ROOM} that can be told apart")
+            raise BadSetting(f"--{option}: {len(keys)} values are more than the limit of {_ROOM}")
     return found
 
 
 class KernelFilter:
-    """The filters of all probes that have ours (``eunomia/filter.h``), and the set of cgroups that they share."""
+    """The filters of all probes with ``eunomia/filter.h``, and the set of cgroups that they share."""
 
     def __init__(self) -> None:
         self.filters = Filters()
-        self.changes = 0  # since it was made, of what passes
-        self._objects: list[Loaded] = []  # that follow
-        self._selections: list[Selection | None] = []  # of the outputs, None where one wants all
+        self.changes = 0  # of what passes, since it was made
+        self._objects: list[Loaded] = []  # that have the filters
+        self._selections: list[Selection | None] = []  # of the outputs, None for one that wants all
         self._cgroups: _CgroupSet | None = None
         self._registry: Registry | None = None
 
     @property
     def cgroup_bit(self) -> int:
-        """The bit of the word for the set of cgroups; none where the outputs' wishes have no set in common."""
+        """The bit for the set of cgroups; 0 if the outputs' selections cannot be one set."""
         selections = [s for s in self._selections if s is not None]
         if not selections or len(selections) < len(self._selections):
             return 0
@@ -81,22 +81,22 @@ class KernelFilter:
 
     @property
     def word(self) -> int:
-        """What ``eunomia_filter`` says now."""
+        """The present value of ``eunomia_filter``."""
         return word(self.filters, self.cgroup_bit)
 
     def start(self, cgroups: Loaded) -> None:
-        """Take the object that follows cgroups, and holds the set that all share."""
+        """Take the object that follows cgroups, which has the shared set."""
         self._cgroups = _CgroupSet(cgroups.maps["eunomia_cgroups"])
         self._objects.append(cgroups)
 
     def follow_containers(self, registry: Registry) -> None:
-        """Keep the set of cgroups as the registry tells."""
+        """Update the set of cgroups with the registry's news."""
         self._registry = registry
         assert self._cgroups is not None
         self._cgroups.follow([s for s in self._selections if s is not None], registry)
 
     def constants(self) -> Mapping[str, object]:
-        """Return the settings with which an object is loaded."""
+        """Return the settings for loading an object."""
         return {SETTING: self.word}
 
     def fill(self, live: Loaded) -> None:
@@ -106,24 +106,24 @@ class KernelFilter:
                 live.maps[name].update(key, b"\1")
 
     def take(self, live: Loaded) -> None:
-        """Have an object, which was filled, follow every change."""
+        """Apply every change to an object, of which the sets are filled."""
         if live not in self._objects:
             self._objects.append(live)
 
     def drop(self, live: Loaded) -> None:
-        """Let an object go, if it is one of these."""
+        """Apply no more changes to an object, if it is one of these."""
         if live in self._objects:
             self._objects.remove(live)
 
     @staticmethod
     def check(several: Sequence[Filters]) -> None:
-        """Raise :class:`BadSetting` where what these outputs want is more than the kernel's sets hold."""
+        """Raise :class:`BadSetting` if what these outputs want does not fit into the kernel's sets."""
         _sets(united(several))
 
     def want(self, several: Sequence[tuple[Filters, Selection | None]]) -> None:
-        """Let through what any of these outputs wants; of none, everything.
+        """Let through what any of these outputs wants; with no outputs, everything.
 
-        Raises :class:`BadSetting` where it is more than the kernel's sets hold, and then nothing has changed.
+        Raises :class:`BadSetting` if it does not fit into the kernel's sets, and then nothing has changed.
         """
         before, after = self.filters, united([filters for filters, _ in several])
         old_word, old, new = self.word, _sets(before), _sets(after)
@@ -146,7 +146,7 @@ class KernelFilter:
 
 
 def write(live: Loaded, value: int) -> None:
-    """Set ``eunomia_filter`` of a live object, at once: eight bytes are copied as one word."""
+    """Set ``eunomia_filter`` of a live object, atomically: eight bytes are copied as one word."""
     name = next((n for n in live.maps if n.endswith(_WORD)), None)
     if name is not None:
         live.maps[name].update(bytes(4), value.to_bytes(8, sys.byteorder))
@@ -161,7 +161,7 @@ def _change(live: Loaded, old: Mapping[str, set[bytes]], new: Mapping[str, set[b
 
 
 class _CgroupSet:
-    """The kernel's set of cgroup ids: what any of the selections holds, and what is new and nobody can tell of yet."""
+    """The kernel's set of cgroup ids: those in any selection, and new ones that are not known yet."""
 
     def __init__(self, handle: MapHandle) -> None:
         self._handle = handle
@@ -169,20 +169,20 @@ class _CgroupSet:
         self._registry: Registry | None = None
 
     def follow(self, selections: Iterable[Selection], registry: Registry | None) -> None:
-        """Hold what these selections hold, as far as the registry has been given; what is held already stays."""
+        """Add the ids of these selections, if the registry is known; ids in the set stay."""
         for selection in selections:
             if selection in self._selections:
                 continue
             self._selections.append(selection)
             selection.follow(self._add, _nothing)
             if self._registry is not None:
-                self._registry.subscribe(selection)()  # what there is now; of changes we tell it ourselves
+                self._registry.subscribe(selection)()  # the present state; we pass changes on ourselves
         if registry is not None and self._registry is None and self._selections:
             self._registry = registry
             registry.subscribe(self)
 
     def keep(self, selections: Collection[Selection]) -> None:
-        """Let go what is held for others than these."""
+        """Remove ids that are only in other selections."""
         gone = [s for s in self._selections if s not in selections]
         self._selections = [s for s in self._selections if s in selections]
         for selection in gone:
@@ -191,7 +191,7 @@ class _CgroupSet:
                 self._remove(cgroup_id)
 
     def __call__(self, cgroup_id: int, identity: Identity | None, path: str) -> None:
-        """Take what the registry tells its subscribers, and pass it on."""
+        """Take a change from the registry, and pass it on to the selections."""
         for selection in self._selections:
             selection(cgroup_id, identity, path)
         if identity is None or identity.state != PENDING:
@@ -201,10 +201,10 @@ class _CgroupSet:
         self._handle.update(struct.pack(_ORDER + "Q", cgroup_id), b"\1")
 
     def _remove(self, cgroup_id: int) -> None:
-        """Let a cgroup go that no selection holds, once all of them know what there is to know of it."""
+        """Remove a cgroup that is in no selection, after all of them have seen its identity."""
         if not any(cgroup_id in selection for selection in self._selections):
             self._handle.delete(struct.pack(_ORDER + "Q", cgroup_id))
 
 
 def _nothing(_cgroup_id: int) -> None:
-    """Hear of no cgroup."""
+    """Ignore a cgroup."""

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Outputs: each takes of the engine's rows what it wants, and keeps its own account of them.
+"""Outputs: each takes the rows that it wants from the engine, and keeps its own account.
 
-A sink that raises is isolated: its rows are counted as dropped, it is named once, and others lack nothing. One that
-may stall gets a queue and a thread of its own.
+A sink that raises is isolated: its rows are counted as dropped, it is reported once, and other outputs are not
+affected. A sink that may stall gets a queue and a thread of its own.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -29,14 +28,14 @@ POLICIES = (DROP_NEWEST, DROP_OLDEST, BLOCK)
 
 FULL = "queue full"
 STALLED = "stalled"
-_PATIENCE = 5.0  # seconds that a sink in a thread is waited for at its end
-_UNWRITTEN = 0.01  # seconds between two tries while a slow reader has rows to take
+_PATIENCE = 5.0  # seconds to wait for a sink's thread to end
+_UNWRITTEN = 0.01  # seconds between two tries while rows wait for a slow reader
 
 
 class Queue(NamedTuple):
-    """Rows that wait for a sink in a thread of its own: how many at most, and what happens when they are more.
+    """The queue of a sink with its own thread: the most rows that wait, and what happens to more.
 
-    ``block`` holds up the engine, and so all other outputs, until there is room.
+    ``block`` stops the engine, and so all other outputs, until there is room.
     """
 
     rows: int = 65536
@@ -44,11 +43,11 @@ class Queue(NamedTuple):
 
 
 class Stalled(Exception):
-    """A sink did not take rows, or did not end."""
+    """A sink does not take rows, or does not end."""
 
 
 class Output:
-    """A sink with what it wants: rows of streams, by processes and containers, so many at most.
+    """A sink with filters on streams, processes and containers, and a limit on its rows.
 
     ``over`` becomes true when it takes no more: its reader is gone, or its limit is reached.
     """
@@ -64,12 +63,11 @@ class Output:
         queue: Queue | None = None,
         processes: bool = False,
     ) -> None:
-        """Take what makes the sink, once the streams are known.
+        """``open_`` makes the sink, once the streams are known.
 
-        ``streams`` are those to take, as ``source`` or ``source/stream``; all where none is named. Without a
-        ``queue`` the sink is called by the engine, and must not wait. ``processes`` says that its columns take the
-        table of processes. Raises :class:`ValueError` for filters that exclude each other or a policy that there
-        is not.
+        ``streams`` are those to take, as ``source`` or ``source/stream``; all if none is named. Without a
+        ``queue`` the sink is called by the engine, and must not block. ``processes`` says that its columns need the
+        table of processes. Raises :class:`ValueError` for filters that exclude each other or an unknown policy.
         """
         if queue is not None and (queue.policy not in POLICIES or queue.rows < 1):
             known = ", ".join(POLICIES)
@@ -93,7 +91,7 @@ class Output:
         self._dropped: dict[Key, dict[str, int]] = {}
         self._closed = False
 
-    # What the engine calls
+    # Called by the engine
 
     def takes(self, stream: Stream) -> bool:
         """Whether it takes rows of a stream."""
@@ -106,12 +104,12 @@ class Output:
         if self._queue is not None:
             self._thread = _Thread(self, self._queue)
         elif streams:
-            self._safely(self.sink.flush)  # a table's heading says that it listens
+            self._safely(self.sink.flush)  # a table shows its heading at the start
 
     def plan(self, stream: Stream, *, filtered: bool) -> None:
-        """Decide how a stream's rows are filtered; ``filtered`` where the kernel or the engine did it all already.
+        """Decide how a stream's rows are filtered; ``filtered`` if the kernel or the engine did it already.
 
-        Raises :class:`BadSetting` where its records lack what a filter needs.
+        Raises :class:`BadSetting` if its records lack a field that a filter needs.
         """
         for schema in stream.schemas:
             tests: list[Mask] = []
@@ -132,12 +130,12 @@ class Output:
             self._safely(functools.partial(adapt, streams))
 
     def forget(self, stream: Stream) -> None:
-        """Let a stream's filters go; its account stays."""
+        """Drop a stream's filters; its account stays."""
         for schema in stream.schemas:
             self._masks.pop((stream.key, id(schema)), None)
 
     def take(self, rows: Sequence[tuple[Stream, Batch]]) -> None:
-        """Take a step's rows: leave out what is not wanted, and hand on the rest."""
+        """Take a step's rows: filter them, and pass on the rest."""
         if self._closed:
             return
         kept = []
@@ -166,13 +164,13 @@ class Output:
             self.write(kept)
 
     def flush(self) -> None:
-        """Pass on what a slow reader can take by now."""
+        """Write what a slow reader can take now."""
         if self._thread is None and self.sink is not None and not self._closed and self.sink.waiting:
             self._safely(self.sink.flush)
 
     @property
     def waits(self) -> bool:
-        """Whether a reader has rows to take, for whom the engine has to look again soon."""
+        """Whether rows wait for a slow reader, so that the engine has to flush again soon."""
         return self._thread is None and self.sink is not None and not self._closed and bool(self.sink.waiting)
 
     @property
@@ -183,7 +181,7 @@ class Output:
         return self._limit is not None and self.counted >= self._limit
 
     def close(self) -> None:
-        """Pass on what waits, for a bounded time, and let go of the sink; what is left is dropped, by its reason."""
+        """Write waiting rows, for a bounded time, and close the sink; the rest is counted as dropped."""
         if self._closed:
             return
         if self._thread is not None:
@@ -193,7 +191,7 @@ class Output:
         self._closed = True
 
     def account(self) -> list[OutputEntry]:
-        """Return what became of each stream's rows."""
+        """Return the account of each stream's rows."""
         sink, entries = self.sink, []
         queued = self._thread.waiting() if self._thread is not None else {}
         in_hand = dict(sink.waiting) if sink is not None else {}
@@ -209,7 +207,7 @@ class Output:
             entries.append(OutputEntry(self.name, "/".join(key), received, filtered, delivered, dropped, waiting))
         return entries
 
-    # What happens to rows
+    # Counting and writing
 
     def _leave_out(self, key: Key, count: int) -> None:
         self._filtered[key] = self._filtered.get(key, 0) + count
@@ -222,18 +220,18 @@ class Output:
                 reasons[reason] = reasons.get(reason, 0) + count
 
     def write(self, batches: Sequence[Batch]) -> None:
-        """Hand rows to the sink; when it raises, those are dropped that it has not counted."""
+        """Pass rows to the sink; if it raises, rows that it has not counted are dropped."""
         assert self.sink is not None
         for key, count in tally(batches).items():
             self._handed[key] = self._handed.get(key, 0) + count
         try:
             self.sink.write(batches)
-        except Exception as error:  # whatever a sink does, others go on
+        except Exception as error:  # whatever a sink raises, others go on
             self.say(error)
             self.drop(self._lacking(), f"failed: {type(error).__name__}")
 
     def _lacking(self) -> dict[Key, int]:
-        """Return the rows that were handed to the sink and are nowhere in its account."""
+        """Return the rows that were passed to the sink and are missing in its account."""
         assert self.sink is not None
         sink, waiting, found = self.sink, self.sink.waiting, {}
         for key, handed in self._handed.items():
@@ -250,12 +248,12 @@ class Output:
             self.drop(self._lacking(), f"failed: {type(error).__name__}")
 
     def say(self, error: Exception) -> None:
-        """Name this output as one that failed, once for each kind of error."""
+        """Report this output as failed, once for each kind of error."""
         if self._faults is not None:
             self._faults.note(f"output {self.name}", error, "its rows are dropped and counted, the run goes on")
 
     def _cut(self, batches: list[Batch], limit: int) -> list[Batch]:
-        """Keep the earliest rows, as many as the limit leaves."""
+        """Keep the earliest rows, up to the limit."""
         left = max(0, limit - self.counted)
         if sum(batch.count for batch in batches) <= left:
             return batches
@@ -277,9 +275,11 @@ def tally(batches: Sequence[Batch]) -> dict[Key, int]:
 
 
 class _Thread:
-    """A sink's own thread, and the rows that wait for it."""
+    """A sink's own thread, and its queue of rows."""
 
     def __init__(self, output: Output, queue: Queue) -> None:
+        import threading
+
         self._output = output
         self._room = queue.rows
         self._policy = queue.policy
@@ -295,7 +295,7 @@ class _Thread:
         self._thread.start()
 
     def put(self, batches: Sequence[Batch]) -> None:
-        """Let rows wait, or drop rows as the policy says."""
+        """Queue rows, or drop some by the policy."""
         count = sum(batch.count for batch in batches)
         lost: list[Sequence[Batch]] = []
         with self._changed:
@@ -319,7 +319,7 @@ class _Thread:
                 self._output.drop(tally(one), FULL)
         if lost and not self._full_said:
             self._full_said = True
-            self._output.say(Stalled(f"it is slower than its rows come, and {self._room} of them wait"))
+            self._output.say(Stalled(f"it is too slow: its queue of {self._room} rows is full"))
 
     def adapt(self, tell: Callable[[], None]) -> None:
         """Have the sink told something behind what waits, and before what comes."""
@@ -361,7 +361,7 @@ class _Thread:
         output._safely(sink.close)
 
     def end(self) -> None:
-        """Write what waits, and close the sink; one that takes too long is given up, its rows dropped."""
+        """Write waiting rows, and close the sink; if it takes too long, its rows are dropped."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How long the engine sleeps, and how much one step takes: batches while rows come, sleep while none do."""
+"""Decides how long the engine sleeps, and how many rows one step takes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from eunomia.typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eunomia.engine.stream import Stream
 
-# Milliseconds. Between two drains that find something the loop sleeps, so that it works on batches.
+# Milliseconds. Between two drains that find rows the loop sleeps, so that batches form.
 PAUSE_MIN, PAUSE_MAX = 1, 10
-IDLE = 1000  # the longest sleep: probes end it
+IDLE = 1000  # the longest sleep; probes end it earlier
 IGNORED_IDLE = 50  # ... and where there are rings to be emptied that nobody reads
-UNWRITTEN = 10  # while a slow reader has rows to take
+UNWRITTEN = 10  # while rows wait for a slow reader
 
 _FULL = 1 / 3  # of a ring: past this the pause is halved, below three quarters of it lengthened
-_LONG, _SHORT = 5 * 10**8, 10**8  # ns that a step takes: past the first the share is halved, below the other doubled
+_LONG, _SHORT = 5 * 10**8, 10**8  # ns that a step takes: above the first the share is halved, below the other doubled
 _SHARE_MIN = 512  # rows
 
 
@@ -26,9 +26,9 @@ class Pace:
     """Follows how full rings are and how long steps take."""
 
     def __init__(self) -> None:
-        self.fill = 0.0  # of the fullest ring, when the last step came to it
+        self.fill = 0.0  # of the fullest ring, in the last step
         self._pause = PAUSE_MIN
-        self._share = ROWS  # that a step takes of the stream that has most, where others have rows, too
+        self._share = ROWS  # rows that a step takes of the fullest ring, if others have rows too
         self._is_shared_out = False
 
     def saw(self, reader: object) -> None:
@@ -36,10 +36,10 @@ class Pace:
         self.fill = max(self.fill, getattr(reader, "fill", 0.0))
 
     def share_out(self, streams: Iterable[Stream]) -> None:
-        """Let the fullest ring give no more than a share.
+        """Limit how much is drained from the fullest ring.
 
-        With little of a processor the rows of one drain take seconds, and a ring must not fill while those of a
-        flood are written.
+        With little processor time the rows of one drain take seconds, and other rings must not fill while
+        those of a flood are written.
         """
         if self._share == ROWS and not self._is_shared_out:
             return
@@ -57,19 +57,19 @@ class Pace:
             self._share = min(ROWS, self._share * 2)
 
     def hurry(self) -> None:
-        """Shorten the pause where a ring was nearly full."""
+        """Shorten the pause if a ring was nearly full."""
         if self.fill > _FULL:
             self._pause = max(PAUSE_MIN, self._pause // 2)
 
     def pause(self) -> int:
-        """Return how long to sleep, in ms, after a step that found something."""
+        """Return how long to sleep, in ms, after a step that found rows."""
         now = self._pause
         if self.fill < _FULL * 3 / 4:
             self._pause = min(PAUSE_MAX, self._pause + 1)
         return now
 
     def rest(self) -> None:
-        """Begin with the shortest pause when rows come again."""
+        """Reset to the shortest pause, for when rows come again."""
         self._pause = PAUSE_MIN
 
 

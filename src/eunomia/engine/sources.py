@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Sources that run: loaded and attached, with their streams; taken out again they leave nothing in the kernel."""
+"""Running sources: loaded and attached, with their streams; a closed one leaves nothing in the kernel."""
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from eunomia.engine.kernel_filter import write
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class RunningSource:
     """A source that an engine runs.
 
-    ``live`` is what it has in the kernel, ``notes`` what users should know of how it was loaded, ``deriver`` what
-    makes rows of the records of ``rings``.
+    ``live`` is its loaded object, ``notes`` are for users on how it was loaded, ``deriver`` makes rows from the
+    records of ``rings``.
     """
 
     def __init__(self, name: str) -> None:
@@ -45,7 +45,7 @@ class RunningSource:
 
     @property
     def passes_all(self) -> bool:
-        """Whether nothing was filtered before its rows came here."""
+        """Whether its rows were not filtered in the kernel."""
         return True
 
     @property
@@ -61,10 +61,10 @@ class RunningSource:
 
 
 class PythonSource(RunningSource):
-    """A source whose rows are made in user space, such as alerts: it has no probes."""
+    """A source without probes: its rows are made in user space, such as alerts."""
 
     def __init__(self, name: str, schemas: Mapping[str, Schema], columns: Mapping[str, Sequence[str]] = {}) -> None:
-        """Take the schemas of its streams by their names, and what tables show of each by default."""
+        """Take the schemas of its streams by name, and the columns that tables show by default."""
         super().__init__(name)
         self.streams = [
             Stream(StreamInfo(name, stream, schema, tuple(columns.get(stream, ()))), None, PythonStreamReader(schema))
@@ -72,10 +72,10 @@ class PythonSource(RunningSource):
         ]
 
     def emit(self, stream: str, batch: Batch) -> bool:
-        """Pass rows, whose identities are set, to the engine's next step; any thread may.
+        """Pass rows with their identities to the engine's next step; any thread may call it.
 
-        Return whether there was room; what finds none is counted as lost. Raises :class:`KeyError` for a stream
-        that there is not, :class:`ValueError` for rows of another schema.
+        Return whether there was room; otherwise the rows are counted as lost. Raises :class:`KeyError` for an
+        unknown stream, :class:`ValueError` for rows of another schema.
         """
         reader = {s.key[1]: s.reader for s in self.streams}[stream]
         batch.tracker, batch.stream = self.name, stream
@@ -86,7 +86,7 @@ class PythonSource(RunningSource):
 
 
 class ProbeSource(RunningSource):
-    """A source whose rows come from probes: an object of BPF, a tracker's or somebody else's."""
+    """A source with probes: a tracker, or a foreign object."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class ProbeSource(RunningSource):
         super().__init__(source.name)
         self.source = source
         self.options = options
-        self.in_use = threading.Lock()  # held while another object is made of its maps, or it is closed
+        self.in_use = allocate_lock()  # held while another object is made of its maps, or it is closed
         self.is_closed = False
         self._hierarchy = hierarchy
         self._filter = kernel_filter
@@ -186,18 +186,18 @@ class ProbeSource(RunningSource):
             info = StreamInfo(self.name, name, reader.schema, self.source.columns(name), self.source.whole)
             stream = Stream(info, live, reader)
             if self._hierarchy.version == 1 and not knows_hierarchy and live.spec.streams[name].kind != "printk":
-                stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where no container is
-            if self.source.spec.own:  # whose ids are of processes
-                stream.who = {i: w and w._replace(threads=False) for i, w in stream.who.items()}
+                stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where there are no containers
+            if self.source.spec.own:  # its ids are those of processes
+                stream.process = {i: p and p._replace(threads=False) for i, p in stream.process.items()}
             yield stream
 
     @property
     def derives(self) -> bool:
-        """Whether a tracker makes its rows in user space, of what its probes tell."""
+        """Whether its tracker makes rows in user space from its probes' records."""
         return self.source.found is not None and bool(self.source.found.tracker.derive)
 
     def derive(self, registry: Registry) -> None:
-        """Make what makes its rows, where a tracker does that."""
+        """Make its deriver, if its tracker has one."""
         make = deriver_of(self.source.found.tracker) if self.source.found is not None else None
         if make is not None:
             self.events = registry.listener()
@@ -215,7 +215,7 @@ class ProbeSource(RunningSource):
         return [stream for stream in before.streams if stream.key not in streams]
 
     def detach(self) -> None:
-        """Take its programs off their hooks; what they have written can still be drained."""
+        """Detach its programs; records that they have written can still be drained."""
         assert self.live is not None
         self._filter.drop(self.live)
         self.live.detach()

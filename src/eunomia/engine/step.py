@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One step: drain, join, leave out, pass on. A plain function of what there is; whoever calls it decides when."""
+"""One step of the engine: drain, join, filter, pass on. Its caller decides when to take it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from eunomia.engine.stream import Stream
     from eunomia.faults import Faults
 
-_DRAINS = 4  # of one stream in one step, where no other stream has rows
+_DRAINS = 4  # of one stream in one step, if no other stream has rows
 _DRIFT = 50_000  # ns by which the clock's offset may be off before it is set again
 
 Rows = list[tuple["Stream", "Batch"]]
-_NOBODY: Collection[Stream] = ()
+_NO_STREAMS: Collection[Stream] = ()
 
 
 class Step:
-    """Takes what sources have, and passes it on to the outputs; ``outputs`` is the engine's list of them."""
+    """Takes rows from sources and passes them to outputs; ``outputs`` is the engine's list of them."""
 
     def __init__(self, joins: Joins, pace: Pace, outputs: Sequence[Output], faults: Faults) -> None:
         self.held = Held()
@@ -48,17 +48,17 @@ class Step:
         ending: Sequence[RunningSource] = (),
         kept: Collection[Stream] = (),
     ) -> bool:
-        """Take a step; return whether there was anything.
+        """Take a step; return whether there were rows.
 
-        ``tables`` are read too where it is time. Sources that are ``ending``, whose probes are detached, are
-        drained until nothing is left, but for their streams that are ``kept``: others go on reading these.
+        With ``tables``, tables are read too. Sources that are ``ending``, of which the probes are detached, are
+        drained until nothing is left, except their ``kept`` streams, which other sources go on reading.
         """
         self._set_clock()
         pace = self._pace
         pace.fill = 0.0
         taken, began = time.time_ns(), monotonic_ns()
         streams = [stream for source in sources for stream in source.streams]
-        last_of = {stream for source in ending for stream in source.streams} if ending else _NOBODY
+        last_of = {stream for source in ending for stream in source.streams} if ending else _NO_STREAMS
         emptied = {stream for stream in last_of if stream not in kept} if kept else last_of
         for source in sources:
             if source.live is not None:
@@ -66,7 +66,7 @@ class Step:
         raw = {source.name: self._drain_raw(source) for source in sources if source.deriver is not None}
         rows: Rows = []
         pace.share_out(streams)
-        # a cause is drained after its effect, so that no step shows an exec and not its fork
+        # effects are drained before causes, so that no step shows an exec without its fork
         for stream in reversed(streams):
             if tables or not stream.is_table or stream.reader.waiting or stream in emptied:
                 self.reading = stream
@@ -102,16 +102,16 @@ class Step:
             self._clock = clock
 
     def _rest_of(self, stream: Stream, streams: Sequence[Stream], taken: int, last: bool) -> Iterator[Batch]:
-        """Drain a stream until it is empty, or has given enough for one step."""
+        """Drain a stream until it is empty, or up to the limit for one step."""
         drains = 1
         while stream.reader.waiting and (last or (drains < _DRAINS and not _others_wait(stream, streams))):
             yield from stream.reader.drain(self._clock, taken)
             drains += 1
 
-    # Rows that trackers make
+    # Rows that trackers make in user space
 
     def start(self, source: RunningSource) -> None:
-        """Have a source's deriver learn what there is."""
+        """Give a source's deriver the initial state."""
         if source.deriver is not None and source.events is not None:
             self._faults.call(f"tracker {source.name}", None, source.deriver.start, source.events.take())
 
@@ -131,7 +131,7 @@ class Step:
         until: int,
         ending: Sequence[RunningSource],
     ) -> Rows:
-        """Have trackers make their rows, when the registry knows what it can know of their containers."""
+        """Have trackers make their rows, after the registry is up to date."""
         rows: Rows = []
         nothing: list[Batch] = []
         for source in sources:
@@ -147,12 +147,12 @@ class Step:
                     rows += [(stream, b) for b in stream.reader.drain(self._clock, self._clock + until)]
         return rows
 
-    # What becomes of them
+    # From the streams to the outputs
 
     def _pass_on(self, rows: Rows, last_of: Collection[Stream]) -> None:
-        """Name the rows, leave out by what they hold, join, hold back, and give them to the outputs.
+        """Filter rows by their own fields, join them, hold back those without a name, and pass on the rest.
 
-        What is left out is not joined: to look at a process is an event, which a tracer of files sees.
+        Rows that are left out are not joined: looking up a process causes events, which a tracer of files sees.
         """
         registry = self._joins.registry
         assert registry is not None
@@ -173,5 +173,5 @@ class Step:
 
 
 def _others_wait(stream: Stream, streams: Sequence[Stream]) -> bool:
-    """Whether another stream's ring has something by now."""
+    """Whether another stream's ring has records by now."""
     return any(s is not stream and isinstance(s.reader, RingReader) and s.reader.held() for s in streams)

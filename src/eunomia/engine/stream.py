@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A stream that runs: where its rows come from, what tells whose they are, and the engine's side of its account."""
+"""A running stream: its reader, the fields that identify container and process, and its account in the engine."""
 
 from __future__ import annotations
 
-from eunomia import process_field
 from eunomia.filters import cgroup_field
 from eunomia.kernel.loaded import Count
 from eunomia.kernel.ring import PerfReader, RingReader
+from eunomia.process_field import process_field
 from eunomia.python_stream import PythonStreamReader
 from eunomia.typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,14 @@ Key = tuple[str, str]  # the source's name and the stream's
 
 
 class Stream:
-    """One stream of a source; ``live`` is None where its rows are made in user space.
+    """One stream of a source; ``live`` is None if its rows are made in user space.
 
-    ``early`` are, by the ids of its schemas, what leaves out rows before anybody asks whose they are.
+    ``early`` has, by the ids of its schemas, masks that leave out rows before the join.
     """
 
     __slots__ = (
-        "before", "cgroup", "early", "filtered", "info", "is_made", "is_table", "key", "live", "missed", "reader",
-        "retired", "schemas", "takers", "who",
+        "before", "cgroup", "early", "filtered", "info", "is_made", "is_table", "key", "live", "missed", "process",
+        "reader", "retired", "schemas", "takers",
     )  # fmt: skip
 
     def __init__(self, info: StreamInfo, live: Loaded | None, reader: Any) -> None:
@@ -37,7 +37,7 @@ class Stream:
         self.reader = reader
         self.filtered = 0
         self.takers = 0  # outputs that take its rows
-        self.before = Count(0, 0)  # what earlier generations of its source have emitted and lost
+        self.before = Count(0, 0)  # of earlier generations of its source
         self.retired, self.missed = Count(0, 0), 0  # of this one itself, when another took its place
         self.is_made = isinstance(reader, PythonStreamReader)
         self.is_table = not isinstance(reader, RingReader | PerfReader | PythonStreamReader)
@@ -47,11 +47,11 @@ class Stream:
         self.cgroup = {id(s): cgroup_field(s) for s in self.schemas}
         if isinstance(reader, RingReader) and (cgroup := self.cgroup[id(reader.schema)]):
             reader.code(cgroup)
-        self.who = {id(s): process_field.who(s) for s in self.schemas}
+        self.process = {id(s): process_field(s) for s in self.schemas}
 
     @property
     def label(self) -> str:
-        """What sentences call it."""
+        """Its name in messages."""
         return "/".join(self.key)
 
     @property
@@ -91,7 +91,7 @@ class Stream:
             self.before = _sum(stream.count(), Count(-self.retired.emitted, lost))
 
     def leave_out(self, batch: Batch) -> Batch:
-        """Return a batch without the rows that nobody wants, and count these."""
+        """Return a batch without the rows that no output wants, and count these."""
         test = self.early.get(id(batch.schema))
         wanted = test(batch) if test is not None else None
         if wanted is None or 0 not in wanted:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The libbpf face: specs, loaded objects, the schema that BTF gives, drains and snapshots."""
+"""BPF objects: what they contain, loading and attaching them, and reading their buffers and maps."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which members of strangers' structs are network addresses: by their types, or by shape and name together."""
+"""Recognizes network addresses in structs of foreign objects: by their types, or by size and name together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ STRUCTS = {"in_addr": "ipv4", "in6_addr": "ipv6"}  # include/uapi/linux/in.h, in
 _BIG_ENDIAN = {"__be16": 2, "__be32": 4, "__be64": 8, "be16": 2, "be32": 4, "be64": 8}
 _TYPEDEFS = {"in_addr_t": "ipv4", "in_port_t": "port"}  # netinet/in.h
 
-# What a __be32 is called that is no address.
+# Names of a __be32 that is not an address.
 _NO_ADDRESS = frozenset(
     "seq ack spi flow flowinfo flowlabel label id xid vni teid len size port ports key cookie mark csum magic proto "
     "version flags time ts count num"
     .split()
 )  # fmt: skip
 
-# A name is an address's where it has a word of the first set, or 4 or 6 behind one of the second, and no other
-# words than these and those of the third.
+# An address's name has a word of the first set, or 4 or 6 after one of the second, and otherwise only words of
+# these two and the third.
 _ADDRESS = frozenset("addr address addrs saddr daddr laddr raddr ip ipaddr sip dip srcip dstip".split())
 _VERSIONED = frozenset({"v", "ipv", "in"})  # before 4 or 6
 _SIDE = frozenset(
@@ -36,7 +36,7 @@ _TAGS = (
     "family", "af", "sa_family", "ss_family", "sin_family", "addr_family", "address_family", "ip_family", "ipfamily",
     "ip_version", "ipversion", "ip_ver", "ipver", "version", "ver", "ipv",
 )  # fmt: skip
-_V4 = ("2", "4")  # AF_INET, or the version itself: no family of the kernel's has these two the other way round
+_V4 = ("2", "4")  # AF_INET, or the version itself: no family of the kernel has these two swapped
 _V6 = ("10", "6")
 
 
@@ -57,7 +57,7 @@ def meaning(name: str, type_: Type) -> str:
     if size == 16 and _is_wide(bare):
         return {4: "", 6: "ipv6"}.get(version, "ip16")
     if isinstance(bare, Int) and size == 4 and not bare.signed and not bare.boolean:
-        # `addr` may be memory, `ip` an instruction's, and `v4` beside `v6` a count of packets
+        # `addr` may be a memory address, `ip` an instruction pointer, and `v4` beside `v6` a count of packets
         unsure = _ALONE_UNSURE if version == 0 else _VERSIONED | {"ip", "4"}
         return "ipv4" if version != 6 and not unsure.issuperset(words) else ""
     return ""
@@ -70,7 +70,7 @@ def _ordered(words: Sequence[str], size: int) -> str:
 
 
 def _words(name: str) -> list[str]:
-    """Return a member's own name in words: ``src``, ``ip``, ``4`` of ``key.src_ip4``."""
+    """Return the words of a member's own name: ``src``, ``ip``, ``4`` of ``key.src_ip4``."""
     words: list[str] = []
     before = ""
     for c in name.rpartition(".")[2].lower():
@@ -84,7 +84,7 @@ def _words(name: str) -> list[str]:
 
 
 def _version(words: Sequence[str]) -> int | None:
-    """Return which version of IP a name speaks of, 0 for any; None where it is no address's name."""
+    """Return the version of IP that a name refers to, 0 for any; None if it is not an address's name."""
     said = set(words)
     version = 6 if "6" in said else 4 if "4" in said else 0
     named = said & _ADDRESS or (version and said & _VERSIONED)
@@ -101,7 +101,7 @@ def _is_bytes(bare: Type) -> bool:
 
 
 def _is_wide(bare: Type) -> bool:
-    """Tell whether 16 bytes are numbers, as addresses are kept: char[16] is an address's text."""
+    """Return whether 16 bytes are numbers, as in addresses: char[16] is text."""
     if isinstance(bare, Int):
         return True
     element = strip(bare.element) if isinstance(bare, Array) else None
@@ -109,7 +109,7 @@ def _is_wide(bare: Type) -> bool:
 
 
 def resolved(fields: Sequence[Field]) -> list[Field]:
-    """Let a member beside them, such as ``family``, say which version addresses are of that may be of both."""
+    """Give addresses that may be of either version the member that says which, such as ``family``."""
     by_name = {f.name: f for f in fields}
     return [_resolve(field, fields, _tag(field.name, by_name)) for field in fields]
 
@@ -130,14 +130,14 @@ def _resolve(field: Field, fields: Sequence[Field], tag: str) -> Field:
 
 
 def _is_v4(field: Field) -> bool:
-    """Tell whether a member of a union with an address of IPv6 is one of IPv4."""
+    """Return whether a member of a union with an IPv6 address is an IPv4 address."""
     words = _words(field.name)
     number = field.meaning == "" and field.size == 4 and field.bits is None
     return field.meaning == "ipv4" or (number and (_version(words) == 4 or words == ["ip"]))
 
 
 def _both(parts: Sequence[Field]) -> bool:
-    """Tell whether a union's members are an address of IPv4 and one of IPv6, or of 16 bytes of either."""
+    """Return whether a union's members are an IPv4 and an IPv6 address, or 16 bytes for either."""
     six = any(p.meaning in {"ipv6", "ip16"} for p in parts)
     return six and any(map(_is_v4, parts)) and all(p.size in {4, 16} for p in parts)
 
@@ -152,7 +152,7 @@ def _tagged(field: Field, tag: str, *versions: int) -> Field:
 
 
 def _tag(name: str, fields: dict[str, Field]) -> str:
-    """Return the member that says which family an address is of: beside it, or beside what it is part of."""
+    """Return the member with the family of an address: in the same struct, or in an enclosing one."""
     prefix = name
     while prefix:
         prefix = prefix.rpartition(".")[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Hang programs on what their sections name; what libbpf leaves open is decided here."""
+"""Attaches programs to what their sections name, and to targets that users give."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _XDP, _TCX = 37, {"ingress": 46, "egress": 47}
 _XDP_MODES = {"": 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
 _SO_ATTACH_BPF = 50
 SYSCALLS = frozenset({"syscall_enter", "syscall_exit"})  # of eunomia/syscall.h
-# enum bpf_prog_type of kinds whose sections libbpf knows by some of their names only.
+# enum bpf_prog_type of kinds for which libbpf knows only some section names.
 _TYPES = {"socket": 1, "tc": 3, "tcx": 3, "classifier": 3}
 
 
 class Link:
-    """What keeps a program attached: :meth:`close` takes it off. ``fd`` is its descriptor.
+    """Keeps a program attached until :meth:`close`; ``fd`` is its descriptor.
 
     ``update`` puts another program here by one store, given by its descriptor; it returns 0 or a negative errno, and
     is None where there is no such thing.
@@ -122,7 +122,7 @@ def is_updated(program: Program) -> bool:
 
 
 def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
-    """Tell libbpf, before it loads a program, what it does not see in the section."""
+    """Set, before libbpf loads a program, what its section does not say."""
     word = kind(program.section)
     if word in SYSCALLS and lib.eu_find_syscall_hooks():
         raise Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
@@ -136,7 +136,7 @@ def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -
 
 
 def _makers(program: Program, handle: Any, places: list[Any], given: bool) -> list[Callable[[], Link | None]]:
-    """Return what makes each link; each returns None and leaves an errno where the kernel refuses."""
+    """Return a function for each link; it returns None and leaves an errno if the kernel refuses."""
     word = kind(program.section)
     returns = int("ret" in word)
     if word in means.TRACEPOINTS:
@@ -211,7 +211,7 @@ def _on_device(handle: Any, device: int, attach_type: int, flags: int = 0) -> Ca
 
 
 def _tc(handle: Any, device: int, way: str) -> Callable[[], Link | None]:
-    """Attach by a link of the kernel's (tcx, Linux 6.6), or else by a filter that is deleted at the end."""
+    """Attach by a BPF link (tcx, Linux 6.6), or else by a filter that is deleted at the end."""
     by_link = _on_device(handle, device, _TCX[way])
 
     def make() -> Link | None:
@@ -234,13 +234,13 @@ def _tc(handle: Any, device: int, way: str) -> Callable[[], Link | None]:
 
 
 def _socket(handle: Any, device: str) -> Callable[[], Link | None]:
-    """Attach to a socket of our own that sees a device's packets; nobody reads it, the program alone does."""
+    """Attach to our own socket that receives a device's packets; only the program sees them."""
 
     def make() -> Link | None:
         import socket
 
         try:
-            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # protocol 0: deaf yet
+            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # 0: receives nothing yet
             try:
                 ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
                 ear.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, lib.bpf_program__fd(handle))
@@ -281,7 +281,7 @@ def _open_cgroup(path: str) -> int:
     if not path:
         root = unified()
         if root is None:
-            raise BadSetting("cgroup v2, which such programs hang on, is not mounted: mount -t cgroup2 none DIR")
+            raise BadSetting("cgroup v2, to which they are attached, is not mounted: mount -t cgroup2 none DIR")
         path = root.mount or ""
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -298,7 +298,7 @@ def tracepoints(program: Program, places: Sequence[str]) -> list[tuple[str, str]
 def alternatives(name: str) -> list[str]:
     """Return the tracepoints that a section names: ``sys_exit_{open,openat}`` stands for two.
 
-    libbpf leaves tracepoints' names alone until it attaches them itself, which it doesn't here.
+    libbpf expands these only if it attaches the program itself, which it does not here.
     """
     before, brace, rest = name.partition("{")
     if not brace:
@@ -308,7 +308,7 @@ def alternatives(name: str) -> list[str]:
 
 
 def detach(links: Sequence[AnyLink]) -> None:
-    """Take programs off what they hang on."""
+    """Detach programs."""
     for link in links:
         link.close()
 

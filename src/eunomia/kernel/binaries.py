@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Programs and libraries by the names that people give them: ``libc``, ``bash``, ``/opt/app/bin/server``."""
+"""Finds programs and libraries by name: ``libc``, ``bash``, ``/opt/app/bin/server``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOLDERS = ("/usr/lib64", "/lib64", "/usr/lib", "/lib", "/usr/local/lib")
 def find(name: str) -> str | None:
     """Return the path of a program or a shared library; None where there is no such file.
 
-    A name with a slash is a path. Others are looked up among the libraries that the loader knows, and then in PATH.
+    A name with a slash is a path. Others are looked up in the cache of the dynamic loader, and then in PATH.
     """
     if "/" in name:
         return name if os.path.isfile(name) else None
@@ -27,7 +27,7 @@ def find(name: str) -> str | None:
 
 
 def is_elf(path: str) -> bool:
-    """Return whether a file is a program or a library; true also where that cannot be read."""
+    """Return whether a file is a program or a library; true also if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(4) == b"\x7fELF"
@@ -61,8 +61,8 @@ def _known_libraries() -> list[tuple[str, str]]:
 
 
 def _parse(data: bytes) -> list[tuple[str, str]]:
-    """Return what a cache lists for this machine; other machines' libraries come from folders of theirs."""
-    start = data.find(_MAGIC)  # an older format may stand before it
+    """Return what a cache lists for this machine; libraries of other architectures are in other folders."""
+    start = data.find(_MAGIC)  # an older format may precede it
     if start < 0 or len(data) < start + _HEADER:
         return []
     data = data[start:]
@@ -71,7 +71,7 @@ def _parse(data: bytes) -> list[tuple[str, str]]:
     found = []
     for i in range(count):
         flags, key, value = struct.unpack_from("=iII", data, _HEADER + i * _ENTRY)
-        if flags & 0xFF == 3 and flags & 0xFF00:  # an ELF library of 64 bits
+        if flags & 0xFF == 3 and flags & 0xFF00:  # a 64-bit ELF library
             found.append((_text(data, key), _text(data, value)))
     return found
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Read BTF, the type information that clang leaves in an object (Documentation/bpf/btf.rst)."""
+"""Reads BTF, the type information that clang writes into an object (Documentation/bpf/btf.rst)."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from eunomia.typing import Any
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(1, 11)
 _RESTRICT, _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(11, 20)
 
-# bytes behind the 12 that each type starts with, for each of its vlen entries
+# bytes after the 12 that each type begins with, for each of its vlen entries
 _ENTRY = {_STRUCT: 12, _UNION: 12, _ENUM: 8, _FUNC_PROTO: 8, _DATASEC: 12, _ENUM64: 12}
 _EXTRA = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
 _TRANSPARENT = {_VOLATILE, _CONST, _RESTRICT, _TYPE_TAG}
 
 _POINTER_SIZE = 8
-_DEPTH = 64  # of types in types, past which BTF is broken or hostile
+_DEPTH = 64  # of nested types; deeper BTF is broken or malicious
 
 
 class Btf:
-    """The types of one object, decoded when asked for."""
+    """The types of one object, decoded on first use."""
 
     def __init__(self, raw: bytes, ours: bool = True) -> None:
-        """Index raw BTF; raises :class:`BadObject` where it is not BTF. ``ours`` is as in :class:`Typedef`."""
+        """Index raw BTF; raises :class:`BadObject` if it is not BTF. ``ours`` is as in :class:`Typedef`."""
         self._ours = ours
         self._order = "<" if sys.byteorder == "little" else ">"
         try:
@@ -78,9 +78,9 @@ class Btf:
             raise BadObject("its BTF is broken: it ends within a type") from None
 
     def _head(self, id_: int) -> tuple[str, int, int, bool, int, int]:
-        """Return name, kind, vlen, kind flag, size or type, and where what follows starts."""
+        """Return name, kind, vlen, kind flag, size or type, and the offset of what follows."""
         if not 0 < id_ < len(self._offsets):
-            raise BadObject(f"its BTF refers to type {id_}, which is not there")
+            raise BadObject(f"its BTF refers to type {id_}, which does not exist")
         at = self._offsets[id_]
         name, info, size = self._unpack("III", at)
         return self._string(name), info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), size, at + 12
@@ -109,7 +109,7 @@ class Btf:
         return tuple(self._tags.get((id_, component), ()))
 
     def type(self, id_: int, depth: int = 0) -> Type:
-        """Return a type by id; raises :class:`BadObject` where BTF is broken."""
+        """Return a type by id; raises :class:`BadObject` if BTF is broken."""
         known = self._decoded.get(id_)
         if known is None:
             if depth > _DEPTH:
@@ -129,7 +129,7 @@ class Btf:
             char = name == "char" or bool(bits & 2)  # "signed char" is __s8: a number
             return Int(name, size, signed=bool(bits & 1), boolean=bool(bits & 4), char=char)
         if kind == _PTR:
-            # Pointers may go round in circles; only what a global points at is ever asked for.
+            # Pointers may form cycles; only the types that globals point to are ever needed.
             return Pointer(_POINTER_SIZE, None)
         if kind == _ARRAY:
             element, _, count = self._unpack("III", at)
@@ -155,7 +155,7 @@ class Btf:
             offset = offset & 0xFFFFFF if flag else offset
             member = Member(self._string(label), self.type(type_, depth), offset, bits, self.tags(id_, index))
             if offset + (bits or 8 * sizeof(member.type)) > 8 * size:
-                raise BadObject(f"its BTF is broken: {name}.{member.name} lies outside of its struct")
+                raise BadObject(f"its BTF is broken: {name}.{member.name} is outside its struct")
             members.append(member)
         return Struct(name, size, tuple(members), kind == _UNION, self.tags(id_))
 
@@ -171,9 +171,9 @@ class Btf:
             values.append((value, self._string(label)))
         given = 32 if kind == _ENUM else 64
         if kind == _ENUM and size == 8 and not flag:
-            # clang 14 cut a 64-bit enumeration's values to 32: a number is better than another's name
+            # clang 14 cuts 64-bit values to 32 bits: a number is better than a wrong name
             values = []
-        # clang 14 says not whether an enumeration is signed: its values past the sign bit are then small
+        # clang 14 does not say whether an enumeration is signed: values with the sign bit set are then small
         # negative numbers, or else flags
         negative = [value for value, _ in values if value >> given - 1]
         signed = flag or (given == 32 and bool(negative) and min(negative) >= 0xFFFF0000)
@@ -185,7 +185,7 @@ class Btf:
         return Enum(name, size, signed, names)
 
     def target(self, id_: int) -> int:
-        """Return the id of what a pointer, typedef or qualifier refers to, all of them looked through."""
+        """Return the id of the type behind pointers, typedefs and qualifiers."""
         for _ in range(_DEPTH):
             if id_ == 0:
                 return 0
@@ -193,7 +193,7 @@ class Btf:
             if kind not in _TRANSPARENT | {_PTR, _TYPEDEF}:
                 return id_
             id_ = size
-        raise BadObject("its BTF goes round in circles")
+        raise BadObject("its BTF has a cycle of types")
 
     def structs(self) -> Iterator[Struct]:
         """Yield every struct that has a name and members."""
@@ -260,9 +260,9 @@ class Btf:
         return name or "?"
 
     def map_member(self, map_name: str, member: str) -> int:
-        """Return the id of the type that ``__type(member, ...)`` gives a map, 0 where it says nothing.
+        """Return the id of the type that ``__type(member, ...)`` declares for a map, 0 if there is none.
 
-        Of a map of maps, the inner maps' are meant.
+        For a map of maps, it is the inner maps' type.
         """
         for section, name, _, _, variable in self.variables():
             if section == ".maps" and name == map_name:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""From an errno and what libbpf printed to the exception that says what is the matter."""
+"""Makes exceptions that explain a failure, from an errno and the log of libbpf and the verifier."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from eunomia.kernel.spec import Program, Spec
 
-# What libbpf and the verifier print where the kernel lacks something, and what that is.
+# What libbpf and the verifier print if the kernel lacks something, and its name.
 _MISSING = (
     (r"failed to find valid kernel BTF|kernel BTF is missing|vmlinux BTF is not found",
      "BTF of the running kernel (CONFIG_DEBUG_INFO_BTF=y, /sys/kernel/btf/vmlinux)"),
@@ -45,38 +45,38 @@ _MISSING = (
     (r"Error loading .BTF into kernel", "this object's BTF"),
 )  # fmt: skip
 
-# What libbpf prints where the object or what is around the kernel is amiss, and what to say of it.
+# What libbpf prints if the object or the system is at fault, and the error for it.
 _AMISS = (
     (r"failed to open system Kconfig",
-     "it reads the kernel's configuration (__kconfig), which is in /proc/config.gz or /boot elsewhere, not here"),
+     "it reads the kernel's configuration (__kconfig), which is neither in /proc/config.gz nor in /boot here"),
     (r"extern (?:\(kcfg\) )?'(CONFIG_\w+)'.*(?:not resolved|value)",
-     "it needs {0}, which the kernel's configuration does not have, or has otherwise"),
+     "it needs {0}, which the kernel's configuration does not have, or has with another value"),
     (r"extern '([^']+)' \(strong\): not resolved",
      "it needs {0}, which neither the kernel nor the object has"),
-    (r"failed to find BTF for extern '([^']+)'", "it refers to {0}, which is not in it: link it with what has that"),
+    (r"failed to find BTF for extern '([^']+)'", "it refers to {0}, which it lacks: link it with what has it"),
     (r"invalid relo against '([^']+)'", "its code refers to {0}, which is neither data nor a function"),
     (r"prog '([^']+)': missing BPF prog type, check ELF section name '([^']+)'",
      "program {0}: libbpf knows no kind of program for its section '{1}'"),
     (r"prog '([^']+)': invalid format of section definition '([^']+)'",
-     "program {0}: its section '{1}' is not of the form that its kind has"),
+     "program {0}: its section '{1}' does not have the form for programs of its kind"),
     (r"map '([^']+)': failed to create: Operation not permitted",
      "the kernel does not let this process create map {0}: raise the memlock limit, or run as root"),
     (r"map '([^']+)': failed to create: (?:Argument list too|Cannot allocate|Numerical result)",
-     "map {0} is larger than the kernel makes one"),
+     "map {0} is larger than the kernel allows"),
 )  # fmt: skip
 
 # libbpf's errnos, include/bpf/libbpf.h
 _LIBBPF = {
     4000: "it is no ELF file that libelf can read", 4001: "its format is invalid",
     4002: "its kernel version is invalid",
-    4003: "its byte order is another", 4004: "libbpf met a fault of its own",
-    4005: "what its code refers to is not in it",
+    4003: "its byte order differs from this machine's", 4004: "libbpf failed internally",
+    4005: "its code refers to something that it does not contain",
     4006: "it could not be loaded", 4007: "the verifier refused it", 4008: "a program is too long",
-    4009: "its kernel version is another", 4010: "this kernel has no programs of this type",
+    4009: "it is for another kernel version", 4010: "this kernel has no programs of this type",
 }  # fmt: skip
 
-_ENOTSUPP = 524  # of the kernel's own, without a name in C libraries
-# How kernels refuse what they have not, or have no place for.
+_ENOTSUPP = 524  # internal to the kernel, without a name in C libraries
+# How kernels refuse what they lack, or have no room for.
 _REFUSALS = frozenset({
     errno.ENOENT, errno.ESRCH, errno.EOPNOTSUPP, _ENOTSUPP, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.EBUSY,
     errno.EADDRNOTAVAIL,
@@ -84,7 +84,7 @@ _REFUSALS = frozenset({
 _TRACEPOINTS = frozenset({"tp", "tracepoint", "raw_tp", "raw_tracepoint", "tp_btf"})
 _SCARCE = 64  # descriptors: an object needs one for each map, program and link
 
-# Kinds of programs that whole kernels are built without, and what says so.
+# Kinds of programs that some kernels are built without, and how to detect that.
 _KINDS = {
     "kprobe": "kprobes (CONFIG_KPROBES)",
     "kretprobe": "kprobes (CONFIG_KPROBES)",
@@ -98,7 +98,7 @@ _KINDS = {
 }
 
 
-# What is found by tracefs, which only root can read, or who may read everything.
+# Found through tracefs, which only root can read, or a process with DAC_READ_SEARCH.
 _TRACING = {"tp", "tracepoint", "kprobe", "kretprobe", "ksyscall", "kretsyscall", "uprobe", "uretprobe"}
 _KEYLESS = frozenset({22, 23, 30})  # queue, stack and bloom filter, enum bpf_map_type
 
@@ -109,19 +109,19 @@ def kind(section: str) -> str:
 
 
 def not_permitted() -> NotPermitted:
-    """Return the error for want of rights."""
+    """Return the error for missing privileges."""
     return NotPermitted(lack() or "not permitted to run BPF programs, by a security module or a seccomp filter")
 
 
 def no_proc() -> KernelError | None:
-    """Return the error where /proc is not mounted; nobody could be told whose they are."""
+    """Return the error if /proc is not mounted, without which no container can be found."""
     if os.path.exists("/proc/self/stat"):
         return None
     return KernelError("/proc is not mounted here, and nothing works without it: mount -t proc proc /proc")
 
 
 def no_sys() -> KernelError | None:
-    """Return the error where /sys is not mounted: the kernel's BTF is there."""
+    """Return the error if /sys, which has the kernel's BTF, is not mounted."""
     if os.path.exists("/sys/kernel"):
         return None
     return KernelError("/sys is not mounted here, and has the kernel's types: mount -t sysfs sysfs /sys")
@@ -133,24 +133,24 @@ def _descriptors_left() -> int:
     try:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd"))
     except OSError as error:
-        return 0 if error.errno == errno.EMFILE else _SCARCE  # not even that can be opened, or it tells nothing
+        return 0 if error.errno == errno.EMFILE else _SCARCE  # it cannot even be opened, or it is of no use
 
 
 def no_descriptors(what: str) -> KernelError:
-    """Return the error for want of descriptors."""
+    """Return the error for missing descriptors."""
     return KernelError(f"{what}: {TOO_MANY_FILES}")
 
 
 def open_error(number: int, log: str) -> str:
-    """Return why libbpf could not read an object: the words behind ``libbpf cannot read it:``."""
+    """Return why libbpf could not read an object: the text after ``libbpf cannot read it:``."""
     if said := _match(_AMISS, log) or _said(log):
         return said
-    # errnos of calls within, such as "No such file", would speak of another file than this one
+    # errnos of internal calls, such as "No such file", would refer to another file
     return _LIBBPF.get(number) or ("out of memory" if number == errno.ENOMEM else "its parts contradict each other")
 
 
 def load_error(spec: Spec, number: int, log: str, loaded: list[Program]) -> KernelError:
-    """Return why an object could not be loaded; ``loaded`` are the programs that were to be."""
+    """Return why an object could not be loaded; ``loaded`` are the programs to be loaded."""
     import re
 
     named = re.findall(r"prog '([^']+)': ", log)
@@ -168,7 +168,7 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
         return unmounted
     if number in {errno.EPERM, errno.EACCES} and not privileged():
         return not_permitted()
-    # where it cannot open what it tries the kernel with, libbpf goes on as if the kernel had no such thing
+    # if libbpf cannot open its feature probes, it continues as if the kernel lacked the features
     if number == errno.EMFILE or _descriptors_left() < _SCARCE:
         return no_descriptors(spec.name)
     of_object = _of_object(spec, log, loaded)
@@ -184,7 +184,7 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
     if found is not None:
         return KernelError(f"{spec.name}: {found}")
     if (
-        not re.search(r"processed [1-9]", log)  # the verifier did not come to it
+        not re.search(r"processed [1-9]", log)  # the verifier did not reach it
         and program is not None
         and kind(program.section) in _KINDS
         and number in {errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, _ENOTSUPP}
@@ -197,13 +197,13 @@ def _load_error(spec: Spec, number: int, log: str, loaded: list[Program], progra
     if number == errno.ENOMEM:
         return KernelError(f"{spec.name}: no memory for its maps: lower --ring-size, or raise the memlock limit")
     if program is not None and number in {errno.EINVAL, errno.EOPNOTSUPP, _ENOTSUPP}:
-        return Unsupported(f"programs of section {program.section}, or what {program.name} asks of it")
+        return Unsupported(f"programs of section {program.section}, or a feature that {program.name} uses")
     said = _said(log)
     return KernelError(f"{spec.name}: the kernel did not take it: {said or strerror(number)}")
 
 
 def _of_object(spec: Spec, log: str, loaded: list[Program]) -> KernelError | None:
-    """Return what of the object itself keeps it from being loaded: a section of a newer libbpf, or a map."""
+    """Return why the object itself cannot be loaded: a section of a newer libbpf, or a map."""
     sections = [s for s in elf.section_names(spec.data, spec.name) if s.startswith(".")]
     if newer := too_new([*sections, *(p.section for p in loaded if not p.type)]):
         return KernelError(f"{spec.name}: {newer}")
@@ -211,7 +211,7 @@ def _of_object(spec: Spec, log: str, loaded: list[Program]) -> KernelError | Non
 
 
 def _refused_map(spec: Spec, log: str) -> KernelError | None:
-    """Return why a map could not be made: the kernel knows no such maps, or what the object says of it is wrong."""
+    """Return why a map could not be created: the kernel lacks its type, or the object declares it wrongly."""
     import re
 
     match = re.search(r"map '([^']+)': failed to create: [^(]*\((-\d+)\)", log)
@@ -226,18 +226,18 @@ def _refused_map(spec: Spec, log: str) -> KernelError | None:
         why = "its sizes or flags do not fit its type"
         if not map_.value_size or not map_.key_size:
             part = "value" if map_.key_size or map_.type in _KEYLESS else "key"
-            why = f"it declares no size of its {part}s, so its own loader sets it: add `__type({part}, ...)` to the map"
+            why = f"its own loader sets the size of its {part}s: add `__type({part}, ...)` to the map"
         return KernelError(f"{spec.name}: map {map_.name} ({said}): {why}")
     if number in {errno.E2BIG, errno.ENOMEM}:
         return KernelError(
-            f"{spec.name}: map {map_.name} ({said}) has more entries than there is memory for: "
+            f"{spec.name}: map {map_.name} ({said}) has more entries than fit into memory: "
             f"lower --map-size {map_.name}=ENTRIES, or --ring-size"
         )
     return None
 
 
 def _absent_type(program: Program | None, name: str) -> Absent:
-    """Return the error for a tracepoint, function or hook that the kernel's BTF does not have."""
+    """Return the error for a tracepoint, function or hook that is not in the kernel's BTF."""
     if program is not None and kind(program.section) in {"tp_btf", "raw_tp", "raw_tracepoint"}:
         return Absent(f"this kernel has no tracepoint {name}", f"tracepoint {name}")
     what = {"lsm": "LSM hook", "iter": "iterator"}.get(kind(program.section) if program else "", "function")
@@ -267,12 +267,12 @@ def _attach_error(spec: Spec, program: Program, number: int, log: str, targets: 
     if word == "perf_event" and number in {errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL}:
         return Absent(f"this machine cannot count {target}: virtual machines often lack hardware counters")
     if word == "xdp" and number in {errno.EBUSY, errno.EEXIST}:
-        return KernelError(f"program {program.name}: {target} has an XDP program already, and takes no second")
+        return KernelError(f"program {program.name}: {target} already has an XDP program, and allows only one")
     if word == "xdp" and number in {errno.EOPNOTSUPP, _ENOTSUPP}:
         device = target.partition(":")[0]
-        return KernelError(f"program {program.name}: {device} has no XDP of this way: try {device}:generic")
+        return KernelError(f"program {program.name}: {device} does not support this mode of XDP: try {device}:generic")
     if word in _TRACEPOINTS and number == errno.EINVAL:
-        return KernelError(f"program {program.name}: it reads more arguments than tracepoint {target} has")
+        return KernelError(f"program {program.name}: it reads more arguments than the tracepoint {target} has")
     if number in {errno.EOPNOTSUPP, _ENOTSUPP}:
         return Unsupported(f"programs of section {program.section}")
     return KernelError(
@@ -288,7 +288,7 @@ def _no_tracepoint(word: str, target: str) -> KernelError:
 
 
 def _function_error(program: Program, target: str, number: int) -> Unsupported:
-    """Return why a program could not be attached to a function of the kernel's."""
+    """Return why a program could not be attached to a kernel function."""
     word, gone = kind(program.section), number in {errno.ENOENT, errno.ESRCH}
     by_probe = word in {"kprobe", "kretprobe", "ksyscall", "kretsyscall"}
     if by_probe and not has_kprobes():
@@ -321,7 +321,7 @@ def _probe_error(spec: Spec, program: Program, target: str, number: int, log: st
     name = name.partition(",pid=")[0]
     if usdt and ("USDT support" in log or "usdt.bpf.h" in log or number == errno.ESRCH):
         return KernelError(
-            f"{spec.name}: program {program.name} lacks what <bpf/usdt.bpf.h> brings, and cannot read arguments"
+            f"{spec.name}: program {program.name} lacks the maps of <bpf/usdt.bpf.h>, and cannot read arguments"
         )
     if number in {errno.ENOENT, errno.ESRCH}:
         what = "USDT probe" if usdt else "function"
@@ -341,7 +341,7 @@ def _whole_kind(word: str, who: str = "") -> Unsupported:
 
 
 def strerror(number: int) -> str:
-    """Return what an errno means, those of the kernel's own too."""
+    """Return the text of an errno, also of those internal to the kernel."""
     if number == _ENOTSUPP:
         return "the kernel does not support this (ENOTSUPP)"
     return _LIBBPF.get(number) or os.strerror(number)
@@ -365,7 +365,7 @@ def _said(log: str) -> str:
 
     lines = [line.strip().removeprefix("libbpf: ") for line in log.splitlines() if line.startswith("libbpf: ")]
     lines = [line for line in lines if not re.search(_IDLE, line)]
-    # libbpf puts an errno behind its sentences
+    # libbpf appends an errno to its messages
     return re.sub(r":? \(?-\d+\)?\.?$", "", lines[-1]) if lines else ""
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""ELF: whether a file is a BPF object at all, and its symbols and relocations for who must look inside.
+"""Reads ELF files: checks that a file is a BPF object, and returns its code, symbols and relocations.
 
-:func:`check` runs before every load, so it reads the headers itself: importing pyelftools takes 75 ms.
+:func:`check` runs before every load, so it reads the headers directly: importing pyelftools takes 75 ms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHF_EXECINSTR = 4
 
 
 def check(data: bytes, name: str) -> None:
-    """Return if ``data`` can be a BPF object; otherwise raise :exc:`BadObject` that says what it is."""
+    """Raise :exc:`BadObject` with the reason if ``data`` cannot be a BPF object."""
     order = _check_header(data, name)
     sections = _sections(data, name, order)
     names = {text for text, _ in sections}
@@ -41,21 +41,20 @@ def check(data: bytes, name: str) -> None:
 
 
 def has_our_types(data: bytes) -> bool:
-    """Return whether an object was compiled with eunomia's headers, so that ``path_t`` and the like are ours.
+    """Return whether an object was compiled with eunomia's headers, so that ``path_t`` and others have our meanings.
 
-    One with streams of ours has their maps; any other tells by the folder of types.h in its DWARF.
+    Objects with our streams have their maps; others have the folder of types.h in their DWARF.
     """
-    streams = any(name in data for name in (b"\0ledger_", b"\0derived_"))
-    return streams or (b"types.h\0" in data and (b"eunomia\0" in data or b"eunomia/types.h\0" in data))
+    return b"\0ledger_" in data or (b"types.h\0" in data and (b"eunomia\0" in data or b"eunomia/types.h\0" in data))
 
 
 def section_names(data: bytes, name: str) -> list[str]:
-    """Return the names of an object's sections, of which :func:`check` has found no fault."""
+    """Return the names of an object's sections, after :func:`check`."""
     return [text for text, _ in _sections(data, name, _check_header(data, name))]
 
 
 def _check_header(data: bytes, name: str) -> str:
-    """Return the byte order of a header that is right for BPF."""
+    """Return the byte order of a header, if it is valid for BPF."""
     if not data:
         raise BadObject(f"{name}: the file is empty")
     if data[:4] != b"\x7fELF":
@@ -71,7 +70,7 @@ def _check_header(data: bytes, name: str) -> str:
         thing = "object" if kind == _RELOCATABLE else "program"
         raise BadObject(f"{name}: is {what} {thing}, not a BPF one: compile with clang -target bpf")
     if data[4] != 2:
-        raise BadObject(f"{name}: is a 32-bit object, BPF has 64 bits: compile with clang -target bpf")
+        raise BadObject(f"{name}: is a 32-bit object, but BPF is 64-bit: compile with clang -target bpf")
     if len(data) < _HEADER:
         raise BadObject(f"{name}: truncated ELF file: its header is incomplete")
     if (order == "<") != (sys.byteorder == "little"):
@@ -88,7 +87,7 @@ def _check_header(data: bytes, name: str) -> str:
 
 def _sections(data: bytes, name: str, order: str) -> list[tuple[str, bool]]:
     """Return each section's name and whether it holds code."""
-    cut = BadObject(f"{name}: truncated ELF file: {len(data)} bytes, but its sections go on after them")
+    cut = BadObject(f"{name}: truncated ELF file: {len(data)} bytes, but its sections extend beyond that")
     (table,) = struct.unpack_from(order + "Q", data, 40)
     entry, count, names_at = struct.unpack_from(order + "HHH", data, 58)
     if entry != 64 or count == 0 or names_at >= count:
@@ -111,7 +110,7 @@ def _sections(data: bytes, name: str, order: str) -> list[tuple[str, bool]]:
 
 
 class Symbol(NamedTuple):
-    """A named place: ``offset`` bytes into ``section``; ``kind`` is FUNC, OBJECT, SECTION or NOTYPE."""
+    """A named location: ``offset`` bytes into ``section``; ``kind`` is FUNC, OBJECT, SECTION or NOTYPE."""
 
     name: str
     section: str
@@ -128,7 +127,7 @@ class Code(NamedTuple):
 
 
 class Image(NamedTuple):
-    """What of an object the search for event types reads."""
+    """The parts of an object that the search for event types reads."""
 
     code: dict[str, Code]
     symbols: list[Symbol]
@@ -136,7 +135,7 @@ class Image(NamedTuple):
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Turn what pyelftools says of broken files into :exc:`BadObject`."""
+    """Turn pyelftools' errors over broken files into :exc:`BadObject`."""
     import zlib
 
     from elftools.common.exceptions import ELFError
@@ -160,7 +159,7 @@ def open_elf(data: bytes) -> ELFFile:
 
 
 def section(data: bytes, name: str) -> bytes:
-    """Return a section's bytes, none if the object lacks it."""
+    """Return a section's bytes, empty if the object lacks it."""
     elf = open_elf(data)
     with _reading():
         found = elf.get_section_by_name(name)
@@ -168,7 +167,7 @@ def section(data: bytes, name: str) -> bytes:
 
 
 def image(data: bytes) -> Image:
-    """Return an object's code, symbols and relocations; :exc:`BadObject` if they make no sense."""
+    """Return an object's code, symbols and relocations; :exc:`BadObject` if they are invalid."""
     elf = open_elf(data)
     with _reading():
         return _image(elf)
@@ -200,7 +199,7 @@ def _image(elf: ELFFile) -> Image:
 
 
 def references(data: bytes, name: str) -> set[str]:
-    """Return the names of the functions that a section's relocations refer to; none if they make no sense."""
+    """Return the names of the functions that a section's relocations refer to; none if they are invalid."""
     from elftools.elf.relocation import RelocationSection
     from elftools.elf.sections import SymbolTableSection
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A value, as people write it, to the bytes of a C type."""
+"""Encodes values that users write as the bytes of a C type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRUTH = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
 def encode(type_: Type, value: object) -> bytes:
     """Return the bytes of a value, given as text or as a Python number, bool or list.
 
-    Raises :class:`ValueError` where it does not fit the type.
+    Raises :class:`ValueError` if it does not fit the type.
     """
     try:
         return _encode(type_, value)
@@ -35,7 +35,7 @@ def _encode(type_: Type, value: object) -> bytes:
         case Float():
             return struct.pack(_ORDER + {4: "f", 8: "d"}[bare.size], _real(value))
         case Int(size=4, char=False) if isinstance(value, str) and _is_v4(value.strip()):
-            return address(value.strip(), 4)  # as it stands in packets
+            return address(value.strip(), 4)  # network byte order
         case Int():
             return integer(bare, value, number(value))
         case Enum():
@@ -53,7 +53,7 @@ def _is_v4(word: str) -> bool:
 
 
 def address(word: str, size: int) -> bytes:
-    """Return an address of IPv4 (4 bytes) or IPv6 (16), or a MAC (6), as it stands in packets."""
+    """Return an address of IPv4 (4 bytes) or IPv6 (16), or a MAC (6), in network byte order."""
     import socket
 
     if size == 6:
@@ -73,7 +73,7 @@ def _network(type_: Int, value: object, kind: str) -> bytes:
 
 
 def integer(type_: Int | Enum, value: object, wanted: int) -> bytes:
-    """Return a number's bytes; raises :class:`ValueError` that repeats ``value`` where it does not fit."""
+    """Return a number's bytes; raises :class:`ValueError` with ``value`` if it does not fit."""
     low = -(1 << type_.size * 8 - 1) if type_.signed else 0
     high = (1 << type_.size * 8 - type_.signed) - 1
     if isinstance(type_, Int) and type_.boolean:
@@ -84,7 +84,7 @@ def integer(type_: Int | Enum, value: object, wanted: int) -> bytes:
 
 
 def bits(member: Member, value: object) -> int:
-    """Return what a bit field is to hold, as the low bits of a number."""
+    """Return the value of a bit field, as the low bits of a number."""
     bare = strip(member.type)
     signed = isinstance(bare, Int | Enum) and bare.signed
     wanted = enumerator(bare, value) if isinstance(bare, Enum) else number(value)
@@ -95,7 +95,7 @@ def bits(member: Member, value: object) -> int:
 
 
 def enumerator(type_: Enum, value: object) -> int:
-    """Return the number that a name of an enumeration, or a number, stands for."""
+    """Return the number for an enumeration's name or a number."""
     numbers = {name: number_ for number_, name in type_.names.items()}
     if str(value) in numbers:
         return numbers[str(value)]
@@ -123,7 +123,7 @@ def _array(array: Array, value: object) -> bytes:
     if isinstance(element, Array) and not _holds_text(element) and isinstance(value, str):
         array, element = _flat(array), strip(_flat(array).element)
     if len(parts) > array.length:
-        raise ValueError(f"{len(parts)} values for {array.length} places")
+        raise ValueError(f"{len(parts)} values for {array.length} elements")
     return b"".join(_encode(array.element, part) for part in parts).ljust(size, b"\0")
 
 
@@ -156,7 +156,7 @@ def _flat(array: Array) -> Array:
 
 
 def _numbers(value: str) -> bool:
-    """Tell whether a text is numbers by comma: what bytes that may be either take it for."""
+    """Return whether a text is a list of numbers: byte arrays accept these and text."""
     try:
         return all(number(part) is not None for part in value.split(","))
     except ValueError:
@@ -164,7 +164,7 @@ def _numbers(value: str) -> bool:
 
 
 def _struct(type_: Struct, value: object) -> bytes:
-    """Return a struct's bytes, given by comma in the order of its members, or as ``member=value``."""
+    """Return a struct's bytes, given as values in the order of its members, or as ``member=value``."""
     parts = split(value) if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else [value]
     named = [str(part).partition("=") for part in parts]
     members = list(leaves(type_))
@@ -184,7 +184,7 @@ def _struct(type_: Struct, value: object) -> bytes:
 
 
 def put(out: bytearray, member: Member, value: object) -> None:
-    """Write a member's value into the bytes of what it is part of."""
+    """Write a member's value into the bytes of its struct."""
     if not member.bits:
         raw = encode(member.type, value)
         out[member.bit_offset // 8 : member.bit_offset // 8 + len(raw)] = raw
@@ -205,7 +205,7 @@ def _is_padding(name: str) -> bool:
 
 
 def leaves(type_: Struct, before: str = "", bit_offset: int = 0) -> Iterator[tuple[str, Member]]:
-    """Yield the members of a struct that hold values, by their paths; padding that has a name is left out."""
+    """Yield the members of a struct that hold values, with their paths; named padding is left out."""
     for member in type_.members:
         bare = strip(member.type)
         path = f"{before}.{member.name}" if before and member.name else before or member.name
@@ -217,7 +217,7 @@ def leaves(type_: Struct, before: str = "", bit_offset: int = 0) -> Iterator[tup
 
 
 def split(value: str) -> Sequence[str]:
-    """Return a text's parts by comma; braces around all of it, as C writes them, are allowed."""
+    """Split a text at commas; braces around all of it, as in C, are allowed."""
     inner = value.strip()
     if inner.startswith("{") and inner.endswith("}"):
         inner = inner[1:-1]
@@ -225,7 +225,7 @@ def split(value: str) -> Sequence[str]:
 
 
 def number(value: object) -> int:
-    """Return a number, given as one or in words of C: ``10``, ``0x10``, ``true``."""
+    """Return a number, given as one or as in C: ``10``, ``0x10``, ``true``."""
     if isinstance(value, bool | int):
         return int(value)
     word = str(value).strip().lower()
@@ -246,7 +246,7 @@ def _real(value: object) -> float:
 
 
 def _plain(word: str) -> str:
-    """Return a number's text; refuse what Python reads and C does not: ``1_000``, other scripts' digits."""
+    """Return a number's text; refuse what Python accepts and C does not: ``1_000``, digits of other scripts."""
     if not word.isascii() or "_" in word or len(word) > _LONGEST:
         raise ValueError(word)
     return word
@@ -258,5 +258,5 @@ def _cut(value: object) -> str:
 
 
 def shown(word: str) -> str:
-    """Return a wrong word in quotes, cut where it is long."""
+    """Return a wrong word in quotes, shortened if it is long."""
     return f"'{_cut(word)}'"

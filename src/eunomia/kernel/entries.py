@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Entries of an object's maps as settings, ``map[key].member=value``: written before anything is attached."""
+"""Settings of map entries, ``map[key].member=value``: written before anything is attached."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SettableMap(NamedTuple):
 
     @property
     def key_type(self) -> str:
-        """What its keys are, for people."""
+        """Its keys' type, for messages."""
         if self.map.type == _LPM_TRIE and self.map.key_size in _PREFIX:
             return "10.0.0.0/8" if self.map.key_size == 8 else "2001:db8::/32"
         return _with_members(self.key)
@@ -53,7 +53,7 @@ def _with_members(type_: Type) -> str:
 
 
 class Entry(NamedTuple):
-    """One entry to be written, or one member of it: ``part`` lies in the entry's value at its offset."""
+    """One entry to write, or one member of it: ``part`` has its offset in the entry's value."""
 
     table: SettableMap
     key: bytes
@@ -62,7 +62,7 @@ class Entry(NamedTuple):
 
 
 def tables(btf: Btf, maps: Mapping[str, Map], own: bool) -> dict[str, SettableMap]:
-    """Return the maps whose entries can be set; those of eunomia's ``own`` objects are not for users."""
+    """Return the maps whose entries users can set: none in eunomia's ``own`` objects."""
     if own:
         return {}
     found = {}
@@ -84,12 +84,12 @@ def _type(btf: Btf, name: str, member: str, size: int) -> Type:
 
 
 def table_of(tables_: Mapping[str, SettableMap], path: str) -> SettableMap | None:
-    """Return the map whose entry a path names, None where it names none."""
+    """Return the map whose entry a path names, None if there is none."""
     return tables_.get(path.partition("[")[0]) if "[" in path else None
 
 
 def split(word: str) -> tuple[str, str] | None:
-    """Return path and value of ``PATH=VALUE``; a ``=`` in brackets, or in quotes there, is the key's own."""
+    """Return path and value of ``PATH=VALUE``; a ``=`` in brackets, or in quotes there, belongs to the key."""
     quoted = False
     depth = 0
     for at, letter in enumerate(word):
@@ -107,9 +107,9 @@ def split(word: str) -> tuple[str, str] | None:
 
 
 def locate(tables_: Mapping[str, SettableMap], path: str, value: object, programs: Sequence[str] = ()) -> Entry | None:
-    """Return the entry of ``map[key]`` or ``map[key].member``, None where no such map can be set.
+    """Return the entry of ``map[key]`` or ``map[key].member``, None if there is no such map.
 
-    Raises :class:`BadSetting` where key or member do not fit.
+    Raises :class:`BadSetting` if key or member do not fit.
     """
     table = table_of(tables_, path)
     if table is None:
@@ -134,7 +134,7 @@ def locate(tables_: Mapping[str, SettableMap], path: str, value: object, program
 def _check_program(name: str, value: object, programs: Sequence[str]) -> None:
     if programs and value not in programs:
         shown = encoding.shown(str(value))
-        raise BadSetting(f"setting {name}: no program is called {shown}: there are {', '.join(programs)}")
+        raise BadSetting(f"setting {name}: there is no program {shown}: there are {', '.join(programs)}")
 
 
 def _key(table: SettableMap, word: str) -> bytes:
@@ -159,7 +159,7 @@ def _prefix(word: str, size: int) -> bytes:
 
 
 def merged(entry: Entry, before: bytes) -> bytes:
-    """Return an entry's whole value, given what the others of its members are."""
+    """Return an entry's whole value, with its other members as they were."""
     memory = bytearray(before)
     settings.write(entry.part, entry.value, memory)
     return bytes(memory)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What can go wrong between an object file and a running probe, as callers need to tell it apart."""
+"""Errors between an object file and a running probe, one class for each that callers distinguish."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class BadSetting(ValueError):
 
 
 class KernelError(RuntimeError):
-    """The kernel refused, and not for want of a feature. ``program`` names the one that it refused, where it is one."""
+    """The kernel refused, not because a feature is missing. ``program`` names the refused one, if it is one."""
 
     program = ""
 
 
 class Unsupported(KernelError):
-    """This kernel, or what runs it, lacks something: the one good reason to skip a test.
+    """This kernel or machine lacks something: the only reason to skip a test.
 
     ``missing`` names it: a hook, map type, helper, BTF field. ``of_kind`` says that all programs of one kind lack it.
     """
@@ -34,22 +34,22 @@ class Unsupported(KernelError):
 
 
 class Absent(Unsupported):
-    """What is to be watched is not there: a tracepoint, a function, a counter. ``sentence`` says so."""
+    """The hook does not exist: a tracepoint, a function, a counter. ``sentence`` says so."""
 
     def __init__(self, sentence: str, missing: str = "") -> None:
         super().__init__(missing or sentence, sentence)
 
 
 class NoPlace(KernelError):
-    """The file, or the place in it, that a program is to hang on is not there."""
+    """The file to attach to, or the place in it, does not exist."""
 
 
 class NotPermitted(KernelError):
-    """The process lacks the rights."""
+    """The process lacks privileges."""
 
 
 class VerifierError(KernelError):
-    """The verifier refused a program. The message is its last telling line, ``log`` is all it said."""
+    """The verifier refused a program. The message is its last informative line, ``log`` is the whole output."""
 
     def __init__(self, program: str, line: str, log: str) -> None:
         super().__init__(f"the verifier refused {program}: {line}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Streams that iterators' programs write: text, a row a line, or structs; all of it at each interval."""
+"""Streams of BPF iterators, read completely at each interval: a row for each line of text, or for each struct."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from eunomia.kernel.spec import Program, StreamSpec
 
 _PIECE = 256 << 10  # bytes that one drain takes
-_LINE = 64 << 10  # bytes of a line beyond which it goes on in another row
+_LINE = 64 << 10  # bytes; a longer line continues in another row
 _PLACE = struct.Struct("<II" if sys.byteorder == "little" else ">II")
 _RAW = struct.Struct("<III" if sys.byteorder == "little" else ">III")
 
-# What an iterator goes through that has to be named when it is attached.
+# What an iterator iterates over, if it must be named when it is attached.
 OF_MAPS = frozenset({"bpf_map_elem", "bpf_sk_storage_map", "sockmap"})
 _OF_TASKS = frozenset({"task", "task_file", "task_vma"})
 
 
 def check(program: Program, target: str, maps: Collection[str]) -> None:
-    """Refuse a target that an iterator does not take, or the want of one; ``maps`` are the object's.
+    """Refuse a target that an iterator does not take, or a missing one; ``maps`` are the object's.
 
-    A target is a map's name, a cgroup's directory or a process id, as the iterator goes through.
+    A target is a map's name, a cgroup's directory or a process id, by the kind of iterator.
     """
     kind = _kind(program)
     if kind in OF_MAPS and target not in maps:
         known = ", ".join(maps) or "it has none"
-        wrong = f"the object has no map {target!r}" if target else "it goes through the entries of a map"
+        wrong = f"the object has no map {target!r}" if target else "it iterates over the entries of a map"
         raise BadSetting(f"program {program.name}: {wrong}: --attach {program.name}=MAP ({known})")
     if kind in _OF_TASKS and target:
         if not (target.isascii() and target.isdigit() and len(target) < 11 and 0 < int(target) < 1 << 31):
@@ -47,7 +47,7 @@ def check(program: Program, target: str, maps: Collection[str]) -> None:
 
 
 def attach(program: Program, handle: Any, target: str, maps: Mapping[str, int]) -> Any:
-    """Attach an iterator to what it goes through; ``maps`` are the object's, by descriptor. Return the link."""
+    """Attach an iterator to its target; ``maps`` are the object's, by descriptor. Return the link."""
     kind = _kind(program)
     if kind in OF_MAPS:
         return lib.eu_attach_iter(handle, maps[target], 0, 0)
@@ -76,7 +76,7 @@ def _cgroup(program: Program, path: str) -> int:
 
 
 class IteratorReader(TableReader):
-    """What an iterator writes from its beginning to its end, a piece at a time."""
+    """Reads the output of an iterator from its beginning to its end, a piece at a time."""
 
     def __init__(self, spec: StreamSpec, begin: Callable[[], int | None]) -> None:
         super().__init__(spec, -1)
@@ -85,12 +85,12 @@ class IteratorReader(TableReader):
         self._rest = b""
 
     def prepare(self) -> None:
-        """Begin anew, where it has not begun: it can then be read when its program is detached."""
+        """Begin, if it has not begun: it can then be read after its program is detached."""
         if self._file is None:
             self._file = self._begin()
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
-        """Return what comes next; call again while ``waiting``."""
+        """Return the next rows; call again while ``waiting``."""
         self.prepare()
         if self._file is None:
             return []
@@ -105,14 +105,14 @@ class IteratorReader(TableReader):
         return [Batch(self.schema, data, heap, stream=self.spec.name, clock=clock, taken=taken)]
 
     def _read(self, file: int) -> tuple[bytes, bool]:
-        """Return what was left of the last piece and what follows, and whether that is all."""
+        """Return the rest of the last piece and what follows, and whether that is the end."""
         pieces, length, ended = [self._rest], 0, False
         self._rest = b""
         while length < _PIECE and not ended:
             try:
                 piece = os.read(file, _PIECE)
             except OSError as error:
-                if error.errno == errno.EAGAIN:  # the kernel pauses where many objects in turn wrote nothing
+                if error.errno == errno.EAGAIN:  # the kernel pauses after many objects without output
                     continue
                 self.close()
                 raise KernelError(f"iterator {self.spec.name}: {error.strerror}") from None
@@ -132,7 +132,7 @@ class IteratorReader(TableReader):
         if left and ended:
             raise KernelError(
                 f"iterator {self.spec.name}: it wrote {left} bytes more than whole records of {self.schema.size}: "
-                f"say what they are by --event {self.spec.name}=STRUCT"
+                f"say which struct it is: --event {self.spec.name}=STRUCT"
             )
         whole = count * self.schema.size
         self._rest = written[whole:]
@@ -153,7 +153,7 @@ class IteratorReader(TableReader):
         return len(parts), b"".join(places), b"".join([part + b"\0" for part in parts])
 
     def close(self) -> None:
-        """End it, wherever it is."""
+        """End it."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)

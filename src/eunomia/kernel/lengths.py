@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which member of a struct says how much of an array is in use, as ``args_size`` does of ``args``.
+"""Finds the member of a struct with the used length of an array, such as ``args_size`` for ``args``.
 
-Without one, text ends at its first NUL: what stands behind it may be left over from something else.
+Without one, text ends at its first NUL: the bytes after it may be left over from another record.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from eunomia.batch import Field
 
-# Arrays of several texts with a NUL between them, where a length or a number of texts says so.
+# Arrays of several texts separated by NULs, if there is a member with their length or number.
 _VECTORS = frozenset({"args", "argv", "arguments", "cmdline", "cmd_line", "full_args", "env", "envp", "environ"})
 _BUFFERS = _VECTORS | {
     "data", "buf", "buffer", "payload", "msg", "message", "content", "contents", "body", "line", "str", "text",
@@ -19,12 +19,12 @@ _BUFFERS = _VECTORS | {
 
 _IN_BYTES = ("len", "size", "length", "sz", "bytes")
 _IN_PIECES = ("count", "cnt", "num", "nr", "n", "c")
-_OF_THE_REST = (*_IN_BYTES, "count", "cnt", "num", "nr", "n", "depth")  # where an array ends the record
+_OF_THE_REST = (*_IN_BYTES, "count", "cnt", "num", "nr", "n", "depth")  # of an array at the end of a record
 _NUMBERS = frozenset("bBhHiIqQ")
 
 
 def resolved(fields: Sequence[Field]) -> list[Field]:
-    """Let texts, bytes and the array that ends a record know the members that say how long they are."""
+    """Give texts, bytes and an array at the end of a record the member with their length."""
     by_name = {f.name: f for f in fields if f.meaning == "" and f.bits is None and f.code in _NUMBERS}
     return [_resolve(field, by_name) if field.meaning in {"text", "bytes", "tail"} else field for field in fields]
 
@@ -38,7 +38,7 @@ def _resolve(field: Field, numbers: Mapping[str, Field]) -> Field:
     if not length and not count and (own in _BUFFERS or field.meaning == "tail"):
         length = _first(numbers, prefix + dot, _OF_THE_REST if field.meaning == "tail" else _IN_BYTES)
     if own not in _VECTORS:
-        # a number of pieces is of use for texts, and for what is not counted in bytes
+        # a number of elements applies to texts, and to arrays that are not counted in bytes
         return field._replace(length=length or (count if field.meaning == "tail" else ""))
     field = field._replace(length=length, count_in=count)
     if field.meaning == "tail" and field.parts[0].meaning == "text":
@@ -47,7 +47,7 @@ def _resolve(field: Field, numbers: Mapping[str, Field]) -> Field:
 
 
 def _named(stem: str, word: str) -> list[str]:
-    """Return how a member is called that says the length or the number of what ``stem`` names."""
+    """Return the possible names of the member with the length or the number of ``stem``."""
     return [f"{stem}_{word}", f"{stem}{word}", f"{word}_{stem}", f"{word}_of_{stem}"]
 
 
@@ -56,9 +56,9 @@ def _first(numbers: Mapping[str, Field], prefix: str, names: Sequence[str]) -> s
 
 
 def hint(fields: Sequence[Field]) -> str:
-    """Return what to say of arrays that may hold several texts, of which only the first can be told."""
+    """Return a hint for arrays that may hold several texts, of which only the first is shown."""
     short = [f.name for f in fields if f.meaning == "text" and f.name.rpartition(".")[2].lower() in _VECTORS]
     if not short:
         return ""
     which = short[0]
-    return f"{which} is shown up to its first NUL: no member ({which}_size, {which}_count) says how much of it holds"
+    return f"{which} is shown up to its first NUL: no member ({which}_size, {which}_count) gives its length"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The binding seen from Python: the log that libbpf keeps, errno as exceptions, C text."""
+"""The binding to libbpf for Python: its log, errno as exceptions, C strings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ buffer_of = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 def log_start() -> None:
-    """Forget what libbpf has said in this thread, and keep what it says from now on."""
+    """Clear this thread's log of libbpf, and keep what it logs from now on."""
     lib.eu_log_start()
 
 
 def log_take() -> str:
-    """Return what libbpf has said in this thread since :func:`log_start`, and forget it."""
+    """Return what libbpf has logged in this thread since :func:`log_start`, and clear it."""
     size = lib.eu_log_take(ffi.NULL, 0)
     out = ffi.new("char[]", size + 1)
     lib.eu_log_take(out, size)

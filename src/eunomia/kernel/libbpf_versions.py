@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which libbpf knows which sections, for those that Debian 12's 1.1 does not; see decision 20."""
+"""The versions of libbpf that support sections which Debian 12's 1.1 does not; see decision 20."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from eunomia.kernel.libbpf import lib
 
-# By the libbpf that brought each, after its list of exported functions and its releases; `False` where only an
-# upper bound is known, from its source. A name that ends in `/` stands for all that begin so. `tcx/` and `tc/ingress`
-# are not here: eunomia loads and attaches these itself.
+# The version that introduced each, by its list of exported functions and its releases; `False` if only an upper
+# bound is known, from its source. A name that ends in `/` is a prefix. `tcx/` and `tc/ingress` are not listed:
+# eunomia loads and attaches these itself.
 _SINCE = (
-    ("?.struct_ops", (1, 5), False),  # maps that are not made unless asked for
+    ("?.struct_ops", (1, 5), False),  # maps that are created only on request
     ("?.struct_ops.link", (1, 5), False),
     ("uprobe.multi", (1, 3), True),
     ("uprobe.multi.s", (1, 3), True),
@@ -34,7 +34,7 @@ _SINCE = (
 
 
 def too_new(sections: Iterable[str]) -> str:
-    """Return why this libbpf cannot take an object with these sections; empty where it knows all of them."""
+    """Return why this libbpf cannot load an object with these sections; empty if it supports all of them."""
     ours = lib.libbpf_major_version(), lib.libbpf_minor_version()
     for section in sections:
         for name, since, exact in _SINCE:
@@ -43,7 +43,7 @@ def too_new(sections: Iterable[str]) -> str:
                 later = f"libbpf {version} or later" if exact else f"a later libbpf, such as {version}"
                 return (
                     f"section {section} needs {later}, this one is {ours[0]}.{ours[1]}: "
-                    "install that one's headers and library, and build eunomia from source (pip install .)"
+                    "install that version's headers and library, and build eunomia from source (pip install .)"
                 )
     return ""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A live object: loaded, attached and detached in steps, its streams ready to be drained. It owns its links."""
+"""A live object: loaded, attached and detached in separate steps; it owns its links and the readers of its streams."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ if TYPE_CHECKING:
 
 _ITERATED = frozenset({"lines", "records"})
 _READER = "eunomia_reader"  # of eunomia/syscall_time.h: which of those it is that ask when calls began
-_UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant by which a stream writes nothing
+_UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant that turns a stream off
 
 Readers = RingReader | PerfReader | TableReader | PythonStreamReader
 
 
 class Count(NamedTuple):
-    """What a stream's probe did, in records; None where nothing in the object counts it."""
+    """Records that a stream's probe has emitted and lost; None if the object does not count them."""
 
     emitted: int
     lost: int | None
 
 
 class MapHandle:
-    """A live map, by bytes; ``fd`` is its descriptor, valid while the object is loaded."""
+    """A live map, with keys and values as bytes; ``fd`` is its descriptor, valid while the object is loaded."""
 
     def __init__(self, handle: Any) -> None:
         self.fd: int = lib.bpf_map__fd(handle)
@@ -70,17 +70,17 @@ class MapHandle:
         self.value_size: int = lib.bpf_map__value_size(handle)
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Set an entry; raises :class:`OSError`, E2BIG where the map is full."""
+        """Set an entry; raises :class:`OSError`, with E2BIG if the map is full."""
         if lib.bpf_map_update_elem(self.fd, ffi.from_buffer(key), ffi.from_buffer(value), 0):
             raise error()
 
     def delete(self, key: bytes) -> None:
-        """Remove an entry, if it is there."""
+        """Remove an entry, if it exists."""
         if lib.bpf_map_delete_elem(self.fd, ffi.from_buffer(key)) and ffi.errno != errno.ENOENT:
             raise error()
 
     def lookup(self, key: bytes) -> bytes | None:
-        """Return an entry's value, of every CPU where the map is per-CPU; None where there is none."""
+        """Return an entry's value, of every CPU if the map is per-CPU; None if there is none."""
         per_cpu = (self.value_size + 7) // 8 * 8 * lib.libbpf_num_possible_cpus()
         out = ffi.new("char[]", max(per_cpu, self.value_size))
         if lib.bpf_map_lookup_elem(self.fd, ffi.from_buffer(key), out):
@@ -89,9 +89,9 @@ class MapHandle:
 
 
 class Loaded:
-    """A loaded object: :meth:`attach` and :meth:`detach` it as often as wanted, then :meth:`close` it.
+    """A loaded object: :meth:`attach` and :meth:`detach` it any number of times, then :meth:`close` it.
 
-    As a context manager it leaves nothing attached, whatever happens inside.
+    As a context manager it leaves nothing attached.
     """
 
     def __init__(
@@ -111,16 +111,16 @@ class Loaded:
         fresh_maps: bool = False,
         swappable: bool = False,
     ) -> None:
-        """Load a spec's programs, all or those named; nothing is attached yet.
+        """Load a spec's programs, all or those named, without attaching them.
 
         ``set_`` gives settings and entries of maps by their paths, ``ring_size`` the bytes of each ring (a power
-        of two), ``map_sizes`` how many entries maps have room for, ``share`` the descriptors of maps to be used
-        in place of the object's own, ``targets`` what to attach programs to in place of what their sections
-        name, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
-        all where none is named. ``meanwhile`` is called while the kernel verifies the programs.
-        ``before`` is the object that this one replaces: it goes on with that one's maps,
-        as :mod:`eunomia.kernel.reuse` says, and with ``fresh_maps`` has empty ones in place of those that differ.
-        ``swappable`` has its programs attached so that others can take their place.
+        of two), ``map_sizes`` the numbers of entries of maps, ``share`` the descriptors of maps to be used
+        instead of the object's own, ``targets`` where to attach programs instead of where their sections
+        say, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
+        all if none is named. ``meanwhile`` is called while the kernel verifies the programs.
+        ``before`` is the object that this one replaces: it uses that one's maps as :mod:`eunomia.kernel.reuse` says,
+        and with ``fresh_maps`` empty ones instead of those that differ. With ``swappable``, programs are attached
+        so that others can replace them.
         Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
@@ -130,7 +130,7 @@ class Loaded:
         self._targets = targets or {}
         self._unattached = frozenset(unattached)
         self._unread = [n for n in spec.streams if streams and n not in streams]
-        self._ignored: list[Any] = []  # rings of strangers that nobody reads
+        self._ignored: list[Any] = []  # rings of foreign objects that are not read
         self._adopted: dict[str, tuple[Loaded, str]] = {}
         self.attachments: list[Attachment] = []
         self.to_take: dict[str, Attachment] = {}  # of the object that it replaces, by the program that is to be there
@@ -206,7 +206,7 @@ class Loaded:
             name, type_ = text(lib.bpf_map__name(handle)), lib.bpf_map__type(handle)
             sizes.apply(handle, self._sized[name], name in map_sizes)
             if type_ == RINGBUF:
-                # __type(value, ...) is for us; the kernel wants 0 here
+                # __type(value, ...) is for us; the kernel requires 0 here
                 lib.bpf_map__set_value_size(handle, 0)
                 if ring_size and name not in map_sizes:
                     lib.bpf_map__set_max_entries(handle, ring_size)
@@ -222,7 +222,7 @@ class Loaded:
                 attach.prepare(self.spec, program, handle, self._targets.get(program.name, ()))
         for handle in walk_maps(self._object):
             name = text(lib.bpf_map__name(handle))
-            # nothing of ours stays behind in the kernel
+            # nothing of ours stays in the kernel
             lib.bpf_map__set_pin_path(handle, ffi.NULL)
             if name in share:
                 self._use(handle, share[name])
@@ -294,13 +294,13 @@ class Loaded:
             ffi.memmove(memory_of(handles[section])[0], content, len(content))
 
     def _verified(self) -> tuple[int, str]:
-        """Have the kernel make the maps and verify the programs; return libbpf's error and what it says."""
+        """Have the kernel create the maps and verify the programs; return libbpf's error and its log."""
         log_start()
         failed = lib.bpf_object__load(self._object)
         return failed, log_take()
 
     def _write_entries(self) -> None:
-        """Write the entries of maps that were set; those of per-CPU maps for all CPUs alike."""
+        """Write the entries of maps that were set; in per-CPU maps the same value for all CPUs."""
         programs = {text(lib.bpf_program__name(h)): lib.bpf_program__fd(h) for h in walk_programs(self._object)}
         for entry in self._entries:
             map_ = entry.table.map
@@ -331,9 +331,12 @@ class Loaded:
     def _open_streams(self) -> None:
         for name, inert in (self.spec.streams | self.spec.raw).items():
             if inert.kind == "printk" or (inert.kind in _ITERATED and name in self._unread):
-                continue  # another object's, to be adopted; or not to be read
+                continue  # another object's, see adopt(); or not read
             if inert.kind in _ITERATED:
                 self.readers[name] = IteratorReader(inert, functools.partial(self._begin, name))
+                continue
+            if inert.kind == "derived":
+                self.readers[name] = PythonStreamReader(inert.schema)
                 continue
             handle = self.maps[inert.map.name]
             if name in self._unread:
@@ -353,8 +356,6 @@ class Loaded:
                 inner = self._sized[f"{name}_a"]
                 fds = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
                 self.readers[name] = SwappedReader(stream, handle.fd, inner, fds)
-            elif stream.kind == "derived":
-                self.readers[name] = PythonStreamReader(stream.schema)
             elif stream.kind == "globals":
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
@@ -377,7 +378,7 @@ class Loaded:
         raise KeyError(name)
 
     def attach(self, *, skip_refused: bool = False) -> None:
-        """Attach the programs; where that fails for one, none stays attached.
+        """Attach the programs; if that fails for one, none stays attached.
 
         Those that can take the place of another object's wait for :class:`eunomia.kernel.handover.Handover`.
 
@@ -471,14 +472,14 @@ class Loaded:
     def _iterate(self, program: Program, handle: Any) -> Link:
         log_start()
         maps = {n: self.maps[n].fd for n, m in self.spec.maps.items() if not m.internal}
-        target = "".join(self._targets.get(program.name, ()))  # one at most
+        target = "".join(self._targets.get(program.name, ()))  # at most one
         made = iterator.attach(program, handle, target, maps)
         if made == ffi.NULL:
             raise attach_error(self.spec, program, ffi.errno or errno.EINVAL, log_take(), [target] if target else ())
         return attach.linked(made)
 
     def _begin(self, program: str) -> int | None:
-        """Return a descriptor from which to read what an iterator writes; None when it is detached."""
+        """Return a descriptor to read an iterator's output from; None if it is detached."""
         there = next((a for a in self.attachments if a.name == program and a.links), None)
         if there is None:
             return None
@@ -487,11 +488,11 @@ class Loaded:
             raise error(descriptor)
         return descriptor
 
-    # While it lives
+    # While it is loaded
 
     @property
     def is_attached(self) -> bool:
-        """Whether a program of it hangs on its hook."""
+        """Whether a program of it is attached."""
         return any(a.is_attached for a in self.attachments)
 
     @property
@@ -500,7 +501,7 @@ class Loaded:
         return bool(self._ignored)
 
     def ignore(self) -> None:
-        """Empty the rings of streams that are not read: a full one would change what its program does."""
+        """Empty the rings of streams that are not read: a full one would change its program's behaviour."""
         for ring in self._ignored:
             lib.eu_ring_skip(ring)
 
@@ -508,7 +509,7 @@ class Loaded:
     def armed(self) -> Any:
         """The word by which the object's probes know that the consumer sleeps; None in foreign objects.
 
-        None too where a probe would spend the one wakeup on a ring that nobody reads.
+        Also None if a probe could use up the wakeup for a ring that is not read.
         """
         if self._ignored:
             return None
@@ -519,7 +520,7 @@ class Loaded:
         return self._armed
 
     def iterate(self, program: str) -> bytes:
-        """Run an attached iterator from its beginning to its end; return all that it has written.
+        """Run an attached iterator from its beginning to its end; return its output.
 
         Raises :class:`OSError`.
         """
@@ -537,15 +538,15 @@ class Loaded:
         return [h for h in walk_programs(self._object) if text(lib.bpf_program__name(h)) in chosen]
 
     def adopt(self, name: str, other: Loaded, stream: str) -> None:
-        """Take over another object, and have its stream as one's own; it is detached and closed with this one."""
+        """Own another object and its stream; it is detached and closed with this one."""
         self._adopted[name] = other, stream
         self.readers[name] = other.readers[stream]
 
     def count(self, stream: str) -> Count:
-        """Return what the probe of a stream has emitted and lost so far.
+        """Return the records that a stream's probe has emitted and lost so far.
 
-        A derived stream has emitted the rows that were made, and lost what found no room and what its raw rings
-        refused.
+        A derived stream has emitted the rows that were made, and lost those that did not fit and the records that
+        its raw rings refused.
         """
         if stream in self._adopted:
             other, theirs = self._adopted[stream]
@@ -580,9 +581,9 @@ class Loaded:
         return sum(each[0::2]), sum(each[1::2])
 
     def missed(self) -> int:
-        """Return how often the kernel skipped a program because it was running on that CPU already.
+        """Return how often the kernel skipped a program because it was already running on that CPU.
 
-        Only an object of one stream can put them down to it.
+        They can be attributed to a stream only if the object has just one.
         """
         if len(self.spec.streams) + len(self.spec.raw) != 1:
             return 0
@@ -623,7 +624,7 @@ class Loaded:
             self._chosen = chosen
 
     def detach(self) -> None:
-        """Take the programs off their hooks, and wait for those that run; streams can still be drained."""
+        """Detach the programs, and wait for those that run; streams can still be drained."""
         for reader in self.readers.values():
             if isinstance(reader, IteratorReader) and self.is_attached:
                 reader.prepare()
@@ -677,10 +678,10 @@ def _matching(attachments: Sequence[Attachment], hooks: Mapping[str, Hook]) -> d
 def load_first(
     spec: Spec, variants: Sequence[tuple[str, Sequence[str]]], always: Sequence[str] = (), **options: Any
 ) -> tuple[str, Loaded]:
-    """Load and attach the first variant of its hooks that this kernel supports; return its name and the live object.
+    """Load and attach the first variant that this kernel supports; return its name and the live object.
 
     ``variants`` are names and the programs that belong to them, the best first; ``always`` are programs that
-    every variant needs. Raises the :class:`Unsupported` of the best, where none can be had.
+    every variant needs. Raises the :class:`Unsupported` of the best if none is supported.
     """
     first: Unsupported | None = None
     for name, programs in variants:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Streams read from maps: a snapshot at each interval, as rows of key and value (``native/tables.c``)."""
+"""Streams of maps: a snapshot at each interval, as rows of key and value (``native/tables.c``)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from eunomia.typing import Any
 class Snapshot:
     """Makes rows of a map's entries: the key, and from the next multiple of 8 the value.
 
-    An array has all its entries from the beginning: those that hold nothing but zeros on every CPU are no rows.
-    An entry of any other map is there because somebody made it: it is a row, whatever it holds.
-    Where each CPU has a row of its own, CPUs that hold nothing have none.
+    An array has all its entries from the beginning: those that are zero on every CPU are left out.
+    Entries of other maps were created by a program: each is a row, whatever its value.
+    If each CPU has its own row, CPUs with only zeros have none.
     """
 
     def __init__(self, map_: Map, spec: StreamSpec, cpus: int | None = None) -> None:
-        """Make ready to read ``map_`` as the stream shows it, on a machine of so many possible CPUs.
+        """Prepare to read ``map_`` as the stream shows it, on a machine with so many possible CPUs.
 
-        Raises :class:`BadObject` where its types do not fit.
+        Raises :class:`BadObject` if its types do not fit.
         """
         self.name = map_.name
         self._ret = ffi.new("const char **")
@@ -49,18 +49,18 @@ class Snapshot:
             reason = error()
             if reason.errno != errno.EINVAL:
                 raise reason
-            raise BadObject(f"map {map_.name}: its values are not of their type's size")
+            raise BadObject(f"map {map_.name}: its values are not of the size of their type")
         self._table: Any = ffi.gc(table, lib.eu_table_close)
 
     def read(self, fd: int, empty: bool = False) -> bytes:
-        """Return the rows of a live map's entries; ``empty`` it, of what was read and nothing else.
+        """Return the rows of a live map's entries; with ``empty``, delete those that were read, and no others.
 
         Raises :class:`KernelError`.
         """
         return self._rows(lib.eu_table_read(self._table, fd, empty, self._ret))
 
     def rows(self, keys: bytes, values: bytes, count: int) -> bytes:
-        """Return the rows of entries, given as the kernel gives them."""
+        """Return the rows of entries in the kernel's format."""
         return self._rows(
             lib.eu_table_rows(self._table, ffi.from_buffer(keys), ffi.from_buffer(values), count, self._ret)
         )
@@ -90,7 +90,7 @@ class TableReader:
         self._snapshot: Snapshot | None = None
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
-        """Return the entries as one batch, none where there are none."""
+        """Return the entries as one batch, or nothing if there are none."""
         if self._snapshot is None:
             self._snapshot = Snapshot(self.spec.map, self.spec)
         return self._made(self._snapshot.read(self.fd), clock, taken)
@@ -107,12 +107,12 @@ class TableReader:
         self.drained = other.drained
 
     def close(self) -> None:
-        """Free what reading took."""
+        """Free the memory that reading needs."""
         self._snapshot = None
 
 
 class SwappedReader(TableReader):
-    """A table that programs fill while another is read: each interval's counts, none torn, none twice."""
+    """A table in two maps, one written by programs while the other is read: no count is torn or read twice."""
 
     def __init__(self, spec: StreamSpec, fd: int, inner: Map, fds: tuple[int, int]) -> None:
         super().__init__(spec, fd)
@@ -121,9 +121,9 @@ class SwappedReader(TableReader):
         self._current = 0
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
-        """Put the other map in its place, and return what the full one holds, emptying it.
+        """Replace the map by the empty one, and return the entries of the full one, which is emptied.
 
-        The kernel waits, in the update of a map of maps, until no program can hold the old one any more
+        In the update of a map of maps the kernel waits until no program uses the old one
         (``maybe_wait_bpf_programs``, kernel/bpf/syscall.c).
         """
         old, self._current = self._fds[self._current], 1 - self._current
@@ -144,7 +144,7 @@ class GlobalsReader(TableReader):
     """An object's global variables: one row."""
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
-        """Return what the variables hold now."""
+        """Return the variables' present values."""
         value = ffi.new("char[]", max(self.spec.map.value_size, self.schema.size))
         if lib.bpf_map_lookup_elem(self.fd, ffi.new("uint32_t *", 0), value):
             raise KernelError(f"map {self.spec.name}: {error().strerror}")

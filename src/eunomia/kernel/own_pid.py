@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who we are to the probes: they see the host's process ids."""
+"""This process's id as probes see it: in the host's PID namespace."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns
 
 
 def host_pid() -> int:
-    """Return this process's id as the host sees it: another than ``os.getpid()`` in a PID namespace.
+    """Return this process's id on the host, which differs from ``os.getpid()`` in a PID namespace.
 
-    Where the kernel does not tell, as without rights, it is our own.
+    If the kernel does not report it, as without privileges, it is ``os.getpid()``.
     """
     try:
         if os.readlink("/proc/self/ns/pid") == FIRST_NAMESPACE:

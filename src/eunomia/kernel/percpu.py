@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What each CPU counted, as one value: which numbers are added up, and of which one CPU's is taken.
+"""Merges the values of all CPUs into one: plans which numbers are summed, and which are one CPU's.
 
-The plan is made here, once; ``native/tables.c`` follows it for each entry.
+The plan is made once; ``native/tables.c`` applies it to each entry.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _NAMESPACES = frozenset("net mnt pid ipc uts user cgroup".split())
 
 
 class Part(NamedTuple):
-    """Numbers, or bytes, side by side in each CPU's value, and how they become one in what is shown."""
+    """Adjacent numbers or bytes in each CPU's value, and how they are merged."""
 
     rule: str
     at: int  # in a CPU's value
@@ -77,17 +77,17 @@ class Part(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a map's per-CPU values become records: their schema, and what each part of it is made of."""
+    """How a map's per-CPU values become records: their schema, and the source of each part."""
 
     schema: Schema
     size: int  # of a record's value
     parts: tuple[Part, ...]
     rules: Mapping[str, str]  # by column
-    clock: Part | None  # by which the latest CPU is known
+    clock: Part | None  # by which the latest CPU is found
 
 
 def rule_of(field: Field, map_name: str) -> str:
-    """Return how the CPUs' values of a column become one, by what it means and what it is called."""
+    """Return how the CPUs' values of a column are merged, by its meaning and its name."""
     if field.scale is not None:
         return SUM
     if field.meaning == "time":
@@ -110,7 +110,7 @@ def _words(name: str) -> list[str]:
 
 
 def _by_words(words: Sequence[str], are_bytes: bool) -> str:
-    """Return what a name says, empty where it says nothing. The last telling word says what it is."""
+    """Return the rule that a name suggests, empty if none. The last known word decides."""
     have = set(words)
     for telling, rule in ((_MAX_WORDS, MAX), (_MIN_WORDS, MIN)):
         if have & telling:
@@ -141,13 +141,13 @@ def _by_noun(words: Sequence[str], are_bytes: bool) -> str:
 
 
 def plan(schema: Schema, base: int, map_name: str, chosen: Mapping[str, str]) -> Plan:
-    """Return how to merge; ``base`` is where values start in a record, ``chosen`` what the user says of columns.
+    """Return how to merge; ``base`` is the offset of values in a record, ``chosen`` the rules that the user gives.
 
-    Numbers that are summed get 8 bytes each: those of all CPUs may not fit into those of one.
+    Numbers that are summed get 8 bytes each: the sum may not fit into the size of one.
     """
     maker = _Maker(base, map_name)
     fields, rules = [], {}
-    sizes = {name for f in schema.fields.values() for name in (f.length, f.count_in, f.tag)}  # of what is one CPU's
+    sizes = {name for f in schema.fields.values() for name in (f.length, f.count_in, f.tag)}  # of one CPU's values
     for field in schema.fields.values():
         if field.offset < base:
             fields.append(field)
@@ -176,7 +176,7 @@ def _is_clock(field: Field | None) -> bool:
 
 
 class _Maker:
-    """Lays out records, one column after another; what is nested is packed."""
+    """Lays out records, one column after another; nested members are packed."""
 
     def __init__(self, base: int, map_name: str) -> None:
         self.base = base
@@ -184,19 +184,19 @@ class _Maker:
         self.end = 0
         self.parts: list[Part] = []
 
-    def column(self, field: Field, rule: str, told: bool) -> Field:
-        """Return a column of the record, and note what it is made of."""
+    def column(self, field: Field, rule: str, given: bool) -> Field:
+        """Return a column of the record, and note its source."""
         self.end = (self.end + 7) // 8 * 8
         to = self.base + self.end
-        return self.made(field, field.offset - self.base, rule, told)._replace(offset=to)
+        return self.made(field, field.offset - self.base, rule, given)._replace(offset=to)
 
-    def made(self, field: Field, at: int, rule: str, told: bool) -> Field:
-        """Return a column or a part of one, at the end of what is laid out so far."""
+    def made(self, field: Field, at: int, rule: str, given: bool) -> Field:
+        """Return a column or a part of one, at the end of the record so far."""
         if field.parts and field.meaning == "array":
-            return self.array(field, at, rule, told)
+            return self.array(field, at, rule, given)
         if field.parts and field.meaning == "struct":
-            return self.struct(field, at, rule, told)
-        if not _is_number(field, told) or (rule == ONE and field.bits is None):
+            return self.struct(field, at, rule, given)
+        if not _is_number(field, given) or (rule == ONE and field.bits is None):
             return self.put(field, Part(ONE, at, self.end, field.size, field.size, 1, False, False, None))
         if field.bits is not None:
             code = "q" if field.signed else "Q"
@@ -204,7 +204,7 @@ class _Maker:
             return self.put(field._replace(size=8, code=code, bits=None, signed_bits=False), part)
         count, size, signed, real = _elements(field)
         if field.meaning == "bytes":
-            field = field._replace(meaning="array", code=f"{count}B")  # numbers, as they are added up
+            field = field._replace(meaning="array", code=f"{count}B")  # numbers to be summed
         wide = size
         if rule == SUM and not real and size < 8:
             wide, code = 8, "q" if signed else "Q"
@@ -217,41 +217,41 @@ class _Maker:
         self.end += part.wide * part.many
         return field
 
-    def array(self, field: Field, at: int, rule: str, told: bool) -> Field:
-        """Return an array of structs, of arrays, or of what is no plain number."""
+    def array(self, field: Field, at: int, rule: str, given: bool) -> Field:
+        """Return an array of structs, of arrays, or of values that are not plain numbers."""
         (one,) = field.parts
         start, shape = self.end, one
         for place in range(at, at + field.size, one.size) if one.size else ():
             if one.meaning == "struct":
-                shape = self.struct(one._replace(name=field.name), place, rule, told)._replace(name=one.name)
+                shape = self.struct(one._replace(name=field.name), place, rule, given)._replace(name=one.name)
             else:
-                own = rule if told or one.meaning in _NUMBERS | {"array", "bytes"} else ONE
-                shape = self.made(one, place, own, told)
+                own = rule if given or one.meaning in _NUMBERS | {"array", "bytes"} else ONE
+                shape = self.made(one, place, own, given)
         size = self.end - start
         return field._replace(size=size, code=f"{size}s", parts=(shape,))
 
-    def struct(self, field: Field, at: int, rule: str, told: bool) -> Field:
-        """Return a struct that is shown whole: each of its members by its own name."""
+    def struct(self, field: Field, at: int, rule: str, given: bool) -> Field:
+        """Return a struct that is shown as one value: each member is merged by its own name."""
         start, parts = self.end, []
         for part in field.parts:
             begin = self.end - start
-            own = rule if told else rule_of(part._replace(name=f"{field.name}.{part.name}"), self.map_name)
-            parts.append(self.made(part, at + part.offset, own, told)._replace(offset=begin))
+            own = rule if given else rule_of(part._replace(name=f"{field.name}.{part.name}"), self.map_name)
+            parts.append(self.made(part, at + part.offset, own, given)._replace(offset=begin))
         size = self.end - start
         return field._replace(size=size, code=f"{size}s", parts=tuple(parts))
 
 
-def _is_number(field: Field, told: bool = False) -> bool:
-    """Return whether a column is one number or several, to be compared and added up."""
+def _is_number(field: Field, given: bool = False) -> bool:
+    """Return whether a column is one or more numbers that can be compared and summed."""
     if field.bits is not None:
         return field.size <= 16 and field.bits[1] <= 64
     if field.meaning in {"bytes", "wide"}:
         return field.size > 0
-    return field.code[-1] not in "s?e" and (told or field.meaning in _NUMBERS | {"array", "time"})
+    return field.code[-1] not in "s?e" and (given or field.meaning in _NUMBERS | {"array", "time"})
 
 
 def _elements(field: Field) -> tuple[int, int, bool, bool]:
-    """Return how many numbers a column has, the size of each, and whether they are signed, or no integers."""
+    """Return how many numbers a column has, their size, and whether they are signed, or not integers."""
     if field.meaning == "bytes":
         return field.size, 1, False, False
     if field.meaning == "wide":
@@ -262,26 +262,26 @@ def _elements(field: Field) -> tuple[int, int, bool, bool]:
 
 
 def check(schema: Schema, base: int, chosen: Mapping[str, str]) -> None:
-    """Raise :class:`BadSetting` where what the user says of columns cannot be done."""
+    """Raise :class:`BadSetting` if the rules that the user gives cannot be applied."""
     values = {f.name: f for f in schema.fields.values() if f.offset >= base}
     for name, rule in chosen.items():
         field = values.get(name)
         if field is None:
             raise BadSetting(f"{schema.name} has no value called {name!r}: there are {', '.join(values)}")
         if rule not in RULES:
-            raise BadSetting(f"{schema.name}.{name}: {rule!r} is none of {', '.join(RULES)}")
+            raise BadSetting(f"{schema.name}.{name}: {rule!r} is not one of {', '.join(RULES)}")
         inner = field
         while inner.parts and inner.meaning == "array":
             (inner,) = inner.parts
         if rule != ONE and inner.meaning != "struct" and not _is_number(inner, True):
-            raise BadSetting(f"{schema.name}.{name} is no number: it can be {ONE} CPU's only")
+            raise BadSetting(f"{schema.name}.{name} is not a number: the only rule is {ONE}")
 
 
 # A row for each CPU
 
 
 def rows_schema(schema: Schema, base: int) -> Schema:
-    """Return the schema of entries with a row for each CPU: ``cpu`` stands behind the key's columns."""
+    """Return the schema of entries with a row for each CPU: ``cpu`` is after the key's columns."""
     keys = [f for f in schema.fields.values() if f.offset < base]
     values = [f for f in schema.fields.values() if f.offset >= base]
     cpu = Field("cpu", schema.size, 8, "Q", ctype="__u64", doc="the CPU whose value this is")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The events that a perf_event program can sample, by the names that perf(1) gives them."""
+"""Events that a perf_event program can sample, by perf(1)'s names."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _OPERATIONS = {"load": 0, "store": 1, "prefetch": 2}
 _TYPES = {"hardware": 0, "software": 1, "cache": 3, "raw": 4}  # enum perf_type_id, include/uapi/linux/perf_event.h
 _CLOCKS = frozenset({"cpu-clock", "task-clock"})
 
-SAMPLES = 49  # a second: prime, so that it does not beat with timers
+SAMPLES = 49  # a second: a prime number, so that it does not coincide with timers
 SYNTAX = "cpu-clock:49hz, page-faults:1, hardware:cache-misses:100000, cache:LLC-load-misses or raw:0x1c2:1000"
 
 
 class PerfEvent(NamedTuple):
-    """What to sample: at each ``rate``-th event, or ``rate`` times a second where ``frequent``."""
+    """What to sample: at each ``rate``-th event, or ``rate`` times a second if ``frequent``."""
 
     name: str
     type: int
@@ -46,7 +46,7 @@ CLOCK = PerfEvent("cpu-clock", _TYPES["software"], 0, SAMPLES, True)
 
 
 def parse(word: str) -> PerfEvent:
-    """Return the event that ``[KIND:]NAME[:RATE]`` or a bare number of samples a second names.
+    """Return the event that ``[KIND:]NAME[:RATE]`` or a number of samples per second names.
 
     A rate is ``49hz``, or a number of events. Raises :class:`ValueError`.
     """
@@ -100,5 +100,5 @@ def _find(kind: str, name: str) -> tuple[int, int]:
 
 
 def shown(word: str) -> str:
-    """Return a word in quotes for an error, cut where it is long."""
+    """Return a word in quotes for an error, shortened if it is long."""
     return f"'{word}'" if len(word) <= 40 else f"'{word[:40]}...'"

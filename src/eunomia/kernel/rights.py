@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What this process may do, and what it lacks to run probes."""
+"""This process's privileges, and those that it lacks to run probes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def effective_capabilities() -> int:
 
 
 def has(capability: int) -> bool:
-    """Return whether this process has a capability, which counts in the first user namespace alone."""
+    """Return whether this process has a capability; it only counts in the initial user namespace."""
     return bool(effective_capabilities() >> capability & 1) and not in_user_namespace()
 
 
@@ -33,7 +33,7 @@ def privileged() -> bool:
 
 
 def in_user_namespace() -> bool:
-    """Return whether this process is in another user namespace than the first, as in a rootless container."""
+    """Return whether this process is in a user namespace other than the initial one, as in a rootless container."""
     try:
         return os.readlink("/proc/self/ns/user") != _FIRST_USERS
     except OSError:
@@ -41,15 +41,15 @@ def in_user_namespace() -> bool:
 
 
 def tracefs_mounted() -> bool:
-    """Return whether tracefs is mounted where it is looked for; others than root may see no further than that."""
+    """Return whether tracefs is mounted; users other than root may not see more than that."""
     return any(os.path.ismount(place) for place in _TRACEFS)
 
 
 def lack() -> str:
-    """Return what this process lacks to run the trackers, and what to do; empty where nothing is seen to be missing."""
+    """Return what this process lacks to run the trackers, and what to do; empty if nothing is known to be missing."""
     if in_user_namespace():
         return (
-            "not permitted to load BPF programs from inside a user namespace, whatever capabilities it gives: "
+            "not permitted to load BPF programs inside a user namespace, even with capabilities there: "
             "run it outside (as root on the host, not in a rootless container)"
         )
     if has(SYS_ADMIN):
@@ -59,13 +59,13 @@ def lack() -> str:
         for name, bit in (("BPF", BPF), ("PERFMON", PERFMON), ("DAC_READ_SEARCH", DAC_READ_SEARCH))
         if not has(bit)
     ]
-    mount = "" if tracefs_mounted() else "tracefs mounted before by root (mount -t tracefs none /sys/kernel/tracing)"
+    mount = "" if tracefs_mounted() else "tracefs mounted by root (mount -t tracefs none /sys/kernel/tracing)"
     if not missing and not mount:
         return ""
-    if has(BPF) and has(PERFMON):  # programs can be loaded: it is their hooks that are out of reach
-        beside = ["with the capability DAC_READ_SEARCH beside BPF and PERFMON"] if missing else []
+    if has(BPF) and has(PERFMON):  # programs can be loaded, but not attached
+        beside = ["with the capability DAC_READ_SEARCH in addition to BPF and PERFMON"] if missing else []
         beside += [f"with {mount}"] if mount else []
-        return f"tracefs cannot be read, by which tracepoints are found: run as root (sudo), or {' and '.join(beside)}"
+        return f"tracefs, which lists tracepoints, cannot be read: run as root (sudo), or {' and '.join(beside)}"
     needs = [f"the capabilities BPF, PERFMON and DAC_READ_SEARCH ({', '.join(missing)} missing)"] if missing else []
     needs += [mount] if mount else []
     return f"not permitted to run BPF programs: run as root (sudo), or with {', and with '.join(needs)}"

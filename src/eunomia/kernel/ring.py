@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Streams read from BPF ring buffers and perf buffers: drained a batch at a time, without the GIL."""
+"""Readers of BPF ring buffers and perf buffers, which they drain in batches, without the GIL."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from eunomia.typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eunomia.kernel.spec import StreamSpec
 
-# What one drain may take: so much that what it costs in Python is little beside the rows.
+# The most that one drain takes: enough that its fixed cost in Python is small.
 ROWS = 8192
 _DATA, _HEAP = 512 << 10, 1 << 20  # bytes
-_MEANWHILE = 64  # rows that may come between the look at a ring and its drain
+_MEANWHILE = 64  # rows that may arrive between reading a ring's fill level and draining it
 _HEADER = 8  # bytes before each record in a ring, BPF_RINGBUF_HDR_SZ
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _PLACE = struct.Struct(_ORDER + "II")
@@ -28,9 +28,9 @@ _fresh = ffi.new_allocator(should_clear_after_alloc=False)  # zeros would cost a
 
 
 def _shared_buffers(record: int) -> tuple[Any, Any]:
-    """Return the two buffers that all drains share; a drain's bytes are copied out of them at once.
+    """Return the two buffers that all drains share; each drain copies its bytes out of them immediately.
 
-    The first has room for one ``record`` of so many bytes at least.
+    The first has room for at least one record of ``record`` bytes.
     """
     if not _buffers or len(_buffers[0]) < record:
         lib.eu_keep_memory()
@@ -39,7 +39,7 @@ def _shared_buffers(record: int) -> tuple[Any, Any]:
 
 
 class Reader:
-    """What rings and perf buffers have in common: :meth:`drain`, ``emitted``, ``lost``."""
+    """Base of readers of rings and perf buffers: :meth:`drain`, ``emitted``, ``lost``."""
 
     def __init__(self, spec: StreamSpec) -> None:
         self.spec = spec
@@ -47,8 +47,8 @@ class Reader:
         self.drained = 0  # records
         self.odd = 0  # of them, shorter than the struct
         self.most = ROWS  # that one drain takes
-        self.waiting = 0  # bytes left behind by the last drain
-        self.fill = 0.0  # how full the buffer was, of 1, when it was last drained
+        self.waiting = 0  # bytes that the last drain left in the buffer
+        self.fill = 0.0  # share of the buffer that was full when it was last drained, 0 to 1
         self._shapes = dict(spec.by_size or {})
         self._tags = dict(spec.tags or {})
         self._sorts = bool(self._shapes or self._tags)
@@ -62,7 +62,7 @@ class Reader:
         return False
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
-        """Return what the buffer holds, as far as one drain takes; call again while ``waiting``."""
+        """Return the records in the buffer, as many as one drain takes; call again while ``waiting``."""
         if self._is_empty():
             self.waiting = 0
             return []
@@ -91,7 +91,7 @@ class Reader:
         return make
 
     def _sort_out(self, fixed: bytes, tails: bytes, make: Callable[[Schema, bytes, bytes], Batch]) -> list[Batch]:
-        """Give each record the schema that its size tells, in runs, so that their order stays."""
+        """Give each record the schema for its size, in runs, so that their order stays."""
         batches: list[Batch] = []
         run: list[bytes] = []
         of: Schema | None = None
@@ -171,7 +171,7 @@ class RingReader(Reader):
     _coded = ""
 
     def held(self) -> int:
-        """Return how many bytes there are to drain now."""
+        """Return how many bytes can be drained now."""
         return int(lib.eu_ring_waiting(self.ring))
 
     def _is_empty(self) -> bool:
@@ -179,13 +179,13 @@ class RingReader(Reader):
         return not self.fill
 
     def drain(self, clock: int = 0, taken: int = 0) -> list[Batch]:
-        """Return what the ring holds, as far as one drain takes; call again while ``waiting``."""
+        """Return the records in the ring, as many as one drain takes; call again while ``waiting``."""
         if self._stride != self.schema.size or self._sorts:
             return super().drain(clock, taken)
         if self._is_empty():
             self.waiting = 0
             return []
-        # straight into what the batch will own: another copy would cost as much as the first
+        # directly into the batch's memory: another copy would cost as much as the first
         least = (self._stride + _HEADER + 7) // 8 * 8  # that a record takes up in the ring
         there = int(self.fill * self._size) // least + _MEANWHILE
         rows = max(1, min(there, self.most, _DATA // self._stride))
@@ -223,7 +223,7 @@ class RingReader(Reader):
 
 
 class PerfReader(Reader):
-    """A perf buffer, one ring a CPU, as older tutorials use it."""
+    """A perf buffer, with one ring per CPU."""
 
     def __init__(self, spec: StreamSpec, fd: int, pages: int = 64) -> None:
         super().__init__(spec)
@@ -236,7 +236,7 @@ class PerfReader(Reader):
 
     @property
     def lost(self) -> int:
-        """Records that the kernel refused, as told so far."""
+        """Records that the kernel has reported as lost so far."""
         return int(self._lost[0])
 
     def _drain(self, data: Any, heap: Any) -> int:

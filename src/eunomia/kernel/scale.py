@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which arrays are histograms, and of what: by their declared type, by what the code does, or by the user's word."""
+"""Finds arrays that are histograms: by their declared type, by what the code does, or because the user says so."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from eunomia.kernel.types import Array, Typedef
 
 LOG2, LINEAR = "log2", "linear"
 _TYPES = {"hist_log2_t": LOG2, "hist_linear_t": LINEAR}  # of eunomia/types.h
-_LEAST = 8  # elements; a shorter array is not looked at
+_LEAST = 8  # elements; shorter arrays are not considered
 _STEP, _UNIT = "hist_step:", "hist_unit:"
 
 
 def declared(field: Field, array: Array, tags: tuple[str, ...]) -> Field:
-    """Return an array's column with the scale that its element's type declares, with the unit and the step beside it.
+    """Return an array's column with the scale that its element's type declares, and its unit and step.
 
-    Raises :class:`BadObject` where these are none.
+    Raises :class:`BadObject` if these are invalid.
     """
     element = array.element
     while isinstance(element, Typedef):
@@ -37,12 +37,12 @@ def _step(name: str, text: str) -> int:
     except ValueError:
         step = 0
     if not 0 < step < 1 << 64:
-        raise BadObject(f"{name}: hist_step({text}) is no whole number above 0")
+        raise BadObject(f"{name}: hist_step({text}) is not a whole number above 0")
     return step
 
 
 def evident(schema: Schema, counts: Callable[[Field, int], str]) -> Schema:
-    """Return a schema whose arrays that count powers of two are histograms.
+    """Return a schema in which arrays that count powers of two are histograms.
 
     ``counts`` returns the function that counts so in a column of so many elements, empty for none.
     """
@@ -56,12 +56,12 @@ def evident(schema: Schema, counts: Callable[[Field, int], str]) -> Schema:
 
 
 def likely(schema: Schema) -> str:
-    """Return the first array that is called as histograms are, and is none as far as is known; empty for none."""
+    """Return the first array with a histogram's name that is not known to be one; empty for none."""
     return next((f.name for f in schema.fields.values() if f.scale is None and _is_called_histogram(f)), "")
 
 
 def chosen(schema: Schema, stream: str, scales: Mapping[str, str]) -> Schema:
-    """Return a schema with what the user says of its columns; raises :class:`BadSetting`."""
+    """Return a schema with the scales that the user gives; raises :class:`BadSetting`."""
     for name, scale in scales.items():
         field = schema.fields.get(name)
         if scale not in (LOG2, LINEAR):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""From C types to columns: what a stream's struct says, flattened, with the meaning of each field."""
+"""Makes columns from C types: a stream's struct, flattened, with the meaning of each field."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from eunomia.kernel.types import (
     strip,
 )
 
-# Typedefs that say what a number is: those of eunomia/types.h, and the kernel's own.
+# Typedefs with a meaning: those of eunomia/types.h, and the kernel's own.
 _TYPEDEFS = {typedef: name for name, meaning in MEANINGS.items() for typedef in meaning.typedefs}
 
 _INT_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _FLOAT_CODES = {2: "e", 4: "f", 8: "d"}
-_NOUNS = frozenset({"container", "pod", "process", "k8s"})  # of what every row can have: container.id, ...
+_NOUNS = frozenset({"container", "pod", "process", "k8s"})  # of columns that every row can have: container.id, ...
 _ENVELOPE = {*VIRTUAL, *_NOUNS, "identity"}
-# Names that are the kernel's own, in everybody's objects; cgroup_id_t is what others may borrow of ours.
+# Names that mean the same in all objects: the kernel's own, and our cgroup_id_t.
 _EVERYBODYS = {"pid_t": 4, "uid_t": 4, "gid_t": 4, "mode_t": 4, "umode_t": 2, "cgroup_id_t": 8}
 
 
 def schema(type_: Type, name: str = "", longer: bool = False) -> Schema:
-    """Return the schema of a stream whose records are of this type, or begin with it if they are ``longer``.
+    """Return the schema of a stream with records of this type, or that begin with it if they are ``longer``.
 
-    A struct becomes one column a member; structs in it are flattened to dotted names. Anything else
+    Each member of a struct becomes a column; nested structs are flattened to dotted names. Anything else
     becomes one column, ``value``.
     """
     width.check(name, type_)
@@ -51,16 +51,16 @@ def schema(type_: Type, name: str = "", longer: bool = False) -> Schema:
     else:
         fields, doc, rest = [_field("value", type_, 0, ())], "", None
     if longer and rest is None:
-        rest = _behind("rest", sizeof(type_), Array(Int("unsigned char", 1), 0), "bytes behind the struct")
+        rest = _behind("rest", sizeof(type_), Array(Int("unsigned char", 1), 0), "bytes after the struct")
     if rest is not None:
         return Schema(name, rest.offset + rest.size, _unique([*fields, rest]), doc)
     return Schema(name, max(1, sizeof(type_)), _unique(fields), doc)
 
 
 def _rest(struct: Struct) -> Field | None:
-    """Return the column of a flexible array, which takes what a record has behind its struct.
+    """Return the column of a flexible array, which has the bytes of a record after its struct.
 
-    Its place in the batch's heap stands behind the struct.
+    Their place in the batch's heap is stored after the struct.
     """
     last = struct.members[-1] if struct.members else None
     if last is None:
@@ -105,19 +105,19 @@ def _part(name: str, type_: Type | None, at: int, size: int) -> list[Field]:
 
 
 def unknown_schema(name: str) -> Schema:
-    """Return the schema of records that nothing describes: their size, and their bytes in hex."""
+    """Return the schema of records of an unknown struct: their size, and their bytes in hex."""
     return Schema(
         name,
         12,
         [
             Field("size", 0, 4, "I", ctype="__u32", doc="bytes in the record"),
-            Field("data", 4, 8, "II", "blob", ctype="bytes", doc="the record, as nobody said what it holds"),
+            Field("data", 4, 8, "II", "blob", ctype="bytes", doc="the record, of which the struct is not known"),
         ],
     )
 
 
 def _unique(fields: list[Field]) -> list[Field]:
-    """Rename what collides with the envelope that each row has, or with another field, and what is no name in C."""
+    """Rename fields that collide with the columns of every row, or with other fields, and invalid names."""
     fields = lengths.resolved(addresses.resolved(fields))
     seen: dict[str, Field] = {}
     renamed: dict[str, str] = {}
@@ -140,8 +140,8 @@ def _unique(fields: list[Field]) -> list[Field]:
 
 
 def _chosen(union: Field, tag: Field | None) -> Field:
-    """Return a tagged union whose members know their tag's numbers; untagged, where there is no such tag."""
-    if tag is None or (tag.bits is None and (len(tag.code) != 1 or tag.code in "efd")):  # no whole number
+    """Return a tagged union whose members know their tag's numbers; untagged if there is no such tag."""
+    if tag is None or (tag.bits is None and (len(tag.code) != 1 or tag.code in "efd")):  # not a whole number
         return union._replace(tag="")
     numbers = {name: value for value, name in (tag.names or {}).items()}
     parts = tuple(part._replace(tag=_literal(part.tag, numbers)) for part in union.parts)
@@ -168,14 +168,14 @@ def _flatten(struct: Struct, base: int, prefix: str) -> Iterator[Field]:
         bare = strip(member.type)
         meant = _is_whole(member.type)
         if isinstance(bare, Struct) and not meant and (not bare.union or not member.name):
-            # An unnamed union's members stand side by side: each is one way to look at the same bytes.
+            # Members of an unnamed union become columns: each is one view of the same bytes.
             if bare.union and _tag(bare.tags, "selected_by:"):
                 yield _field(prefix + "value", member.type, at, bare.tags)
             else:
                 yield from _flatten(bare, at, f"{prefix}{member.name}." if member.name else prefix)
         elif member.name and (sizeof(member.type) or isinstance(bare, Array)):
             if isinstance(bare, Array) and bare.length == 0:
-                continue  # a flexible array: what follows the fixed part has no size to go by
+                continue  # a flexible array: the size of what follows is not known here
             yield _bits(prefix, member, base, struct.size) if member.bits else _member(prefix, member, at)
 
 
@@ -188,7 +188,7 @@ def _member(prefix: str, member: Member, at: int) -> Field:
 
 
 def _bits(prefix: str, member: Member, base: int, size: int) -> Field:
-    """Return a bit field as a column of its own: the storage unit that holds it, and where in it."""
+    """Return a bit field as a column of its own: its storage unit, and its position in it."""
     unit = sizeof(member.type)
     first, shift = divmod(member.bit_offset, 8 * unit)
     start = first * unit
@@ -257,7 +257,7 @@ def _code(type_: Int) -> str:
 
 
 def _meaning(type_: Type) -> str:
-    """Return what the outermost telling typedef says, empty where none does."""
+    """Return the meaning of the outermost typedef that has one, else empty."""
     while isinstance(type_, Typedef):
         if type_.name in _TYPEDEFS and (type_.ours or _is_everybodys(type_)):
             return _TYPEDEFS[type_.name]
@@ -266,7 +266,7 @@ def _meaning(type_: Type) -> str:
 
 
 def _is_whole(type_: Type) -> bool:
-    """Whether a type is one value, though it be a struct: its meaning has a size of its own."""
+    """Whether a type is one value, even if it is a struct: its meaning has a size of its own."""
     meaning = _meaning(type_)
     return bool(meaning) and bool(MEANINGS[meaning].size)
 
@@ -292,7 +292,7 @@ def _doc(tags: tuple[str, ...]) -> str:
 
 
 def spell(type_: Type) -> str:
-    """Return a type as C would have it, near enough for people."""
+    """Return a type approximately as C spells it."""
     match type_:
         case Typedef():
             return type_.name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Settings are an object's global variables and constants, given before it is loaded."""
+"""Settings: an object's global variables and constants, which users set before it is loaded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from eunomia.typing import NamedTuple
 _RESERVED = "eunomia_"  # the shared filters' own constants
 _SECTIONS = (".rodata", ".data", ".bss")
 _OURS = ".data.eunomia"
-_MEMBERS = 64  # of one variable that are listed; a path reaches the others too
-_SHOWN = 4096  # bytes of a variable whose initial value is read for show
+_MEMBERS = 64  # of one variable that are listed; paths work for the others too
+_SHOWN = 4096  # bytes of the largest variable of which the initial value is shown
 _STEP = r"\.([A-Za-z_]\w*)|\[([^\[\]]*)\]"
 
 
 class Setting(NamedTuple):
-    """A variable, or a member of one, that can be set: where it stands, its C type and its default.
+    """A variable, or a member of one, that can be set: its location, its C type and its default.
 
     ``offset`` counts bytes from the start of its section; ``bits`` and ``shift`` are those of a bit field.
     """
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
 
     @property
     def member(self) -> Member:
-        """It as a member of its section."""
+        """The setting as a member of its section."""
         return Member(self.name, self.type, 8 * self.offset + self.shift, self.bits)
 
 
@@ -54,7 +54,7 @@ def _holds_variables(section: str) -> bool:
 
 
 def find(btf: Btf, images: Mapping[str, bytes]) -> dict[str, Setting]:
-    """Return an object's settings by name; ``images`` holds each section's initial bytes."""
+    """Return an object's settings by name; ``images`` has each section's initial bytes."""
     found = {}
     for section, name, offset, size, id_ in btf.variables():
         image = images.get(section)
@@ -71,7 +71,7 @@ def find(btf: Btf, images: Mapping[str, bytes]) -> dict[str, Setting]:
 
 
 def listed(settings: Mapping[str, Setting], images: Mapping[str, bytes]) -> list[Setting]:
-    """Return what users can set, member by member of structs."""
+    """Return what users can set, structs as their members."""
     found = []
     for setting in settings.values():
         if setting.reserved:
@@ -112,7 +112,7 @@ def _bit_field(image: bytes, at: int, bits: int) -> object:
 
 
 def decode(type_: Type, raw: bytes) -> object:
-    """Return the value that bytes of a type hold; None where it is too large, or no plain value, to be shown."""
+    """Return the value of a type's bytes; None if it is too large to be shown, or not a plain value."""
     bare = strip(type_)
     if isinstance(bare, Array) and _is_text(bare, raw):
         return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
@@ -134,9 +134,9 @@ def _is_text(array: Array, raw: bytes) -> bool:
 
 
 def locate(settings: Mapping[str, Setting], path: str) -> Setting | None:
-    """Return the setting of a path such as ``cfg.ports[2]``, None where no variable is called so.
+    """Return the setting of a path such as ``cfg.ports[2]``, None if there is no such variable.
 
-    Raises :class:`BadSetting` where the variable has no such member.
+    Raises :class:`BadSetting` if the variable has no such member.
     """
     if (whole := settings.get(path)) is not None:
         return whole
@@ -166,7 +166,7 @@ def walk(setting: Setting, rest: str) -> Setting:
 def _field(setting: Setting, name: str) -> Setting:
     bare = strip(setting.type)
     if not isinstance(bare, Struct):
-        raise BadSetting(f"setting {setting.name} ({setting.ctype}) has no member '{name}': it is no struct")
+        raise BadSetting(f"setting {setting.name} ({setting.ctype}) has no member '{name}': it is not a struct")
     chain = _chain(bare, name)
     if chain is None:
         raise BadSetting(
@@ -178,7 +178,7 @@ def _field(setting: Setting, name: str) -> Setting:
 
 
 def _chain(type_: Struct, name: str) -> list[Member] | None:
-    """Return the member of a name, and the members without a name that it is inside of."""
+    """Return the member of a name, after the unnamed members that contain it."""
     for member in type_.members:
         if member.name == name:
             return [member]
@@ -200,7 +200,7 @@ def _names(type_: Struct) -> Iterator[str]:
 def _element(setting: Setting, word: str) -> Setting:
     bare = strip(setting.type)
     if not isinstance(bare, Array):
-        raise BadSetting(f"setting {setting.name} ({setting.ctype}) has no places: it is no array")
+        raise BadSetting(f"setting {setting.name} ({setting.ctype}) has no elements: it is not an array")
     try:
         index = encoding.number(word)
     except ValueError:
@@ -216,7 +216,7 @@ def _element(setting: Setting, word: str) -> Setting:
 def write(setting: Setting, value: object, memory: bytearray) -> None:
     """Write a value, given as text or as a Python number, bool or list, into its section's bytes.
 
-    Raises :class:`BadSetting` where it does not fit the setting's type.
+    Raises :class:`BadSetting` if it does not fit the setting's type.
     """
     end = (8 * setting.offset + setting.shift + (setting.bits or 8 * sizeof(setting.type)) + 7) // 8
     if end > len(memory):

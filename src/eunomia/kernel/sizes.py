@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How large maps are: some objects leave it to their own loader, which Eunomia stands in for."""
+"""Sizes of maps: those that the user gives, and defaults for maps that objects leave to their own loader."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from eunomia.typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eunomia.kernel.spec import Map
 
-_ENTRIES = 10_240  # what most of bcc's libbpf-tools have
+_ENTRIES = 10_240  # as most of bcc's libbpf-tools
 _RING = 256 << 10  # bytes
-_TAIL_CALLS = 32  # no program can make more in a row (MAX_TAIL_CALL_CNT, include/linux/bpf.h)
-_FRAMES = 127  # of a stack, where the kernel says nothing else (PERF_MAX_STACK_DEPTH)
+_TAIL_CALLS = 32  # the most tail calls in a row (MAX_TAIL_CALL_CNT, include/linux/bpf.h)
+_FRAMES = 127  # of a stack, by default (PERF_MAX_STACK_DEPTH)
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 _PROG_ARRAY, _PERF_EVENT_ARRAY, _STACK_TRACE = 3, 4, 7
@@ -25,11 +25,11 @@ _RINGS = frozenset({_RINGBUF, _USER_RINGBUF})
 _BY_CPU = frozenset({2, 6, 16, 20})  # array, per-CPU array, cpumap, reuseport_sockarray
 _BY_NUMBER = frozenset({8, 14, 17})  # cgroup_array, devmap, xskmap
 _MANY = frozenset({1, 5, 9, 10, 11, _STACK_TRACE, 12, 13, 15, 18, 22, 23, 25, 30})
-_NO_SIZE = frozenset({19, 21, 24, 28, 29, 32})  # storage of sockets, tasks, inodes and cgroups has none
+_NO_SIZE = frozenset({19, 21, 24, 28, 29, 32})  # storage of sockets, tasks, inodes and cgroups has no entries
 
 
 def _entries(map_: Map) -> int:
-    """Return how many entries a map gets whose object leaves it open; 0 where the kernel or libbpf decides."""
+    """Return the default number of entries of a map; 0 if the kernel or libbpf decides."""
     if map_.type in _RINGS:
         return _RING
     if map_.type in _BY_CPU:
@@ -40,7 +40,7 @@ def _entries(map_: Map) -> int:
 
 
 def by_default(map_: Map) -> Map:
-    """Return a map with the sizes that it leaves open filled in."""
+    """Return a map with defaults for the sizes that it does not declare."""
     if map_.internal:
         return map_
     said = []
@@ -65,7 +65,7 @@ def _frames() -> int:
 def given(owner: str, maps: Mapping[str, Map], sizes: Mapping[str, int]) -> dict[str, Map]:
     """Return an object's maps with the numbers of entries that the user gives some of them.
 
-    Raises :class:`BadSetting` where there is no such map, or none of that size.
+    Raises :class:`BadSetting` if there is no such map, or the size is invalid.
     """
     sized = dict(maps)
     for name, entries in sizes.items():
@@ -77,14 +77,14 @@ def given(owner: str, maps: Mapping[str, Map], sizes: Mapping[str, int]) -> dict
         page = os.sysconf("SC_PAGESIZE")
         if map_.type in _RINGS and (entries % page or entries & (entries - 1)):
             raise BadSetting(
-                f"map {name}: a ring has a power of two of bytes, at least {page}, and {entries} is none"
+                f"map {name}: a ring's size in bytes is a power of two, at least {page}: {entries} is not"
             )
         sized[name] = map_._replace(max_entries=entries, chosen="")
     return sized
 
 
 def apply(handle: Any, map_: Map, by_user: bool) -> None:
-    """Give a map that is not loaded yet the sizes that its object left open, or the user gives."""
+    """Set the sizes of a map that is not loaded yet: those that its object lacks, or the user gives."""
     _check_inner(handle, map_.name)
     if not map_.chosen and not by_user:
         return
@@ -98,11 +98,11 @@ def apply(handle: Any, map_: Map, by_user: bool) -> None:
 
 
 def _check_inner(handle: Any, name: str) -> None:
-    """Refuse a map of maps whose maps are to have a size, and declare none: libbpf sets it only of maps by name."""
+    """Refuse a map of maps without a size for its inner maps: libbpf can set sizes only of named maps."""
     inner = lib.bpf_map__inner_map(handle)
     if inner == ffi.NULL or lib.bpf_map__max_entries(inner):
         return
     if lib.bpf_map__type(inner) not in {*_NO_SIZE, _PERF_EVENT_ARRAY}:
         raise KernelError(
-            f"map {name}: the maps that it is to hold declare no size: add `__uint(max_entries, N);` to them"
+            f"map {name}: its inner maps declare no size: add `__uint(max_entries, N);` to them"
         )

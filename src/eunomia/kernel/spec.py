@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A spec is what an object file says of itself; it is inert. :mod:`eunomia.kernel.loaded` makes it live."""
+"""Description of an object file: programs, maps, settings, streams. :mod:`eunomia.kernel.loaded` loads it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ LRU_HASH, LRU_PERCPU_HASH, ARRAY_OF_MAPS, RINGBUF = 9, 10, 12, 27
 PER_CPU = frozenset({PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH})
 _TABLES = frozenset({HASH, ARRAY, PERCPU_HASH, PERCPU_ARRAY, LRU_HASH, LRU_PERCPU_HASH})
 
-PRINTK = os.path.join(os.path.dirname(__file__), "foreign", "printk.bpf.o")  # follows what others print
+PRINTK = os.path.join(os.path.dirname(__file__), "foreign", "printk.bpf.o")  # reads what other programs print
 
 LEDGER = "ledger_"
 NEXT = "next_"  # of eunomia/hook.h: what the handler of that name calls in the end
-RAW, DERIVED = "raw_", "derived_"  # of eunomia/stream.h
+RAW = "raw_"  # of eunomia/stream.h
 
 
 class Program(NamedTuple):
-    """A program: ``section`` says what it hangs on, as in ``tp/sched/sched_process_exec``.
+    """A program: ``section`` says where it is attached, as in ``tp/sched/sched_process_exec``.
 
-    An ``optional`` one (``SEC("?...")``) is loaded only where that is asked for.
+    An ``optional`` one (``SEC("?...")``) is loaded only on request.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Program(NamedTuple):
 
 
 class Map(NamedTuple):
-    """A map; sizes in bytes. ``type_name`` is libbpf's word for its type.
+    """A map; sizes in bytes. ``type_name`` is libbpf's name for its type.
 
-    ``chosen`` says which of its sizes the object leaves to its loader, and what they are now. ``inner`` is what the
-    maps are like that a map of maps holds.
+    ``chosen`` says which sizes the object leaves to its loader, and their values. ``inner`` describes the maps that a
+    map of maps holds.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Map(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """A number in each record, of ``size`` bytes at ``offset``, that says which schema is its."""
+    """A number in each record, of ``size`` bytes at ``offset``, that selects its schema."""
 
     field: str
     offset: int
@@ -82,11 +82,11 @@ class StreamSpec(NamedTuple):
 
     ``kind`` is ``ring``, ``perf``, ``table``, ``swapped`` (a table emptied at each interval), ``globals``,
     ``lines`` and ``records`` (what an iterator writes at each interval, named by its program),
-    ``derived`` (its rows are made in user space, from records of the rings in :attr:`Spec.raw`) or ``printk``
+    ``derived`` (its rows are made in Python, from records of the rings in :attr:`Spec.raw`) or ``printk``
     (what programs print: :mod:`eunomia.kernel.foreign.printk` reads it).
-    ``by_size`` holds the schemas of records that only their length tells apart; ``tags`` tells those of one
-    length apart, or of any by 0. ``how`` says where the
-    schema comes from; ``hint`` what would make it better.
+    ``by_size`` has the schemas of records by their length; ``tags`` distinguishes records of one
+    length, or of any length by 0. ``how`` is the evidence for the
+    schema; ``hint`` says how to improve it.
     """
 
     name: str
@@ -97,22 +97,22 @@ class StreamSpec(NamedTuple):
     hint: str = ""
     by_size: Mapping[int, Schema] | None = None
     tags: Mapping[int, Tag] | None = None
-    cpus: Plan | None = None  # of per-CPU tables: how the CPUs' values become one row
+    cpus: Plan | None = None  # of per-CPU tables: how the CPUs' values are merged into one row
     cpu_rows: bool = False  # ... or whether each CPU has a row
 
     @property
     def shapes(self) -> list[Schema]:
-        """The schemas that records may have, apart from that of those nothing is known of."""
+        """The schemas that records may have, except that of unknown ones."""
         found = list((self.by_size or {}).values())
         found += [shape for tag in (self.tags or {}).values() for shape in tag.schemas.values()]
         return found
 
 
 def _each(stream: StreamSpec, change: Callable[[Schema], Schema]) -> StreamSpec:
-    """Return a stream with a change to each schema that its records may have; what is one schema stays one."""
+    """Return a stream with its schemas changed, each of them once."""
     changed = {id(stream.schema): change(stream.schema)}
-    told = [*(stream.by_size or {}).values(), *[s for t in (stream.tags or {}).values() for s in t.schemas.values()]]
-    for shape in told:
+    others = [*(stream.by_size or {}).values(), *[s for t in (stream.tags or {}).values() for s in t.schemas.values()]]
+    for shape in others:
         if id(shape) not in changed:
             changed[id(shape)] = change(shape)
     by_size = {size: changed[id(s)] for size, s in (stream.by_size or {}).items()}
@@ -124,22 +124,30 @@ def _each(stream: StreamSpec, change: Callable[[Schema], Schema]) -> StreamSpec:
 
 
 class Spec:
-    """What an object says: ``programs``, ``maps``, ``streams``, ``settings``.
+    """The content of an object: ``programs``, ``maps``, ``streams``, ``settings``.
 
     ``tables`` are the maps whose entries can be set, ``images`` the initial bytes of global variables.
-    ``raw`` are the rings that derived streams are made from; they are no streams themselves.
+    ``raw`` are the rings from which derived streams are made; they are not streams themselves.
     """
 
     def __init__(
-        self, data: bytes, name: str, events: Mapping[str, str] | None = None, *, quick: bool = False
+        self,
+        data: bytes,
+        name: str,
+        events: Mapping[str, str] | None = None,
+        *,
+        quick: bool = False,
+        derived: Mapping[str, Schema] = {},
     ) -> None:
         """Read an object; ``events`` maps a buffer's name to the struct that it carries.
 
-        ``quick`` relocates it by what it needs of the kernel's BTF alone, which loads it in half the time,
-        but is not for objects that ask for the ids of kernel types.
+        ``derived`` are the schemas of streams whose rows are made in Python, from records of the ``RAW()`` rings.
 
-        Raises :class:`BadObject` where it is not a BPF object for a machine like this one, and
-        :class:`BadSetting` where ``events`` names what is not there.
+        ``quick`` relocates it with only the part of the kernel's BTF that it needs, which loads it in half the time,
+        but does not work for objects that need the ids of kernel types.
+
+        Raises :class:`BadObject` if it is not a BPF object for this kind of machine, and
+        :class:`BadSetting` if ``events`` names something that does not exist.
         """
         self.data = data
         self.name = name
@@ -155,30 +163,35 @@ class Spec:
             self.settings = settings.find(self.btf, self.images)
             self.tables = entries.tables(self.btf, self.maps, self.own)
             found = self._streams(events or {})
-            derived = any(s.kind == "derived" for s in found.values())
             self.raw = {n: s for n, s in found.items() if derived and n.startswith(RAW)}
             self.streams = {n: s for n, s in found.items() if n not in self.raw}
+            self.streams |= {n: _derived(n, shape) for n, shape in derived.items()}
         except BaseException:
             self.close()
             raise
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], events: Mapping[str, str] | None = None, *, quick: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        events: Mapping[str, str] | None = None,
+        *,
+        quick: bool = False,
+        derived: Mapping[str, Schema] = {},
     ) -> Spec:
         """Read an object file; raises :class:`OSError` and what the constructor raises."""
         with open(path, "rb") as file:
             data = file.read()
-        return cls(data, name_of(path), events, quick=quick)
+        return cls(data, name_of(path), events, quick=quick, derived=derived)
 
     def close(self) -> None:
-        """Free what libbpf holds; the rest stays readable."""
+        """Free libbpf's memory; the rest stays readable."""
         if self._object is not None:
             lib.bpf_object__close(self._object)
             self._object = None
 
     def take(self) -> Any:
-        """Return an opened, not yet loaded libbpf object, the caller's to close."""
+        """Return an opened, not yet loaded libbpf object, which the caller has to close."""
         taken, self._object = self._object, None
         if taken is None:
             taken = self._open()
@@ -251,17 +264,16 @@ class Spec:
         )
         buffers = [m for m in self.maps.values() if m.type in {RINGBUF, PERF_EVENT_ARRAY}]
         declared = {m.name: self._declared(m) for m in buffers}
-        told = {name for name, type_ in declared.items() if type_ is not None}
-        doubted = {name for name in told if self._contradicted(name, declared[name])}
+        typed = {name for name, type_ in declared.items() if type_ is not None}
+        doubted = {name for name in typed if self._contradicted(name, declared[name])}
         how = "the map's __type(value, ...)"
-        found = [self._buffer(m, declared[m.name], how) for m in buffers if m.name in told - doubted]
-        told -= doubted
-        unknown = [m for m in buffers if m.name not in told or m.name in events]
+        found = [self._buffer(m, declared[m.name], how) for m in buffers if m.name in typed - doubted]
+        typed -= doubted
+        unknown = [m for m in buffers if m.name not in typed or m.name in events]
         if unknown or events:
             found = [s for s in found if s.name not in events] + self._discover(unknown, events, declared)
         if self.own:
             found += [self._swapped(m) for m in self.maps.values() if m.type == ARRAY_OF_MAPS]
-            found += [self._derived(m) for m in self.maps.values() if m.name.startswith(DERIVED)]
         else:
             found += self._tables(bool(buffers))
             found += self._globals(alone=not found)
@@ -275,7 +287,7 @@ class Spec:
         return {s.name: s for s in found}
 
     def _iterators(self, events: Mapping[str, str]) -> list[StreamSpec]:
-        """Return what iterators write: text where any of it is, else structs."""
+        """Return the streams of iterators: text if a program writes any, else structs."""
         uses = {p.name: self.uses[p.name] for p in self.programs if is_iterator(p) and p.name in self.uses}
         if not uses:
             return []
@@ -302,7 +314,7 @@ class Spec:
         return streams
 
     def _printed(self) -> list[StreamSpec]:
-        """Return the stream of what the programs print, where any does."""
+        """Return the stream of what the programs print, if any does."""
         from eunomia.kernel.foreign import bytecode
 
         if not bytecode.prints(self.data):
@@ -324,11 +336,11 @@ class Spec:
 
     @property
     def stack_maps(self) -> set[tuple[str, bool]]:
-        """The maps that a stranger's programs put stacks into, and whether those of user space."""
+        """The maps into which a foreign object's programs put stacks, and whether of user space."""
         return set() if self.own else self._walked.stacks
 
     def _scaled(self, stream: StreamSpec) -> StreamSpec:
-        """Return a stranger's stream with what its programs show to be histograms."""
+        """Return a foreign object's stream with the histograms that its code reveals."""
         from eunomia.kernel.scale import evident, likely
 
         shape = stream.schema
@@ -339,7 +351,7 @@ class Spec:
             name = stream.map.name if own_map else section_of(stream.map.name)
 
             def counts(field: Field, count: int) -> str:
-                # in the map, where numbers may be narrower than in a row that is summed over CPUs
+                # in the map, where numbers may be smaller than in a row summed over CPUs
                 before = plain.get(field.name)
                 if before is None or before.offset < base:
                     return ""
@@ -353,7 +365,7 @@ class Spec:
         return stream._replace(schema=shape, hint=hint)
 
     def choose_scales(self, scales: Mapping[str, str]) -> None:
-        """Say which columns are histograms, ``STREAM.COLUMN`` -> scale. Raises :class:`BadSetting`."""
+        """Set which columns are histograms, ``STREAM.COLUMN`` -> scale. Raises :class:`BadSetting`."""
         from eunomia.kernel.scale import chosen
 
         for word, scale in scales.items():
@@ -364,7 +376,7 @@ class Spec:
             self.streams[name] = stream._replace(schema=shape, hint=hint)
 
     def _declared(self, map_: Map) -> Type | None:
-        """Return what ``__type(value, ...)`` says a buffer carries; perf buffers have an int there."""
+        """Return the type of a buffer's records by ``__type(value, ...)``; perf buffers have an int there."""
         id_ = self.btf.map_member(map_.name, "value")
         type_ = self.btf.type(id_) if id_ else None
         if type_ is None or isinstance(type_, Opaque) or sizeof(type_) == 0:
@@ -372,9 +384,9 @@ class Spec:
         return None if map_.type == PERF_EVENT_ARRAY and not isinstance(type_, Struct) else type_
 
     def _contradicted(self, name: str, type_: Type | None) -> bool:
-        """Tell whether programs send nothing of the size that a buffer's map declares, but what a global points at.
+        """Return whether programs send no record of the declared size, but some of the size of a global's target.
 
-        A struct that is shorter than all that is sent may be what the records begin with; a number is not.
+        A struct that is shorter than all records may be their beginning; a number is not.
         """
         if self.own or type_ is None:
             return False
@@ -410,11 +422,11 @@ class Spec:
 
     @property
     def uses(self) -> Uses:
-        """What the programs do with the maps."""
+        """How the programs use the maps."""
         return self._walked.maps
 
     def _longer(self, map_: Map, type_: Any) -> bool:
-        """Tell whether programs send more than a type: a larger constant, or what ends in no array to be cut."""
+        """Return whether programs send more than a type: a larger constant, or a size that varies without an array."""
         if self.own:
             return False
         sizes = [output.size for output in use.outputs] if (use := self.uses.get(map_.name)) else []
@@ -439,15 +451,11 @@ class Spec:
                     streams.append(self._buffer(map_, said, "the map's __type(value, ...)"))
                     continue
                 hint = hint or (
-                    f"its map says {spell(said)} of {sizeof(said)} bytes, and no program sends so many: "
+                    f"its map declares {spell(said)} of {sizeof(said)} bytes, but no program sends that size: "
                     f"choose by --event {map_.name}=STRUCT"
                 )
             streams.append(self._found(map_, what, hint))
         return streams
-
-    def _derived(self, map_: Map) -> StreamSpec:
-        type_ = self.btf.type(self.btf.map_member(map_.name, "value") or 0)
-        return StreamSpec(map_.name.removeprefix(DERIVED), "derived", schema(type_), map_, "the map's value")
 
     def _swapped(self, map_: Map) -> StreamSpec:
         inner = self.maps[f"{map_.name}_a"]
@@ -466,7 +474,7 @@ class Spec:
         )
 
     def _tables(self, has_buffers: bool) -> list[StreamSpec]:
-        """Return the maps that hold results: not what programs keep for themselves, nor configuration."""
+        """Return the maps that hold results, without internal state and configuration."""
         tables = [m for m in self.maps.values() if m.type in _TABLES and not m.internal and not _of_libbpf(m)]
         if not tables:
             return []
@@ -497,7 +505,7 @@ class Spec:
         return stream._replace(schema=plan.schema, cpus=plan)
 
     def choose_cpus(self, chosen: Mapping[str, str], rows: Collection[str]) -> None:
-        """Say how CPUs' values become one, ``MAP.COLUMN`` -> rule, and which maps have a row for each CPU.
+        """Set how CPUs' values are merged, ``MAP.COLUMN`` -> rule, and which maps have a row for each CPU.
 
         Raises :class:`BadSetting`.
         """
@@ -524,7 +532,7 @@ class Spec:
             self.streams[name] = self._scaled(self._with_stacks(split))
 
     def _globals(self, alone: bool) -> list[StreamSpec]:
-        """Return the global variables that programs write to; ``alone`` where there is nothing else to show."""
+        """Return the global variables that programs write to; ``alone`` if there is nothing else to show."""
         internal = [m for m in self.maps.values() if m.internal]
         sections = {section_of(m.name): m for m in internal if section_of(m.name).startswith((".bss", ".data"))}
         if not sections:
@@ -543,17 +551,22 @@ class Spec:
 
 
 def is_iterator(program: Program) -> bool:
-    """Tell whether a program writes when it is read, and not when something happens."""
+    """Return whether a program is an iterator, which writes when it is read."""
     return program.section.lstrip("?").partition("/")[0] in {"iter", "iter.s"}
 
 
+def _derived(name: str, shape: Schema) -> StreamSpec:
+    place = Map(name, 0, "none", 0, 0, 0, internal=True)
+    return StreamSpec(name, "derived", shape, place, "columns declared in Python")
+
+
 def lines_schema(name: str) -> Schema:
-    """Return the schema of text that an iterator writes: a line a row."""
-    return Schema(name, 8, [Field("line", 0, 8, "II", "str", ctype="text", doc="a line of what it wrote")])
+    """Return the schema of text that an iterator writes: a row per line."""
+    return Schema(name, 8, [Field("line", 0, 8, "II", "str", ctype="text", doc="a line of its output")])
 
 
 def naming(shape: Schema, programs: Sequence[str]) -> Schema:
-    """Return the schema of what is printed with programs' names for their numbers; without them, if nobody knows."""
+    """Return the schema of printed text with programs' names for their numbers, or without, if not known."""
     fields = list(shape.fields.values())
     if programs:
         names = dict(enumerate(programs))
@@ -573,36 +586,36 @@ _kernel_btf: list[int] = []
 
 
 def kernel_btf() -> int:
-    """Return the file in memory that holds, while an object is loaded, what it needs of the kernel's BTF."""
+    """Return the memory file that has the needed part of the kernel's BTF while an object is loaded."""
     if not _kernel_btf:
         _kernel_btf.append(os.memfd_create("kernel-btf", os.MFD_CLOEXEC))
     return _kernel_btf[0]
 
 
 def aligned(size: int) -> int:
-    """Return a size rounded up as the kernel and our records have keys and values: to 8 bytes."""
+    """Return a size rounded up to 8 bytes, as for keys and values in the kernel and in our records."""
     return (size + 7) // 8 * 8
 
 
 def name_of(path: str | os.PathLike[str]) -> str:
-    """Return what an object in a file is called: ``probe`` in ``/tmp/probe.bpf.o``."""
-    # rows and messages carry it: it can't be bytes that are no text, nor move a cursor
+    """Return the name of an object in a file: ``probe`` for ``/tmp/probe.bpf.o``."""
+    # it is shown in rows and messages: invalid text and control characters must be escaped
     name = "".join([c if c.isprintable() else "_" for c in os.fsdecode(os.path.basename(path))])
     return name.removesuffix(".o").removesuffix(".bpf")
 
 
 def _of_libbpf(map_: Map) -> bool:
-    """Return whether a map is what <bpf/usdt.bpf.h> keeps for libbpf."""
+    """Return whether a map is one that <bpf/usdt.bpf.h> declares for libbpf."""
     return map_.name.startswith("__bpf_usdt_")
 
 
 def section_of(map_name: str) -> str:
-    """Return the section behind a global data map: libbpf puts the object's name before it."""
+    """Return the section of a global data map: libbpf prefixes it with the object's name."""
     return map_name[map_name.index(".") :] if "." in map_name else map_name
 
 
 def memory_of(map_: Any) -> tuple[Any, int]:
-    """Return a global data map's memory and its size; None where it has none."""
+    """Return a global data map's memory and its size; None if it has none."""
     size = ffi.new("size_t *")
     memory = lib.eu_map_memory(map_, size)
     return (None, 0) if memory == ffi.NULL else (memory, size[0])

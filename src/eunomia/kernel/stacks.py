@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Stack ids as text: what a map of stack traces holds, with the kernel's own names for its addresses."""
+"""Shows stack ids as text: the frames in a map of stack traces, with names for their addresses."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from eunomia.batch import Field, Schema
-from eunomia.process_field import who
+from eunomia.process_field import process_field
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eunomia.kernel.loaded import MapHandle
 
 _LIMIT = 16384  # stacks of one map that are remembered
-_PROCESSES = 256  # whose mappings are remembered
+_PROCESSES = 256  # processes of which the mappings are remembered
 _MAPS = 1 << 20  # bytes of /proc/PID/maps that are read
 
 
 class Symbols:
-    """The kernel's functions by address. Raises :class:`OSError` where their list cannot be read."""
+    """The kernel's functions by address. Raises :class:`OSError` if their list cannot be read."""
 
     def __init__(self, path: str = "/proc/kallsyms") -> None:
-        # "ffffffff81000000 T _stext\t[module]": 16 digits, so that to sort lines is to sort addresses
+        # "ffffffff81000000 T _stext\t[module]": 16 digits, so lines sort by address
         with open(path, "rb") as file:
             lines = [line for line in file.read().split(b"\n") if line[17:18] in {b"t", b"T", b"w", b"W"}]
         lines.sort()
@@ -48,7 +48,7 @@ class Symbols:
 
 @functools.cache
 def kernel_symbols() -> Symbols | None:
-    """Return the running kernel's symbols, read once; None where it does not tell them."""
+    """Return the running kernel's symbols, read once; None if it hides them."""
     try:
         symbols = Symbols()
     except (OSError, ValueError):
@@ -57,13 +57,13 @@ def kernel_symbols() -> Symbols | None:
 
 
 class UserSpace:
-    """What is mapped where in processes that run: /proc/PID/maps, each read at most once a second."""
+    """The memory mappings of running processes: /proc/PID/maps, each read at most once a second."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, list[tuple[int, int, int, str]]]] = {}
 
     def place(self, address: int, pid: int) -> str:
-        """Return the file that an address is in, and the place in it; the address in hex where nobody knows."""
+        """Return the file that contains an address, and the offset in it; the address in hex if not known."""
         for start, end, offset, path in self._maps(pid):
             if start <= address < end:
                 return f"{path}+{address - start + offset:#x}"
@@ -82,7 +82,7 @@ class UserSpace:
 
     @staticmethod
     def _read(pid: int) -> list[tuple[int, int, int, str]]:
-        """Return start, end, offset and path of what may be run; nothing of a process that is over."""
+        """Return start, end, offset and path of executable mappings; none for a process that has ended."""
         found = []
         try:
             with open(f"/proc/{pid}/maps", "rb") as file:
@@ -103,7 +103,7 @@ _users = UserSpace()
 
 
 def addresses(frames: Iterable[int], pid: int = 0) -> str:
-    """Return addresses, innermost first, up to the first that is 0: the kernel's functions, files of user space."""
+    """Return frames, innermost first, up to the first 0: functions of the kernel, files of user space."""
     shown = []
     symbols: Symbols | None = None
     for address in frames:
@@ -118,7 +118,7 @@ def addresses(frames: Iterable[int], pid: int = 0) -> str:
 
 
 def _process(pid: int) -> int:
-    """Return a process's id, which may be the upper half of what bpf_get_current_pid_tgid() gives."""
+    """Return a process's id, which may be the upper half of bpf_get_current_pid_tgid()."""
     return pid >> 32 & 0xFFFFFFFF or pid & 0xFFFFFFFF
 
 
@@ -126,17 +126,17 @@ _BUILD_ID = struct.Struct("=i20sQ")  # struct bpf_stack_build_id, include/uapi/l
 
 
 def build_ids(raw: bytes, _pid: int = 0) -> str:
-    """Return frames that are places in files, by build id, or addresses where the kernel knew no file."""
+    """Return frames that are places in files, by build id, or addresses if the kernel found no file."""
     shown = []
     for status, build_id, place in _BUILD_ID.iter_unpack(raw[: len(raw) // _BUILD_ID.size * _BUILD_ID.size]):
-        if status not in (1, 2):  # valid, address alone
+        if status not in (1, 2):  # valid, address only
             break
         shown.append(f"{build_id.hex()}+{place:#x}" if status == 1 else hex(place))
     return ";".join(shown)
 
 
 class Stacks:
-    """Shows the ids of one map of stack traces, as long as the map lives."""
+    """Shows the ids of one map of stack traces, as long as the map exists."""
 
     def __init__(self, handle: MapHandle, *, kernel: bool) -> None:
         self._handle: MapHandle | None = handle
@@ -144,7 +144,7 @@ class Stacks:
         self._known: dict[tuple[int, int], str] = {}
 
     def show(self, id_: int, pid: int = 0) -> str | int:
-        """Return a stack, innermost frame first, joined by ``;``, or the id where there is none to be had."""
+        """Return a stack, innermost frame first, joined by ``;``, or the id if there is none."""
         pid = 0 if self._kernel else pid
         known = self._known.get((id_, pid))
         if known is not None:
@@ -163,21 +163,21 @@ class Stacks:
         return self._known[id_, pid]
 
     def close(self) -> None:
-        """Look nothing up any more: the map's descriptor may soon be another's."""
+        """End look-ups: the map's descriptor may be reused."""
         self._handle = None
 
 
 def resolve(
     schema: Schema, maps: Mapping[str, MapHandle], seen: Collection[tuple[str, bool]] = ()
 ) -> tuple[Schema, list[Stacks]]:
-    """Return a schema whose stack ids are shown as stacks, and what shows them, to be closed with the maps.
+    """Return a schema that shows stack ids as stacks, and the objects that do so, to be closed with the maps.
 
     ``maps`` are the object's maps of stack traces, ``seen`` those that programs put stacks into, and whether of
-    user space. Where that leaves several, one that says ``user`` in its name is not for kernel stacks, and one
-    that says ``kern`` not for those of user space. Frames of user space are looked up in the row's process.
+    user space. If several remain, one with ``user`` in its name is not for kernel stacks, and one with ``kern``
+    not for those of user space. Frames of user space are looked up in the row's process.
     """
     opened: list[Stacks] = []
-    process = who(schema)
+    process = process_field(schema)
 
     def shown(field: Field) -> Field:
         if field.meaning in {"kstack", "ustack"} and maps:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What ``--attach PROGRAM=TARGET`` means for each kind of program, checked before anything is loaded."""
+"""Parses ``--attach PROGRAM=TARGET`` for each kind of program, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UPROBES = frozenset({"uprobe", "uretprobe"})
 TC = frozenset({"tc", "tcx", "classifier"})
 SOCKETS = frozenset({"socket"})
 
-# What a target looks like, and an example.
+# The form of a target.
 _FORMS = {
     "xdp": "DEVICE", "tc": "DEVICE:ingress or DEVICE:egress", "socket": "DEVICE", "perf_event": "EVENT:RATE",
     "uprobe": "BINARY:FUNCTION", "usdt": "BINARY:PROVIDER:NAME", "kprobe": "FUNCTION", "ksyscall": "SYSCALL",
@@ -36,13 +36,13 @@ _FAMILY = {
     "tcx": "tc", "classifier": "tc", "uretprobe": "uprobe", "kretprobe": "kprobe", "kretsyscall": "ksyscall",
     "tracepoint": "tp", "raw_tracepoint": "raw_tp", "fexit": "fentry", "fmod_ret": "fentry",
 }  # fmt: skip
-# Names of what counts hardware or faults: a clock in its place would show nanoseconds as misses.
+# Names that refer to hardware events or faults: a clock instead would show nanoseconds as misses.
 _COUNTS = r"(?i)miss|cache|llc|(?:^|_)(?:ref|refs|cycles?|instr\w*|insns?|branch\w*|faults?|tlb|pmu|hw)(?:_|$|\d)"
 _PLACEHOLDER = r"(?i)dummy|placeholder|(?:foo|bar)$"
 
 
 class Place(NamedTuple):
-    """A place in a binary: a function and an offset, or a USDT probe; of all processes or of one."""
+    """A place in a binary: a function and an offset, or a USDT probe; in all processes or in one."""
 
     path: str
     function: str
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
 
 class Device(NamedTuple):
-    """A network device: its number, and what was said behind its name (``ingress``, ``generic``)."""
+    """A network device: its number, and the word after its name (``ingress``, ``generic``)."""
 
     name: str
     number: int
@@ -60,7 +60,7 @@ class Device(NamedTuple):
 
 
 def family(program: Program) -> str:
-    """Return the kind of a program under one of its names: ``uprobe`` for ``uretprobe.s``."""
+    """Return the kind of a program, one for all its section names: ``uprobe`` for ``uretprobe.s``."""
     word = kind(program.section)
     return _FAMILY.get(word, word)
 
@@ -73,7 +73,7 @@ def attachable(program: Program) -> bool:
 
 
 def needs_target(program: Program, among: Sequence[Program]) -> str:
-    """Return why a program cannot run without a target; empty where it can. ``among`` are all that might run."""
+    """Return why a program needs a target; empty if it does not. ``among`` are all that might run."""
     name, word = program.name, family(program)
     rest = program.section.partition("/")[2]
     if word == "perf_event":
@@ -84,16 +84,16 @@ def needs_target(program: Program, among: Sequence[Program]) -> str:
         if len(alike) < 2 and not doubtful:
             return ""
         why = (
-            "of several, each samples an event of its own"
+            "with several, each samples its own event"
             if len(alike) > 1
-            else "its name speaks of another than a clock"
+            else "its name suggests an event other than a clock"
         )
         from eunomia.kernel.perf_events import SYNTAX
 
         form = f"--attach {name}=EVENT, as in {SYNTAX}"
         return f"the section does not say which event it samples ({why}): {form}"
     if word == "iter" and rest in iterator.OF_MAPS:
-        return f"it goes through the entries of a map: --attach {name}=MAP"
+        return f"it iterates over the entries of a map: --attach {name}=MAP"
     if word in {"xdp", "socket", "tc"}:
         form = "DEVICE" if word == "tc" and _way(program) else _FORMS[word]
         return f"it needs a network device: --attach {name}={form} ({_devices()})"
@@ -114,7 +114,7 @@ def _is_placeholder(function: str) -> bool:
 
 
 def obstacle(program: Program, among: Sequence[Program], given: Sequence[str]) -> Exception | None:
-    """Return why a program cannot run, as far as the section and its targets tell."""
+    """Return why a program cannot run, as far as its section and targets show."""
     if not attachable(program):
         if given:
             return BadSetting(f"program {program.name} ({program.section}) takes no target: it is not attached")
@@ -139,16 +139,16 @@ def check(program: Program, targets: Sequence[str]) -> list[Any]:
     if not targets:
         return _own(program)
     if word in BY_TYPE and len(targets) > 1:
-        raise BadSetting(f"program {program.name} ({program.section}) takes one target: the kernel ties it to that")
+        raise BadSetting(f"program {program.name} ({program.section}) takes one target: it is loaded for that")
     if word == "iter":
         if len(targets) > 1:
-            raise BadSetting(f"program {program.name} ({program.section}) goes through one thing: give one target")
-        return [*targets]  # of which eunomia.kernel.iterator knows more
+            raise BadSetting(f"program {program.name} ({program.section}) takes one target")
+        return [*targets]  # eunomia.kernel.iterator checks it
     return [_check(program, word, target) for target in targets]
 
 
 def _own(program: Program) -> list[Any]:
-    """Return the places in binaries that a section names, whose absence libbpf says in no clear words."""
+    """Return the places in binaries that a section names, because libbpf's error for missing ones is unclear."""
     word, _, rest = program.section.partition("/")
     if word.partition(".")[0] in UPROBES and rest and "multi" not in word:
         return [place(program, rest)]
@@ -183,7 +183,7 @@ def _check(program: Program, word: str, target: str) -> Any:
 
 
 def sampled(program: Program, target: str) -> PerfEvent:
-    """Return the event that a perf_event program is to sample."""
+    """Return the event that a perf_event program samples."""
     from eunomia.kernel import perf_events
 
     try:
@@ -240,7 +240,7 @@ def device(program: Program, word: str, target: str) -> Device:
         way = way or _way(program)
         if way not in {"ingress", "egress"}:
             raise BadSetting(
-                f"program {program.name}: say which way: --attach {program.name}={name}:ingress or {name}:egress"
+                f"program {program.name}: give a direction: --attach {program.name}={name}:ingress or {name}:egress"
             )
     elif way and (word != "xdp" or way not in {"native", "generic", "offload"}):
         modes = ", or DEVICE:native, :generic or :offload" if word == "xdp" else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""C types as the compiler left them, whichever of BTF and DWARF they were read from."""
+"""C types, read from BTF or DWARF."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Enum(NamedTuple):
 
 
 class Pointer(NamedTuple):
-    """A pointer; its target matters only where a global tells an event's type."""
+    """A pointer; its target matters only for globals that name an event's type."""
 
     size: int
     target: Type | None
@@ -70,9 +70,9 @@ class Struct(NamedTuple):
 
 
 class Typedef(NamedTuple):
-    """A name for another type; where the field's meaning is said (``errno_t``, ``ipv4_t``, ...).
+    """A name for another type, which may give a field its meaning (``errno_t``, ``ipv4_t``, ...).
 
-    ``ours`` is whether the object was compiled with eunomia/types.h: others use the same names for other things.
+    ``ours`` is whether the object was compiled with eunomia/types.h: others may use the same names differently.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Typedef(NamedTuple):
 
 
 class Opaque(NamedTuple):
-    """What has no layout to show: void, a function, a forward declaration."""
+    """A type without a layout: void, a function, a forward declaration."""
 
     name: str
 
@@ -90,7 +90,7 @@ Type = Int | Float | Enum | Pointer | Array | Struct | Typedef | Opaque
 
 
 def sizeof(type_: Type) -> int:
-    """Return a type's size in bytes; 0 for what has none."""
+    """Return a type's size in bytes; 0 if it has none."""
     match type_:
         case Typedef():
             return sizeof(type_.target)
@@ -103,7 +103,7 @@ def sizeof(type_: Type) -> int:
 
 
 def open_ended(type_: Type) -> bool:
-    """Tell whether a struct ends in a flexible array, so that records of it may be longer than it is."""
+    """Return whether a struct ends in a flexible array, so that its records may be longer than it."""
     bare = strip(type_)
     if not isinstance(bare, Struct) or bare.union or not bare.members:
         return False
@@ -112,7 +112,7 @@ def open_ended(type_: Type) -> bool:
 
 
 def strip(type_: Type) -> Type:
-    """Return what a chain of typedefs stands for."""
+    """Return the type behind typedefs."""
     while isinstance(type_, Typedef):
         type_ = type_.target
     return type_

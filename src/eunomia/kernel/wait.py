@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Sleep until a probe has something to say, without costing it a wakeup an event."""
+"""Sleeps until a probe writes a record, without a wakeup for each event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOK = 50  # ms between two looks at rings of probes that may never wake anybody
 
 
 class Waiter:
-    """Waits on live objects' rings. Probes with our headers wake it once a sleep, others as they will."""
+    """Waits on live objects' rings. Probes with our headers wake it once per sleep, others as they choose."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -26,7 +26,7 @@ class Waiter:
         self._look = 0
 
     def take(self, live: Loaded) -> None:
-        """Wait on an object's rings, too."""
+        """Wait also for an object's rings."""
         for reader in live.readers.values():
             if isinstance(reader, RingReader | PerfReader):
                 self._epoll.register(reader.fd, select.EPOLLIN)
@@ -34,7 +34,7 @@ class Waiter:
         self._collect()
 
     def drop(self, live: Loaded) -> None:
-        """Wait on them no longer; before the object is closed."""
+        """Stop waiting for an object's rings; call it before the object is closed."""
         for reader in live.readers.values():
             if isinstance(reader, RingReader | PerfReader):
                 self._epoll.unregister(reader.fd)
@@ -51,21 +51,21 @@ class Waiter:
         self._look = LOOK if any(isinstance(r, RingReader) for live in unarmed for r in live.readers.values()) else 0
 
     def add(self, descriptor: int) -> None:
-        """Be woken by one more thing, while it is readable."""
+        """Wait also for a descriptor to be readable."""
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def wait(self, milliseconds: int) -> None:
-        """Sleep until there is something, a signal comes or the time is over."""
+        """Sleep until there is a record, a signal, or the timeout."""
         armed, rings = self._counts
         lib.eu_wait(self._epoll.fileno(), self._armed, armed, self._rings, rings, milliseconds, self._look)
 
     @staticmethod
     def sleep(milliseconds: int) -> None:
-        """Sleep, whatever probes say; a signal ends it."""
+        """Sleep regardless of probes; a signal ends it."""
         lib.eu_sleep(milliseconds)
 
     def close(self) -> None:
-        """Let go of the rings."""
+        """Free its descriptor."""
         self._epoll.close()
 
 

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How many columns a type makes: a struct of a few kilobytes of BTF can stand for billions of them."""
+"""Limits the number of columns of a type: a few kilobytes of BTF can describe billions of them."""
 
 from __future__ import annotations
 
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.types import Array, Struct, Type, strip
 
-COLUMNS = 1000  # of one stream, and members of what is shown whole among them
+COLUMNS = 1000  # of one stream, including members of values that are shown whole
 DEPTH = 32  # structs, unions and arrays within each other
 
 
 def check(stream: str, *types: Type) -> None:
-    """Raise :class:`BadObject` where a stream of these types would have too many columns, or too deep ones.
+    """Raise :class:`BadObject` if a stream of these types has too many columns, or nests too deep.
 
-    It takes time by the number of different types, not by the number of columns.
+    The time depends on the number of different types, not of columns.
     """
     known: dict[int, tuple[int, int]] = {}
     columns = 0
@@ -22,13 +22,13 @@ def check(stream: str, *types: Type) -> None:
         columns += more
         where = spell_of(stream, type_)
         if columns > COLUMNS:
-            raise BadObject(f"{where} has more than {COLUMNS} columns, which is the most that a stream can have")
+            raise BadObject(f"{where} has more than {COLUMNS} columns, the most that a stream can have")
         if depth > DEPTH:
-            raise BadObject(f"{where} nests types more than {DEPTH} deep, which is the most that is shown")
+            raise BadObject(f"{where} nests types more than {DEPTH} deep, the most that can be shown")
 
 
 def spell_of(stream: str, type_: Type) -> str:
-    """Return what an error calls a type."""
+    """Return a type's name for errors."""
     bare = strip(type_)
     name = getattr(type_, "name", "") or getattr(bare, "name", "")
     kind = ("union" if bare.union else "struct") if isinstance(bare, Struct) else "the type"

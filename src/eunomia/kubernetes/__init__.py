@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the Kubernetes API knows of this node's pods: labels, owners, services. Threads ask, the loop never waits."""
+"""Kubernetes API: labels, owners and services of this node's pods. Threads ask, the engine never waits."""

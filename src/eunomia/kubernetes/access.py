@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The way to a Kubernetes API server: the official client's configuration, credentials and TLS.
+"""Access to a Kubernetes API server: the official client's configuration, credentials and TLS.
 
-Its models are left out: importing one API class costs 28 MB of resident memory, and each pod becomes some
-hundred objects. Requests go through the client's own connection pool instead, and :mod:`objects` reads the answers.
+The client's models are not used: importing one API class costs 28 MB of resident memory, and each pod becomes some
+hundred objects. Requests go through the client's connection pool instead, and :mod:`objects` reads the answers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MISSING = "the Kubernetes client is not installed: pip install 'eunomia[kubernet
 
 
 class Unusable(Exception):
-    """The configuration leads nowhere; the text is a sentence for the user."""
+    """The configuration cannot be used; the text is a sentence for the user."""
 
 
 class Refused(Exception):
-    """The API server answered with an error; ``status`` is HTTP's, ``after`` the pause it asks for, in seconds."""
+    """The API server answered with an error; ``status`` is the HTTP status, ``after`` its Retry-After in seconds."""
 
     def __init__(self, status: int, message: str, after: float = 0.0) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """No answer, or one that broke off."""
+    """No answer, or an incomplete one."""
 
 
 class TooLong(Exception):
@@ -48,30 +48,30 @@ class Answer(Protocol):
     """A successful answer; close it, from any thread."""
 
     def read(self) -> bytes | bytearray:
-        """Return all of it; raises :class:`Unreachable`, :class:`TooLong`."""
+        """Return the whole body; raises :class:`Unreachable`, :class:`TooLong`."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield pieces as they come; raises :class:`Unreachable` when it breaks off."""
+        """Yield pieces as they come; raises :class:`Unreachable` if the connection breaks."""
 
     def close(self) -> None:
-        """Let go of the connection; a reader in another thread ends."""
+        """Close the connection; a reader in another thread ends."""
 
 
 class Api(Protocol):
-    """What the followers ask of an API server."""
+    """Requests to an API server."""
 
     def get(self, path: str, query: Mapping[str, str], seconds: float, silent: float = 0.0) -> Answer:
-        """GET a path; ``seconds`` is how long an answer may take to begin, and to go on unless ``silent`` is given.
+        """GET a path; ``seconds`` is the read timeout, ``silent`` another one once the answer has begun.
 
         Raises :class:`Refused`, :class:`Unreachable`.
         """
 
 
 class Access:
-    """An :class:`Api` by way of the official client; may be used by several threads."""
+    """An :class:`Api` that uses the official client; thread-safe."""
 
     def __init__(self, kubeconfig: str = "", context: str = "") -> None:
-        """Read the configuration: ``kubeconfig`` where given, else the pod's own, $KUBECONFIG, ~/.kube/config.
+        """Read the configuration: ``kubeconfig`` if given, else the pod's own, $KUBECONFIG, ~/.kube/config.
 
         Raises :class:`Unusable`.
         """
@@ -87,7 +87,7 @@ class Access:
             raise Unusable(MISSING) from None
         made: Any = client.Configuration()
         load: Any = config
-        with _complaints() as complaints:
+        with _logged_errors() as logged:
             try:
                 if not self._kubeconfig and in_cluster():
                     load.load_incluster_config(made)
@@ -95,11 +95,11 @@ class Access:
                     path = self._kubeconfig or _default()
                     load.load_kube_config(path, self._context or None, made, persist_config=False)
                 pool = rest.RESTClientObject(made).pool_manager
-            except Exception as error:  # the client raises whatever its parsers do
+            except Exception as error:  # the client raises any of its parsers' errors
                 raise Unusable(self._why(error)) from None
-        if complaints:  # a credential plugin's: the client would go on as nobody
-            raise Unusable(self._why(Unusable(complaints[0])))
-        if not made.verify_ssl:  # which the kubeconfig says; the library would say it with each request
+        if logged:  # of a credential plugin: the client would continue without credentials
+            raise Unusable(self._why(Unusable(logged[0])))
+        if not made.verify_ssl:  # set in the kubeconfig; the library would warn with each request
             import urllib3
 
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -129,7 +129,7 @@ class Access:
 
         headers = {"Accept": "application/json", "User-Agent": _AGENT}
         try:
-            with _complaints():  # of a plugin that gives no new credentials: the old ones may do yet
+            with _logged_errors():  # of a plugin without new credentials: the old ones may still be valid
                 settings = self._configuration.auth_settings()
             for setting in settings.values():
                 if setting["in"] == "header" and setting["value"]:
@@ -139,14 +139,14 @@ class Access:
             response = self._pool.request(
                 "GET", url, headers=headers, preload_content=False, timeout=timeout, retries=False, redirect=False
             )
-        except Exception as error:  # sockets', TLS's, the pool's, a credential plugin's
+        except Exception as error:  # of sockets, TLS, the pool, a credential plugin
             if isinstance(error, urllib3.exceptions.SSLError):
                 self._renew()
             raise Unreachable(_reason(error)) from None
         answer = _HttpAnswer(response)
         if response.status == 200:
             if silent:
-                answer.bear(silent)
+                answer.set_timeout(silent)
             return answer
         try:
             text = message_of(answer.read(_ERROR_LIMIT))
@@ -159,7 +159,7 @@ class Access:
         raise Refused(response.status, text or str(response.reason or ""), _after(response.headers))
 
     def _renew(self) -> None:
-        """Read the configuration again: its credentials or authorities may have been replaced on disk."""
+        """Read the configuration again: credentials or certificates may have been replaced on disk."""
         try:
             self._open()
         except Unusable as error:
@@ -183,11 +183,11 @@ class _HttpAnswer:
     def chunks(self) -> Iterator[bytes]:
         try:
             yield from self._response.stream(_CHUNK, decode_content=True)
-        except Exception as error:  # also what a closed socket of another thread makes of the client
+        except Exception as error:  # also the client's errors after another thread has closed the socket
             raise Unreachable(_reason(error)) from None
 
-    def bear(self, seconds: float) -> None:
-        """Let it be silent for so long from now on."""
+    def set_timeout(self, seconds: float) -> None:
+        """Set the read timeout from now on."""
         with suppress(Exception):
             if (sock := self._socket()) is not None:
                 sock.settimeout(seconds)
@@ -197,7 +197,7 @@ class _HttpAnswer:
 
         with suppress(Exception):
             if (sock := self._socket()) is not None:
-                sock.shutdown(socket.SHUT_RDWR)  # wakes whoever reads from it
+                sock.shutdown(socket.SHUT_RDWR)  # wakes its reader
         with suppress(Exception):
             self._response.close()
 
@@ -206,13 +206,13 @@ class _HttpAnswer:
 
 
 def in_cluster() -> bool:
-    """Whether this process runs in a pod that may speak to its API server."""
+    """Whether this process runs in a pod with access to its API server."""
     return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and os.path.exists(_TOKEN)
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect what the client logs as errors, which would go to stderr as it is."""
+def _logged_errors() -> Iterator[list[str]]:
+    """Collect errors that the client logs, which would go to stderr otherwise."""
     import logging
 
     said: list[str] = []
@@ -231,7 +231,7 @@ def _default() -> str:
 
 
 def _keepalive() -> list[tuple[int, int, int]]:
-    """Notice within a minute that the other side of a silent watch is gone."""
+    """Return socket options that detect within a minute that the peer of a silent watch is gone."""
     import socket
 
     return [
@@ -244,7 +244,7 @@ def _keepalive() -> list[tuple[int, int, int]]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause, which is the one that says something."""
+    """Return the innermost cause, which is the most informative."""
     while (inner := getattr(error, "reason", None) or error.__cause__) and isinstance(inner, BaseException):
         error = inner
     return " ".join(str(error).split())[:300] or type(error).__name__

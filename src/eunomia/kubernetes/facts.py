@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is known of this node's pods: written by threads that follow the API, read by the loop, which never waits.
+"""Facts about this node's pods: written by threads that follow the API, read by the engine, which never waits.
 
-Readers look into dictionaries whose values are never changed, only replaced.
+Readers use dictionaries whose values are never changed, only replaced.
 """
 
 from __future__ import annotations
@@ -16,55 +16,55 @@ from eunomia.identity import Container, Pod
 from eunomia.kubernetes.objects import Owner, PodContainer, PodObject, ServiceObject
 from eunomia.typing import NamedTuple
 
-LEAVING = 60.0  # seconds for which a deleted pod is remembered: its containers end after it
+LEAVING = 60.0  # seconds for which a deleted pod is remembered: its containers end later
 SERVICES_SHOWN = 64  # of one pod
 
 OwnerOf = Callable[[str, Owner], Owner | None]
 
 
 class _Kept(NamedTuple):
-    """A pod and what to compute its facts from again."""
+    """A pod, and what is needed to update it."""
 
     pod: Pod
     namespace: str
     labels: frozenset[tuple[str, str]]
     owner: Owner
-    names: tuple[str, ...]  # its uids and its containers' ids: what it may be found by
+    names: tuple[str, ...]  # its uids and its containers' ids, by which it is found
 
 
 class Facts:
-    """Pods by uid and by container id, and the news of them.
+    """Pods by uid and by container id, and changes of them.
 
     :attr:`descriptor` becomes readable when there are :meth:`news`.
     """
 
     def __init__(self, owner_of: OwnerOf | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """``owner_of`` answers at once; ``clock`` gives seconds."""
+        """``owner_of`` must not block; ``clock`` gives seconds."""
         self.owner_of: OwnerOf = owner_of or (lambda _, owner: owner)
         self._clock = clock
         self._lock = Lock()
-        self._pods: dict[str, _Kept] = {}  # by uid, of static pods by that on the node too
+        self._pods: dict[str, _Kept] = {}  # by uid, static pods also by their uid on the node
         self._containers: dict[str, tuple[str, PodContainer]] = {}  # by container id: the pod's uid
         self._owned: dict[str, set[str]] = {}  # by the direct owner's uid
         self._neighbours: dict[str, set[str]] = {}  # by namespace: the uids of its pods
         self._services: dict[str, ServiceObject] = {}  # by uid
-        # By namespace and the first label that they select by: which of many may select a pod is found by its labels.
+        # By namespace and the first label of their selectors, so that a pod's services are found by its labels.
         self._selectors: dict[str, dict[tuple[str, str], dict[str, ServiceObject]]] = {}
-        self._leaving: dict[str, float] = {}  # when to forget the pods that were deleted, by uid, in that order
+        self._leaving: dict[str, float] = {}  # when to forget deleted pods, by uid, in that order
         self._news: set[str] = set()
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def close(self) -> None:
-        """Let go of the descriptor; nothing may be written afterwards."""
+        """Close the descriptor; nothing may be written afterwards."""
         with self._lock:
             descriptor, self.descriptor = self.descriptor, -1
             if descriptor >= 0:
                 os.close(descriptor)
 
-    # The loop's side
+    # For the engine
 
     def enrich(self, container: Container, pod: Pod | None, uid: str) -> tuple[Container, Pod | None]:
-        """Return a container and its pod with what the API knows of them; ``uid`` is the pod's as its cgroup has it."""
+        """Return a container and its pod with the API's facts; ``uid`` is the pod's uid in the cgroup's path."""
         found = self._containers.get(container.id)
         kept = self._pods.get(found[0] if found else "") or self._pods.get(pod.uid if pod else uid)
         if kept is None:
@@ -85,7 +85,7 @@ class Facts:
         return container, known._replace(sandbox=sandbox) if sandbox else known
 
     def news(self) -> frozenset[str]:
-        """Return the pods' uids and the container ids that there is something new to know of, once."""
+        """Return the pods' uids and container ids that have changed since the last call."""
         if not self._news:
             return frozenset()
         with self._lock:
@@ -97,20 +97,20 @@ class Facts:
 
     @property
     def pods(self) -> dict[str, Pod]:
-        """A copy: the pods by their uids, those that have just been deleted too."""
+        """A copy of the pods by uid, also those that have just been deleted."""
         with self._lock:
             return {kept.pod.uid: kept.pod for kept in self._pods.values()}
 
-    # The threads' side
+    # For the threads
 
     def put(self, pod: PodObject) -> None:
-        """Take in a pod that is new or changed."""
+        """Add or update a pod."""
         with self._lock:
             self._purge()
             self._leaving.pop(pod.uid, None)
             before = self._own(pod.uid)
             owner = self.owner_of(pod.namespace, pod.owner) if pod.owner.kind else Owner()
-            if owner is None:  # being asked for, perhaps once more
+            if owner is None:  # not answered yet
                 owner = Owner(before.pod.owner_kind, before.pod.owner_name) if before else Owner()
             labels = frozenset(pod.labels)
             facts = Pod(
@@ -126,48 +126,48 @@ class Facts:
             self._neighbours.setdefault(pod.namespace, set()).add(pod.uid)
             changed = before is None or before.pod != facts
             self._pods[pod.uid] = kept
-            if pod.hash and self._own(pod.hash) is None:  # whoever makes a pod can say another's uid here
+            if pod.hash and self._own(pod.hash) is None:  # any pod may claim another's uid here
                 self._pods[pod.hash] = kept
             for container in pod.containers:
                 value = (pod.uid, container)
                 if self._containers.get(container.id) != value:
                     self._containers[container.id] = value
-                    self._tell((container.id,))
+                    self._announce((container.id,))
             for old in set(before.names if before else ()) - set(names):
                 self._forget_name(old, pod.uid)
             if changed:
-                self._tell(names)
+                self._announce(names)
 
     def drop(self, uid: str) -> None:
-        """Take in that a pod was deleted; it is known for :data:`LEAVING` yet."""
+        """Note that a pod was deleted; it is remembered for :data:`LEAVING`."""
         with self._lock:
             self._leaving.pop(uid, None)
             self._leaving[uid] = self._clock() + LEAVING
             self._purge()
 
     def put_service(self, service: ServiceObject) -> None:
-        """Take in a service that is new or changed."""
+        """Add or update a service."""
         with self._lock:
             before = self._services.get(service.uid)
             if before is not None:
                 if before._replace(version=service.version) == service:
                     return
                 self._forget_service(before)
-            if service.selector:  # one without selects nothing
+            if service.selector:  # without a selector it selects nothing
                 self._services[service.uid] = service
                 first = self._selectors.setdefault(service.namespace, {}).setdefault(service.selector[0], {})
                 first[service.uid] = service
                 self._select(service)
 
     def drop_service(self, uid: str) -> None:
-        """Take in that a service was deleted."""
+        """Remove a service."""
         with self._lock:
             service = self._services.get(uid)
             if service is not None:
                 self._forget_service(service)
 
     def learned(self, owner_uid: str) -> None:
-        """Take in that ``owner_of`` has more to say of pods with this direct owner."""
+        """Update the pods with this direct owner: ``owner_of`` has a new answer."""
         with self._lock:
             for uid in self._owned.get(owner_uid, ()):
                 kept = self._pods[uid]
@@ -177,7 +177,7 @@ class Facts:
 
     # Under the lock
 
-    def _tell(self, names: tuple[str, ...]) -> None:
+    def _announce(self, names: tuple[str, ...]) -> None:
         if not self._news and self.descriptor >= 0:
             os.eventfd_write(self.descriptor, 1)
         self._news.update(names)
@@ -189,7 +189,7 @@ class Facts:
         for name in kept.names:
             if self._pods.get(name) is kept:
                 self._pods[name] = after
-        self._tell(kept.names)
+        self._announce(kept.names)
 
     def _selecting(self, namespace: str, labels: frozenset[tuple[str, str]]) -> tuple[str, ...]:
         of_namespace = self._selectors.get(namespace, {})
@@ -204,7 +204,7 @@ class Facts:
         return [kept for kept in pods if kept.labels.issuperset(service.selector)]
 
     def _select(self, service: ServiceObject) -> None:
-        """Show a new service on its pods, without a look at the others: there may be thousands."""
+        """Add a new service to its pods, without searching all services: there may be thousands."""
         for kept in self._selected(service):
             names = {*kept.pod.services, service.name}
             self._replace(kept, kept.pod._replace(services=tuple(sorted(names)[:SERVICES_SHOWN])))
@@ -219,12 +219,12 @@ class Facts:
         if not of_namespace:
             del self._selectors[service.namespace]
         for kept in self._selected(service):
-            if service.name in kept.pod.services:  # else it is one of those that are too many to show
+            if service.name in kept.pod.services:  # else it is beyond SERVICES_SHOWN
                 services = self._selecting(kept.namespace, kept.labels)
                 self._replace(kept, kept.pod._replace(services=services))
 
     def _own(self, uid: str) -> _Kept | None:
-        """Return the pod whose uid this is, rather than what else a pod is found by."""
+        """Return the pod with this uid; not a static pod by its uid on the node."""
         kept = self._pods.get(uid)
         return kept if kept is not None and kept.pod.uid == uid else None
 
@@ -241,7 +241,7 @@ class Facts:
                     self._forget_name(name, kept.pod.uid)
 
     def _forget_name(self, name: str, uid: str) -> None:
-        """Forget what a pod was found by, unless that is another's by now (a static pod's, made anew)."""
+        """Forget a key of a pod, unless another pod has it now (a static pod that was made again)."""
         if name in self._pods and self._pods[name].pod.uid == uid:
             del self._pods[name]
         if name in self._containers and self._containers[name][0] == uid:
@@ -252,7 +252,7 @@ class Facts:
 
 
 def _discard(sets: dict[str, set[str]], key: str, value: str) -> None:
-    """Take a value out of one of several sets, and the set out with the last."""
+    """Remove a value from one of several sets, and the set if it becomes empty."""
     if key in sets:
         sets[key].discard(value)
         if not sets[key]:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One collection of the API, listed once and watched from there on: no loss, nothing twice, no storm.
+"""Follower of one collection of the API: lists it once, then watches; no loss, no duplicates, no request storm.
 
-The rules are those of the API's documentation ("Efficient detection of changes"): a watch resumes at the last
-resourceVersion that was seen; 410 Gone means that the server has forgotten it, and a list, compared with what is
-known, takes its place.
+It follows the API's documentation ("Efficient detection of changes"): a watch resumes at the last resourceVersion
+that was seen; after 410 Gone the server has forgotten that, and a new list is compared with what is known.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from eunomia.kubernetes import objects
 from eunomia.kubernetes.access import Answer, Api, Refused, TooLong, Unreachable
 from eunomia.typing import Generic, Protocol, TypeVar
 
-PAGE = 500  # objects of one answer to a list, and fewer where these are too long
-LISTED = 100_000  # objects of one list that are looked at
-WATCH = 300  # seconds after which the server ends a watch, and up to twice that
-PATIENCE = 30.0  # seconds without a word after which a request has failed
+PAGE = 500  # objects of one page of a list, fewer if these are too long
+LISTED = 100_000  # objects of one list that are read
+WATCH = 300  # seconds after which the server ends a watch, up to twice that
+PATIENCE = 30.0  # seconds without data after which a request has failed
 LINE_LIMIT = 8 << 20  # bytes; etcd takes objects of 1.5 MB
-PAUSE = 0.25  # seconds before the first of repeated tries, then twice as long each time
+PAUSE = 0.25  # seconds before the first retry, doubled each time
 PAUSE_LIMIT = 45.0
-LASTED = 10.0  # seconds after which a watch was a good one
-_SHRINK = 8  # how much smaller pages become, twice: then even the longest objects fit
-AGAIN = 600.0  # seconds after which a complaint may be said again
+LASTED = 10.0  # seconds after which a watch counts as successful
+_SHRINK = 8  # how much smaller pages become, at most twice: then even the longest objects fit
+AGAIN = 600.0  # seconds after which a warning may be repeated
 
 
 class _Versioned(Protocol):
@@ -37,21 +36,21 @@ class _Versioned(Protocol):
     @property
     def version(self) -> str: ...
     @property
-    def is_over(self) -> bool: ...
+    def is_finished(self) -> bool: ...
 
 
 _T = TypeVar("_T", bound=_Versioned)
 
 
 class _Gone(Exception):
-    """The server has forgotten the version that was asked for."""
+    """The server has forgotten the requested version."""
 
 
 class Follower(Generic[_T]):
     """Follows one collection in the calling thread: :meth:`run` until :meth:`stop`.
 
-    ``put`` gets each object that is new or changed, ``drop`` the uid of each that is gone, ``listed`` how many
-    there are, after each list. ``say`` gets one sentence when it fails for the first time, with ``what`` in it.
+    ``put`` gets each new or changed object, ``drop`` the uid of each removed one, ``listed`` their number after each
+    list. ``say`` gets one sentence at the first failure, with ``what`` in it.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Follower(Generic[_T]):
     ) -> None:
         """``pause`` is the first one and ``pause_limit`` the longest, in seconds.
 
-        ``limit`` is of objects kept; those that are over make room for others.
+        ``limit`` is the number of objects kept; finished ones make room for others.
         """
         self._api = api
         self._what = what
@@ -90,13 +89,13 @@ class Follower(Generic[_T]):
         self.tried = Event()  # the first list was read, or failed
         self._stopping = Event()
         self._answer: Answer | None = None
-        self._version = ""  # where a watch goes on; empty: list first
-        self._least = "0"  # a list must not be older than this: 0 for any, empty for the newest
+        self._version = ""  # where the next watch begins; empty: list first
+        self._least = "0"  # the least version of a list: 0 for any, empty for the newest
         self._known: dict[str, str] = {}  # uid -> version
-        self._over: dict[str, None] = {}  # the uids of those known that are over, the first first
+        self._finished: dict[str, None] = {}  # uids of known objects that have finished, oldest first
         self._failures = 0
-        self._gone = False  # 410 was answered since a watch lasted
-        self._began = 0.0  # when the last watch did, or 0
+        self._gone = False  # 410 was answered since the last successful watch
+        self._began = 0.0  # when the last watch began, or 0
         self._said: dict[str, float] = {}
 
     def stop(self) -> None:
@@ -119,17 +118,17 @@ class Follower(Generic[_T]):
                 self._watch()
             except _Gone:
                 self._relist()
-                if not self._gone:  # it answers: what failed before is over, unless this is all that it answers
+                if not self._gone:  # the server answers again, unless 410 is its only answer
                     self._failures = 0
                 self._gone = True
             except TooLong as error:
                 self._list_by_less(error)
             except objects.Malformed as error:
-                self._relist()  # a watch would come to the same thing again
-                self._tell(error)
+                self._relist()  # a watch would get the same object again
+                self._warn(error)
             except (Refused, Unreachable) as error:
                 after = error.after if isinstance(error, Refused) else 0.0
-                self._tell(error)
+                self._warn(error)
             now = time.monotonic()
             lasted = self._began and now - self._began >= LASTED
             if lasted:
@@ -140,24 +139,24 @@ class Follower(Generic[_T]):
             self._failures = 0 if lasted else self._failures + 1
 
     def _relist(self) -> None:
-        """List next: not older than what was seen, or the newest when it is the list that has failed."""
+        """List next: not older than what was seen, or the newest if it was the list that failed."""
         self._least, self._version = self._version, ""
 
     def _list_by_less(self, error: TooLong) -> None:
-        """List by smaller pages next: whoever makes objects can make them long, and must not hide all others."""
+        """List with smaller pages next: a user's long objects must not hide all others."""
         if self._least == "0":
-            self._least = ""  # from its cache the server gives all at once, whatever was asked for
+            self._least = ""  # from its cache the server returns everything in one page
         elif self._page >= _SHRINK:
             self._page //= _SHRINK
         else:
-            self._tell(error)
+            self._warn(error)
 
     def _rest(self, after: float) -> None:
         pause = min(self._pause_limit, self._pause * 2 ** min(self._failures, 16))
-        # Nodes that lost the same server together do not come back together.
+        # random, so that nodes that lost a server together do not come back together
         self._stopping.wait(max(after, pause * random.uniform(0.5, 1.0)))  # noqa: S311
 
-    def _tell(self, error: Exception) -> None:
+    def _warn(self, error: Exception) -> None:
         status = error.status if isinstance(error, Refused) else 0
         passing = isinstance(error, Unreachable) or status == 429 or status >= 500
         kind = f"{type(error).__name__} {status}"
@@ -167,8 +166,8 @@ class Follower(Generic[_T]):
         if status == 403:
             self._say(f"the Kubernetes API does not let us read {self._what}, which will be missing: {error}")
         else:
-            missing = f"what is new of {self._what}" if self._known else self._what
-            self._say(f"the Kubernetes API {_complaint(error)}: {missing} will be missing until it does better")
+            missing = f"changes of {self._what}" if self._known else self._what
+            self._say(f"the Kubernetes API {_symptom(error)}: {missing} will be missing until it recovers")
 
     # Lists
 
@@ -202,8 +201,8 @@ class Follower(Generic[_T]):
         try:
             answer = self._api.get(self._path, query, PATIENCE)
         except Refused as error:
-            # 410: that version, or the list's next page, is forgotten. 504: this server is not that far yet.
-            # 400: an old server that knows no match.
+            # 410: that version, or the list's next page, is forgotten. 504: the server has not reached that version.
+            # 400: an old server without resourceVersionMatch.
             if error.status == 410 or (error.status in {400, 504} and self._least not in {"", "0"}):
                 raise _Gone from None
             raise
@@ -213,7 +212,7 @@ class Follower(Generic[_T]):
             answer.close()
 
     def _take(self, item: msgspec.Raw, seen: set[str] | None = None) -> str:
-        """Pass on an object unless it is known in this version; return the version."""
+        """Pass on an object unless this version is known; return the version."""
         try:
             found = self._read(item)
         except objects.Malformed:
@@ -226,23 +225,23 @@ class Follower(Generic[_T]):
         if known is None and len(self._known) >= self._limit and not self._make_room(found):
             return found.version
         self._known[found.uid] = found.version
-        if found.is_over:
-            self._over[found.uid] = None
+        if found.is_finished:
+            self._finished[found.uid] = None
         self._put(found)
         return found.version
 
     def _make_room(self, found: _T) -> bool:
-        """Leave out one that is over, for one that is not; return whether there was one."""
+        """Drop a finished object to make room; return whether there was one."""
         if "many" not in self._said:
             self._said["many"] = time.monotonic()
             self._say(f"Kubernetes has more than {self._limit} {self._what}: the others will be missing")
-        if found.is_over or not self._over:
+        if found.is_finished or not self._finished:
             return False
-        self._remove(next(iter(self._over)))
+        self._remove(next(iter(self._finished)))
         return True
 
     def _remove(self, uid: str) -> None:
-        self._over.pop(uid, None)
+        self._finished.pop(uid, None)
         if self._known.pop(uid, None) is not None:
             self._drop(uid)
 
@@ -295,7 +294,7 @@ class Follower(Generic[_T]):
 
 
 def _strict(read: Callable[[msgspec.Raw], _T]) -> Callable[[msgspec.Raw], _T]:
-    """Return what raises :class:`objects.Malformed` for whatever an object brings about: others come after it."""
+    """Return a reader that raises only :class:`objects.Malformed`, so that other objects are read on."""
 
     def strict(item: msgspec.Raw) -> _T:
         try:
@@ -309,7 +308,7 @@ def _strict(read: Callable[[msgspec.Raw], _T]) -> Callable[[msgspec.Raw], _T]:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield whole lines; what was cut off at the end is none, for its event comes again after the resume."""
+    """Yield complete lines; an incomplete last one is dropped, because its event comes again after the resume."""
     rest = bytearray()
     for chunk in chunks:
         rest += chunk
@@ -321,9 +320,9 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
             raise objects.Malformed(f"an event of more than {LINE_LIMIT} bytes")
 
 
-def _complaint(error: Exception) -> str:
+def _symptom(error: Exception) -> str:
     if isinstance(error, Refused):
         return f"answers {error.status}" + (f" ({error})" if str(error) else "")
     if isinstance(error, Unreachable):
         return f"cannot be reached ({error})"
-    return f"sent what cannot be read ({error})"
+    return f"sent an answer that cannot be read ({error})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The few fields of the API's objects that are asked for; msgspec skips the others without making anything of them.
+"""Decoder of the API's objects: the few fields that are used; msgspec skips the others.
 
 Field names are those of the API reference (core/v1, meta/v1).
 """
@@ -14,21 +14,21 @@ from eunomia.typing import NamedTuple, TypeVar
 
 CONTAINERS_LIMIT = 256  # of one pod that are kept
 
-# kubectl's copy of the whole object: long, and it may hold what the pod's environment hides
+# kubectl's copy of the whole object: long, and may contain secrets of the pod's environment
 _NOT_KEPT = "kubectl.kubernetes.io/last-applied-configuration"
 _CONFIG_HASH = "kubernetes.io/config.hash"
-_CONFIG_MIRROR = "kubernetes.io/config.mirror"  # kubelet deletes others' pods that say so
-_OVER = {"Succeeded", "Failed"}
+_CONFIG_MIRROR = "kubernetes.io/config.mirror"  # kubelet deletes other pods with this annotation
+_FINISHED = {"Succeeded", "Failed"}
 
 _T = TypeVar("_T")
 
 
 class Malformed(Exception):
-    """What came is not what the API sends."""
+    """The answer is not valid."""
 
 
 class Owner(NamedTuple):
-    """Who made an object; empty where nobody did."""
+    """The controller of an object; empty for none."""
 
     kind: str = ""
     name: str = ""
@@ -37,7 +37,7 @@ class Owner(NamedTuple):
 
 
 class PodContainer(NamedTuple):
-    """What a pod's status says of one of its containers."""
+    """A container in a pod's status."""
 
     id: str
     runtime: str
@@ -48,7 +48,7 @@ class PodContainer(NamedTuple):
 
 
 class PodObject(NamedTuple):
-    """A pod as the API has it. ``hash`` is a static pod's uid on its node, which its cgroups carry."""
+    """A pod in the API. ``hash`` is a static pod's uid on its node, as in its cgroups' paths."""
 
     uid: str
     name: str
@@ -62,7 +62,7 @@ class PodObject(NamedTuple):
     qos: str
     hash: str
     containers: tuple[PodContainer, ...]
-    is_over: bool = False  # all of its containers have ended, for good
+    is_finished: bool = False  # all of its containers have ended for good
 
 
 class ServiceObject(NamedTuple):
@@ -73,11 +73,11 @@ class ServiceObject(NamedTuple):
     namespace: str
     version: str
     selector: Texts
-    is_over: bool = False  # never
+    is_finished: bool = False  # never
 
 
 class Page(NamedTuple):
-    """A piece of a list; ``rest`` is where it goes on, empty at its end."""
+    """A page of a list; ``rest`` is the token of the next page, empty at the end."""
 
     version: str
     rest: str
@@ -215,7 +215,7 @@ def pod(data: bytes | msgspec.Raw) -> PodObject:
         bounded(status.qos_class),
         bounded(annotations.get(_CONFIG_HASH)) if _CONFIG_MIRROR in annotations else "",
         _containers(status),
-        status.phase in _OVER,
+        status.phase in _FINISHED,
     )
 
 
@@ -232,13 +232,13 @@ def service(data: bytes | msgspec.Raw) -> ServiceObject:
 
 
 def owner(data: bytes | bytearray | msgspec.Raw) -> tuple[str, Owner]:
-    """Return the uid of an object of any kind, and who controls it; raises :class:`Malformed`."""
+    """Return the uid of an object of any kind, and its controller; raises :class:`Malformed`."""
     meta = _decoded(_bare, data).metadata
     return bounded(meta.uid), _controller(meta)
 
 
 def page(data: bytes | bytearray) -> Page:
-    """Read an answer to a list; raises :class:`Malformed`."""
+    """Read a page of a list; raises :class:`Malformed`."""
     found = _decoded(_list, data)
     return Page(found.metadata.resource_version, found.metadata.rest, found.items or [])
 
@@ -266,7 +266,7 @@ def code(data: bytes | bytearray | msgspec.Raw) -> tuple[int, str]:
 
 
 def message_of(data: bytes | bytearray) -> str:
-    """Return the message of an error's body, whatever that is."""
+    """Return the message in an error's body; empty if there is none."""
     try:
         return code(data)[1]
     except Malformed:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who made a pod's maker: the Deployment of a ReplicaSet, the CronJob of a Job; asked by name, once each.
+"""Owners of pods' owners: the Deployment of a ReplicaSet, the CronJob of a Job; each is asked for once by name.
 
-Watching all ReplicaSets and Jobs would cost the cluster for what one node needs of them.
+Watching all ReplicaSets and Jobs would cost the cluster too much for what one node needs.
 
-A pod's maker is what the pod's own maker wrote there: an answer is that of one namespace, kind, name and uid,
-and what has the name now must have the uid as well.
+A pod's owner reference is untrusted: an answer belongs to one namespace, kind, name and uid, and the object that has
+the name now must have the uid as well.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from eunomia.kubernetes.follower import PAUSE_LIMIT
 from eunomia.kubernetes.objects import Owner
 from eunomia.typing import NamedTuple
 
-# What makes pods for others: group and kind -> the path to one.
+# Owners of pods that have owners themselves: group and kind -> path.
 _BETWEEN = {
     ("apps", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
     ("batch", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
 }
-KEPT = 4096  # answers that are remembered, and questions that wait
-TRIES = 6  # failures in a row after which the nearest owners are shown, until the server does better
-FORBIDDEN = 600.0  # seconds for which a kind that may not be read is not asked for
-_SECONDS = 10.0  # of silence after which a question has failed
+KEPT = 4096  # answers that are remembered, and open questions
+TRIES = 6  # failures in a row after which the nearest owners are shown, until the server recovers
+FORBIDDEN = 600.0  # seconds for which a forbidden kind is not asked for
+_SECONDS = 10.0  # without data after which a question has failed
 
 
 class _Question(NamedTuple):
@@ -38,7 +38,7 @@ class _Question(NamedTuple):
 
 
 class Owners:
-    """Answers from what it knows, and learns the rest in the thread that calls :meth:`run`."""
+    """Answers from memory, and asks for the rest in the thread that calls :meth:`run`."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Owners:
         pause: float = 1.0,
         pause_limit: float = PAUSE_LIMIT,
     ) -> None:
-        """``learned`` gets the uid of a pod's direct owner when there is more to say of it than before.
+        """``learned`` gets the uid of a pod's direct owner when there is a new answer for it.
 
         ``pause`` is the first one after a failure, and ``pause_limit`` the longest, in seconds.
         """
@@ -60,14 +60,14 @@ class Owners:
         self._known: OrderedDict[_Question, Owner] = OrderedDict()
         self._asked: dict[_Question, int] = {}  # -> how often it has failed
         self._questions: deque[_Question] = deque()
-        self._failures = 0  # in a row, of whatever question
+        self._failures = 0  # in a row, of any questions
         self._rests_until = 0.0
         self._forbidden: dict[str, float] = {}  # kind -> until when
         self._changed = Condition()
         self._stopping = False
 
     def of(self, namespace: str, direct: Owner) -> Owner | None:
-        """Return the owner to show for a direct one; ``None`` while it is asked for. Waits for nothing."""
+        """Return the owner to show for a direct one; ``None`` until there is an answer. Never blocks."""
         if (direct.group, direct.kind) not in _BETWEEN or not direct.uid or _unsafe(namespace, direct.name):
             return direct
         question = _Question(namespace, direct)
@@ -87,7 +87,7 @@ class Owners:
             return direct if self._failures >= TRIES else None
 
     @property
-    def waits(self) -> bool:
+    def is_asking(self) -> bool:
         """Whether there are questions without an answer."""
         return bool(self._asked)
 
@@ -98,7 +98,7 @@ class Owners:
             self._changed.notify()
 
     def run(self) -> None:
-        """Ask for what is wanted until stopped."""
+        """Ask open questions until stopped."""
         while (question := self._next()) is not None:
             try:
                 found = self._get(question)
@@ -137,12 +137,12 @@ class Owners:
         if isinstance(error, Unreachable) or status in {401, 429} or status >= 500:
             self._ask_again(error, question)
         elif status == 403:
-            self._leave(error, question.direct.kind)
+            self._forbid(error, question.direct.kind)
         else:
-            self._remember(question, question.direct)  # 404: deleted meanwhile, so nobody can tell any more
+            self._remember(question, question.direct)  # 404: deleted meanwhile
 
     def _ask_again(self, error: Exception, question: _Question) -> None:
-        """Ask nothing for a while, for what failed is the server; only 500 may be this question's own."""
+        """Pause all questions, because the server has failed; only 500 may be due to this question."""
         with self._changed:
             self._asked[question] += 1
             hopeless = isinstance(error, Refused) and error.status == 500 and self._asked[question] >= TRIES
@@ -158,8 +158,8 @@ class Owners:
         for one in nearest:
             self._learned(one.direct.uid)
 
-    def _leave(self, error: Exception, kind: str) -> None:
-        """Show the nearest owners, for those of this kind may not be read."""
+    def _forbid(self, error: Exception, kind: str) -> None:
+        """Show the nearest owners for a kind that may not be read."""
         with self._changed:
             fresh = kind not in self._forbidden
             self._forbidden[kind] = time.monotonic() + FORBIDDEN
@@ -170,7 +170,7 @@ class Owners:
         if fresh:
             self._say(
                 f"the Kubernetes API does not let us read {kind}s: pods show these as their owners, "
-                f"and not what owns them ({error})"
+                f"not the owners of these ({error})"
             )
         for one in left:
             self._learned(one.direct.uid)
@@ -185,5 +185,5 @@ class Owners:
 
 
 def _unsafe(*names: str) -> bool:
-    """Whether names cannot stand in a path as they are; the API's own always can."""
+    """Whether names are unsafe in a path; the API's own are always safe."""
     return any(not name or not name.replace("-", "").replace(".", "").isalnum() or ".." in name for name in names)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Follows what the API knows of one node: its pods, the services that select them, the owners' names.
+"""Watcher of the API for one node: its pods, the services that select them, and their owners.
 
-Services are watched for the whole cluster, as kube-proxy does on each node: one more watch, rather than one for
-each namespace. Only names and selectors are kept.
+Services are watched for the whole cluster, as kube-proxy does on each node: one watch instead of one for each
+namespace. Only names and selectors are kept.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from eunomia.meaning import node_given
 PODS = "/api/v1/pods"
 SERVICES = "/api/v1/services"
 NODES = "/api/v1/nodes"
-PODS_LIMIT = 4096  # of one node; kubelet's own limit is 110 unless it is told another
+PODS_LIMIT = 4096  # of one node; kubelet's default limit is 110
 SERVICES_LIMIT = 20_000
 _JOIN = 0.5  # seconds for all threads to end
 _NODES_NAMED = 5
 _PAUSE = 0.01  # seconds
-_FAULTS = 8  # kinds of errors that nobody foresaw which are said
+_FAULTS = 8  # unexpected errors that are reported
 
 
 class Watcher:
-    """Threads that follow the API, and what they know, for the registry to ask.
+    """Threads that follow the API, and their facts, for the registry.
 
-    :meth:`start` them, ask :meth:`enrich` as often as wanted, look at :meth:`news` when :attr:`descriptor` is
-    readable, and :meth:`close`.
+    :meth:`start` them, call :meth:`enrich` at any time and :meth:`news` when :attr:`descriptor` is readable, then
+    :meth:`close`.
     """
 
     def __init__(
@@ -76,26 +76,26 @@ class Watcher:
 
     @property
     def pods(self) -> dict[str, Pod]:
-        """The pods that are known now, by their uids."""
+        """The known pods by uid."""
         return self._facts.pods
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start the threads."""
         for run in (self._pods.run, self._services.run, self._owners.run):
             thread = Thread(target=self._guard, args=(run,), name="kubernetes", daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def settle(self, seconds: float) -> None:
-        """Wait for what is there at the start, at most so long; for those who show it once."""
+        """Wait for the first answers, at most so long."""
         end = time.monotonic() + seconds
         for follower in (self._pods, self._services):
             follower.tried.wait(max(0.0, end - time.monotonic()))
-        while self._owners.waits and time.monotonic() < end:
+        while self._owners.is_asking and time.monotonic() < end:
             time.sleep(_PAUSE)
 
     def close(self) -> None:
-        """End the threads; one that is deep in the network ends with the process."""
+        """End the threads; one that waits for the network ends with the process."""
         self._stopping.set()
         for part in (self._pods, self._services, self._owners):
             part.stop()
@@ -105,15 +105,15 @@ class Watcher:
         self._facts.close()
 
     def enrich(self, container: Container, pod: Pod | None, uid: str) -> tuple[Container, Pod | None]:
-        """Return what the API makes of a container and its pod; waits for nothing."""
+        """Return a container and its pod with the API's facts; never blocks."""
         return self._facts.enrich(container, pod, uid)
 
     def news(self) -> Set[str]:
-        """Return pods' uids and container ids that there is something new to know of, once."""
+        """Return the pods' uids and container ids that have changed since the last call."""
         return self._facts.news()
 
     def _guard(self, run: Callable[[], None]) -> None:
-        """Run until stopped; whatever an answer brings about, the rows go on, and so does this, after a pause."""
+        """Run until stopped; after an unexpected error, report it and run again after a pause."""
         said: set[str] = set()
         while not self._stopping.is_set():
             try:
@@ -122,11 +122,11 @@ class Watcher:
                 what = f"{type(error).__name__}: {error}"
                 if len(said) < _FAULTS and what not in said and not self._stopping.is_set():
                     said.add(what)
-                    self._say(f"following Kubernetes failed and is begun anew: {what}")
+                    self._say(f"following Kubernetes failed and is started again: {what}")
                 self._stopping.wait(self._pause_limit)
 
     def _check_node(self, pods: int) -> None:
-        """Say so when a node without pods does not exist; whatever else is wrong, the list of pods has said."""
+        """Warn if a node without pods does not exist; the list of pods has reported other errors."""
         if self._node_is_checked or pods:
             return
         self._node_is_checked = True
@@ -136,7 +136,7 @@ class Watcher:
         try:
             self._api.get(f"{NODES}/{self._node}", {"resourceVersion": "0"}, 10.0).close()
         except Unreachable:
-            self._node_is_checked = False  # with the next list again
+            self._node_is_checked = False  # try again with the next list
         except Refused as error:
             if error.status == 404:
                 self._say(
@@ -159,7 +159,7 @@ class Watcher:
 
 
 def node_name(given: str = "") -> str:
-    """Return this node's name: as given, from $EUNOMIA_NODE or $NODE_NAME, or the host's, as kubelet writes it."""
+    """Return this node's name: as given, from $EUNOMIA_NODE or $NODE_NAME, or the host's in lower case."""
     return given or node_given() or os.uname().nodename.lower()
 
 

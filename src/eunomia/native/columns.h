@@ -15,7 +15,7 @@ static inline uint64_t mixed(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Values come from strangers, who could choose ones of one hash. */
+/* Values are untrusted, and could be chosen to have the same hash. */
 static inline uint64_t hash_seed(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Reads files about new cgroups at once, in a thread of its own without the GIL.
+ * Reads files about new cgroups immediately, in its own thread without the GIL.
  *
- * What a runtime writes about a container may be gone a moment after the container is, and Python may come to it
- * seconds later on a machine that has more to do than it can. The thread does nothing but open, read and keep, of
- * places that Python has named; what the bytes mean is Python's to find out.
+ * A runtime may delete its files soon after the container ends, and on an overloaded machine Python may be
+ * seconds late. The thread only opens, reads and keeps files at places that Python has named; Python parses them.
  */
 #define _GNU_SOURCE
 #include "native.h"
@@ -145,7 +144,7 @@ out:
 }
 
 /*
- * Never waits for the lock once it has a copy: who holds it may wait for a processor for longer than a file is there.
+ * Never waits for the lock once it has a copy: its holder may wait for a processor for longer than a file exists.
  */
 static void copy_places(struct eu_early *early)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The binding: what libbpf does not do for us, or what must not be done in Python. */
+/* The binding: what libbpf does not offer, or what is too slow in Python. */
 #ifndef EUNOMIA_NATIVE_H
 #define EUNOMIA_NATIVE_H
 
@@ -26,7 +26,7 @@ struct eu_drained {
 	int untidy;		/* whether a path has "/." or "//" in it */
 };
 
-/* How the CPUs' numbers become one; EU_ONE is that of one CPU. */
+/* How the CPUs' numbers are merged; EU_ONE takes one CPU's. */
 enum eu_rule { EU_SUM, EU_GREATEST, EU_LEAST, EU_ONE };
 
 /* Numbers, or bytes, side by side in each CPU's value, and where what they become stands in a row's value. */
@@ -43,7 +43,7 @@ struct eu_part {
 struct eu_table_plan {
 	uint32_t key_size;
 	uint32_t value_size;	/* of one CPU, padded to 8 bytes where there are several */
-	uint32_t cpus;		/* values that an entry has: 1 but for per-CPU maps */
+	uint32_t cpus;		/* values of an entry: 1 except for per-CPU maps */
 	uint32_t max_entries;
 	uint32_t row_value_size;
 	int32_t clock_at;	/* where a value says when it was written; -1: it does not */

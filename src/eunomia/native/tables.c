@@ -334,7 +334,7 @@ static void add_entry(struct eu_table *table, const char *key, const char *value
 	const struct eu_table_plan *plan = &table->plan;
 	int any = 0;
 
-	/* of a plain hash nobody asks */
+	/* not used for a plain hash */
 	for (uint32_t cpu = 0; cpu < plan->cpus && (plan->cpus > 1 || !plan->keep_zeros || plan->row_per_cpu); cpu++) {
 		table->used[cpu] = !is_zero(values + (size_t)cpu * plan->value_size, plan->value_size);
 		any |= table->used[cpu];

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who is who: pid -> process, with its command line, its ancestors and its user."""
+"""Processes: from a process id to a process, with its command line, its ancestors and its user."""
 
 import os
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""pid -> process, kept up to date by the kernel's own word about processes.
+"""Table of processes by process id, kept up to date by records of the kernel.
 
-A process is a chain of :class:`Process` objects, one from its start on and one from each exec on: which of them
-a row is about, the row's time tells. Drain the trackers' streams first and this one after them: whatever a row
-is about was then made by a process that the table has heard of.
+A process is a chain of :class:`Process` objects, one from its start and one from each exec; a row's time says which of
+them made it. Drain the trackers' streams before this one: then the processes of all rows are known.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ if TYPE_CHECKING:
 
 FOUND, FORKED, EXECUTED, ENDED = range(4)  # enum kind in processes.bpf.c
 
-# ns that what is over is remembered from when that was told: rows of it may still be in a ring, and reach a reader
-# that was stopped, or had no processor, at the same time as the end.
+# ns that an object is remembered after its end was reported: its rows may still be in a ring, and reach a reader that
+# was stopped, or had no processor, together with the end.
 GRACE = 2_000_000_000
-LIVING = 65536  # processes that run, at most
-LATELY = 32768  # that were over within the grace time, at most
-KEPT = 16384  # that have ended long ago and are ancestors of one that runs, at most
-ENDING = 10_000_000  # ns by which rows about an end may be later than it: their probe comes after the table's
-GAPS = 64  # times in which records were lost that are remembered
-CHAIN = 32  # of these above one another, at most
-_STEPS = 256  # up a chain, at most
+LIVING = 65536  # running processes, at most
+LATELY = 32768  # objects that ended within the grace time, at most
+KEPT = 16384  # objects that ended earlier and are ancestors of running processes, at most
+ENDING = 10_000_000  # ns by which rows about an end may be later than it: their probe runs after the table's
+GAPS = 64  # intervals with lost records that are remembered
+CHAIN = 32  # ended ancestors in a row, at most
+_STEPS = 256  # ancestors that are searched, at most
 
 _COLUMNS = (
     "kind", "time", "pid", "start", "ppid", "parent_start", "maker", "maker_start", "uid", "session",
@@ -43,11 +42,11 @@ Row = tuple[Any, ...]
 
 
 class ProcessTable:
-    """Who each process id is, and was lately. ``refused``, ``cut`` and ``refills`` count what went beyond bounds.
+    """The process that each process id is, and was lately.
 
-    ``refused`` are processes that there was no room for, ``cut`` ended ones that were forgotten early. ``unsure``
-    and ``blank`` are the rows of times in which records were lost: with a process that may be another program by
-    then, and without one.
+    ``refused`` counts processes that found no room, ``cut`` ended ones that were forgotten early, ``refills`` reads of
+    all processes after lost records. ``unsure`` and ``blank`` count rows of intervals with lost records: with a process
+    that may be another program by then, and without one.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class ProcessTable:
         look_up: Callable[[int, int], Process | None] = look_up,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
-        """Start empty; ``users`` finds their names, if they are wanted, and the rest asks ``/proc``."""
+        """Start empty; ``users`` finds users' names, if they are wanted; ``argv_of`` and ``look_up`` read ``/proc``."""
         self.users = users
         self.refused = 0
         self.cut = 0
@@ -70,31 +69,31 @@ class ProcessTable:
         self._look_up = look_up
         self._clock = clock
         self._newest: dict[int, Process] = {}
-        self._before: dict[int, list[Process]] = {}  # what the newest was before, or who had its pid; oldest first
+        self._before: dict[int, list[Process]] = {}  # earlier objects with the same pid, oldest first
         self._living = 0
-        self._over: deque[tuple[int, Process]] = deque()  # since when that is known
-        self._heard = 0  # when something was told last
-        self._kept: dict[Process, None] = {}  # over for long, but somebody's parent; oldest first
-        self._rooms: dict[ProcessRoot, ProcessRoot] = {}
-        self._unshown: set[int] = set()  # pids of who was found in /proc alone
+        self._ended: deque[tuple[int, Process]] = deque()  # ended or replaced objects, and when that was reported
+        self._last_record = 0  # when records were last taken
+        self._kept: dict[Process, None] = {}  # ended long ago, but ancestors; oldest first
+        self._locations: dict[ProcessRoot, ProcessRoot] = {}
+        self._unshown: set[int] = set()  # pids that only /proc shows
 
     def __len__(self) -> int:
-        """Return how many run."""
+        """Return the number of running processes."""
         return self._living
 
     def __iter__(self) -> Iterator[Process]:
-        """Yield those that run."""
+        """Yield the running processes."""
         return (p for p in self._newest.values() if not p.ended)
 
     @property
     def remembered(self) -> int:
-        """How many objects the table holds of what is over."""
-        return len(self._over) + len(self._kept)
+        """How many ended objects the table holds."""
+        return len(self._ended) + len(self._kept)
 
-    # Who is asked for
+    # Joins
 
     def at(self, pid: int, when: int = 0) -> Process | None:
-        """Return who had a pid at a time (monotonic ns), or has it now or had it last; None where unknown."""
+        """Return the process that had a pid at a time (monotonic ns), 0 for the newest one; None if unknown."""
         newest = self._newest.get(pid)
         if newest is None or not when:
             return newest
@@ -102,16 +101,16 @@ class ProcessTable:
         if newest.since > when:
             found = next((p for p in reversed(self._before.get(pid, ())) if p.since <= when), None)
         if found is not None and found.ended and when > found.ended + ENDING and self._is_in_gap(when):
-            return None  # another had the pid by then, of whom all was lost
+            return None  # another process had the pid by then; its records were lost
         return found
 
     def _is_in_gap(self, when: int) -> bool:
         return any(begin <= when <= end for begin, end in self._gaps)
 
     def join(self, batch: Batch, pids: Sequence[int], threads: bool = False) -> None:
-        """Set who did a batch's rows, by each row's process id: looked up once for each distinct process.
+        """Set the processes of a batch's rows by their process ids, with one lookup for each distinct id.
 
-        With ``threads`` they may be those of threads.
+        With ``threads`` they may be ids of threads.
         """
         if threads:
             processes = {one: one if one in self._newest else process_of(one) for one in set(pids)}
@@ -165,20 +164,20 @@ class ProcessTable:
                 if actor.user is None:
                     actor.user = self.users.name(actor)
 
-    # What it is told
+    # Records
 
     def fill(self, batch: Batch) -> None:
-        """Take what the iterator has found, and let end what it has not."""
-        now = self._heard = self._clock()
+        """Process the iterator's records; processes that are not among them have ended."""
+        now = self._last_record = self._clock()
         seen = set()
         for row in _rows(batch):
             _, when, pid, start = row[:4]
             seen.add(pid)
             known = self._newest.get(pid)
             if known is None or known.start != start:
-                argv = self._argv_of(pid) if row[-2] else b""  # the kernel's threads have neither
+                argv = self._argv_of(pid) if row[-2] else b""  # kernel threads have neither
                 self._begin((*row[:-1], argv), start, None)
-            elif known.comm_bytes != row[14] or known.exe_bytes != row[16]:  # an exec that nobody told of
+            elif known.comm_bytes != row[14] or known.exe_bytes != row[16]:  # an exec whose record was lost
                 self._replace(known, (*row[:-1], self._argv_of(pid)), when)
         for process in list(self):
             pid = process.pid
@@ -189,20 +188,20 @@ class ProcessTable:
                 self._adopt(process)
 
     def refill(self, batch: Batch, since: int = 0) -> None:
-        """Take what the iterator has found after records were lost, none of them before ``since`` (monotonic ns)."""
+        """Process the iterator's records after others were lost, none of them before ``since`` (monotonic ns)."""
         self.refills += 1
         self.fill(batch)
         self._gaps.append((since, self._clock()))
 
     def feed(self, batches: Iterable[Batch]) -> None:
-        """Take drained batches of the stream ``life``."""
-        self._heard = self._clock()
+        """Process drained batches of the stream ``life``."""
+        self._last_record = self._clock()
         for batch in batches:
             for row in _rows(batch):
                 kind, when, pid, start = row[:4]
                 known = self._newest.get(pid)
                 if known is not None and known.start > start:
-                    continue  # of somebody who is gone, and the table knows the next
+                    continue  # of an earlier process with this pid
                 same = known if known is not None and known.start == start else None
                 if kind == ENDED:
                     if same is not None and not same.ended:
@@ -214,40 +213,40 @@ class ProcessTable:
                     self._replace(same, row, when)
 
     def tick(self, now: int, drained: int | None = None) -> None:
-        """Forget what was over long ago.
+        """Forget objects that ended long ago.
 
-        ``drained`` is when the last drain began that has emptied all rings: rows may come yet of what was told since.
+        ``drained`` is when the last drain began that emptied all rings: later ends may still have rows in a ring.
         """
         if self.users is not None:
             self.users.look(now)
-        over = self._over
+        ended = self._ended
         until = now - GRACE if drained is None else min(now - GRACE, drained)
-        while over and (over[0][0] <= until or len(over) > LATELY):
-            since, process = over.popleft()
+        while ended and (ended[0][0] <= until or len(ended) > LATELY):
+            since, process = ended.popleft()
             self.cut += since > until
             self._leave(process)
 
     def next_deadline(self) -> int | None:
-        """Return when :meth:`tick` has something to do (monotonic ns), ``None`` if never."""
-        return self._over[0][0] + GRACE if self._over else None
+        """Return when :meth:`tick` is due (monotonic ns); ``None`` for never."""
+        return self._ended[0][0] + GRACE if self._ended else None
 
-    # Lives begin and end
+    # Starts and ends
 
     def _who(self, pid: int, start: int) -> Process | None:
         newest = self._newest.get(pid)
         return newest if newest is not None and newest.start == start else None
 
     def _make(self, row: Row, since: int) -> Process:
-        pid, start, ppid, parent_start, _, _, uid, session, cgroup_id, *room, comm, tty, exe, argv = row[2:]
+        pid, start, ppid, parent_start, _, _, uid, session, cgroup_id, *location, comm, tty, exe, argv = row[2:]
         process = Process(pid, start, since)
         process.ppid, process.parent_start = ppid, parent_start
         process.uid, process.session, process.cgroup_id = uid, session, cgroup_id
         process.comm_bytes, process.tty_bytes = comm, tty
         process.exe_bytes, process.argv_bytes = exe, argv
-        if len(self._rooms) > LIVING:
-            self._rooms.clear()
-        there = ProcessRoot(*room)
-        process.room = self._rooms.setdefault(there, there)
+        if len(self._locations) > LIVING:
+            self._locations.clear()
+        place = ProcessRoot(*location)
+        process.location = self._locations.setdefault(place, place)
         if self.users is not None:
             self.users.learn(process)
         return process
@@ -270,10 +269,10 @@ class ProcessTable:
 
     def _replace(self, before: Process, row: Row, when: int) -> None:
         process = self._make(row, when)
-        # who forked it, not who has become its parent since
+        # the process that forked it, not its present parent
         process.ppid, process.parent_start = before.ppid, before.parent_start
         self._set_parent(process, before.parent)
-        self._over.append((self._heard, before))
+        self._ended.append((self._last_record, before))
         self._put(process)
 
     def _put(self, process: Process) -> None:
@@ -290,7 +289,7 @@ class ProcessTable:
             process.parent_start = parent.start  # the same object
 
     def _adopt(self, process: Process) -> None:
-        """Find the parent of one that was found; the iterator does not show everybody to everybody."""
+        """Find a process's parent; in a PID namespace the iterator does not show all processes."""
         parent = self._who(process.ppid, process.parent_start)
         if parent is None and process.ppid not in self._newest and self._living < LIVING:
             parent = self._look_up(process.ppid, process.parent_start)
@@ -303,10 +302,10 @@ class ProcessTable:
     def _end(self, process: Process, when: int) -> None:
         process.ended = when
         self._living -= 1
-        self._over.append((self._heard, process))
+        self._ended.append((self._last_record, process))
 
     def _leave(self, process: Process) -> None:
-        """Take what is over out of reach of its pid; it stays while it is somebody's parent."""
+        """Remove an ended object from its pid; it is kept while it is a parent."""
         before = self._before.get(process.pid)
         if self._newest.get(process.pid) is process:
             del self._newest[process.pid]
@@ -323,7 +322,7 @@ class ProcessTable:
             self._forget(next(iter(self._kept)))
 
     def _release(self, process: Process) -> None:
-        """Let go of one that nobody descends from, and of its ancestors that only it kept."""
+        """Drop an object without children, and its kept ancestors that have no others."""
         parent = process.parent
         while parent is not None:
             parent.children -= 1
@@ -333,7 +332,7 @@ class ProcessTable:
             parent = parent.parent
 
     def _shorten(self, process: Process) -> None:
-        """Cut the chain of ended ancestors above one that has come to be the last of them."""
+        """Limit the chain of ended ancestors of a newly kept object."""
         count = 0
         above: Process | None = process
         for _ in range(_STEPS):
@@ -346,7 +345,7 @@ class ProcessTable:
             above = above.parent
 
     def _forget(self, process: Process) -> None:
-        """Forget all of an ended ancestor but its name: those that descend from it still point to it."""
+        """Forget all of an ended ancestor except its name: its descendants still point to it."""
         self.cut += 1
         del self._kept[process]
         self._release(process)
@@ -355,7 +354,7 @@ class ProcessTable:
 
 
 def _rows(batch: Batch) -> Iterator[Row]:
-    """Yield records as tuples of :data:`_COLUMNS`, their texts as bytes; those that are often the same, once."""
+    """Yield records as tuples of :data:`_COLUMNS`, texts as bytes; frequent texts share one object."""
     heap = batch.heap
     columns = [batch.raw(name) for name in _COLUMNS]
     for at in (14, 15):

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Which processes are there, who made them, and what do they become?
+ * Which processes run, which processes made them, and how do they end?
  *
- * An iterator tells of those that run already, tracepoints of what comes after: one stream for all of it,
- * for its order is what counts. A process is told apart from others that had its pid by its start.
+ * An iterator reports those that run already, tracepoints what follows: all in one stream, because its order counts.
+ * A process is told apart from others with the same pid by its start.
  */
 #include <eunomia/types.h>
 #include <eunomia/kernel.h>
@@ -15,7 +15,7 @@
 #include <eunomia/stream.h>
 #include <eunomia/text.h>
 
-/* No <eunomia/probe.h>: who there is is not to be filtered. */
+/* No <eunomia/probe.h>: processes are not filtered. */
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define ARGV_MAX 1024		/* bytes of argv kept, NULs included */
@@ -33,28 +33,28 @@ struct life {
 	__u64 start doc("when the process began, in monotonic ns");
 	__u64 parent_start;
 	__u64 maker_start;
-	__u64 root doc("its root directory, as a number that tells it from others");
+	__u64 root doc("its root directory, as a unique number");
 	cgroup_id_t cgroup_id;
 	pid_t pid;
 	pid_t ppid;
-	pid_t maker doc("who called fork(): with CLONE_PARENT not the parent");
+	pid_t maker doc("the process that called fork(): with CLONE_PARENT not the parent");
 	uid_t uid doc("real user id, as the host sees it");
 	pid_t session doc("process id of the session's leader");
 	__u32 mnt_ns;
 	__u32 user_ns;
 	__u32 kind;
 	char comm[16];
-	char tty[16] doc("controlling terminal, as the kernel calls it");
+	char tty[16] doc("controlling terminal, as the kernel names it");
 	path_t exe;
 	argv_t argv;
 };
 
-/* More than the rings of those that show processes: what they keep it must have kept, too. */
+/* Larger than the rings of trackers that show processes: a record that they keep must be kept here, too. */
 STREAM(life, struct life, 8 << 20);
 TEXT(exec_text);
 TEXT(found_text);
 
-/* Two steps: of the same task, but what the verifier must follow stays short. */
+/* Two steps of the same task, so that the verifier has shorter paths to follow. */
 static __always_inline void who(struct life *life, struct task_struct *task, enum kind kind)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -155,12 +155,12 @@ int found(struct bpf_iter__task *ctx)
 
 	if (!task || !text)
 		return 0;
-	/* Once its main thread is over, what the process is only the others have. */
+	/* After the end of the main thread, only the others have the process's program. */
 	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid) &&
 	    (BPF_CORE_READ(task, group_leader, mm) || !BPF_CORE_READ(task, mm)))
 		return 0;
 	if (!BPF_CORE_READ(task, signal, live.counter))
-		return 0;	/* has ended, and waits for its parent to ask */
+		return 0;	/* has ended, and waits for its parent */
 	who(&event, task, FOUND);
 	what(&event, task);
 	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))

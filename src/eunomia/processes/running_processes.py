@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Processes that run already: what the BPF iterator writes, and what it leaves to ``/proc``."""
+"""Readers of processes that run already: the BPF iterator's records, and ``/proc`` for the rest."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from eunomia.batch import Batch, Schema
 from eunomia.process_identity import Process
 
 ARGV_MAX = 1024  # as in processes.bpf.c
-_THREADS = 64  # of a process that are looked at
+_THREADS = 64  # of a process that are checked
 _PLACE = struct.Struct("<II" if sys.byteorder == "little" else ">II")
 
 
 def batch_of(schema: Schema, written: bytes) -> Batch:
-    """Return as a batch what the iterator has written: records, each with its program's path behind it.
+    """Return a batch of the iterator's output: records, each followed by its program's path.
 
-    Raises :class:`ValueError` where that is not what was written.
+    Raises :class:`ValueError` if the output is incomplete.
     """
     exe, size = schema.fields["exe"].offset, schema.size
     data, heap, at, end = bytearray(), bytearray(), 0, len(written)
@@ -27,7 +27,7 @@ def batch_of(schema: Schema, written: bytes) -> Batch:
         fixed = bytearray(written[at : at + size])
         at += size
         if len(fixed) < size:
-            raise ValueError("the iterator's last record is cut")
+            raise ValueError("the iterator's last record is incomplete")
         _, length = _PLACE.unpack_from(fixed, exe)
         _PLACE.pack_into(fixed, exe, len(heap), length)
         heap += written[at : at + length]
@@ -37,12 +37,12 @@ def batch_of(schema: Schema, written: bytes) -> Batch:
 
 
 def argv_of(pid: int) -> bytes:
-    """Return a process's arguments, a NUL behind each, at most :data:`ARGV_MAX` bytes; empty where it is gone."""
+    """Return a process's arguments, each with a NUL, at most :data:`ARGV_MAX` bytes; empty if it has ended."""
     return _read(f"/proc/{pid}/cmdline", ARGV_MAX) or _read(f"/proc/{_living_thread(pid)}/cmdline", ARGV_MAX)
 
 
 def _living_thread(pid: int) -> str:
-    """Return ``PID/task/TID`` of a thread that still has the program, where the main thread is over."""
+    """Return ``PID/task/TID`` of a thread that still runs, for a process whose main thread has ended."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -52,7 +52,7 @@ def _living_thread(pid: int) -> str:
 
 
 def look_up(pid: int, start: int) -> Process | None:
-    """Return what ``/proc`` says of a process that the iterator has not shown; None where it says nothing."""
+    """Return a process from ``/proc``, for one that the iterator has not shown; None if it is not there."""
     comm = _read(f"/proc/{pid}/comm", 64)
     if not comm:
         return None
@@ -78,7 +78,7 @@ def _read(path: str, limit: int) -> bytes:
 
 
 def process_of(thread: int) -> int:
-    """Return the process that a thread is of; the number itself where there is no such thread (any more)."""
+    """Return the process of a thread; the number itself if there is no such thread (any more)."""
     try:
         with open(f"/proc/{thread}/status", "rb") as lines:
             for line in lines:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What users are called where they are: by the ``/etc/passwd`` of a process's own root.
+"""Users' names in containers: from ``/etc/passwd`` in a process's own root directory.
 
-A file is read when a process first appears in a root directory, while there is a process to reach it by, and
-looked at again, not too often, as more of them appear. A container's first program may be over before anybody
-has looked; but the runtime's process, which becomes it, has entered the container's root some time before, and
-is watched for that. Whoever is in a container can write there what he likes.
+A file is read when a process first appears in a root directory, while a process gives access to it, and checked again,
+not too often, as more of them appear. A container's first program may end before the file is read; but the runtime's
+process, which becomes it, enters the container's root some time before, and is watched for that. The file's content is
+untrusted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from eunomia.meaning import decode
 from eunomia.process_identity import Process, ProcessRoot
 from eunomia.resolve_in_root import open_file, read
 
-FILE_LIMIT = 1 << 20  # bytes of a passwd file; of a longer one nothing is believed
+FILE_LIMIT = 1 << 20  # bytes of a passwd file; a longer one is ignored
 NAME_LIMIT = 256  # bytes of a name
-ENTRIES = 4096  # users of one file that are kept, the first
-ALL_ENTRIES = 65536  # and of all files, before all are forgotten
-CHECK_PAUSE = 1_000_000_000  # ns between two looks at one file
+ENTRIES = 4096  # first users of a file that are kept
+ALL_ENTRIES = 65536  # of all files, before all are forgotten
+CHECK_PAUSE = 1_000_000_000  # ns between two checks of one file
 WATCHED = 256  # processes at a time that may be about to enter a container's root
 WATCH = 5_000_000_000  # ns that each is watched
 _HOST_USER_NS = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
@@ -35,7 +35,7 @@ Span = tuple[int, int, int]  # the first id inside, the first outside, how many
 
 
 class _File:
-    """A passwd file: what it said, and what it looked like then."""
+    """A passwd file: its names, and its inode, size and time when they were read."""
 
     __slots__ = ("checked", "looks", "names")
 
@@ -46,52 +46,52 @@ class _File:
 
 
 class Users:
-    """The names of users, by where a process lives."""
+    """The names of users in each root directory."""
 
     def __init__(self, faults: Faults | None = None) -> None:
-        """Start without any; ``faults`` counts errors that nobody foresaw, of whom no name comes then."""
+        """Start empty; ``faults`` counts unexpected errors, which mean that a name is unknown."""
         self._faults = Faults() if faults is None else faults
-        self._files: dict[tuple[int, int], _File] = {}  # by mount namespace and root; root 0: entered, not yet seen
+        self._files: dict[tuple[int, int], _File] = {}  # by mount namespace and root; root 0: not seen yet
         self._watched: dict[int, tuple[int, int]] = {}  # by mount namespace: the process, and until when
-        self._namespaces: dict[int, None] = {}  # those of mounts that were heard of lately
+        self._namespaces: dict[int, None] = {}  # mount namespaces that were seen lately
         self._maps: dict[int, tuple[Span, ...]] = {}
         self._entries = 0
 
     def name(self, process: Process) -> str:
-        """Return what a process's user is called where it lives; empty where nothing says."""
+        """Return the name of a process's user in its root; empty if unknown."""
         return self._faults.call(_READER, "", self._name, process)
 
     def learn(self, process: Process) -> None:
-        """Read what there is to know of where a process lives, if it is new or was not looked at lately."""
+        """Read the passwd file and user namespace of a process, if they are new or were not checked lately."""
         self._faults.call(_READER, None, self._learn, process)
 
     def look(self, now: int) -> None:
-        """Read for those that have entered a root since they were last looked at."""
+        """Read the files of watched processes that have entered a root."""
         if self._watched:
             self._faults.call(_READER, None, self._look, now)
 
     def _name(self, process: Process) -> str:
         self._learn(process)
-        room = process.room
-        file = self._files.get((room.mnt_ns, room.root)) or self._files.get((room.mnt_ns, 0))
+        location = process.location
+        file = self._files.get((location.mnt_ns, location.root)) or self._files.get((location.mnt_ns, 0))
         if file is None:
             return ""
-        uid = inside(process.uid, self._maps.get(room.user_ns))
+        uid = inside(process.uid, self._maps.get(location.user_ns))
         return file.names.get(uid, "") if uid is not None else ""
 
     def _learn(self, process: Process) -> None:
-        room = process.room
-        if room.user_ns not in self._maps:
-            self._read_map(process.pid, room.user_ns)
-        file = self._files.get((room.mnt_ns, room.root))
-        if room.root and not process.ended and (file is None or file.checked + CHECK_PAUSE < process.since):
-            self._read_file(process.pid, room, file, process.since)
-        if room.mnt_ns not in self._namespaces:
+        location = process.location
+        if location.user_ns not in self._maps:
+            self._read_map(process.pid, location.user_ns)
+        file = self._files.get((location.mnt_ns, location.root))
+        if location.root and not process.ended and (file is None or file.checked + CHECK_PAUSE < process.since):
+            self._read_file(process.pid, location, file, process.since)
+        if location.mnt_ns not in self._namespaces:
             if len(self._namespaces) >= _MAPS:
                 self._namespaces.clear()
-            self._namespaces[room.mnt_ns] = None
-            if room.mnt_ns and len(self._watched) < WATCHED:
-                self._watched[room.mnt_ns] = process.pid, process.since + WATCH
+            self._namespaces[location.mnt_ns] = None
+            if location.mnt_ns and len(self._watched) < WATCHED:
+                self._watched[location.mnt_ns] = process.pid, process.since + WATCH
 
     def _look(self, now: int) -> None:
         for mnt_ns, (pid, until) in list(self._watched.items()):
@@ -102,16 +102,16 @@ class Users:
                 del self._watched[mnt_ns]
                 continue
             del self._watched[mnt_ns]
-            with suppress(OSError):  # so has it by now
+            with suppress(OSError):  # it has ended meanwhile
                 self._read_file(pid, ProcessRoot(0, mnt_ns, 0), None, now)
 
-    def _read_file(self, pid: int, room: ProcessRoot, known: _File | None, now: int) -> None:
+    def _read_file(self, pid: int, location: ProcessRoot, known: _File | None, now: int) -> None:
         base = f"/proc/{pid}/root"
         try:
             descriptor = open_file(base, "etc/passwd")
         except OSError:
-            if self._is_in(pid, "mnt", room.mnt_ns) and os.path.exists(f"{base}/"):
-                self._keep(room, _File(now, (), {}))  # there is none, or none that can be read
+            if self._is_in(pid, "mnt", location.mnt_ns) and os.path.exists(f"{base}/"):
+                self._keep(location, _File(now, (), {}))  # there is none, or it cannot be read
             return
         about = os.fstat(descriptor)
         looks = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
@@ -123,16 +123,16 @@ class Users:
             names = parse(read(descriptor, FILE_LIMIT)[0])
         except OSError:
             names = {}
-        if self._is_in(pid, "mnt", room.mnt_ns):  # else another has got its pid
-            self._keep(room, _File(now, looks, names))
+        if self._is_in(pid, "mnt", location.mnt_ns):  # else the pid was reused
+            self._keep(location, _File(now, looks, names))
 
-    def _keep(self, room: ProcessRoot, file: _File) -> None:
-        before = self._files.pop((room.mnt_ns, room.root), None)
+    def _keep(self, location: ProcessRoot, file: _File) -> None:
+        before = self._files.pop((location.mnt_ns, location.root), None)
         self._entries += len(file.names) - (len(before.names) if before else -1)
         if self._entries > ALL_ENTRIES:
             self._files.clear()
             self._entries = len(file.names) + 1
-        self._files[room.mnt_ns, room.root] = file
+        self._files[location.mnt_ns, location.root] = file
 
     def _read_map(self, pid: int, user_ns: int) -> None:
         if user_ns == _HOST_USER_NS:
@@ -143,7 +143,7 @@ class Users:
                 spans = spans_of(file.read(_MAP_LIMIT))
         except OSError:
             return
-        if spans and self._is_in(pid, "user", user_ns):  # empty until it is written, which is done once
+        if spans and self._is_in(pid, "user", user_ns):  # empty until it is written, once
             if len(self._maps) >= _MAPS:
                 self._maps.clear()
             self._maps[user_ns] = spans
@@ -157,7 +157,7 @@ class Users:
 
 
 def parse(data: bytes) -> dict[int, str]:
-    """Return the names in a passwd file by user id; lines that are none are left out, the first of an id counts."""
+    """Return the names in a passwd file by user id; invalid lines are skipped, the first of an id counts."""
     names: dict[int, str] = {}
     for line in data.split(b"\n"):
         fields = line.split(b":", 3)
@@ -183,7 +183,7 @@ def spans_of(data: bytes) -> tuple[Span, ...]:
 
 
 def inside(uid: int, spans: tuple[Span, ...] | None) -> int | None:
-    """Return what a user id of the host's is in a user namespace; None where it has none there."""
+    """Return a host's user id as seen in a user namespace; None if it is not mapped."""
     for first, outside, count in spans or ():
         if outside <= uid < outside + count:
             return first + uid - outside

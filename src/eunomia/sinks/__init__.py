@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Sinks: what becomes of rows in the end. One file a sink; :func:`open_sink` finds it by its format."""
+"""Sinks write rows in a format. Each has its own file; :func:`open_sink` finds it by the format."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Key = tuple[str, str]  # a tracker's name and a stream's
 
 
 class StreamInfo(NamedTuple):
-    """A stream that a sink will see. ``default_columns`` are what a table shows; empty for all not hidden.
+    """Description of a stream for sinks. ``default_columns`` are a table's; empty for all that are not hidden.
 
-    ``whole`` rows show all that is known of a container and its pod, where the format has room for it.
+    ``whole`` rows show all columns of a container and its pod, if the format has room for them.
     """
 
     tracker: str
@@ -30,15 +30,15 @@ class StreamInfo(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What its rows are counted under."""
+        """The key under which its rows are counted."""
         return self.tracker, self.stream
 
 
 class Sink(Protocol):
-    """Takes batches of several streams, drained at about the same time, and counts what becomes of their rows.
+    """Takes batches of several streams, drained at about the same time, and counts their rows by outcome.
 
-    Batches are shared with other sinks: none may write into them. ``wants`` are the columns that it reads. One that
-    has a method ``adapt`` is told the streams by it when some of them have other columns than before.
+    Batches are shared with other sinks and must not be changed. ``wants`` are the columns that it reads. If it has a
+    method ``adapt``, it is called with the streams when columns of some of them have changed.
     """
 
     wants: frozenset[str]
@@ -57,20 +57,20 @@ class Sink(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads any more."""
+        """Whether the reader is gone."""
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Write a tick's rows, in the order of their times."""
 
     def flush(self) -> None:
-        """Pass on what waits, as far as that is possible without waiting."""
+        """Write waiting rows, as far as possible without blocking."""
 
     def close(self) -> None:
-        """Pass on what waits, for a bounded time, and let go."""
+        """Write waiting rows, for a bounded time, and close."""
 
 
 class ByteSink:
-    """A sink whose account is its writer's."""
+    """A sink with the account of its writer."""
 
     _writer: Writer
 
@@ -86,12 +86,12 @@ class ByteSink:
 
     @property
     def waiting(self) -> Mapping[Key, int]:
-        """Rows that a slow reader has yet to take, by stream."""
+        """Rows that wait for a slow reader, by stream."""
         return self._writer.waiting
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads any more."""
+        """Whether the reader is gone."""
         return self._writer.closed
 
 
@@ -106,9 +106,9 @@ def open_sink(
 ) -> Sink:
     """Return a sink of a format, one of :data:`FORMATS`, over a writer.
 
-    ``added`` are columns beside the usual ones, where ``columns`` is None. ``color`` matters to tables; None
-    leaves it to the terminal and its environment. Raises ValueError for a format or a column that does not
-    exist, with the ones that do.
+    ``added`` are columns in addition to the usual ones, if ``columns`` is None. ``color`` is for tables; with None
+    it depends on the terminal and the environment. Raises ValueError for an unknown format or column, with
+    a list of the known ones.
     """
     if kind == "json":
         from eunomia.sinks.json import JsonSink

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Values as text of one line, for CSV and tables; made once for each distinct value where these are few."""
+"""Values as one-line text, for CSV and tables; made once for each distinct value if these are few."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def cells(column: Column, batch: Batch) -> Iterable[Any]:
-    """Return a column's cells, a row each: numbers, or text without control characters."""
-    if column.right:  # numbers: as cheap as looking up their texts
+    """Return a column's cells, one per row: numbers, or text without control characters."""
+    if column.right:  # numbers: formatting is as cheap as a look-up
         return texts(column, column.values(batch))
     few = column.few(batch)
     if few is None:
@@ -28,7 +28,7 @@ def cells(column: Column, batch: Batch) -> Iterable[Any]:
 def texts(column: Column, values: Sequence[Any]) -> Sequence[Any]:
     """Return values of a column as numbers or as text without control characters.
 
-    Lists of texts become a shell's words, other lists and objects JSON.
+    Lists of texts are quoted as for a shell, other lists and objects are JSON.
     """
     if column.safe:
         return values if column.cell is None else list(map(column.cell, values))
@@ -55,7 +55,7 @@ def text(value: object) -> str:
 
 
 def joined_texts(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
-    """Return what makes columns of an identity or a process, escaped; empty where not known."""
+    """Return a function that makes cells of an identity or a process, escaped; empty if not known."""
     makes = [_cell_of(column) for name in names if (column := joined(name)) is not None]
     return lambda thing: tuple(escape(make(thing)) for make in makes)
 

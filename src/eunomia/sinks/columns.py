@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which columns a sink shows, and those that a row's identity and its process give."""
+"""Chooses the columns that a sink shows, and makes those of containers and processes once for each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from eunomia.batch import Schema
     from eunomia.sinks import StreamInfo
 
-_REMEMBERED = {OWNER: 4096, ACTOR: 1024}  # identities and processes whose looks are remembered
+_REMEMBERED = {OWNER: 4096, ACTOR: 1024}  # identities and processes of which the output is cached
 
 T = TypeVar("T")
 
 
 def whole(name: str) -> tuple[str, ...]:
-    """Return the columns that a name such as ``container``, ``pod.*`` or ``process`` stands for; () for others."""
+    """Return the columns of a name such as ``container``, ``pod.*`` or ``process``; () for others."""
     return tuple(column.name for column in members(name))
 
 
@@ -41,7 +41,7 @@ def own_columns(schema: Schema) -> list[str]:
 
 
 def checked(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
-    """Return columns without repetition. Raises ValueError for one that no stream has."""
+    """Return columns without duplicates. Raises ValueError for one that no stream has."""
     chosen = list(dict.fromkeys(columns))
     valid = union(streams)
     for name in chosen:
@@ -66,22 +66,22 @@ def union(streams: Sequence[StreamInfo]) -> list[str]:
 
 
 def expanded(columns: Iterable[str], streams: Sequence[StreamInfo]) -> list[str]:
-    """Return columns with ``container``, ``pod.*`` and the like as what they stand for, for sinks without objects."""
+    """Return columns with ``container``, ``pod.*`` and others expanded, for sinks without objects."""
     owned = {name for s in streams for name in s.schema.fields}
     names = [whole(c) if c not in owned and members(c) else (c,) for c in columns]
     return list(dict.fromkeys(n for group in names for n in group))
 
 
 def beside(columns: Iterable[str]) -> list[str]:
-    """Return columns asked for beside the usual ones: ``container`` is all of its columns then."""
+    """Return columns to add to the usual ones: ``container`` then stands for all of its columns."""
     return [f"{name}.*" if members(name) and not name.endswith(".*") else name for name in columns]
 
 
 class Shared(Generic[T]):
-    """What a sink makes of identities, or of processes: once for each, as rows share them.
+    """Caches what a sink makes of identities, or of processes: once for each, as rows share them.
 
-    They are few objects that last, so they are told apart by address; those that are remembered are held, so
-    that no other gets the address.
+    They are few and long-lived, so the key is their address; cached ones are referenced, so
+    that no other object gets the address.
     """
 
     def __init__(self, make: Callable[[Any], T], of: Literal["owner", "actor"] | str = OWNER) -> None:
@@ -90,7 +90,7 @@ class Shared(Generic[T]):
         self._made: dict[int, tuple[Any, T]] = {}
 
     def of(self, batch: Batch) -> tuple[list[T], Sequence[int] | None]:
-        """Return what was made of each of a batch's identities or processes, and which of them each row has."""
+        """Return the results for a batch's identities or processes, and the index of each row's."""
         return [self._one(thing) for thing in getattr(batch, self._all)], getattr(batch, self._of)
 
     def _one(self, thing: Any) -> T:
@@ -114,5 +114,5 @@ class SharedCells(Shared[tuple[str, ...]]):
 
 
 def chosen(of: str, names: Iterable[str]) -> list[str]:
-    """Return the columns among these that owners, or actors, give."""
+    """Return the columns among these that are of owners, or of actors."""
     return [name for name in names if (column := joined(name)) is not None and column.of == of]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""CSV as RFC 4180 has it: a header, then the columns of all streams, empty where a stream has none."""
+"""CSV (RFC 4180): a header, then the columns of all streams, empty if a stream lacks one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class CsvSink(ByteSink):
-    """Writes one line a row; what could break a line or move a cursor is escaped as in tables."""
+    """Writes one line per row; text that could break a line or move a cursor is escaped as in tables."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class CsvSink(ByteSink):
         return zip(*columns, strict=True)
 
     def flush(self) -> None:
-        """Pass on what waits."""
+        """Write waiting rows."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Pass on what waits, for a bounded time, and let go."""
+        """Write waiting rows, for a bounded time, and close."""
         self._writer.close()

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: BSD-2-Clause
-r"""Text from outside made harmless: nothing that it holds can move a cursor, hide, or start a line."""
+r"""Escapes untrusted text, so that it cannot move a cursor, hide, or start a line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Escaped in JSON, beside what JSON escapes itself: DEL, the C1 controls (U+009B starts a terminal's control
-# sequences as ESC [ does), line and paragraph separators, and what turns the direction of writing.
+# Escaped in JSON, in addition to what JSON requires: DEL, the C1 controls (U+009B starts a terminal's control
+# sequences like ESC [), line and paragraph separators, and bidirectional controls.
 _UNSAFE_IN_JSON = "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-# What escape() writes; a backslash of the text's own is doubled where it would read as one of these.
+# What escape() writes; a backslash in the text is doubled if it would read as one of these.
 _ESCAPE = r"[\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}"
 
 
 def escape(text: str) -> str:
-    r"""Return text with all that is not printable as ``\n``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``.
+    r"""Return text with characters that are not printable as ``\n``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``.
 
     ``\xNN`` stands for an ASCII control or for a byte that is not UTF-8 (U+DC80 to U+DCFF in the text). A
-    backslash that would read as one of these is ``\\``, any other stays as it is, so the text can be had back.
+    backslash that would read as one of these is ``\\``, any other stays, so the exact text can be recovered.
     """
     if text.isprintable() and "\\" not in text:
         return text
@@ -53,7 +53,7 @@ def _code(point: int) -> str:
 
 
 def escape_all(texts: Sequence[str]) -> Sequence[str]:
-    """Return texts escaped; the same object where there is nothing to escape."""
+    """Return texts escaped; the same object if there is nothing to escape."""
     joined = "".join(texts)
     if joined.isprintable() and "\\" not in joined:
         return texts
@@ -63,7 +63,7 @@ def escape_all(texts: Sequence[str]) -> Sequence[str]:
 def escape_json(lines: bytes) -> bytes:
     r"""Return valid JSON with the characters that terminals act upon as ``\uNNNN``.
 
-    In JSON, characters beyond ASCII stand in strings only, where an escape means the same.
+    In JSON, characters beyond ASCII are only in strings, where an escape means the same.
     """
     if lines.isascii() and b"\x7f" not in lines:
         return lines

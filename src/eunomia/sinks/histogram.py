@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Histograms drawn in text, as their scale (:class:`eunomia.batch.Scale`) says what their elements count."""
+"""Draws histograms as text, with the ranges of their scale (:class:`eunomia.batch.Scale`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BAR = 40
 
 
 def draw(slots: Sequence[int], name: str, scale: Scale) -> list[str]:
-    """Return lines: a heading, and one an element up to the last that is not empty; none where all are."""
+    """Return lines: a heading, and one per element up to the last that is not zero; none if all are zero."""
     last = max((i for i, count in enumerate(slots) if count), default=-1)
     if last < 0:
         return []

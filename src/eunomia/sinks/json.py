@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""JSON: one object a line."""
+"""JSON: one object per line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eunomia.sinks.writer import Writer
 
 _IDENTITY = "identity"
-_KEYS = (*nouns(OWNER), _IDENTITY)  # what every row has of its owner, in this order
+_KEYS = (*nouns(OWNER), _IDENTITY)  # keys of the owner in every row, in this order
 _ACTOR = nouns(ACTOR)[0]
 
 _Chosen = dict[str, tuple[Joined, ...]]  # the members of each object
@@ -56,7 +56,7 @@ class _Plan:
 class JsonSink(ByteSink):
     """Writes ``time``, ``tracker``, ``stream``, the fields, ``container``, ``pod`` and ``identity``.
 
-    With ``columns`` only those, in their order; ``container.name`` and its like choose an object's members.
+    With ``columns`` only those, in their order; names like ``container.name`` choose an object's members.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class JsonSink(ByteSink):
         self.wants = frozenset(name for plan in self._plans.values() for name in plan.columns)
 
     def _choose(self, columns: list[str], streams: Sequence[StreamInfo]) -> list[str]:
-        """Return keys of the object; members that were asked for by name become their object's."""
+        """Return keys of the object; columns that are members are added to their object."""
         fields = {name for s in streams for name in s.schema.fields}
         keys: dict[str, None] = {}
         asked: dict[str, list[Joined]] = {}
@@ -100,7 +100,7 @@ class JsonSink(ByteSink):
         return list(keys)
 
     def _add(self, columns: Sequence[str], streams: Sequence[StreamInfo]) -> list[str]:
-        """Return keys of the object that come to the usual ones; members come to those of their object."""
+        """Return keys to add to the usual ones; columns that are members are added to their object."""
         usual = [column.name for noun in nouns(OWNER) for column in members(noun)]
         keys = self._choose([*usual, *beside(columns)], streams)
         return [key for key in keys if key not in _KEYS]
@@ -113,7 +113,7 @@ class JsonSink(ByteSink):
             names = [*usual, *(n for n in self._added if has(schema, n) and n not in usual)]
         whole = key in self._whole
         parts: list[Part] = []
-        ours: list[str] = []  # keys of the owner that stand side by side
+        ours: list[str] = []  # adjacent keys of the owner
         for name in [*names, ""]:
             if name in _KEYS and name not in schema.fields:
                 ours.append(name)
@@ -128,7 +128,7 @@ class JsonSink(ByteSink):
         return _Plan(schema, names, parts)
 
     def _sharing(self, of: str, key: tuple[Any, ...], make: Any) -> Shared[bytes]:
-        """Return what remembers what was made, one for all streams that show the same."""
+        """Return a cache, the same for all streams that show the same."""
         return self._shared.setdefault((of, *key), Shared(make, of))
 
     def _of_owner(self, keys: tuple[str, ...], whole: bool) -> Shared[bytes]:
@@ -162,22 +162,22 @@ class JsonSink(ByteSink):
             self._writer.write(b"".join(rows), counts, order)
 
     def _rows(self, piece: Piece) -> tuple[bytes, Any]:
-        """Return rows, and where each ends."""
+        """Return rows as lines, and the end of each."""
         batch = piece.batch
         plan = self._plans.get(piece.key)
-        if plan is None or plan.schema is not batch.schema:  # an update may have changed the struct
+        if plan is None or plan.schema is not batch.schema:  # a replaced source may have another struct
             plan = self._plans[piece.key] = self._plan(piece.key, batch.schema)
         return write(plan.parts, batch, self._text)
 
     def flush(self) -> None:
-        """Pass on what waits."""
+        """Write waiting rows."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Pass on what waits, for a bounded time, and let go."""
+        """Write waiting rows, for a bounded time, and close."""
         self._writer.close()
 
 
 def _member(key: str, value: Any) -> bytes:
-    """Return a key and its value, with the comma behind them."""
+    """Return a key and its value, with a comma after them."""
     return escape_json(encoded(key) + b":" + encoded(value) + b",")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Rows of JSON out of columns: C puts them together; Python makes the JSON of distinct values alone.
+"""Makes JSON lines from columns: C assembles them; Python only encodes distinct values.
 
-Numbers, times and ASCII texts are written by C from the records as they are. What else there is becomes JSON
-here: of each distinct value where these are few, of each row's elsewhere.
+Numbers, times and ASCII texts are written by C directly from the records. Other values are encoded
+here: each distinct value if these are few, else each row's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _json_lines = Lines()
 
 
 class Made(NamedTuple):
-    """What a part's values are in a batch; as ``struct eu_json_part`` has them."""
+    """A part's values in a batch, for ``struct eu_json_part``."""
 
     kind: int
     field: Field | None = None
@@ -34,7 +34,7 @@ class Made(NamedTuple):
 
     @staticmethod
     def coded(lines: bytes, index: Sequence[int] | None) -> Made:
-        """Take a line for each distinct value, and which of them each row has; None for the one."""
+        """Take a line for each distinct value, and the index of each row's; None if there is only one."""
         if index is None:
             return Made(_lib.EU_SAME, values=lines[:-1])
         if not isinstance(index, memoryview) or index.itemsize != 4:
@@ -52,7 +52,7 @@ class Part:
         raise NotImplementedError
 
     def make_anyway(self, batch: Batch) -> Made:
-        """Return the same where C could not write the first."""
+        """Return the values encoded in Python, if C could not write those of :meth:`make`."""
         raise NotImplementedError
 
 
@@ -87,7 +87,7 @@ class _Direct(_Column):
 
 
 class _Path(_Direct):
-    """A path, which may have to be tidied."""
+    """A path, which C normalizes if needed."""
 
     def make(self, batch: Batch) -> Made:
         return self._made._replace(kind=_lib.EU_STRING) if batch.tidy else self._made
@@ -147,7 +147,7 @@ def write(parts: Sequence[Part], batch: Batch, text: Any) -> tuple[bytes, Any]:
 
 
 def _given(parts: Sequence[Part], made: Sequence[Made]) -> tuple[Any, list[Any]]:
-    """Return parts as C takes them, and what has to stay until it is done."""
+    """Return parts as C structs, and the memory that must stay until C is done."""
     given = _ffi.new("struct eu_json_part[]", len(parts))
     alive: list[Any] = []
     for to, part, one in zip(given, parts, made, strict=True):
@@ -164,7 +164,7 @@ def _given(parts: Sequence[Part], made: Sequence[Made]) -> tuple[Any, list[Any]]
 
 
 def lines_of(text: bytes, ends: Sequence[int]) -> list[bytes]:
-    """Return lines apart."""
+    """Return the single lines."""
     return [text[start:end] for start, end in zip((0, *ends[:-1]), ends, strict=True)]
 
 

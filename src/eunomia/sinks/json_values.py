@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Values in JSON: by msgspec once they are many, for importing it takes longer than starting Python.
+"""Values in JSON: by msgspec once many come at a time, for importing it takes longer than starting Python.
 
 Until then they are written here as msgspec writes them; values of kinds that are seldom are left to it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from eunomia.meaning import valid
 from eunomia.typing import Any
 
-MANY = 4096  # values that take as much longer here than by msgspec as importing it takes
+MANY = 256  # at a time; it takes some 3 MB, too, and a quiet machine never has so many
 
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _ESCAPES = {i: f"\\u{i:04x}" for i in range(32)} | {ord(c): word for c, word in _SHORT.items()}
@@ -36,13 +36,11 @@ class Lines:
     """Makes lines of values, one a line."""
 
     def __init__(self) -> None:
-        self._count = 0
         self._encode: Callable[[Any], bytes] | None = None
 
     def __call__(self, values: Sequence[Any]) -> bytes:
         """Return values in JSON, one a line."""
-        self._count += len(values)
-        if self._encode is None and self._count <= MANY:
+        if self._encode is None and len(values) <= MANY:
             try:
                 return "".join([f"{_plain(value)}\n" for value in values]).encode()
             except _Left:

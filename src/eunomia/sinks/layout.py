@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How wide a table's columns are, and text cut or filled to a width."""
+"""Layout of tables: the widths of columns, and text cut or filled to a width."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from eunomia.typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eunomia.columns.column import Column
 
-_WIDEST = 24  # what a column of text may grow to
-_WIDEST_LONG = 40  # the same for text of any length, where no terminal's width sets it
+_WIDEST = 24  # the most that a column of text may grow to
+_WIDEST_LONG = 40  # the same for text of any length, without a terminal
 _WIDEST_NUMBER = 20
 _NARROWEST = 8
-_WIDTH = 14  # of a column that no catalogue has: the table's own
+_WIDTH = 14  # of the table's own columns
 
 
 class TableColumn:
-    """One column: its heading, its width so far, and whether it shares what the others leave of the line."""
+    """One column: its heading, its width so far, and whether it shares the rest of the line."""
 
     __slots__ = ("flexible", "header", "is_path", "name", "right", "style", "widest", "width")
 
@@ -36,7 +36,7 @@ class TableColumn:
         self.widest = max(self.width, widest)
 
     def grow(self, seen: int) -> bool:
-        """Take what was seen into account; return whether the column became wider."""
+        """Take the width of cells into account; return whether the column became wider."""
         wanted = min(seen, self.widest)
         if wanted <= self.width:
             return False

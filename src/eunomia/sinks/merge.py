@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A tick's batches cut into pieces that fit the processor's caches, in the order of their times."""
+"""Merges a tick's batches by time, in pieces that fit the processor's caches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import chain, repeat
 from eunomia.batch import Batch
 from eunomia.typing import NamedTuple, TypeVar
 
-# Rows turned into text at a time: thousands of rows' objects at once cost several times as much a row.
+# Rows turned into text at a time: with thousands, each row costs several times as much.
 PIECE = 1024
 
 T = TypeVar("T")
@@ -21,23 +21,23 @@ class Piece(NamedTuple):
     """Some rows of a batch."""
 
     batch: Batch
-    told: Sequence[str] | None = None  # the times, where they were needed to cut it
+    known_times: Sequence[str] | None = None  # if they were needed to cut it
 
     @property
     def times(self) -> Sequence[str]:
         """Each row's time."""
-        return self.batch.times() if self.told is None else self.told
+        return self.batch.times() if self.known_times is None else self.known_times
 
     @property
     def key(self) -> Key:
-        """What its rows are counted under."""
+        """The key under which its rows are counted."""
         return self.batch.tracker, self.batch.stream
 
 
 def pieces(batches: Sequence[Batch], rows: int = PIECE) -> Iterator[list[Piece]]:
     """Yield groups of pieces; all rows of a group are no later than those of the next.
 
-    A batch is in the order of its times, up to what processors differ in when they write to one ring.
+    A batch is in order of time, except for small differences between processors that write to one ring.
     """
     filled = [b for b in batches if b.count]
     if len(filled) == 1:
@@ -67,9 +67,9 @@ def _cut(batch: Batch, start: int, end: int) -> Batch:
 
 
 def interleave(group: Sequence[Piece], rows: Sequence[Sequence[T]]) -> tuple[Sequence[T], Sequence[Key]]:
-    """Return what was made of each piece's rows in the order of their times, and whose each is.
+    """Return the results for all pieces' rows in order of time, and the key of each.
 
-    Whose they are is empty where all are of one piece.
+    The keys are empty if there is only one piece.
     """
     if len(group) == 1:
         return rows[0], ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Paths cut in the middle: what a file is called stands at the end, and where it is at the beginning."""
+"""Shortens paths in the middle: their end has the file's name, their beginning the place."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from eunomia.meaning import UNREACHABLE
 from eunomia.sinks.layout import cut_to, measure
 
-_OUTSIDE = f"{UNREACHABLE}/"  # is not cut off: a container's own file is another
-_HEAD = 3  # of a path's room: one part of so many goes to its beginning
+_OUTSIDE = f"{UNREACHABLE}/"  # is kept: without it, it would look like a container's own file
+_HEAD = 3  # a path's beginning gets one part in so many of its width
 
 
 def shorten_all(paths: Sequence[str], width: int) -> Sequence[str]:
@@ -18,7 +18,7 @@ def shorten_all(paths: Sequence[str], width: int) -> Sequence[str]:
 
 
 def shorten(path: str, width: int) -> str:
-    """Return a path of at most ``width`` character cells, ``…`` where components were left out."""
+    """Return a path of at most ``width`` character cells, with ``…`` for omitted components."""
     if measure(path) <= width:
         return path
     outside = _OUTSIDE if path.startswith(_OUTSIDE) and len(_OUTSIDE) <= width // 2 else ""
@@ -29,11 +29,11 @@ def shorten(path: str, width: int) -> str:
         tail = f"/{name}{tail}"
     if tail:
         return f"{head}…{tail}"
-    return _ending(path, width)  # a name that is longer than all there is
+    return _ending(path, width)  # a name longer than the width
 
 
 def _boundary(path: str, most: int) -> int:
-    """Return where the first components end that take at most ``most`` cells together, behind their slash."""
+    """Return the end of the first components that take at most ``most`` cells together, after their slash."""
     at = 0
     while (next_ := path.find("/", at) + 1) and measure(path[:next_]) <= most:
         at = next_

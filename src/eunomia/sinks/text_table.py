@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tables for people: what streams have in common in columns, the rest of each row as ``name=value``."""
+"""Tables for people: common fields of streams in columns, the rest of each row as ``name=value``."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _BOLD, _DIM, _RED, _CYAN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"
 _STYLES = {"time": _DIM, "container": _CYAN}
 _MARKS = {FAILURE: _RED}
 
-_SHORT_PATH = 24  # cells that a path has among the details ...
-_PATH_SHARE = 3  # ... and of so many parts of the line one
+_SHORT_PATH = 24  # least cells for a path in the details ...
+_PATH_SHARE = 3  # ... which is one part in so many of the line
 
-_LONG_ONES = 2  # columns of any length that one line has room for
+_LONG_ONES = 2  # columns of any length that fit into a line
 
-# A word in a command line that could be taken for one of the details behind it.
+# A word in a command line that looks like one of the details after it.
 
 
 class TableSink(ByteSink):
-    """Writes aligned lines, fitted to a terminal; elsewhere nothing is cut.
+    """Writes aligned lines, fitted to a terminal; in files and pipes nothing is cut.
 
     The column ``container`` is a container's name, or the start of its id while the name is not known,
-    ``-`` on the host, ``?`` where nobody knows. With ``columns`` only those are shown.
+    ``-`` on the host, ``?`` if unknown. With ``columns`` only those are shown.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TableSink(ByteSink):
     ) -> None:
         self._writer = writer
         self._terminal = writer.terminal
-        self._color = _wanted(writer.terminal) if color is None else color
+        self._color = _use_color(writer.terminal) if color is None else color
         self._added = added
         self._since_header = -1  # lines; -1 before the first
         self._line, self._lines = 0, 0
@@ -94,7 +94,7 @@ class TableSink(ByteSink):
         self._owned = chosen(OWNER, self.wants)
         self._acted = chosen(ACTOR, self.wants)
         owned = joined_texts(self._owned)
-        self._owners = SharedCells(lambda identity: (*owned(identity), _who(identity)), OWNER)
+        self._owners = SharedCells(lambda identity: (*owned(identity), _container(identity)), OWNER)
         self._actors = SharedCells(joined_texts(self._acted), ACTOR)
 
     def adapt(self, streams: Sequence[StreamInfo]) -> None:
@@ -108,7 +108,7 @@ class TableSink(ByteSink):
             self._since_header = -1
 
     def _default(self, streams: Sequence[StreamInfo]) -> list[str]:
-        """Return the columns that all streams share; what else each shows becomes its details."""
+        """Return the columns that all streams share; other columns become details."""
         shown = {s.key: _usual(s) for s in streams}
         lists = list(shown.values())
         common = [n for n in lists[0] if all(n in other for other in lists)] if lists else []
@@ -127,7 +127,7 @@ class TableSink(ByteSink):
             return
         line, lines = terminal_size(self._terminal)
         if line != self._line and self._since_header > 0:
-            self._since_header = lines  # headed anew
+            self._since_header = lines  # repeat the heading
         self._line, self._lines = line, lines
 
     def write(self, batches: Sequence[Batch]) -> None:
@@ -192,7 +192,7 @@ class TableSink(ByteSink):
         return f"{_BOLD}{line}{_OFF}\n".encode() if self._color else f"{line}\n".encode()
 
     def _rows(self, piece: Piece, cells: list[Sequence[str]], sizes: list[int]) -> list[str]:
-        """Return each row's text, with its line's end, and what is drawn below it."""
+        """Return each row's text, with its newline, and the histograms below it."""
         fits = not self._overflows(sizes)
         filled = []
         for i, (column, width) in enumerate(zip(self._columns, sizes, strict=True)):
@@ -203,7 +203,7 @@ class TableSink(ByteSink):
             if last and self._terminal is not None:
                 wide = cut_all(wide, width)
             elif not last:
-                cut = self._terminal is not None and not column.right  # half a number would be a wrong one
+                cut = self._terminal is not None and not column.right  # a cut number would be wrong
                 wide = fill(wide, width, right=column.right, cut=cut)
             elif column.right:
                 wide = fill(wide, width, right=True, cut=False)
@@ -245,7 +245,7 @@ class TableSink(ByteSink):
         return columns
 
     def _detail_cells(self, batch: Batch, key: Key, who: dict[str, Iterable[Any]]) -> list[str]:
-        """Return what went wrong, then the command line or the path, then the rest; what is empty is left out."""
+        """Return errors first, then the command line or path, then the rest, without empty values."""
         columns: list[Iterable[str]] = []
         schema = batch.schema
         own = {n: schema.column(n) for n in self._details.get(key, ()) if n in schema.fields}
@@ -268,24 +268,24 @@ class TableSink(ByteSink):
         return [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
 
     def flush(self) -> None:
-        """Show the heading, if nothing was shown yet; pass on what waits."""
+        """Write the heading, if nothing was written yet, and waiting rows."""
         if self._since_header < 0:
             self._writer.start(self._header(self._sizes()))
             self._since_header = 0
         self._writer.flush()
 
     def close(self) -> None:
-        """Pass on what waits, for a bounded time, and let go."""
+        """Write waiting rows, for a bounded time, and close."""
         self._writer.close()
 
 
-def _wanted(terminal: int | None) -> bool:
-    """Whether colours are welcome; see no-color.org."""
+def _use_color(terminal: int | None) -> bool:
+    """Whether to use colours; see no-color.org."""
     return terminal is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _usual(stream: StreamInfo) -> list[str]:
-    """Return the fields of a stream's own that it shows unless told otherwise."""
+    """Return a stream's own fields that are shown by default."""
     schema = stream.schema
     if stream.default_columns:
         own = own_columns(schema)
@@ -295,27 +295,27 @@ def _usual(stream: StreamInfo) -> list[str]:
 
 
 def _before_long_ones(names: list[str], schema: Schema) -> list[str]:
-    """Return the columns up to the first long one, if there are more of these than a line has room for."""
+    """Return the columns up to the first long one, if more of these than fit into a line."""
     long = [n for n in names if n in schema.fields and schema.column(n).flexible]
     return names[: names.index(long[0])] if len(long) > _LONG_ONES else names
 
 
 def _column(name: str, streams: Sequence[StreamInfo]) -> Column | None:
-    """Return what is known of a column: of the first stream that has it; None for the table's own."""
+    """Return a column of the first stream that has it; None for the table's own columns."""
     if name not in VIRTUAL:
         streams = [s for s in streams if name in s.schema.fields] or (streams if joined(name) is not None else ())
     return next((s.schema.column(name) for s in streams), None)
 
 
 def _labels(streams: Sequence[StreamInfo]) -> dict[Key, str]:
-    """Return what the column ``stream`` says: the tracker too where two have streams of one name."""
+    """Return the values of the column ``stream``, with the tracker if two have a stream of one name."""
     names = [s.stream for s in streams]
     return {
         s.key: escape(s.stream if names.count(s.stream) == 1 else f"{s.tracker}/{s.stream}") for s in streams
     }
 
 
-def _who(identity: Identity) -> str:
+def _container(identity: Identity) -> str:
     container = identity.container
     if container is None:
         return "-" if identity.state == HOST else "?"
@@ -331,7 +331,7 @@ def _shown(column: Column, batch: Batch) -> Sequence[str]:
 
 
 def _word(text: str) -> str:
-    """Return a value that cannot be taken for two details."""
+    """Return a value, quoted if it would look like two details."""
     if " " not in text and "'" not in text:
         return text
     import shlex

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where bytes go, and the count of rows that got there and of those that did not.
+"""Writers write bytes without blocking, and count rows as delivered or dropped.
 
-No write blocks: a slow reader costs rows, which are counted, never the drain.
+A slow reader loses rows, which are counted; it never stops the drain.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CLOSED = "closed pipe"
 
 
 class Unit:
-    """Whole lines, the rows by stream that they show, and whose each row is where that differs.
+    """Whole lines, their number of rows by stream, and the stream of each row if there are several.
 
-    Rows of one line each can be counted in a part of a unit; where a row takes several lines, a unit is
-    delivered whole or not at all.
+    Rows of one line each can be counted in a part of a unit; if rows have several lines, a unit is
+    delivered completely or not at all.
     """
 
     __slots__ = ("data", "order", "rows")
@@ -34,7 +34,7 @@ class Unit:
         self.order = order
 
     def within(self, size: int) -> Mapping[Key, int]:
-        """Return how many rows by stream stand whole in the first ``size`` bytes."""
+        """Return how many rows by stream are complete in the first ``size`` bytes."""
         if size >= len(self.data):
             return self.rows
         if self.data.count(b"\n") != sum(self.rows.values()):
@@ -54,10 +54,10 @@ def _say(message: str) -> None:
 
 
 class Writer:
-    """What all writers share: the counts. ``delivered`` and ``dropped`` are rows by stream.
+    """Base of all writers, with the counts. ``delivered`` and ``dropped`` are rows by stream.
 
-    ``closed`` becomes true when nobody reads any more; whoever runs the loop then ends it. ``terminal`` is
-    the descriptor of the terminal that is written to, if it is one.
+    ``closed`` becomes true when the reader is gone; the engine then ends the output. ``terminal`` is
+    the descriptor, if it is a terminal.
     """
 
     def __init__(self) -> None:
@@ -67,18 +67,18 @@ class Writer:
         self.closed = False
 
     def start(self, header: bytes) -> None:
-        """Set what each file begins with, and write it; again where it changes."""
+        """Set the header of each file, and write it; call it again if it changes."""
         raise NotImplementedError
 
     def write(self, data: bytes, rows: Mapping[Key, int], order: Sequence[Key] = ()) -> None:
-        """Take whole lines that show so many rows by stream; ``order`` is whose each row is."""
+        """Take whole lines with so many rows by stream; ``order`` is the stream of each row."""
         raise NotImplementedError
 
     def flush(self) -> None:
-        """Pass on what waits, without waiting."""
+        """Write what waits, without blocking."""
 
     def close(self) -> None:
-        """Pass on what waits, for a bounded time; count the rest as dropped."""
+        """Write what waits, for a bounded time; count the rest as dropped."""
 
     @property
     def waiting(self) -> dict[Key, int]:
@@ -101,7 +101,7 @@ class Writer:
 class FileWriter(Writer):
     """Writes to a regular file or a device; a file is rotated at ``limit`` bytes, ``keep`` older ones stay.
 
-    When the disk is full or fails, rows are dropped and counted by the error's text, no half line stays,
+    When the disk is full or fails, rows are dropped and counted by the error's text, no partial line stays,
     and each later write tries again.
     """
 
@@ -132,13 +132,13 @@ class FileWriter(Writer):
         self._rotate_at = 0.0
 
     def start(self, header: bytes) -> None:
-        """Set what each file begins with, and begin, or go on below it."""
+        """Set the header of each file, and write it; call it again if it changes."""
         self._header = header
         self._headed = False
         self._begin()
 
     def _begin(self) -> bool:
-        """Write the header if this file lacks it; return whether it has it now."""
+        """Write the header if this file lacks it; return whether it has one now."""
         if not self._headed:
             done, error = self._put(self._header)
             if error:
@@ -147,7 +147,7 @@ class FileWriter(Writer):
         return self._headed
 
     def write(self, data: bytes, rows: Mapping[Key, int], order: Sequence[Key] = ()) -> None:
-        """Write lines, in several files where they pass the limit."""
+        """Write lines, into several files if they exceed the limit."""
         unit = Unit(data, rows, order)
         if self.closed:
             self._drop(unit, CLOSED)
@@ -173,7 +173,7 @@ class FileWriter(Writer):
             self._failing = ""
 
     def _put(self, data: bytes) -> tuple[int, str]:
-        """Write whole lines; return how many bytes stay, and the error that stopped it, if any."""
+        """Write whole lines; return how many bytes were kept, and the error, if any."""
         view, done = memoryview(data), 0
         try:
             while done < len(data):
@@ -187,18 +187,18 @@ class FileWriter(Writer):
         return done, ""
 
     def _cut(self, data: bytes, done: int) -> int:
-        """Take a half line back out of the file; return how many of ``data``'s bytes stay."""
+        """Remove a partial line from the file; return how many of ``data``'s bytes were kept."""
         whole = data.rfind(b"\n", 0, done) + 1
         self._size += whole
         if not self._regular or whole == done:
             return whole
         try:
             end = os.lseek(self._fd, 0, os.SEEK_CUR)
-            if end == os.fstat(self._fd).st_size:  # nobody else has written since
+            if end == os.fstat(self._fd).st_size:  # no other process has written since
                 os.ftruncate(self._fd, end - (done - whole))
                 os.lseek(self._fd, end - (done - whole), os.SEEK_SET)
         except OSError:
-            pass  # the disk's fault was already found and will be said
+            pass  # the disk's error is already known and will be reported
         return whole
 
     def _fail(self, error: str, lost: int) -> None:
@@ -213,7 +213,7 @@ class FileWriter(Writer):
     # Rotation
 
     def _end(self, data: bytes, start: int) -> int:
-        """Return where to stop in ``data`` so that the file stays within its limit; rotate a full one."""
+        """Return the end of the part of ``data`` that fits into the file; rotate a full one."""
         if not self._limit or self._size + len(data) - start <= self._limit:
             return len(data)
         room = max(0, self._limit - self._size)
@@ -223,11 +223,11 @@ class FileWriter(Writer):
         if self._size > len(self._header) and not self._rotate():
             return len(data)
         room = max(0, self._limit - max(self._size, len(self._header)))
-        # a line longer than the limit gets a file of its own
+        # a line longer than the limit gets its own file
         return (data.rfind(b"\n", start, start + room) + 1) or (data.find(b"\n", start) + 1) or len(data)
 
     def _rotate(self) -> bool:
-        """Begin a new file; the present one becomes FILE.1, FILE.1 FILE.2 and so on."""
+        """Begin a new file; the present one becomes FILE.1, FILE.1 becomes FILE.2 and so on."""
         if time.monotonic() < self._rotate_at or self._path is None:
             return False
         try:
@@ -241,7 +241,7 @@ class FileWriter(Writer):
         return True
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._fd > 2:
             try:
                 os.close(self._fd)
@@ -252,7 +252,7 @@ class FileWriter(Writer):
 
 
 class PipeWriter(Writer):
-    """Writes to a pipe, a terminal or a socket; what its reader leaves waits, up to ``bound`` bytes."""
+    """Writes to a pipe, a terminal or a socket; up to ``bound`` bytes wait for a slow reader."""
 
     def __init__(self, fd: int, bound: int = 8 << 20, patience: float = 2.0) -> None:
         super().__init__()
@@ -267,11 +267,11 @@ class PipeWriter(Writer):
         self._done = False
 
     def start(self, header: bytes) -> None:
-        """Write the header; it counts as no row."""
+        """Write the header, which is not counted as a row."""
         self.write(header, {})
 
     def write(self, data: bytes, rows: Mapping[Key, int], order: Sequence[Key] = ()) -> None:
-        """Write lines, or let them wait, or drop them where too much waits already."""
+        """Write lines, or queue them, or drop them if the queue is full."""
         unit = Unit(data, rows, order)
         if self._queue:
             self.flush()
@@ -286,7 +286,7 @@ class PipeWriter(Writer):
                 self.flush()
 
     def flush(self) -> None:
-        """Pass on what the reader can take now."""
+        """Write what the reader can take now."""
         finished = 0
         try:
             for unit in self._queue:
@@ -309,7 +309,7 @@ class PipeWriter(Writer):
             del self._queue[:finished]
 
     def _abandon(self, finished: int, reason: str) -> None:
-        """Drop what waits behind the first ``finished`` units."""
+        """Drop what waits after the first ``finished`` units."""
         for i, unit in enumerate(self._queue[finished:]):
             kept = {} if i else unit.within(self._sent)
             self._deliver(kept)
@@ -319,7 +319,7 @@ class PipeWriter(Writer):
 
     @property
     def waiting(self) -> dict[Key, int]:
-        """Rows by stream that the reader has yet to take."""
+        """Rows by stream that wait for the reader."""
         counts: dict[Key, int] = {}
         for unit in self._queue:
             for key, count in unit.rows.items():
@@ -327,7 +327,7 @@ class PipeWriter(Writer):
         return counts
 
     def close(self) -> None:
-        """Give the reader ``patience`` seconds more, then count what is left as dropped."""
+        """Give the reader ``patience`` more seconds, then count the rest as dropped."""
         import select
 
         poll = select.poll()
@@ -349,7 +349,7 @@ class PipeWriter(Writer):
 def shift(path: str, keep: int) -> int:
     """Rename FILE to FILE.1, FILE.1 to FILE.2 and so on, ``keep`` of them; return an empty new FILE, open.
 
-    Raises OSError, and then FILE is where it was.
+    Raises OSError, and then FILE is unchanged.
     """
     fresh = f"{path}.new"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -368,7 +368,7 @@ def shift(path: str, keep: int) -> int:
 
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
-_LARGEST = 1 << 60  # bytes: past it an option was mistyped
+_LARGEST = 1 << 60  # bytes: more is a typing error
 _UNITS |= {f"{unit}i": 1024 ** (i + 1) for i, unit in enumerate("kmgt")}
 
 
@@ -385,22 +385,22 @@ def parse_size(text: str) -> int:
 
 
 def open_writer(path: str | None = None, rotate: int = 0, keep: int = 5, fd: int = 1) -> Writer:
-    """Return a writer to a path, or where there is none or it is ``-``, to an open descriptor.
+    """Return a writer to a path, or if there is none or it is ``-``, to an open descriptor.
 
-    A regular file is begun anew; with ``rotate``, in bytes, an older one of that name is kept as FILE.1.
-    Files are made with mode 0600. Raises ValueError or OSError with a sentence that names the path.
+    A regular file is overwritten; with ``rotate``, in bytes, an existing one is kept as FILE.1.
+    Files are created with mode 0600. Raises ValueError or OSError with a sentence that names the path.
     """
     name = "standard output"
     if path is not None and path != "-":
         fd = _open(path, rotate, keep)
         name = path
     elif rotate:
-        raise ValueError("only a file can be rotated: give its name with --output")
+        raise ValueError("only a file can be rotated: name it with --output")
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return FileWriter(fd, name, path=path if name == path else None, limit=rotate, keep=keep)
     if rotate:
-        raise ValueError(f"{path} is no regular file and cannot be rotated")
+        raise ValueError(f"{path} is not a regular file and cannot be rotated")
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):
         return PipeWriter(fd)
     return FileWriter(fd, name)
@@ -420,9 +420,9 @@ def _open(path: str, rotate: int, keep: int) -> int:
         if isinstance(error, FileNotFoundError):
             reason = f"its directory {os.path.dirname(path) or '.'!r} does not exist"
         elif isinstance(error, IsADirectoryError):
-            reason = "it is a directory; give a file's name"
+            reason = "it is a directory; name a file"
         elif error.errno == errno.ENXIO:
-            reason = "nobody reads from this pipe yet; start its reader first"
+            reason = "this pipe has no reader; start its reader first"
         raise OSError(error.errno, f"cannot write to {path!r}: {reason}") from error
     return fd
 
@@ -431,9 +431,9 @@ _Way = tuple[Callable[[memoryview], int], Callable[[], object]]
 
 
 def _to_pipe(fd: int) -> _Way:
-    """Return two calls: one writes what fits now to a pipe or terminal and returns its size; one lets go.
+    """Return two functions: one writes what fits now to a pipe or terminal and returns its size; one closes it.
 
-    Opened anew, the pipe can be told not to block without telling others that share the descriptor. Where
+    Opened again, the pipe can be non-blocking without affecting others that share the descriptor. If
     that is refused: POLLOUT on a pipe means room for PIPE_BUF bytes.
     """
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The trackers that come with Eunomia: one folder each, found by walking."""
+"""The built-in trackers, one folder each."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A real Kubernetes: what `eunomia run --kubernetes` puts on the events of its pods. Run by `make test-k8s`."""
+"""A real Kubernetes: the pods' metadata in rows of `eunomia run --kubernetes`. Run by `make test-k8s`."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_pod_that_starts_and_changes_while_watched_is_followed(shop):
     shop.request("DELETE", "/api/v1/namespaces/shop/services/late")
 
 
-def test_a_reader_of_pods_alone_sees_the_nearest_owner_and_is_told(shop):
+def test_a_reader_of_only_pods_sees_the_nearest_owner_and_a_warning(shop):
     found, said = run(shop.reader)
     web = of(found, "web")[-1]["pod"]
     assert web["owner_kind"] == "ReplicaSet"
@@ -229,7 +229,7 @@ def test_in_a_pod_its_service_account_is_used(shop, tmp_path):
 
 
 def test_a_pod_that_says_anothers_uid_is_not_taken_for_it(shop):
-    """The annotation by which static pods are found is anybody's to write."""
+    """Any user can write the annotation by which static pods are found."""
     [victim] = [p for p in shop.pods() if p["metadata"]["labels"]["app"] == "db"]
     liar = template(shop.containerd.image, "liar")
     liar["metadata"] |= {"name": "liar", "annotations": {"kubernetes.io/config.hash": victim["metadata"]["uid"]}}
@@ -246,7 +246,7 @@ def test_a_pod_that_says_anothers_uid_is_not_taken_for_it(shop):
         shop.request("DELETE", "/api/v1/namespaces/shop/pods/liar?gracePeriodSeconds=0")
 
 
-def test_a_node_that_is_none_is_said(shop):
+def test_a_missing_node_is_reported(shop):
     _, said = run(shop.kubeconfig, "--node", "elsewhere", seconds=2)
     assert "no node elsewhere" in said
     assert NODE in said
@@ -273,7 +273,7 @@ def test_the_api_going_away_stops_no_row(shop):
 
 
 def test_a_server_killed_and_back_without_its_history_leaves_no_gap(shop):
-    """What changed while nobody watched is there afterwards, though the watches cannot go on (410)."""
+    """Changes while there was no watch are there afterwards, although the watches cannot resume (410)."""
     command = [str(Path(sys.executable).with_name("eunomia")), "run", "process", "-o", "json", "--columns", COLUMNS]
     command += ["--label", "app=db", "--kubeconfig", str(shop.kubeconfig), "--node", NODE, "--duration", "120s"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Which cgroup a task is in, on any host: bpf_get_current_cgroup_id() knows v2 alone, where old runtimes
- * make no cgroups. On hosts of v2 nothing of the rest is left when the verifier is done.
+ * The cgroup of a task, on any host: bpf_get_current_cgroup_id() supports only v2, where old runtimes
+ * make no cgroups. On hosts with v2 the verifier removes the rest.
  */
 #ifndef EUNOMIA_CGROUP_H
 #define EUNOMIA_CGROUP_H
@@ -10,7 +10,7 @@
 #include <bpf/bpf_core_read.h>
 #include <eunomia/kernel.h>
 
-/* Where containers are in v1 only: the controller that tells them apart, enum cgroup_subsys_id plus 1. */
+/* If containers are in v1 only: the controller that separates them, enum cgroup_subsys_id plus 1. */
 const volatile __u32 eunomia_subsystem = 0;
 
 static __always_inline __u64 eunomia_cgroup_of(const struct task_struct *task)

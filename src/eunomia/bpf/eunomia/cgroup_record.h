@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The record of the tracepoints cgroup_mkdir, cgroup_rmdir and their like: nothing in it needs relocation. */
+/* The record of cgroup_mkdir, cgroup_rmdir and similar tracepoints: nothing in it needs relocation. */
 #ifndef EUNOMIA_CGROUP_RECORD_H
 #define EUNOMIA_CGROUP_RECORD_H
 
@@ -24,7 +24,7 @@ static __always_inline long cgroup_record_path(const struct cgroup_record *recor
 {
 	long length = bpf_probe_read_kernel_str(text, PATH_MAX_LEN, (const char *)record + (record->path & 0xffff));
 
-	/* Counts the NUL; negative only if the record is not what its format says. */
+	/* Includes the NUL; negative only if the record does not have the documented format. */
 	length = length > 0 ? length - 1 : 0;
 	return length & (PATH_MAX_LEN - 1);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The filters that all trackers share, in the kernel, ahead of any other work. What is on stands in one word, which
- * user space changes while programs run: with none on, it costs a load and a comparison.
+ * The filters that all trackers share, in the kernel, before any other work. One word says which are on; user space
+ * changes it while programs run. With none on, a check costs a load and a comparison.
  */
 #ifndef EUNOMIA_FILTER_H
 #define EUNOMIA_FILTER_H
@@ -18,7 +18,7 @@ EUNOMIA_SET(eunomia_pids, __u32, 1024);
 EUNOMIA_SET(eunomia_uids, __u32, 1024);
 EUNOMIA_SET(eunomia_comms, struct eunomia_comm, 1024);
 
-/* Whether the current task, which is in `cgroup`, is one to look at. */
+/* Whether events of the current task, which is in `cgroup`, are wanted. */
 static __always_inline bool eunomia_wants(__u64 cgroup)
 {
 	__u64 filter = eunomia_filter;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The few fields of the kernel's structs that our probes read. Offsets are filled in at load (CO-RE),
- * so only names and types matter, and no vmlinux.h has to be made or shipped.
+ * The few fields of the kernel's structs that our probes read. Offsets are set at load (CO-RE),
+ * so only names and types matter, and no vmlinux.h has to be generated or shipped.
  */
 #ifndef EUNOMIA_KERNEL_H
 #define EUNOMIA_KERNEL_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* All that most probes need. Works with a vmlinux.h, if it is included first, and without one. */
+/* Everything that most probes need. Works without a vmlinux.h, or with one that is included first. */
 #ifndef EUNOMIA_PROBE_H
 #define EUNOMIA_PROBE_H
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Which filters are on, and the sets that they look into, the first of which all objects share. */
+/* Which filters are on, and their sets; all objects share the set of cgroups. */
 #ifndef EUNOMIA_SET_H
 #define EUNOMIA_SET_H
 
 #include <bpf/bpf_helpers.h>
 #include <eunomia/types.h>
 
-/* The lower half is a thread group whose events never pass, 0 for none; the upper half says which filters are on. */
+/* The lower half is a process id of which events never pass, 0 for none; the upper half has a bit for each filter. */
 volatile __u64 eunomia_filter SEC(".data.eunomia.f") = 0;
 
 #define EUNOMIA_BY_PID		(1ULL << 32)
@@ -25,9 +25,9 @@ volatile __u64 eunomia_filter SEC(".data.eunomia.f") = 0;
 	} name_ SEC(".maps")
 
 /*
- * The cgroups that --container and its kin speak of, kept up to date while containers come and go. Where nothing
- * passes but what is in it, cgroups.bpf.c takes in each new cgroup before anybody can be there, and user space lets
- * it go when it knows whose it is.
+ * The cgroups selected by --container and similar options, updated while containers come and go. If only these
+ * pass, cgroups.bpf.c adds each new cgroup before a process can be in it, and user space removes it when it knows
+ * its container.
  */
 EUNOMIA_SET(eunomia_cgroups, __u64, 65536);
 

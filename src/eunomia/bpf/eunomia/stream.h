@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Streams: rings whose every record is counted, delivered or refused.
+ * Streams: rings with a count of all records, delivered or refused.
  *
  *	STREAM(open, struct open_event, 4 << 20);
  *	...
@@ -12,15 +12,15 @@
 #include <bpf/bpf_helpers.h>
 #include <eunomia/types.h>
 
-/* What became of the records of one stream, on one CPU. */
+/* Counts of the records of one stream, on one CPU. */
 struct eunomia_ledger {
 	__u64 emitted;
 	__u64 lost;
 };
 
 /*
- * The consumer sets it before it sleeps. Whoever writes next clears it and wakes the consumer, once:
- * a wakeup for each event costs ten times what the event does.
+ * The consumer sets it before it sleeps. The next writer clears it and wakes the consumer, once:
+ * a wakeup for each event costs ten times as much as the event.
  */
 volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
 
@@ -32,7 +32,7 @@ volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
 		__type(value, struct eunomia_ledger); \
 	} ledger_##name_ SEC(".maps")
 
-/* The consumer sets eunomia_unread_NAME where it does not read the stream: its ring would fill, and wake it. */
+/* The consumer sets eunomia_unread_NAME if it does not read the stream: its ring would fill, and wake it. */
 #define STREAM(name_, struct_, bytes_) \
 	const volatile bool eunomia_unread_##name_ = false; \
 	struct { \
@@ -44,7 +44,7 @@ volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
 
 /*
  * A table that is emptied at each interval: programs write into the map in slot 0, the consumer puts a
- * fresh one there and reads the old when no program can be using it any more, so no count is torn.
+ * fresh one there and reads the old one when no program can be using it any more, so no count is torn.
  */
 #define TABLE(name_, key_, value_, entries_) \
 	struct name_##_inner { \
@@ -62,19 +62,10 @@ volatile __u32 eunomia_armed SEC(".data.eunomia") = 0;
 	LEDGER(name_)
 
 /*
- * A ring that nobody is shown: from its records, and from what the registry of containers hears, a tracker's
- * `derive` makes the rows of a DERIVED() stream. Written by raw_output().
+ * A ring whose records are not shown: from them, and from lifecycle events of containers, a tracker's `derive`
+ * makes the rows of its streams in Python. Written by raw_output().
  */
 #define RAW(name_, struct_, bytes_) STREAM(raw_##name_, struct_, bytes_)
-
-/* A stream whose rows are made in user space; the struct is their schema, and the map holds nothing else. */
-#define DERIVED(name_, struct_) \
-	struct { \
-		__uint(type, BPF_MAP_TYPE_ARRAY); \
-		__uint(max_entries, 1); \
-		__type(key, __u32); \
-		__type(value, struct_); \
-	} derived_##name_ SEC(".maps")
 
 static __always_inline __u64 eunomia_wakeup(void)
 {
@@ -91,7 +82,7 @@ static __always_inline void eunomia_count(void *ledger, bool lost)
 
 	if (!count)
 		return;
-	/* atomic for the sake of an interrupt that comes in between */
+	/* atomic because an interrupt may come in between */
 	if (lost)
 		__sync_fetch_and_add(&count->lost, 1);
 	else
@@ -106,14 +97,14 @@ static __always_inline long eunomia_output(void *ring, void *ledger, void *recor
 	return err;
 }
 
-/* Copies a record into the stream's ring and counts what became of it; 0 or a negative errno. */
+/* Copies a record into the stream's ring and counts it; returns 0 or a negative errno. */
 #define stream_output(name_, record, size) \
 	(eunomia_unread_##name_ ? 0 : eunomia_output(&name_, &ledger_##name_, record, size))
 
 /* The same for a RAW() ring. */
 #define raw_output(name_, record, size) stream_output(raw_##name_, record, size)
 
-/* An event that could not even be built: counted as lost. */
+/* Counts an event of which no record could be built as lost. */
 #define stream_lost(name_) eunomia_count(&ledger_##name_, true)
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Who did it: the fields that events of tasks begin with. */
+/* The fields of the current task, with which its events begin. */
 #ifndef EUNOMIA_TASK_H
 #define EUNOMIA_TASK_H
 
@@ -17,7 +17,7 @@
 	pid_t ppid doc("process id of the parent")
 
 #define EXEC_ID_FIELDS \
-	exec_id_t exec_id hidden doc("the process, for good: pids are given anew"); \
+	exec_id_t exec_id hidden doc("unique name of the process, as pids are reused"); \
 	exec_id_t parent_exec_id hidden doc("the parent")
 
 #define NAMESPACE_FIELDS \
@@ -46,13 +46,13 @@
 		(event)->ppid = BPF_CORE_READ(task, real_parent, tgid); \
 	} while (0)
 
-/* When a thread's process began: the first of its threads did. Monotonic nanoseconds. */
+/* When a thread's process began, which is when its first thread did, in monotonic nanoseconds. */
 static __always_inline __u64 task_start(const struct task_struct *task)
 {
 	return BPF_CORE_READ(task, group_leader, start_time);
 }
 
-/* Behind task_fields() and parent_fields(), whose pids it takes. */
+/* After task_fields() and parent_fields(), of which it uses the pids. */
 #define exec_id_fields(event, task) \
 	do { \
 		const struct task_struct *parent_ = BPF_CORE_READ(task, real_parent); \

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Records with text in them, put together without copying any of it twice.
+ * Records with text, built without copying any of it twice.
  *
  * Paths are found from their end, so they are written backwards, from TEXT_MIDDLE down, one before the
- * other; what is read forwards (argv, strings of user space) goes from TEXT_MIDDLE up; at last the fixed
- * part is put in front. What lies between is the record.
+ * other; texts that are read forwards (argv, strings of user space) go from TEXT_MIDDLE up; the fixed
+ * part is written last, in front. What is between is the record.
  */
 #ifndef EUNOMIA_TEXT_H
 #define EUNOMIA_TEXT_H
@@ -17,18 +17,18 @@
 #define NAME_ROOM 256			/* NAME_MAX and its slash */
 #define FIXED_ROOM 256			/* for a record's fixed part */
 #define PATH_MAX 4096
-#define UNREACHABLE "(unreachable)"	/* in front of what is not below the task's root, as in getcwd(2) */
-#define DELETED " (deleted)"		/* behind what was removed, as in /proc/PID/fd */
+#define UNREACHABLE "(unreachable)"	/* before a path that is not below the task's root, as in getcwd(2) */
+#define DELETED " (deleted)"		/* after a removed file, as in /proc/PID/fd */
 #define TEXT_LENGTH(text) (sizeof(text) - 1)
-/* what is longer is cut in front, and begins with "..." */
+/* longer paths are cut in front, and begin with "..." */
 #define PATH_ROOM (PATH_MAX + NAME_ROOM + TEXT_LENGTH(UNREACHABLE) + TEXT_LENGTH(DELETED) + 9)
 #define TEXT_MIDDLE (2 * PATH_ROOM + FIXED_ROOM)
 #define TEXT_TAIL (3 * PATH_MAX + 256)
 #define PATH_DEPTH (PATH_MAX / 2 + 512)	/* components of the longest path, and mounts crossed */
 
 /*
- * Where a walk has come to stands in the map too: the verifier then knows nothing of it, so every step
- * looks to it like the one before, and it need not follow them all.
+ * The state of a walk is in the map too: the verifier then knows nothing of it, so every step
+ * looks the same to it, and it does not follow them all.
  */
 struct path_walk {
 	const struct dentry *dentry, *first, *root_dentry, *mount_root;
@@ -39,7 +39,7 @@ struct path_walk {
 	char type[16];
 };
 
-/* Twice the room in front: the verifier takes start and length for independent of each other. */
+/* Twice the room in front: to the verifier start and length are independent of each other. */
 struct text {
 	struct path_walk walk;
 	char bytes[2 * TEXT_MIDDLE + TEXT_TAIL];
@@ -52,7 +52,7 @@ struct text {
 #define BELOW(var, bound) ({ barrier_var(var); (var) < (bound); })
 #define ABOVE(var, bound) ({ barrier_var(var); (var) > (bound); })
 
-/* One for each program that uses it: none runs twice on a CPU at a time. */
+/* One for each program that uses it: no program runs twice on a CPU at the same time. */
 #define TEXT(name_) \
 	struct { \
 		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What a field means, said in its type. Eunomia reads these names, and doc(), from the object's BTF;
- * nothing about a stream is described a second time anywhere else.
+ * Types that give a field its meaning. Eunomia reads their names, and doc(), from the object's BTF;
+ * streams are described nowhere else.
  */
 #ifndef EUNOMIA_TYPES_H
 #define EUNOMIA_TYPES_H
@@ -22,11 +22,11 @@ typedef __u16 umode_t;
 
 /* One sentence on a field, a struct or a setting; shown by `eunomia info`. */
 #define doc(text) __attribute__((btf_decl_tag("doc:" text)))
-/* Not in tables unless asked for. */
+/* Not in tables by default. */
 #define hidden __attribute__((btf_decl_tag("hidden")))
-/* A number that stands for no value, on the field: JSON says null, tables nothing. */
+/* On a field: the number that means no value. JSON shows null, tables nothing. */
 #define none(value) __attribute__((btf_decl_tag("none:" eunomia_text(value))))
-/* On a union: the field beside it that says which member holds; on its members: for which value. */
+/* On a union: the field beside it that selects a member; on its members: the value that selects it. */
 #define selected_by(field) __attribute__((btf_decl_tag("selected_by:" #field)))
 #define selected_for(value) __attribute__((btf_decl_tag("selected_for:" eunomia_text(value))))
 #define eunomia_text(value) #value	/* of what a macro stands for */
@@ -69,7 +69,7 @@ typedef struct {
 	__u8 bytes[16];		/* IPv4 addresses as ::ffff:a.b.c.d */
 } ip_t;
 
-/* A process, also when its id is another's later: when it began (task_struct.start_time), and its id. */
+/* A process, also after its id is reused: when it began (task_struct.start_time), and its id. */
 typedef struct {
 	__u64 start;
 	__u32 pid;
@@ -77,8 +77,8 @@ typedef struct {
 } exec_id_t;
 
 /*
- * Text of any length, behind the fixed part of the record: `off` counts from the record's start.
- * path_t is tidied ("/a/../b" is "/b"), argv_t holds NUL-terminated strings one after another.
+ * Text of any length, after the fixed part of the record: `off` counts from the record's start.
+ * path_t is normalized ("/a/../b" is "/b"), argv_t has NUL-terminated strings one after another.
  */
 typedef struct {
 	__u32 off;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What ``eunomia doctor`` looks at: each module has ``findings()``."""
+"""Checks of ``eunomia doctor``: each module has ``findings()``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ OK, WARN, FAIL, UNKNOWN = "ok", "warn", "fail", "unknown"
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: its ``state``, what was ``found``, and what to ``do`` about it.
+    """The result of a check: its ``state``, what was ``found``, and what to ``do`` about it.
 
-    ``fail``: no tracker can do its work, or one cannot. ``warn``: something is less than it could be.
-    ``unknown``: it cannot be told, mostly for want of rights.
+    ``fail``: a tracker, or all, cannot run. ``warn``: something is missing or slow. ``unknown``: it cannot be checked,
+    usually because rights are missing.
     """
 
     subject: str
@@ -22,7 +22,7 @@ class Finding(NamedTuple):
 
 
 def read(path: str) -> str | None:
-    """Return a small file's text without its end of line; None where it is missing or not to be read."""
+    """Return a small file's text without the final newline; None if it is missing or cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="backslashreplace") as file:
             return file.read(4096).strip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether rows can be told whose they are: cgroups, namespaces, runtimes, the containers that run."""
+"""Checks of what identities of rows depend on: cgroups, namespaces, runtimes, running containers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMED = 3  # containers without a name that are listed
 
 
 def findings() -> Iterator[Finding]:
-    """Yield what there is to say of containers."""
+    """Yield the findings about containers."""
     yield _cgroups()
     yield _pid_namespace()
     yield _cgroup_namespace()
@@ -47,7 +47,7 @@ def _cgroups() -> Finding:
     why = f" ({used.why})" if used.why else ""
     if used.mount is None:
         return Finding(
-            "cgroups", WARN, f"rows cannot be told whose they are{why}",
+            "cgroups", WARN, f"the containers of rows cannot be found{why}",
             "mount -t cgroup2 none /sys/fs/cgroup, before containers are started",
         )  # fmt: skip
     if used.version == 2:
@@ -57,10 +57,10 @@ def _cgroups() -> Finding:
         used.constants()
     except OSError as error:
         return Finding("cgroups", WARN, f"{found}; {error}", "run a kernel with BTF that names its controllers")
-    # bpf_get_current_cgroup_id() knows v2 alone
+    # bpf_get_current_cgroup_id() only knows v2
     return Finding(
-        "cgroups", OK, f"{found}; objects of others that send cgroup ids send version 2's: their rows are "
-        "joined by process id, where they have one",
+        "cgroups", OK, f"{found}; cgroup ids in foreign objects are version 2's: their rows are "
+        "joined by process id, if they have one",
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _pid_namespace() -> Finding:
     if first:
         return Finding("PID namespace", OK, "the host's")
     return Finding(
-        "PID namespace", WARN, "not the host's: --pid wants the host's numbers, and rows with those alone are unknown",
+        "PID namespace", WARN, "not the host's: --pid takes the host's numbers, and rows with only these are unknown",
         "start Eunomia's container with --pid=host",
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def _cgroup_namespace() -> Finding:
 
 
 def _is_used(root: DataRoot) -> bool | None:
-    """Return whether a data root holds containers' metadata; None where that cannot be told."""
+    """Return whether a data root holds containers' metadata; None if it cannot be read."""
     try:
         return stat.S_ISDIR(os.stat(f"{root.base.rstrip('/')}{root.path}/containers").st_mode)
     except PermissionError:
@@ -131,7 +131,7 @@ def _containerd(faults: Faults) -> Finding:
 def _faults(faults: Faults) -> Iterator[Finding]:
     for (reader, kind), count in sorted(faults.counts.items()):
         yield Finding(
-            "readers", WARN, f"{reader} failed {count} times ({kind}): what it would have told is missing",
+            "readers", WARN, f"{reader} failed {count} times ({kind}): its data is missing",
             "please report it, with what EUNOMIA_DEBUG=1 eunomia containers shows",
         )  # fmt: skip
 
@@ -150,20 +150,20 @@ def _crio(faults: Faults) -> Finding:
 def _containers(faults: Faults) -> Iterator[Finding]:
     registry = Registry(faults=faults)
     registry.start()
-    registry.notices.watch("doctor", ["/proc"])  # where nothing runs that would be watched
-    yield _notices(bool(registry.notices.unwatched))
+    registry.watcher.watch("doctor", ["/proc"])  # in case no container runs
+    yield _inotify(bool(registry.watcher.unwatched))
     yield _named(registry)
 
 
-def _notices(unwatched: bool) -> Finding:
-    """Say whether what runtimes rewrite is heard of at once."""
+def _inotify(unwatched: bool) -> Finding:
+    """Return whether changes of runtimes' files are reported by the kernel."""
     if unwatched:
         return Finding(
-            "inotify", WARN, "the kernel watches no more files for this user: containers are looked at every few "
+            "inotify", WARN, "the kernel watches no more files for this user: containers are checked every few "
             "seconds for a new name or state",
             "raise fs.inotify.max_user_watches, or fs.inotify.max_user_instances, by sysctl",
         )  # fmt: skip
-    return Finding("inotify", OK, "what runtimes write about containers is heard of at once")
+    return Finding("inotify", OK, "changes of runtimes' files are reported immediately")
 
 
 def _named(registry: Registry) -> Finding:
@@ -175,7 +175,7 @@ def _named(registry: Registry) -> Finding:
     if not unnamed:
         return Finding("containers", OK, found if states else "none running")
     some = ", ".join(unnamed[:_NAMED]) + (", ..." if len(unnamed) > _NAMED else "")
-    do = "see which runtime made them, and whether its files can be read"
+    do = "check which runtime made them, and whether its files can be read"
     if os.geteuid():
         return Finding("containers", UNKNOWN, f"{found}; not: {some}", "sudo eunomia doctor")
     return Finding("containers", WARN, f"{found}; not: {some}", do)

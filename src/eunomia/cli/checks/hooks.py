@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What programs can hang on here, and which trackers so run: found out by doing it."""
+"""Checks of hooks and trackers: each is attached for a moment."""
 
 from __future__ import annotations
 

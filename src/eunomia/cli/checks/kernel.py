@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The kernel: release, BTF, JIT, tracepoints, processors, clock."""
+"""Checks of the kernel: release, BTF, JIT, tracepoints, processors, clock."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from eunomia.kernel.rights import privileged
 _BTF = "/sys/kernel/btf/vmlinux"
 _BUILT_FOR = ("x86_64", "aarch64")
 _SLOW_CLOCKS = frozenset({"acpi_pm", "hpet", "jiffies", "pit", "refined-jiffies"})
-_MANY = 64  # CPUs beyond those online that cost memory worth a word
+_MANY = 64  # CPUs beyond those online whose memory is worth a warning
 
 
 def findings() -> Iterator[Finding]:
-    """Yield what there is to say of the kernel."""
+    """Yield the findings about the kernel."""
     yield _release()
     yield _btf()
     yield _jit()
@@ -43,8 +43,8 @@ def _btf() -> Finding:
         return Finding(
             "BTF",
             FAIL,
-            f"{_BTF} is not there",
-            "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions' are",
+            f"{_BTF} is missing",
+            "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions build them",
         )
     if not os.access(_BTF, os.R_OK):
         return Finding("BTF", FAIL, f"{_BTF} cannot be read", "mount sysfs at /sys, readable by all")
@@ -79,7 +79,7 @@ def _stats() -> Finding:
             "on: each run of a program is timed",
             "sysctl -w kernel.bpf_stats_enabled=0",
         )
-    return Finding("BPF statistics", OK, "off, so programs cost nothing extra")
+    return Finding("BPF statistics", OK, "off, so programs have no extra cost")
 
 
 def _tracepoints() -> Finding:
@@ -88,7 +88,7 @@ def _tracepoints() -> Finding:
     if not privileged():
         return Finding("tracepoints", UNKNOWN, "tracefs can be read by root only")
     return Finding(
-        "tracepoints", FAIL, "tracefs is not to be had",
+        "tracepoints", FAIL, "tracefs is not available",
         "mount -t tracefs nodev /sys/kernel/tracing, on a kernel with CONFIG_TRACEPOINTS",
     )  # fmt: skip
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What this process may do: capabilities, lockdown, limits."""
+"""Checks of this process's rights: capabilities, lockdown, limits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 
 
 def findings() -> Iterator[Finding]:
-    """Yield what there is to say of rights and limits."""
+    """Yield the findings about rights and limits."""
     yield _capabilities()
     yield _lockdown()
     yield _unprivileged()
     if not privileged() and (paranoid := read("/proc/sys/kernel/perf_event_paranoid")) is not None:
-        yield Finding("perf_event_paranoid", OK, f"{paranoid}: no matter to root or with CAP_PERFMON")
+        yield Finding("perf_event_paranoid", OK, f"{paranoid}: does not apply to root or with CAP_PERFMON")
     yield _memlock()
 
 
@@ -41,7 +41,7 @@ def _capabilities() -> Finding:
     if not bits >> _SYS_ADMIN & 1 and not tracefs_mounted():
         return Finding("capabilities", FAIL, f"{who} has {', '.join(has)}, and no tracefs", lack())
     if bits >> _SYS_ADMIN & 1 and not lacks:
-        return Finding("capabilities", OK, f"{who} has all that is needed")
+        return Finding("capabilities", OK, f"{who} has all that are needed")
     found = f"{who} has {', '.join(has) or 'SYS_ADMIN'}"
     if {"SYS_PTRACE", "DAC_READ_SEARCH"} & set(lacks):
         return Finding(
@@ -83,13 +83,13 @@ def _unprivileged() -> Finding:
 
 
 def _memlock() -> Finding:
-    """Find out by making a map: libbpf raises the limit first, where the kernel charges maps to it."""
+    """Check by making a map: libbpf raises the limit first, if the kernel charges maps to it."""
     before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     limit = _size(before[0])
     made = lib.libbpf_probe_bpf_map_type(_ARRAY, ffi.NULL) == 1
     raised = resource.getrlimit(resource.RLIMIT_MEMLOCK) != before
     if not privileged():
-        return Finding("memory for maps", UNKNOWN, f"memlock limit {limit}; only root can make a map and see")
+        return Finding("memory for maps", UNKNOWN, f"memlock limit {limit}; only root can check it by making a map")
     if not made:
         return Finding(
             "memory for maps", FAIL, f"no map can be made, memlock limit {limit}", "ulimit -l unlimited"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Container runtimes, a module each, which names its class ``RUNTIME``: found by walking, no list."""
+"""Container runtimes: each module here has a class named ``RUNTIME``, found by listing the directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def every() -> list[Runtime]:
-    """Return one of each runtime, in the order of their names; those whose modules say ``LAST`` are asked last."""
+    """Return an instance of each runtime, sorted by name; those whose modules set ``LAST`` come last."""
     with os.scandir(os.path.dirname(__file__)) as entries:
         names = sorted(e.name.removesuffix(".py") for e in entries if e.name.endswith(".py"))
     modules = [import_module(f"{__name__}.{name}") for name in names if name != "__init__"]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""containerd: plain (``ctr``), nerdctl's, and Kubernetes' through CRI.
+"""containerd: containers of ``ctr``, of nerdctl, and of Kubernetes through CRI.
 
 A container's bundle, ``<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json``, is written before
 its cgroup is made; its image, labels and its pod's are in containerd's database (:mod:`..containerd_db`) by then.
-The bundle is removed when the container has ended, the record when somebody removes the container: it is read
-where the bundle is gone.
-State directories are those of every running containerd, those in which shims work (a shim outlives its daemon),
-and the usual ones. Docker's containers, in the namespace ``moby``, are left to Docker.
+The bundle is removed when the container has ended, the record when the container is removed: it is read if the bundle
+is gone.
+State directories are those of every running containerd, those of running shims (a shim outlives its daemon), and the
+usual ones. Docker's containers, in the namespace ``moby``, are left to Docker.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from eunomia.containers import early, kubepods, oci
-from eunomia.containers.containerd_db import Database, Status, Told
-from eunomia.containers.containerd_groups import Groups
+from eunomia.containers.containerd_cgroups import RequestedCgroups
+from eunomia.containers.containerd_db import ContainerRecords, Database, Status
 from eunomia.containers.daemons import (
     Daemon,
     DataRoot,
@@ -34,11 +34,11 @@ from eunomia.identity import CREATED, EXITED, RUNNING, Container, Pod
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.typing import NamedTuple
 
-SEARCH_PAUSE = 20_000_000  # ns between two looks for state directories; one costs about a millisecond
+SEARCH_PAUSE = 20_000_000  # ns between two searches for state directories; one costs about a millisecond
 TASKS = "io.containerd.runtime.v2.task"
 DEFAULT_CONFIG = "/etc/containerd/config.toml"
 DEFAULT_STATE = "/run/containerd"
-# Of daemons that may not run now: the usual one, k3s', MicroK8s'.
+# Those of daemons that may not run now: the usual one, k3s, MicroK8s.
 STATES = (DEFAULT_STATE, "/run/k3s/containerd", "/var/snap/microk8s/common/run/containerd")
 DEFAULT_ROOT = "/var/lib/containerd"
 ROOTS = {
@@ -61,7 +61,7 @@ _STAMPS = 4096
 
 
 class _Place(NamedTuple):
-    """Where a container's bundle is."""
+    """The place of a container's bundle."""
 
     state: DataRoot
     namespace: str
@@ -72,11 +72,11 @@ class _Place(NamedTuple):
         """The bundle, as the daemon sees it."""
         return f"{self.state.path}/{TASKS}/{self.namespace}/{self.id}"
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         return os.path.lexists(self.state.shown(f"{self.directory}/config.json"))
 
-    def was_there(self) -> bool:
-        """Whether it was read when its cgroup was made."""
+    def was_prefetched(self) -> bool:
+        """Whether it was read when the container's cgroup was made."""
         return self.state.is_ours and early.kept(f"{self.directory}/config.json") is not None
 
 
@@ -104,16 +104,16 @@ class Containerd:
         self._roots: dict[DataRoot, str] = dict(roots or {})  # by state directory
         self._namespaces: dict[DataRoot, tuple[int, list[str]]] = {}
         self._databases: dict[DataRoot, Database] = {}
-        self._groups: dict[tuple[DataRoot, str], Groups] = {}
-        self._stamps: dict[tuple[str, str], int] = {}  # when containerd changed what was told
+        self._groups: dict[tuple[DataRoot, str], RequestedCgroups] = {}
+        self._stamps: dict[tuple[str, str], int] = {}  # when containerd last changed the record that was read
 
     # What the registry calls
 
     def recognises(self, parent: str, name: str) -> str:
         """Return the id in ``cri-containerd-ID.scope``, in ``...:cri-containerd:ID``, and in ``NAMESPACE/ID``.
 
-        The last is any name, so it counts where a bundle is there under these names. So does what a bundle asks for
-        (``ctr run --cgroup``).
+        The last may be any name, so it counts only if there is a bundle with these names. A cgroup that a bundle
+        requests (``ctr run --cgroup``) counts, too.
         """
         if name.endswith(".scope") and name.startswith(_SCOPES):
             container_id = name[:-6].rpartition("-")[2]
@@ -124,7 +124,7 @@ class Containerd:
         return known or (name if _may_be(parent, name) and self._has_record(parent, name) else "")
 
     def lookup(self, container_id: str, path: str) -> Metadata | None:
-        """Return what bundle and database tell; see :class:`Runtime`."""
+        """Return the metadata in bundle and database; see :class:`Runtime`."""
         if path.rpartition("/")[2].startswith(_OTHERS):
             return None
         found = self._find(container_id, path)
@@ -133,14 +133,14 @@ class Containerd:
         return found
 
     def watches(self, container: Container, path: str) -> list[str]:
-        """Return the bundle, in which the first process's id appears after all else, and the database.
+        """Return the bundle, in which the first process's id is written last, and the database.
 
-        The latter for what people make, which may be labelled and renamed. What the kubelet asked for stays as it
-        is, and its node's database is written to all the time.
+        The database is watched for containers that users make, because their labels may change. Those of the kubelet do
+        not change, and a node's database is written to all the time.
         """
         if container.runtime != self.name:
             return []
-        # a cgroup that does not tell its container's id may be another's later
+        # a cgroup without the container's id in its name may be another container's later
         others = [] if not path or container.id in path.rpartition("/")[2] else self._bundles_to_come()
         at = self._place(container.id, path)
         if at is None:
@@ -149,7 +149,7 @@ class Containerd:
         return [bundle] if at.namespace == KUBERNETES else [bundle, self._database(at).shown, *others]
 
     def _bundles_to_come(self) -> list[str]:
-        """Return where bundles will be that ask for a cgroup, and those whose file is not there yet."""
+        """Return the directories of bundles that may request a cgroup, and bundles whose file is missing yet."""
         return [
             groups.state.shown(directory)
             for groups in list(self._groups.values())
@@ -157,7 +157,7 @@ class Containerd:
         ]
 
     def changed(self, container: Container, path: str) -> bool:
-        """Whether the first process has come, or containerd has changed the container (``ctr c label``)."""
+        """Whether the first process was started, or containerd has changed the container (``ctr c label``)."""
         at = self._place(container.id, path) if container.runtime == self.name else None
         if at is None:
             return False
@@ -166,8 +166,8 @@ class Containerd:
         before = None if at.namespace == KUBERNETES else self._stamps.get((at.namespace, at.id))
         return before is not None and self._database(at).updates(at.namespace).get(at.id, before) != before
 
-    def hurried(self) -> list[str]:
-        """Return where bundles of containers to come will be, of daemons that speak for the machine."""
+    def prefetched(self) -> list[str]:
+        """Return the bundle paths of new containers, of daemons that are trusted for the machine."""
         if self._search and self._searched is None:
             self.search()
         return [
@@ -200,7 +200,7 @@ class Containerd:
         self.search()
         return self._states != before
 
-    # Where state directories are
+    # Search for state directories
 
     def _found_states(self) -> Iterator[DataRoot]:
         for base in host_bases():
@@ -214,32 +214,32 @@ class Containerd:
                 if process not in known:
                     daemon = daemon_of(pid)
                     path, root = places_of(daemon) if daemon else ("", "")
-                    known[process] = (daemon.view, daemon.keeps(path), root) if daemon and path else None
-                told = self._by_process[process] = known[process]
-                # Through another root, each process has a path of its own to the very same files.
-                if told is not None and (view := (told[0], told[1].path, told[1].below)) not in seen:
+                    known[process] = (daemon.view, daemon.data_root(path), root) if daemon and path else None
+                place = self._by_process[process] = known[process]
+                # Behind another root, each process has a path of its own to the same files.
+                if place is not None and (view := (place[0], place[1].path, place[1].below)) not in seen:
                     seen.add(view)
-                    if told[2]:
-                        self._roots[told[1]] = told[2]
-                    yield told[1]
+                    if place[2]:
+                        self._roots[place[1]] = place[2]
+                    yield place[1]
 
-    # Where a container's bundle is
+    # Search for a container's bundle
 
     def _has_bundle(self, namespace: str, container_id: str) -> bool:
-        """Whether a daemon that may speak for everything has such a container."""
+        """Whether a daemon that is trusted for the whole machine has such a container."""
         places = [_Place(s, namespace, container_id) for s in self._states if s.below == "/"]
-        return any(place.is_there() or place.was_there() for place in places)
+        return any(place.exists() or place.was_prefetched() for place in places)
 
     def _called(self, parent: str, name: str) -> str:
-        """Return the id of the container whose bundle asks for such a cgroup, or lies under these names."""
+        """Return the id of the container whose bundle requests such a cgroup, or has these names."""
         if asked := next((place.id for place, _ in self._grouped(parent, name)), ""):
             return asked
         return name if _may_be(parent, name) and self._has_bundle(parent, name) else ""
 
     def _grouped(self, parent: str, name: str) -> list[tuple[_Place, str]]:
-        """Return the bundles that ask for a cgroup of this name in one called ``parent``, and the paths they ask for.
+        """Return the bundles that request a cgroup of this name in one called ``parent``, and the paths they request.
 
-        Those of Kubernetes are called after their containers.
+        Kubernetes is left out: its cgroups are named after containers.
         """
         found = []
         for state in self._states:
@@ -247,16 +247,17 @@ class Containerd:
                 if namespace != KUBERNETES:
                     groups = self._groups.get((state, namespace))
                     if groups is None:
-                        groups = self._groups[state, namespace] = Groups(state, f"{state.path}/{TASKS}/{namespace}")
-                    found += [(_Place(state, namespace, i), group) for i, group in groups.asked(parent, name)]
+                        groups = RequestedCgroups(state, f"{state.path}/{TASKS}/{namespace}")
+                        self._groups[state, namespace] = groups
+                    found += [(_Place(state, namespace, i), group) for i, group in groups.requested(parent, name)]
         return found
 
     def _has_record(self, namespace: str, container_id: str) -> bool:
-        """Whether such a daemon has a record of such a container, whose bundle is gone."""
+        """Whether such a daemon has a record of a container whose bundle is gone."""
         for state in self._states:
             if state.below == "/" and namespace in self._listed(state):
                 place = _Place(state, namespace, container_id)
-                if self._database(place).told(namespace, container_id).record.created:
+                if self._database(place).records(namespace, container_id).record.created:
                     return True
         return False
 
@@ -264,19 +265,19 @@ class Containerd:
         return any(self._has_bundle(namespace, container_id) for namespace in DOCKERS)
 
     def _places(self, container_id: str, path: str) -> Iterator[_Place]:
-        """Yield where a container's bundle may be."""
+        """Yield possible places of a container's bundle."""
         above, _, name = path.rpartition("/")
         parent = above.rpartition("/")[2]
         for place, group in self._grouped(parent, name) if path else ():
-            if place.id == container_id and path.endswith(group) and place.state.speaks_for(path):
+            if place.id == container_id and path.endswith(group) and place.state.covers(path):
                 yield place
         for state in self._states:
-            if state.speaks_for(path):
+            if state.covers(path):
                 for namespace in self._candidates(state, container_id, parent):
                     yield _Place(state, namespace, container_id)
 
     def _place(self, container_id: str, path: str) -> _Place | None:
-        return next((place for place in self._places(container_id, path) if place.is_there()), None)
+        return next((place for place in self._places(container_id, path) if place.exists()), None)
 
     def _find(self, container_id: str, path: str) -> Metadata | None:
         known = None
@@ -289,30 +290,30 @@ class Containerd:
                 data, written = b"", 0
             bundle = oci.bundle(data)
             if bundle is not None:
-                found = self._told(place, bundle, path, written)
-                return found if place.is_there() else _ended(found)
+                found = self._metadata(place, bundle, path, written)
+                return found if place.exists() else _ended(found)
             known = Metadata(Container(container_id, runtime=self.name))
         return self._recorded(container_id, path) or known
 
     def _recorded(self, container_id: str, path: str) -> Metadata | None:
-        """Return what the databases tell of a container whose bundle is gone, or cannot be read."""
+        """Return the databases' metadata of a container whose bundle is gone or cannot be read."""
         for place in self._places(container_id, path):
-            record = self._database(place).told(place.namespace, place.id).record
+            record = self._database(place).records(place.namespace, place.id).record
             bundle = oci.bundle(record.spec)
             if bundle is not None:
-                found = self._told(place, bundle, path, record.created)
+                found = self._metadata(place, bundle, path, record.created)
                 waits = place.namespace == KUBERNETES and _waits(self._database(place).status(place.id))
                 return found._replace(container=found.container._replace(state=CREATED if waits else EXITED, pid=0))
         return None
 
     def _candidates(self, state: DataRoot, container_id: str, parent: str) -> list[str]:
-        """Return the namespaces in which a container may be: that of its cgroup; any for an id of 64 digits."""
+        """Return the namespaces in which a container may be: its cgroup's, or any for an id of 64 digits."""
         if not is_id(container_id):
             return [parent] if _may_be(parent, container_id) else []
         return self._listed(state)
 
     def _listed(self, state: DataRoot) -> list[str]:
-        """Return the namespaces of which there are, or were, bundles; Kubernetes' first."""
+        """Return the namespaces that have, or had, bundles; Kubernetes' first."""
         directory = state.shown(f"{state.path}/{TASKS}")
         try:
             changed = os.stat(directory).st_mtime_ns
@@ -325,56 +326,56 @@ class Containerd:
             return []
         return known[1]
 
-    # What it says
+    # Metadata
 
-    def _told(self, at: _Place, bundle: oci.Bundle, path: str, written: int) -> Metadata:
+    def _metadata(self, at: _Place, bundle: oci.Bundle, path: str, written: int) -> Metadata:
         database = self._database(at)
         notes = bundle.annotations
-        told = database.told(at.namespace, at.id, bounded(notes.get(f"{_ANNOTATION}sandbox-id")))
-        record = told.record
+        records = database.records(at.namespace, at.id, bounded(notes.get(f"{_ANNOTATION}sandbox-id")))
+        record = records.record
         if len(self._stamps) >= _STAMPS:
             self._stamps.clear()
         self._stamps[at.namespace, at.id] = record.updated
         image = _image(bounded(notes.get(f"{_ANNOTATION}image-name")), record.image)
         status = database.status(at.id) if at.namespace == KUBERNETES else Status()
         pid, started = _first_process(at)
-        container = bundle.told(Container(at.id, at.id, image, self.name))._replace(
-            image_id=database.image_id(told.image_digest),
-            image_digest=told.image_digest,
+        container = bundle.described(Container(at.id, at.id, image, self.name))._replace(
+            image_id=database.image_id(records.image_digest),
+            image_digest=records.image_digest,
             labels=texts(record.labels),
-            pid=pid if at.state.base == "/" else 0,  # another root may go with other process ids
+            pid=pid if at.state.base == "/" else 0,  # behind another root, process ids may differ
             state=RUNNING if pid else CREATED,
             created=status.created or record.created or written,
             started=status.started or started,
         )
         if f"{_ANNOTATION}container-type" in notes:
-            return _of_kubernetes(container, told, bundle, path)
+            return _of_kubernetes(container, records, bundle, path)
         labels = {**notes, **record.labels}
         name = bounded(labels.get("nerdctl/name"))
         network = ",".join(words(object_of(b'{"n":%s}' % bounded(labels.get("nerdctl/networks")).encode()).get("n")))
         return Metadata(container._replace(name=name or at.id, network=network or container.network))
 
     def _database(self, at: _Place) -> Database:
-        """Return the database of the containerd that made a bundle: the bundle links into its root."""
+        """Return the database of the containerd that made a bundle, by the bundle's link into its root."""
         database = self._databases.get(at.state)
         if database is None:
             link = _linked(at.state.shown(f"{at.directory}/work"))
             root = link or self._roots.get(at.state) or ROOTS.get(at.state.path, DEFAULT_ROOT)
             database = Database(at.state._replace(path=root))
-            if link or at.state in self._roots:  # else a bundle that comes may know better
+            if link or at.state in self._roots:  # else the next bundle may have a link
                 self._databases[at.state] = database
         return database
 
 
 def _waits(status: Status) -> bool:
-    """Whether a container was made and not started yet: until then it has no bundle."""
+    """Whether a container was created and not started yet: it has no bundle then."""
     return bool(status.created) and not status.started and not status.finished
 
 
 def _image(annotated: str, recorded: str) -> str:
-    """Return an image's name: containerd 1.7 annotates it, 2.3 what was asked for, which may be a digest.
+    """Return an image's name: containerd 1.7 annotates the name, 2.3 the request, which may be a digest.
 
-    The database has the name, or, of an image that has lost its name, an id.
+    The database has the name, or an id if the image has no name any more.
     """
     if "@" not in annotated and annotated and not annotated.startswith("sha256:"):
         return annotated
@@ -382,22 +383,22 @@ def _image(annotated: str, recorded: str) -> str:
 
 
 def _ended(found: Metadata) -> Metadata:
-    """Return what is told of one whose bundle is gone."""
+    """Return the metadata of a container whose bundle is gone."""
     return found._replace(container=found.container._replace(state=EXITED, pid=0))
 
 
 _NODE = 2  # NamespaceMode.NODE of CRI
 
 
-def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: str) -> Metadata:
-    """Return a container that CRI was asked for, and its pod."""
+def _of_kubernetes(container: Container, records: ContainerRecords, bundle: oci.Bundle, path: str) -> Metadata:
+    """Return a container made by CRI, and its pod."""
 
     def note(key: str) -> str:
         return bounded(bundle.annotations.get(_ANNOTATION + key))
 
     is_sandbox = note("container-type") == "sandbox"
     sandbox_id = note("sandbox-id") or (container.id if is_sandbox else "")
-    record, sandbox = told.record, told.sandbox
+    record, sandbox = records.record, records.sandbox
     config = sandbox.config
     metadata = config.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
@@ -407,7 +408,7 @@ def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: s
         note("sandbox-name") or bounded(metadata.get("name")),
         note("sandbox-namespace") or bounded(metadata.get("namespace")),
         note("sandbox-uid") or bounded(metadata.get("uid")) or kubepods.pod_uid(path),
-        # The kubelet's own three say again what the pod is called.
+        # the kubelet's own three labels repeat the pod's name
         texts({k: v for k, v in pod_labels.items() if not str(k).startswith(_POD_LABELS)}),
         texts(config.get("annotations")),
         sandbox_id,
@@ -428,7 +429,7 @@ def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: s
             labels=texts(record.config.get("labels")) or container.labels,
             annotations=texts(record.config.get("annotations")) or container.annotations,
             image_id=bounded(record.image_id) or container.image_id,
-            # A sandbox's says that its pod may have privileged containers; its own never is.
+            # a sandbox's flag says that its pod may have privileged containers; the sandbox itself never is
             privileged=security.get("privileged") is True if record.config and not is_sandbox else container.privileged,
             seccomp=_profile(security.get("seccomp"), container.seccomp),
             network="host" if on_host or container.network == "host" else "pod",
@@ -441,7 +442,7 @@ def _of_kubernetes(container: Container, told: Told, bundle: oci.Bundle, path: s
 
 
 def _may_be(namespace: str, container_id: str) -> bool:
-    """Whether two names of cgroups may be a container's namespace and id."""
+    """Whether the names of two cgroups may be a container's namespace and id."""
     return (
         0 < len(namespace) <= _NAME_LIMIT
         and 0 < len(container_id) <= _NAME_LIMIT
@@ -454,7 +455,7 @@ def _may_be(namespace: str, container_id: str) -> bool:
 
 
 def _first_process(at: _Place) -> tuple[int, int]:
-    """Return the first process's id and when it was made, 0 and 0 before; the daemon's own view of the id."""
+    """Return the first process's id, in the daemon's view, and when it was started; 0 and 0 before that."""
     try:
         data, written = at.state.read(f"{at.directory}/init.pid", 32)
         pid = int(data)
@@ -470,14 +471,14 @@ def _security(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _profile(asked: object, seen: str) -> str:
-    """Return the name of a filter as CRI was asked for it; the bundle knows whether there is one."""
+    """Return the name of a filter in the CRI request; the bundle says whether there is one."""
     if seen == "unconfined" or not isinstance(asked, dict):
         return seen
     kind = asked.get("profile_type", 0)
     return "default" if kind == 0 else bounded(asked.get("localhost_ref")) or seen
 
 
-# Where daemons keep their state
+# State directories
 
 
 def _daemons_places(daemon: Daemon) -> tuple[str, str]:
@@ -490,7 +491,7 @@ def _daemons_places(daemon: Daemon) -> tuple[str, str]:
 
 
 def _shims_places(daemon: Daemon) -> tuple[str, str]:
-    """Return the state directory above the bundle in which a shim works, and its daemon's root; empty for another's."""
+    """Return the state directory of a shim's bundle, and its daemon's root; empty for other shims."""
     state, found, _ = daemon.cwd.partition(f"/{TASKS}/")
     if not found:
         return "", ""
@@ -499,7 +500,7 @@ def _shims_places(daemon: Daemon) -> tuple[str, str]:
 
 
 def _linked(link: str) -> str:
-    """Return the root directory into which a bundle's link leads; empty where it is gone or leads elsewhere."""
+    """Return the root directory that a bundle's link names; empty if it is missing or leads elsewhere."""
     try:
         root, found, _ = os.readlink(link).partition(f"/{TASKS}/")
     except (OSError, ValueError):
@@ -508,10 +509,10 @@ def _linked(link: str) -> str:
 
 
 def _configured(daemon: Daemon, config: str, wanted: str = "state", depth: int = 2) -> str:
-    """Return the state directory that a config.toml names, or its root; empty when it names none.
+    """Return the state directory, or the root, that a config.toml names; empty if it names none.
 
-    The key stands before the first table, in all versions of the file; reading just that far costs less than a whole
-    TOML parser. Files that it imports are merged into it, the later ones counting.
+    The key comes before the first table in all versions of the file; reading only that part is cheaper than a TOML
+    parser. Imported files are merged into it; the last one counts.
     """
     try:
         text = daemon.read(config)[:_SMALL].decode("utf-8", "replace")
@@ -525,7 +526,7 @@ def _configured(daemon: Daemon, config: str, wanted: str = "state", depth: int =
 
 
 def _imports(text: str) -> list[str]:
-    """Return what a config.toml imports: names of files, with a shell's patterns."""
+    """Return the imports of a config.toml: file names, with shell patterns."""
     if "imports" not in text:
         return []
     import re
@@ -536,7 +537,7 @@ def _imports(text: str) -> list[str]:
 
 
 def _matching(daemon: Daemon, pattern: str) -> list[str]:
-    """Return the files of a daemon's that a pattern names, in order; only its last part may have signs in it."""
+    """Return a daemon's files that match a pattern, sorted; only its last component may have wildcards."""
     directory, _, last = os.path.join(daemon.cwd, pattern).rpartition("/")
     if not set(last) & set("*?["):
         return [pattern]
@@ -552,7 +553,7 @@ def _matching(daemon: Daemon, pattern: str) -> list[str]:
 
 
 def _key(text: str, wanted: str) -> str:
-    """Return the value of a key before the first table; empty where it is not there."""
+    """Return the value of a key before the first table; empty if it is missing."""
     for line in text.splitlines():
         key, equals, value = line.partition("=")
         if key.lstrip().startswith("["):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Kubernetes' Container Runtime Interface, by its socket: for hosts whose runtime's files cannot be read.
+"""Any runtime of Kubernetes, by its CRI socket, for containers whose files cannot be read.
 
-That is so in a pod with nothing but the socket mounted. A thread asks (:mod:`..cri_client`); the registry, which
-asks again for some seconds, is told "not known" meanwhile. Asked last, and only for what is in a pod by its cgroup,
-so that gRPC (15 MB of resident memory) is imported only where there is a need for it and a socket.
+That is the case in a pod with only the socket mounted. A thread asks (:mod:`..cri_client`); until it has the answer,
+the container is not known, and the registry asks again for some seconds. It is asked last, and only for cgroups in
+pods, so that gRPC (15 MB of resident memory) is imported only if it is needed and there is a socket.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from eunomia.kernel_clock import monotonic_ns
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eunomia.containers.cri_client import Asker, Service
+    from eunomia.containers.cri_client import CriClient, Service
 
-LAST = True  # after all that read the disk
+LAST = True  # after all that read files
 
 SOCKETS = ("/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock")
-ENDPOINT = "CONTAINER_RUNTIME_ENDPOINT"  # crictl's and kubelet's word for it
-SEARCH_PAUSE = 1_000_000_000  # ns between two looks for sockets
+ENDPOINT = "CONTAINER_RUNTIME_ENDPOINT"  # as crictl and kubelet call it
+SEARCH_PAUSE = 1_000_000_000  # ns between two searches for sockets
 
 
 class Cri:
-    """Asks the runtimes' sockets, in a thread that is started with the first question."""
+    """Asks the runtimes' sockets, in a thread that the first question starts."""
 
     name = "cri"
     quick = True
@@ -46,29 +46,29 @@ class Cri:
         self._dial = dial
         self._searched: int | None = None
         self._there: list[str] = []
-        self._asker: Asker | None = None
-        self._told: Callable[[str], None] = _nobody
+        self._client: CriClient | None = None
+        self._notify: Callable[[str], None] = _ignore
 
-    def wake_with(self, told: Callable[[str], None]) -> None:
-        """Call ``told`` with the id of each container that a runtime has answered about; see :class:`Wakes`."""
-        self._told = told
+    def notify_with(self, notify: Callable[[str], None]) -> None:
+        """Call ``notify`` with the id of each container that a runtime has answered for; see :class:`Wakes`."""
+        self._notify = notify
 
     def recognises(self, parent: str, name: str) -> str:
-        """Return nothing: names alone don't tell that it is CRI's."""
+        """Return nothing: names alone don't say that a container is CRI's."""
         return ""
 
     def lookup(self, container_id: str, path: str) -> Metadata | None:
-        """Return what the runtime answered, or ``None`` while it is asked; see :class:`Runtime`."""
+        """Return the runtime's answer, or ``None`` until it comes; see :class:`Runtime`."""
         if not is_id(container_id) or not pod_uid(path):
             return None
         self._search()
-        if self._asker is None:
+        if self._client is None:
             if not self._there:
                 return None
-            from eunomia.containers.cri_client import Asker
+            from eunomia.containers.cri_client import CriClient
 
-            self._asker = Asker(self._dial, self._clock, self._told)
-        found = self._asker.answer(container_id, self._there)
+            self._client = CriClient(self._dial, self._clock, self._notify)
+        found = self._client.answer(container_id, self._there)
         if found is None or found.pod is None:
             return found
         return found._replace(pod=found.pod._replace(qos=qos(path)))
@@ -78,7 +78,7 @@ class Cri:
         return ()
 
     def changed(self, container: Container, path: str) -> bool:
-        """Return False: what CRI tells of a container stays as it was made."""
+        """Return False: a container's metadata in CRI does not change."""
         return False
 
     def _search(self) -> None:
@@ -88,8 +88,8 @@ class Cri:
             self._there = [s for s in self._sockets if os.path.exists(s)]
 
 
-def _nobody(_: str) -> None:
-    """Wake nobody."""
+def _ignore(_: str) -> None:
+    """Do nothing."""
 
 
 def _usual() -> tuple[str, ...]:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""CRI-O: the bundle of a container has in its annotations what the kubelet asked for.
+"""CRI-O: reads containers' bundles, whose annotations have the kubelet's request.
 
-Bundles lie in the run root and in the root of a store (see :mod:`eunomia.containers.storage`); the annotations are
-those of pkg/annotations of github.com/cri-o/cri-o. Labels of a pod stand in its sandbox's bundle. A sandbox without
-a process of its own (``drop_infra_ctr``) has a bundle and no cgroup.
-Beside the bundle CRI-O writes ``state.json`` when a container was made, started and stopped, and conmon ``exit``
-when it ended. The pid file tells nothing of that: it is there from the making on, and stays.
+Bundles are in the run root and in the root of a store (see :mod:`eunomia.containers.storage`); the annotations are
+those of pkg/annotations of github.com/cri-o/cri-o. A pod's labels are in its sandbox's bundle. A sandbox without a
+process of its own (``drop_infra_ctr``) has a bundle and no cgroup.
+Beside the bundle, CRI-O writes ``state.json`` when a container is created, started and stopped, and conmon writes
+``exit`` when it has ended. The pid file does not show that: it exists from the creation on, and stays.
 ``crio-conmon-<id>`` is the cgroup of conmon, which is no container.
 """
 
@@ -32,8 +32,8 @@ _OWN = "io.kubernetes."
 _CONFIG, _CONFIGS = "/etc/crio/crio.conf", "/etc/crio/crio.conf.d"
 _ADDRESSES = 16
 _PID_DIGITS = 10
-_LOOKED_AT = 256  # containers of a store, for one of CRI-O's
-# Say again what the pod is called, and that its sandbox is one.
+_LOOKED_AT = 256  # containers of a store that are checked for one of CRI-O
+# Labels that repeat the pod's name, or mark its sandbox.
 _NO_LABELS = (f"{_OWN}pod.", f"{_OWN}container.name")
 _STATES = {"created": CREATED, "running": RUNNING, "paused": PAUSED, "stopped": EXITED}
 
@@ -55,7 +55,7 @@ class Crio:
         return container_id if name.startswith("crio-") and is_id(container_id) else ""
 
     def lookup(self, container_id: str, path: str) -> Metadata | None:
-        """Return what a container's bundle tells of it, and its sandbox's of the pod; see :class:`Runtime`."""
+        """Return a container's metadata from its bundle, and the pod's from its sandbox's; see :class:`Runtime`."""
         if path and not self.recognises("", path.rpartition("/")[2]):
             return None
         found = self._find(container_id, path)
@@ -64,20 +64,20 @@ class Crio:
         return found
 
     def watches(self, container: Container, path: str) -> list[str]:
-        """Return the directories in which the files are that tell of a container's state."""
+        """Return the directories of the files with a container's state."""
         if container.runtime != self.name:
             return []
-        for store in self._stores.heard(path):
+        for store in self._stores.for_cgroup(path):
             found = [store.root.shown(directory) for directory in store.directories(container.id)]
             if found := [directory for directory in found if os.path.isdir(directory)]:
                 return found
         return []
 
     def changed(self, container: Container, path: str) -> bool:
-        """Whether it was started or has ended; what the kubelet asked for stays as it is."""
+        """Whether it was started or has ended; the rest does not change."""
         if container.runtime != self.name:
             return False
-        for store in self._stores.heard(path):
+        for store in self._stores.for_cgroup(path):
             if any(os.path.isdir(store.root.shown(d)) for d in store.directories(container.id)):
                 life = _life(store, container.id, container.sandbox)
                 pid = life.pid if store.root.base == "/" else 0
@@ -85,18 +85,18 @@ class Crio:
         return False
 
     def search(self) -> list[Store]:
-        """Return the stores of the machine in which containers of CRI-O's are, or might be: some cannot be read."""
+        """Return the stores that have containers of CRI-O, or may have them because they cannot be read."""
         self._stores.look_again()
-        return [store for store in dict.fromkeys(self._stores.heard("")) if _is_used(store)]
+        return [store for store in dict.fromkeys(self._stores.for_cgroup("")) if _is_used(store)]
 
     def _find(self, container_id: str, path: str) -> Metadata | None:
-        for store in self._stores.heard(path):
+        for store in self._stores.for_cgroup(path):
             bundle = oci.bundle(store.bundle(container_id) or b"")
             if bundle is not None:
-                return self._told(store, container_id, bundle, path)
+                return self._metadata(store, container_id, bundle, path)
         return None
 
-    def _told(self, store: Store, container_id: str, bundle: oci.Bundle, path: str) -> Metadata:
+    def _metadata(self, store: Store, container_id: str, bundle: oci.Bundle, path: str) -> Metadata:
         notes = _Notes(bundle.annotations)
         is_sandbox = notes.text("ContainerType") == "sandbox"
         sandbox_id = notes.text("SandboxID") or (container_id if is_sandbox else "")
@@ -111,7 +111,7 @@ class Crio:
         life = _life(store, container_id, is_sandbox)
         name = notes.own("container.name") or bounded(metadata.get("name")) or container_id
         on_host = sandbox.text("HostNetwork") == "true" or bundle.network == "host"
-        container = bundle.told(Container(container_id, runtime=self.name))._replace(
+        container = bundle.described(Container(container_id, runtime=self.name))._replace(
             name="POD" if is_sandbox else name,
             image=image,
             image_id=image_id,
@@ -122,9 +122,9 @@ class Crio:
             seccomp=_profile(notes.text("SeccompProfilePath"), bundle.seccomp),
             network="host" if on_host else "pod",
             addresses=addresses,
-            pid=life.pid if store.root.base == "/" else 0,  # another root may go with other process ids
+            pid=life.pid if store.root.base == "/" else 0,  # behind another root, process ids may differ
             state=life.state,
-            # of a container the bundle has when it was asked for, of a sandbox what CRI-O itself says
+            # a container's bundle has the time of the request, a sandbox's CRI-O's own
             created=(0 if is_sandbox else life.created) or nanoseconds(notes.text("Created")),
             started=life.started,
             restarts=attempt if isinstance(attempt, int) and not is_sandbox else None,
@@ -145,13 +145,13 @@ class Crio:
     def _image(self, store: Store, container_id: str, notes: _Notes) -> tuple[str, str, str]:
         """Return an image's name, the digest of its configuration, and that of its manifest.
 
-        The kubelet asks for an image by its id, so ``Image`` mostly is one.
+        The kubelet requests an image by its id, so ``Image`` usually is an id.
         """
         named = [notes.text("ImageName"), notes.text("Image")]
         image = next((n for n in named if n and not is_id(n)), "") or next(filter(None, named), "")
         reference = notes.text("ImageRef")
         image_id = next((r for r in (reference, named[1]) if is_id(r)), "")
-        if not image_id:  # as a sandbox's bundle, which does not tell
+        if not image_id:  # a sandbox's bundle does not have it
             listed = store.listed(container_id)
             image_id = listed.image_id if listed and is_id(listed.image_id) else ""
         digest = _digest(reference) or notes.digest(image) or self._images.digest(store, image_id)
@@ -159,7 +159,7 @@ class Crio:
 
 
 class _Notes:
-    """Annotations of a bundle that CRI-O made."""
+    """Annotations of a bundle of CRI-O."""
 
     def __init__(self, annotations: Mapping[str, object]) -> None:
         self._all = annotations
@@ -172,20 +172,20 @@ class _Notes:
         return object_of(value.encode("utf-8", "replace")) if isinstance(value, str) else {}
 
     def own(self, key: str) -> str:
-        """Return one of the kubelet's, which older versions have among the labels alone."""
+        """Return one of the kubelet's annotations; older versions have them only among the labels."""
         return bounded(self._all.get(_OWN + key)) or bounded(self.json("Labels").get(_OWN + key))
 
     def addresses(self) -> tuple[str, ...]:
-        """Return those of the pod: a container's bundle has them one by one, a sandbox's what CNI answered."""
+        """Return the pod's addresses: one by one in a container's bundle, as CNI's result in a sandbox's."""
         found = (self.text(f"IP.{n}") for n in range(_ADDRESSES))
-        told = tuple(address for address in found if address) or tuple(filter(None, (self.text("IP"),)))
-        answer = self.json("CNIResult").get("ips") if not told else None
+        listed = tuple(address for address in found if address) or tuple(filter(None, (self.text("IP"),)))
+        answer = self.json("CNIResult").get("ips") if not listed else None
         ips = answer[:_ADDRESSES] if isinstance(answer, list) else []
         asked = (bounded(ip.get("address")).partition("/")[0] for ip in ips if isinstance(ip, dict))
-        return told or tuple(filter(None, asked))
+        return listed or tuple(filter(None, asked))
 
     def digest(self, image: str) -> str:
-        """Return the digest under which an image is known in its repository, or in another one."""
+        """Return an image's digest in its repository, or else in another one."""
         known = [k for k in self.text("ImageRepoDigests").split(",") if _digest(k)]
         repository = image.partition("@")[0]
         if ":" in repository.rpartition("/")[2]:
@@ -194,7 +194,7 @@ class _Notes:
         return _digest(next(own, known[0])) if known else ""
 
     def mounts(self, seen: Sequence[Mount]) -> Iterator[Mount]:
-        """Yield the mounts that a bundle has, and the images that CRI-O mounts by itself."""
+        """Yield a bundle's mounts, and the image volumes that CRI-O mounts itself."""
         from eunomia.containers.json_shapes import CrioVolume
 
         yield from seen
@@ -209,7 +209,7 @@ class _Notes:
 
 
 class _Life(NamedTuple):
-    """How far a container is; times are nanoseconds since the epoch, 0 for what has not happened."""
+    """A container's state; times are nanoseconds since the epoch, 0 for what has not happened."""
 
     state: str
     pid: int = 0
@@ -221,11 +221,11 @@ def _life(store: Store, container_id: str, is_sandbox: bool) -> _Life:
     from eunomia.containers.json_shapes import CrioState
 
     data, _ = store.userdata(container_id, "state.json") or (b"", 0)
-    told = decoded(data, CrioState) or CrioState()
-    created, started = nanoseconds(told.created), nanoseconds(told.started)
+    written = decoded(data, CrioState) or CrioState()
+    created, started = nanoseconds(written.created), nanoseconds(written.started)
     pid = _first_process(store, container_id)
-    state = _STATES.get(told.status, CREATED) if isinstance(told.status, str) else CREATED
-    if is_sandbox and told.status == "":  # one without a process is not started; it is ready when it is made
+    state = _STATES.get(written.status, CREATED) if isinstance(written.status, str) else CREATED
+    if is_sandbox and written.status == "":  # without a process it is never started, but ready once created
         state = RUNNING
     if store.userdata(container_id, "exit" if pid or not is_sandbox else "stopped") is not None:
         state = EXITED
@@ -233,26 +233,26 @@ def _life(store: Store, container_id: str, is_sandbox: bool) -> _Life:
 
 
 def _digest(reference: str) -> str:
-    """Return the digest in ``name@sha256:...``; empty where there is none."""
+    """Return the digest in ``name@sha256:...``; empty if there is none."""
     digest = reference.rpartition("@")[2]
     return digest if digest.startswith("sha256:") and is_id(digest[7:]) else ""
 
 
 def _profile(asked: str, seen: str) -> str:
-    """Return the name of a filter as CRI was asked for it; the bundle knows whether there is one."""
+    """Return the name of a filter in the CRI request; the bundle says whether there is one."""
     if not asked or seen == "unconfined" or asked.lower() == "unconfined":
         return seen
     return "default" if asked in {"RuntimeDefault", "runtime/default"} else asked.removeprefix("localhost/")
 
 
 def _first_process(store: Store, container_id: str) -> int:
-    """Return the first process's id; 0 where it has none (yet)."""
+    """Return the first process's id; 0 if there is none (yet)."""
     data, _ = store.userdata(container_id, "pidfile") or (b"", 0)
     return int(data) if data.isdigit() and len(data) <= _PID_DIGITS else 0
 
 
 def _is_used(store: Store) -> bool:
-    """Whether one of a store's containers is CRI-O's: Podman keeps its own in the same."""
+    """Whether one of a store's containers is CRI-O's: Podman uses the same stores."""
     for top in filter(None, (store.run, store.root.path)):
         try:
             names = os.listdir(store.root.shown(f"{top}/overlay-containers"))
@@ -268,7 +268,7 @@ def _is_used(store: Store) -> bool:
 
 
 def _usual() -> Iterator[Store]:
-    """Yield the store that CRI-O's configuration names, and those of root (crio.conf(5))."""
+    """Yield the store that CRI-O's configuration names (crio.conf(5)), and root's stores."""
     for base in host_bases():
         root = run = ""
         for path in _configs(base):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Docker: what dockerd wrote to ``<data root>/containers/<id>/config.v2.json`` before it made the cgroup.
+"""Docker: reads ``<data root>/containers/<id>/config.v2.json``, which dockerd writes before it makes the cgroup.
 
-Data roots are those of every running dockerd, the default one even when none runs, and those into which the bundles
-of running containers lead, which may outlive their daemon (``--live-restore``). A daemon that maps users
-(``--userns-remap``) keeps its containers in ``<data root>/<uid>.<gid>``.
+Data roots are those of every running dockerd, the default one also if none runs, and those that the bundles of running
+containers name, which may outlive their daemon (``--live-restore``). With ``--userns-remap`` containers are in
+``<data root>/<uid>.<gid>``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from eunomia.resolve_in_root import open_file, read
 
 DEFAULT_ROOT = "/var/lib/docker"
 DEFAULT_CONFIG = "/etc/docker/daemon.json"
-# Where containerd keeps the bundles of Docker's containers, below its state directory.
+# The bundles of Docker's containers, below containerd's state directory.
 TASKS, NAMESPACE = "io.containerd.runtime.v2.task", "moby"
-_ENTRIES = 1024  # of a data root that are looked at
+_ENTRIES = 1024  # of a data root that are read
 _STAMPS = 4096  # containers whose file's time is remembered
 _MOUNTS = 64
 _NETWORKS = 16
@@ -46,12 +46,12 @@ _ADDRESS_LIMIT = 64  # characters
 _ALL = "ALL"
 _CAPABILITIES = 64  # as many as the kernel has room for
 
-# Those of a container of which nothing was asked (moby: oci/caps/defaults.go), by their numbers.
+# Docker's default capabilities (moby: oci/caps/defaults.go), by number.
 _DEFAULT_CAPABILITIES = tuple(map(capability_name, (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)))
 
 
 class Docker:
-    """Reads what every dockerd on the machine keeps about its containers."""
+    """Reads the files of every dockerd on the machine."""
 
     name = "docker"
     quick = True
@@ -74,7 +74,7 @@ class Docker:
         return container_id if len(name) == 64 + 13 and is_id(container_id) else ""
 
     def lookup(self, container_id: str, path: str) -> Metadata | None:
-        """Return what dockerd keeps of the container; see :class:`Runtime`."""
+        """Return the container's metadata; see :class:`Runtime`."""
         if not _may_be(path):
             return None
         found = self._read(container_id, path)
@@ -83,14 +83,14 @@ class Docker:
         return found
 
     def watches(self, container: Container, path: str) -> list[str]:
-        """Return the directory in which dockerd writes the container's configuration anew."""
+        """Return the directory in which dockerd rewrites the container's configuration."""
         if container.runtime != self.name:
             return []
-        return [root.shown(f"{root.path}/containers/{container.id}") for root in self._heard(path)]
+        return [root.shown(f"{root.path}/containers/{container.id}") for root in self._roots_for(path)]
 
     def changed(self, container: Container, path: str) -> bool:
         """Whether ``config.v2.json`` was rewritten (``docker rename`` does) since it was read."""
-        for root in self._heard(path) if container.runtime == self.name else ():
+        for root in self._roots_for(path) if container.runtime == self.name else ():
             try:
                 descriptor = root.open(_config(root, container.id))
             except (OSError, ValueError):
@@ -102,22 +102,22 @@ class Docker:
         return False
 
     def places(self) -> list[str]:
-        """Return the directories in which the daemons that may speak for everything keep their containers."""
+        """Return the directories of containers of daemons that are trusted for the whole machine."""
         if self._searched is None and self._search:
             self.search()
-        return [root.shown(f"{root.path}/containers") for root in self._heard("")]
+        return [root.shown(f"{root.path}/containers") for root in self._roots_for("")]
 
     def records(self, place: str) -> list[str]:
-        """Return the names of the directories in one of them."""
+        """Return the names of the containers' directories in one of these."""
         blocking.check("/", place)
         try:
             return os.listdir(place)
         except OSError:
             return []
 
-    def keeps(self, container: Container, path: str) -> bool:
-        """Whether a daemon that may speak for it still has the container's ``config.v2.json``."""
-        for root in self._heard(path):
+    def has_record(self, container: Container, path: str) -> bool:
+        """Whether a daemon that is trusted for it has the container's ``config.v2.json``."""
+        for root in self._roots_for(path):
             try:
                 os.close(root.open(_config(root, container.id)))
             except (OSError, ValueError):
@@ -125,8 +125,8 @@ class Docker:
             return True
         return False
 
-    def hurried(self) -> list[str]:
-        """Return what dockerd writes of a container before it runs, and removes with it."""
+    def prefetched(self) -> list[str]:
+        """Return the files that dockerd writes before a container runs and removes with it."""
         if self._searched is None and self._search:
             self.search()
         files = ("config.v2.json", "hostconfig.json")
@@ -144,7 +144,7 @@ class Docker:
         self._searched = began
 
     def _survivors(self) -> Iterator[DataRoot]:
-        """Yield the data roots of containers that run, each container's shim being asked once."""
+        """Yield the data roots of running containers, by their shims; each shim is read once."""
         known, self._shims = self._shims, {}
         for pid in pids(b"containerd-shim"):
             process = (pid, birth(int(pid)))
@@ -161,12 +161,12 @@ class Docker:
         self.search()
         return self._roots != before
 
-    def _heard(self, path: str) -> list[DataRoot]:
-        return [root for root in self._roots if root.speaks_for(path)]
+    def _roots_for(self, path: str) -> list[DataRoot]:
+        return [root for root in self._roots if root.covers(path)]
 
     def _read(self, container_id: str, path: str) -> Metadata | None:
         known = None
-        for root in self._heard(path):
+        for root in self._roots_for(path):
             try:
                 data, written = root.read(_config(root, container_id))
             except FileNotFoundError:
@@ -177,7 +177,7 @@ class Docker:
             facts = object_of(data)
             found = Metadata(Container(container_id, runtime=self.name))
             if facts.get("ID") == container_id:
-                found = self._told(root, container_id, facts, path)
+                found = self._metadata(root, container_id, facts, path)
             if found.container.name:
                 if len(self._stamps) >= _STAMPS:
                     self._stamps.clear()
@@ -186,8 +186,8 @@ class Docker:
             known = found
         return known
 
-    def _told(self, root: DataRoot, container_id: str, facts: Mapping[str, object], path: str) -> Metadata:
-        """Return what config.v2.json and hostconfig.json tell; any of it may be of any type."""
+    def _metadata(self, root: DataRoot, container_id: str, facts: Mapping[str, object], path: str) -> Metadata:
+        """Return the metadata in config.v2.json and hostconfig.json; any value may be of any type."""
         try:
             asked = object_of(root.read(f"{root.path}/containers/{container_id}/hostconfig.json")[0])
         except (OSError, ValueError):
@@ -197,7 +197,7 @@ class Docker:
         privileged = asked.get("Privileged")
         privileged = privileged if isinstance(privileged, bool) else None
         pid, restarts = _number(state.get("Pid")) or 0, _number(facts.get("RestartCount"))
-        pid = pid if root.base == "/" else 0  # another root may go with other process ids
+        pid = pid if root.base == "/" else 0  # behind another root, process ids may differ
         mode = bounded(asked.get("NetworkMode"))
         container = Container(
             container_id,
@@ -226,7 +226,7 @@ class Docker:
         return Metadata(container)
 
     def _digest(self, root: DataRoot, driver: str, image_id: str) -> str:
-        """Return an image's digest in a registry, for those that came from one or went there."""
+        """Return an image's digest in a registry, if it was pulled or pushed."""
         if not driver or "/" in driver:
             return ""
         file = f"{root.path}/image/{driver}/repositories.json"
@@ -244,7 +244,7 @@ class Docker:
 
 
 def _may_be(path: str) -> bool:
-    """Whether a cgroup's name is not that of another runtime's container."""
+    """Whether a cgroup's name is not another runtime's."""
     return not path.rpartition("/")[2].startswith(("cri-containerd-", "nerdctl-", "libpod-", "crio-"))
 
 
@@ -284,7 +284,7 @@ def _addresses(value: object) -> Iterator[str]:
 
 
 def _seccomp(profile: str, privileged: bool | None) -> str:
-    """Return a profile's name; dockerd keeps the text of one that came from a file."""
+    """Return a profile's name; dockerd stores the text of one that came from a file."""
     if not profile:
         return "unconfined" if privileged else "default"
     if profile.lstrip().startswith("{"):
@@ -297,9 +297,9 @@ def _apparmor(profile: str) -> str:
 
 
 def _capabilities(asked: Mapping[str, object], pid: int) -> tuple[str, ...] | None:
-    """Return what dockerd makes of ``--privileged``, ``--cap-add`` and ``--cap-drop``.
+    """Return the capabilities that follow from ``--privileged``, ``--cap-add`` and ``--cap-drop``.
 
-    Which are all is a matter of its age and its own rights, so the first process is asked; None before it runs.
+    What "all" means depends on dockerd's version and rights, so it is read from the first process; None before it runs.
     """
     added, dropped = ({_capability(w) for w in words(asked.get(key))} for key in ("CapAdd", "CapDrop"))
     if asked.get("Privileged") is True or _ALL in added:
@@ -316,7 +316,7 @@ def _capability(word: str) -> str:
 
 
 def _bounding(pid: int) -> tuple[str, ...] | None:
-    """Return a process's bounding set; None when it has ended."""
+    """Return a process's bounding set; None if it has ended."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             line = next((line for line in file if line.startswith(b"CapBnd:")), b": 0")
@@ -327,7 +327,7 @@ def _bounding(pid: int) -> tuple[str, ...] | None:
 
 
 def _digests(repositories: Mapping[str, object]) -> dict[str, str]:
-    """Return digests by image id, out of ``{"Repositories": {name: {name@digest: id}}}``."""
+    """Return digests by image id, from ``{"Repositories": {name: {name@digest: id}}}``."""
     found: dict[str, str] = {}
     for references in _object(repositories.get("Repositories")).values():
         for reference, image_id in _object(references).items():
@@ -337,7 +337,7 @@ def _digests(repositories: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-# Where daemons keep their data
+# Data roots
 
 
 def _data_roots() -> Iterator[DataRoot]:
@@ -346,7 +346,7 @@ def _data_roots() -> Iterator[DataRoot]:
         yield DataRoot(base, DEFAULT_ROOT)
     for daemon in running(b"dockerd"):
         arguments = daemon.arguments
-        yield daemon.keeps(
+        yield daemon.data_root(
             option(arguments, "--data-root", "--graph", "-g")
             or _configured(daemon.base, option(arguments, "--config-file") or DEFAULT_CONFIG)
             or DEFAULT_ROOT
@@ -354,7 +354,7 @@ def _data_roots() -> Iterator[DataRoot]:
 
 
 def remapped(roots: Iterable[DataRoot]) -> Iterator[DataRoot]:
-    """Yield data roots, each with those below it that have a user namespace of their own."""
+    """Yield data roots, each followed by those below it for user namespaces (``--userns-remap``)."""
     for root in dict.fromkeys(roots):
         yield root
         try:
@@ -368,7 +368,7 @@ def remapped(roots: Iterable[DataRoot]) -> Iterator[DataRoot]:
 
 
 def _of_shim(pid: str) -> DataRoot | None:
-    """Return the data root of Docker's into which a container's mounts lead, by the bundle in which its shim works."""
+    """Return the data root that a container's mounts name, by the bundle in its shim's working directory."""
     shim = daemon_of(pid)
     if shim is None or not shim.cwd.rpartition("/")[0].endswith(f"{TASKS}/{NAMESPACE}"):
         return None
@@ -380,12 +380,12 @@ def _of_shim(pid: str) -> DataRoot | None:
     for mount in bundle.mounts if bundle else ():
         root, found, file = mount.source.partition(f"/containers/{container_id}/")
         if found and mount.destination == f"/etc/{file}":
-            return shim.keeps(root)
+            return shim.data_root(root)
     return None
 
 
 def _configured(base: str, config: str) -> str:
-    """Return the data root that a daemon.json names; empty when it names none."""
+    """Return the data root that a daemon.json names; empty if it names none."""
     try:
         blocking.check(base, config)
         settings = object_of(read(open_file(base, config), CONFIG_LIMIT)[0])

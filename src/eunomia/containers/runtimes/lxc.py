@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""LXC, and LXD and Incus, which use it: the cgroup's path has the container's name, and that is its id.
+"""LXC, and LXD and Incus, which use it: the cgroup's path has the container's name, which is also its id.
 
-    lxc.payload.NAME            since LXC 4.0; lxc.monitor.NAME is that of the process that looks after it
+    lxc.payload.NAME            since LXC 4.0; lxc.monitor.NAME is the monitor process's
     lxc.payload/NAME            3.1 and 3.2
     lxc/NAME                    before
 
-What there is of an image is a comment of the template that made the container, the root file system it was given,
-or LXD's own record. Only root's containers are looked up: a user's have a name alone.
+The image is taken from the template's comment in the container's configuration, its root file system, or LXD's record.
+Only root's containers are looked up: users' containers have only a name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAME_LIMIT = 255
 
 
 class Lxc:
-    """Tells names by the cgroup's path, and images where root's files have them."""
+    """Reads names from cgroup paths, and images from root's files."""
 
     name = "lxc"
     quick = True
@@ -43,12 +43,12 @@ class Lxc:
         return name if parent in _PARENTS and not name.startswith(_NOT) else ""
 
     def lookup(self, container_id: str, path: str) -> Metadata | None:
-        """Return the container, with its image where that can be read; see :class:`Runtime`."""
+        """Return the container, with its image if that can be read; see :class:`Runtime`."""
         *_, parent, name = ("", *path.split("/"))
         if self.recognises(parent, name) != container_id:
             return None
         image = ""
-        # Nobody is led out of a directory, and a user's cgroup says nothing of root's containers.
+        # the name must stay one path component, and a user's cgroup is not root's container
         safe = container_id.isprintable() and len(container_id) <= _NAME_LIMIT and container_id not in {".", ".."}
         if safe and not path.startswith("/user.slice/"):
             image = next(filter(None, _images(container_id, path)), "")
@@ -64,7 +64,7 @@ class Lxc:
 
 
 def _images(name: str, path: str) -> Iterator[str]:
-    """Yield what its files may say, the most telling first; empty for nothing."""
+    """Yield the images that its files name, the most precise first; empty texts for none."""
     for base in host_bases():
         for directory in _RECORDS:
             yield _of_record(_text(DataRoot(base, directory), f"{directory}/{name}/backup.yaml"))
@@ -75,7 +75,7 @@ def _images(name: str, path: str) -> Iterator[str]:
 
 
 def _monitored(path: str) -> Iterator[DataRoot]:
-    """Yield the container's directory as its monitor, which has a cgroup of its own, was told it."""
+    """Yield the container's directory from the title of its monitor process."""
     mount = mount_point()
     head, _, name = path.rpartition("/")
     if mount is None or not name.startswith(f"{_PAYLOAD}."):
@@ -91,7 +91,7 @@ def _monitored(path: str) -> Iterator[DataRoot]:
     if monitor is not None and monitor.below == "/":
         directory, _, its_name = title[len(_TITLE) :].decode("utf-8", "replace").rpartition(" ")
         if directory.startswith("/"):
-            yield monitor.keeps(f"{directory}/{its_name}")
+            yield monitor.data_root(f"{directory}/{its_name}")
 
 
 def _text(root: DataRoot, path: str) -> str:
@@ -104,7 +104,7 @@ def _text(root: DataRoot, path: str) -> str:
 
 
 def _of_config(text: str) -> str:
-    """Return ``debian/bookworm/amd64`` or ``busybox``: the template's parameters, its name, the file system given."""
+    """Return ``debian/bookworm/amd64`` or ``busybox``: the template's parameters or name, or the root file system."""
     template, parameters, rootfs = "", [""], ""
     for line in text.splitlines():
         key, _, value = line.partition(":")
@@ -127,7 +127,7 @@ def _of_config(text: str) -> str:
 
 
 def _of_record(text: str) -> str:
-    """Return LXD's or Incus' words for an image, as ``lxc list -c Lb`` would show them."""
+    """Return LXD's or Incus' description of an image, as ``lxc list -c Lb`` shows it."""
     for line in text.splitlines():
         key, colon, value = line.strip().partition(": ")
         if colon and key in {"image.description", "volatile.base_image"}:

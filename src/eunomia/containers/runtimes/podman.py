@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Podman, root's and users': there is no daemon, so what it wrote is all there is, and it wrote it first.
+"""Podman, root's and users': reads its databases, which are written before a container's cgroup is made.
 
-A container's cgroup is ``libpod-<id>`` or ``libpod-<id>.scope``, and crun puts its processes into ``container``
-below. ``libpod-conmon-<id>`` is that of conmon, which looks after a container and outlives Podman: its arguments
-lead to stores that are not where they usually are.
+A container's cgroup is ``libpod-<id>`` or ``libpod-<id>.scope``; crun puts its processes into ``container`` below.
+``libpod-conmon-<id>`` is the cgroup of conmon, which monitors a container and outlives Podman: its arguments name
+stores that are not in the usual places.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 # libpod/define/containerstate.go: configured, created, running, stopped, paused, exited, removing, stopping.
 _STATES = {1: CREATED, 2: CREATED, 3: RUNNING, 4: EXITED, 5: PAUSED, 6: EXITED, 7: EXITED, 8: RUNNING}
 _PREFIXES = ("libpod-", "libpod-payload-")  # the latter with --cgroups=split
-_DATABASES = 128  # stores that are known at a time
-_ONE_LOOK = 1_000_000  # ns in which all containers of a store are asked for by one look; what is written then is missed
-_SEEN = 4096  # containers whose records are compared with what they were
+_DATABASES = 128  # open stores
+_ONE_LOOK = 1_000_000  # ns for which one read of a store serves all its containers
+_SEEN = 4096  # containers whose records are checked for changes
 
 
 class Podman:
-    """Reads what each Podman on the machine keeps about its containers."""
+    """Reads the databases of each Podman on the machine."""
 
     name = "podman"
 
@@ -57,7 +57,7 @@ class Podman:
         return not path or bool(self.recognises("", path.rpartition("/")[2]))
 
     def lookup(self, container_id: str, path: str) -> Metadata | None:
-        """Return what Podman keeps about a container; see :class:`Runtime`."""
+        """Return a container's metadata; see :class:`Runtime`."""
         if not self.may_know(container_id, path):
             return None
         found = self._read(container_id, path)
@@ -66,12 +66,12 @@ class Podman:
         return found
 
     def watches(self, container: Container, path: str) -> list[str]:
-        """Return the databases of the container's store: ``podman rename`` writes to it, and all else does."""
+        """Return the databases of the container's store: all changes are written there."""
         seen = self._seen.get(container.id)
         return self._database(seen[0]).watched if container.runtime == self.name and seen else []
 
     def changed(self, container: Container, path: str) -> bool:
-        """Whether Podman wrote something else about the container since it was read."""
+        """Whether the container's record has changed since it was read."""
         seen = self._seen.get(container.id) if container.runtime == self.name else None
         if seen is None:
             return False
@@ -87,15 +87,15 @@ class Podman:
         store = self._watched().get(place)
         return [] if store is None else list(self._recorded(store))
 
-    def keeps(self, container: Container, path: str) -> bool:
-        """Whether the container stands in the database of a store that may speak for it."""
-        return any(container.id in self._recorded(store) for store in self._stores.heard(path))
+    def has_record(self, container: Container, path: str) -> bool:
+        """Whether the container is in the database of a store that is trusted for it."""
+        return any(container.id in self._recorded(store) for store in self._stores.for_cgroup(path))
 
     def _watched(self) -> dict[str, Store]:
-        return {file: store for store in self._stores.heard("") for file in self._database(store).watched}
+        return {file: store for store in self._stores.for_cgroup("") for file in self._database(store).watched}
 
     def _recorded(self, store: Store) -> dict[str, int]:
-        """Return what tells each container's record from what it was before."""
+        """Return a hash of each container's record."""
         looked, stamp, digests = self._digests.get(store, (-_ONE_LOOK, None, {}))
         now = self._clock()
         if now - looked >= _ONE_LOOK:
@@ -103,7 +103,7 @@ class Podman:
             before, stamp = stamp, database.stamp()
             if stamp != before:
                 read = database.digests()
-                # where it is being written it was what it was, and there will be news when that is done
+                # while it is being written, keep the old hashes: the end of the write is reported
                 digests, stamp = (digests, None) if read is None else (read, stamp)
             self._digests[store] = now, stamp, digests
         return digests
@@ -120,13 +120,13 @@ class Podman:
         return database
 
     def _read(self, container_id: str, path: str) -> Metadata | None:
-        for store in self._stores.heard(path):
+        for store in self._stores.for_cgroup(path):
             record = self._database(store).record(container_id)
             if record is not None:
                 if len(self._seen) >= _SEEN:
                     self._seen.clear()
                 self._seen[container_id] = store, hash(record)
-                found = self._found(container_id, store, record)
+                found = self._metadata(container_id, store, record)
                 if found.container.name:
                     return found
             # without a cgroup it may be Buildah's or CRI-O's
@@ -134,20 +134,20 @@ class Podman:
             if listed is not None:
                 bundle = oci.bundle(store.bundle(container_id) or b"")
                 known = Container(container_id, listed.name, listed.image, self.name)
-                return Metadata(known if bundle is None else bundle.told(known))
+                return Metadata(known if bundle is None else bundle.described(known))
         return None
 
-    def _found(self, container_id: str, store: Store, record: Record) -> Metadata:
+    def _metadata(self, container_id: str, store: Store, record: Record) -> Metadata:
         from eunomia.containers.json_shapes import PodmanConfig, PodmanState
 
         config = decoded(record.config, PodmanConfig) or PodmanConfig()
         state = decoded(record.state, PodmanState) or PodmanState()
         asked = oci.bundle(bytes(config.spec))
-        # The bundle has what Podman added to what was asked for; what was asked for has less to wade through.
+        # The bundle is the request with what Podman added; the request has fewer mounts.
         bundle = oci.bundle(store.bundle(container_id) or b"") or asked
         container = Container(container_id, runtime=self.name)
         if bundle is not None:
-            container = bundle.told(container)
+            container = bundle.described(container)
         image_id = bounded(config.rootfsImageID)
         container = container._replace(
             name=bounded(config.name),
@@ -171,7 +171,7 @@ class Podman:
         return Metadata(container, self._pod(pod_id, store, container) if is_id(pod_id) else None)
 
     def _pod(self, pod_id: str, store: Store, container: Container) -> Pod | None:
-        """Return one of Podman's own pods, which are in no namespace."""
+        """Return one of Podman's own pods, which have no namespace."""
         from eunomia.containers.json_shapes import PodmanPodConfig, PodmanPodState
 
         record = self._database(store).pod(pod_id)
@@ -192,11 +192,11 @@ def _volumes(value: object) -> Iterator[Mount]:
 
 
 def _network(config: PodmanConfig, status: object) -> str:
-    """Return the networks' names, or the mode where there are none; empty where neither is told."""
+    """Return the networks' names, or the mode if there are none; empty if neither is known."""
     if other := bounded(config.netNsCtr):
         return f"container:{other}"
     mode = bounded(config.networkMode)
-    # BoltDB has the names apart from the configuration; the state has them as soon as they are joined.
+    # BoltDB has the names outside the configuration; the state has them once they are connected.
     for names in (config.newNetworks, config.networks, status if mode == "bridge" else None):
         if isinstance(names, (dict, list)) and names:
             return ",".join(words(sorted(map(bounded, names)), 16))
@@ -204,7 +204,7 @@ def _network(config: PodmanConfig, status: object) -> str:
 
 
 def _addresses(status: object) -> tuple[str, ...]:
-    """Return the addresses without their networks' sizes: ``{network: {interfaces: {eth0: {subnets: [..]}}}}``."""
+    """Return the addresses without prefix lengths: ``{network: {interfaces: {eth0: {subnets: [..]}}}}``."""
     found: list[str] = []
     for network in _values(status):
         for interface in _values(network.get("interfaces")):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What serves objects of other projects alone: choosing their programs, finding what their buffers carry."""
+"""Foreign objects: which of their programs run, and what their buffers and maps contain."""

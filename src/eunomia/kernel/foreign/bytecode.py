@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a BPF program's instructions do to its maps: the sizes it sends and the helpers it calls.
+"""Analyses how a BPF program uses its maps: the sizes it sends and the helpers it calls.
 
-Each function is walked once per way that it is called, every register and stack slot holding the few
-values it can have there (a constant, a map, a value of a map, a place on the stack or among the
-globals) or none that is known. Constants are of interest because they are the sizes of events.
+Each function is walked once for each set of arguments. Every register and stack slot has the few values
+that it can have there (a constant, a map, a value of a map, a place on the stack or among the
+globals), or is unknown. Constants matter because they are the sizes of events.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from eunomia.kernel.foreign.highest_bit import Tries
 
-_MANY = 8  # different values in one place beyond which it is unknown
-_STEPS = 25_000  # instructions, half a second, after which the walk gives up: what it found by then counts
+_MANY = 8  # different values in one place; with more it is unknown
+_STEPS = 25_000  # instructions, half a second, after which the walk ends with what it has found
 _SLOTS = 64  # known places in memory that make a step cost as much as another
 _DEPTH = 8  # calls within calls, as in the kernel
 
@@ -32,7 +32,7 @@ _LOOKUPS = frozenset({1, 89, 107, 145, 156, 164, 195, 210})  # lookup, peek, *_s
 _UPDATES = frozenset({2, 87, 107, 145, 156, 210})  # update, push, *_storage_get (which can create)
 _DELETES = frozenset({3, 88, 108, 146, 157, 211})  # delete, pop, *_storage_delete
 _PRINTS = frozenset({6, 177})  # trace_printk, trace_vprintk
-# Those that leave what their arguments point at alone.
+# Helpers that do not write to their arguments' targets.
 _READERS = _LOOKUPS | _UPDATES | _DELETES | _PERF_OUTPUTS | {_RING_OUTPUT, _SUBMIT, _SEQ_WRITE}
 
 _STACKS = frozenset({27})  # get_stackid
@@ -48,9 +48,9 @@ Marks = Mapping[tuple[int, int], frozenset[int]]
 class Output(NamedTuple):
     """One place where a program sends a record; ``size`` in bytes, None if it varies.
 
-    ``functions`` contain the call, the innermost first. Where the record is a value of a map or a
+    ``functions`` contain the call, the innermost first. If the record is a value of a map or a
     global variable, ``map_value`` or ``variable`` names it; ``reserved`` ones are filled in place.
-    ``marks`` are the constants that the record surely holds, by the offset and size of where they stand.
+    ``marks`` are the constants that every such record contains, by offset and size.
     """
 
     size: int | None
@@ -64,14 +64,14 @@ class Output(NamedTuple):
 
 
 class MapUse(NamedTuple):
-    """What programs do with one map: call helpers on it, or write into what a look-up gave.
+    """How programs use one map: calls of helpers on it, and writes to its values.
 
     A map that is looked up but neither updated nor written to is a setting, filled from outside.
-    ``adds``: what a value holds is added to in place, as counters are. ``since``: what it holds is subtracted
-    from something, as the start of a time is. ``lent``: its bytes are handed to a helper, as those of a buffer
-    in which a record or a key is put together.
-    An iterator's program stands here too: its outputs are what it writes by ``bpf_seq_write``, and
-    ``prints`` is whether it writes text.
+    ``adds``: its values are incremented in place, like counters. ``since``: its values are subtracted
+    from something, like the start of a time. ``lent``: its bytes are passed to a helper, like those of a buffer
+    in which a record or a key is built.
+    Iterators' programs are included: their outputs are what they write by ``bpf_seq_write``, and
+    ``prints`` is whether they write text.
     """
 
     outputs: list[Output]
@@ -86,15 +86,15 @@ class MapUse(NamedTuple):
 
 
 class Uses(dict[str, MapUse]):
-    """What is done to each map, by its name; ``cut`` says that the code was too long to be followed to its end."""
+    """The use of each map, by its name; ``cut`` says that the code was too long to be followed to its end."""
 
     cut = False
 
 
 class Walked(NamedTuple):
-    """What programs do with maps, by name, and with globals, by section and offset.
+    """How programs use maps, by name, and globals, by section and offset.
 
-    ``stacks`` says which maps get stacks, and whether of user space; ``tries`` runs pieces of the code;
+    ``stacks`` are the maps that get stacks, and whether of user space; ``tries`` runs pieces of the code;
     ``whole`` says whether all code was followed.
     """
 
@@ -108,7 +108,7 @@ class Walked(NamedTuple):
 class _Atom(NamedTuple):
     """One value: a constant, a map, or a place in a map's value, a ring's record, the frame or the globals.
 
-    ``number`` is the constant or the distance from where the place starts.
+    ``number`` is the constant, or the offset in the place.
     """
 
     kind: str  # const, map, value, record, frame, data; was and more: what was read from a place, and more than that
@@ -117,12 +117,12 @@ class _Atom(NamedTuple):
 
 
 _Value = frozenset[_Atom] | None
-_Memory = dict[tuple[str, int, int], _Value]  # by what it is part of, offset and width
+_Memory = dict[tuple[str, int, int], _Value]  # by its region, offset and width
 _State = tuple[list[_Value], _Memory]
 
 
 class Instruction(NamedTuple):
-    """One instruction, with the names of its parts in plain words: ``to`` is ``dst``, ``number`` is ``imm``."""
+    """One decoded instruction: ``to`` is ``dst``, ``number`` is ``imm``."""
 
     code: int
     to: int
@@ -141,12 +141,12 @@ def prints(data: bytes) -> bool:
 
 
 def uses(data: bytes) -> Uses:
-    """Return what the programs of an object do with each map that they mention."""
+    """Return how the programs of an object use each of their maps."""
     return walked(data).maps
 
 
 def walked(data: bytes) -> Walked:
-    """Return all that is known of what the programs of an object do."""
+    """Return the analysis of an object's programs."""
     from eunomia.kernel.foreign.highest_bit import Tries
 
     walk = Walk(image(data))
@@ -156,7 +156,7 @@ def walked(data: bytes) -> Walked:
 
 
 def constants(marks: Marks, offset: int, size: int) -> frozenset[int] | None:
-    """Return the numbers that a record surely has in a place; None where that is not known."""
+    """Return the numbers that a record has at an offset; None if that is not known."""
     for (start, width), numbers in marks.items():
         if start <= offset and offset + size <= start + width:
             skipped = offset - start if sys.byteorder == "little" else start + width - offset - size
@@ -189,14 +189,14 @@ def _join(one: _Value, other: _Value) -> _Value:
 class Walk:
     """Follows all code of an object.
 
-    ``adding`` has, by map and section of globals, the instructions that add to places in it that vary.
+    ``adding`` has, by map and section of globals, the instructions that add to varying places in it.
     """
 
     def __init__(self, obj: Image) -> None:
         self.found = Uses()
         self.globals: dict[tuple[str, int], MapUse] = {}
         self.stacks: set[tuple[str, bool]] = set()
-        self.filled: dict[str, list[Marks]] = {}  # what records of rings hold when they are submitted
+        self.filled: dict[str, list[Marks]] = {}  # the content of ring records when they are submitted
         self.image = obj
         self.code = {name: _decode(code.data) for name, code in obj.code.items()}
         self.places = {(s.section, s.offset): s.name for s in obj.symbols if s.kind == "OBJECT"}
@@ -209,7 +209,7 @@ class Walk:
         self.steps = 0
 
     def run(self) -> None:
-        """Walk every function; those of .text last, since programs say what they pass them."""
+        """Walk every function; those of .text last, because programs determine their arguments."""
         unknown: tuple[_Value, ...] = (None,) * 5
         for (where, start), name in sorted(self.functions.items(), key=lambda f: f[0][0] == ".text"):
             if where != ".text" or (where, start) not in self.entered:
@@ -221,7 +221,7 @@ class Walk:
                     use.outputs[i] = output._replace(marks=_common(filled))
 
     def function(self, where: str, start: int, given: tuple[_Value, ...], chain: tuple[str, ...]) -> None:
-        """Follow all ways through a function, then note what its calls were given."""
+        """Follow all paths through a function, then note the arguments of its calls."""
         key = (where, start, given)
         if key in self.walked:
             return
@@ -229,7 +229,7 @@ class Walk:
         self.entered.add((where, start))
         regs: list[_Value] = [None, *given, None, None, None, None, frozenset({_Atom("frame")})]
         calls: dict[tuple[int, object], _State] = {}
-        # States are told apart by the maps in registers, so that a size stays with the map it was meant for.
+        # States with different maps in registers are kept apart, so that a size stays with its map.
         states: dict[tuple[int, object], _State] = {}
         ready: list[tuple[int, object]] = []
 
@@ -261,7 +261,7 @@ class Walk:
             self.call(where, pc, passed, chain)
 
     def step(self, where: str, pc: int, at: Instruction, state: _State) -> Iterator[tuple[int, _State]]:
-        """Yield where an instruction goes, and with what; ``state`` is its to change."""
+        """Yield the next instructions and their states; it may change ``state``."""
         regs, stack = state
         kind = at.code & 7
         if at.code == _LOAD_IMMEDIATE:
@@ -271,7 +271,7 @@ class Walk:
         if at.code == _CALL:
             self.returned(where, pc, at, state)
         elif kind in (5, 6):
-            jump = at.number if at.code == 0x06 else at.offset  # gotol keeps its distance in the number
+            jump = at.number if at.code == 0x06 else at.offset  # gotol has its distance in ``number``
             yield pc + 1 + jump, state if at.code in (_JUMP, 0x06) else (list(regs), dict(stack))
             if at.code in (_JUMP, 0x06):
                 return
@@ -309,7 +309,7 @@ class Walk:
         self.note(place, "data", writes=True)
 
     def registers(self, where: str, pc: int) -> list[_Value] | None:
-        """Return what registers can hold ahead of an instruction; None where the walk did not come there."""
+        """Return the possible values of registers before an instruction; None if the walk did not reach it."""
         for states in self._states.get(where, ()):
             for (at, _), state in states.items():
                 if at == pc:
@@ -317,7 +317,7 @@ class Walk:
         return None
 
     def stored(self, here: tuple[str, int], at: Instruction, regs: list[_Value]) -> None:
-        """Note what a store does to a map's value or a global: it adds to what is there, or not."""
+        """Note a store to a map's value or a global, and whether it adds to it."""
         place = _shifted(regs[at.to], at.offset)
         self.written(place)
         if at.code & 7 == 3 and at.code & 0xE0 == 0xC0:
@@ -334,7 +334,7 @@ class Walk:
                     self.adding.setdefault(atom.name, set()).add(here)
 
     def note(self, place: _Value, kind: str, **what: Any) -> None:
-        """Note what is done to the maps or globals that a place can lie in."""
+        """Note a use of the maps or globals that may contain a place."""
         for atom in place or ():
             if atom.kind != kind:
                 continue
@@ -345,7 +345,7 @@ class Walk:
                 self.found[atom.name] = self.found.get(atom.name, MapUse([]))._replace(**what)
 
     def immediate(self, where: str, pc: int, at: Instruction) -> _Value:
-        """Return what the 16-byte load puts into its register."""
+        """Return the value that a 16-byte load puts into its register."""
         symbol = self.image.code[where].relocations.get(pc * 8)
         if symbol is None:
             high = self.code[where][pc + 1].number if pc + 1 < len(self.code[where]) else 0
@@ -359,14 +359,14 @@ class Walk:
         return None
 
     def call(self, where: str, pc: int, state: _State, chain: tuple[str, ...]) -> None:
-        """Note what one call does to maps; walk into functions of the object."""
+        """Note how a call uses maps; walk into functions of the object."""
         at = self.code[where][pc]
         regs = state[0]
         if at.source == 1:
             section, target = self.target(where, pc, at)
             if section in self.code and len(chain) < _DEPTH:
                 name = self.functions.get((section, target), "")
-                # Frames are each function's own: what points into the caller's means nothing here.
+                # Each function has its own frame: pointers into the caller's frame are unknown here.
                 given = tuple(
                     None if v and any(a.kind in ("frame", "was", "more") for a in v) else v for v in regs[1:6]
                 )
@@ -390,14 +390,14 @@ class Walk:
             )
 
     def target(self, where: str, pc: int, at: Instruction) -> tuple[str, int]:
-        """Return where the function that is called begins."""
+        """Return where the called function begins."""
         symbol = self.image.code[where].relocations.get(pc * 8)
         if symbol is None:
             return where, pc + at.number + 1
         return symbol.section, symbol.offset // 8 + at.number + 1
 
     def sending(self, helper: int, made: Output, state: _State) -> None:
-        """Note what one call of a helper sends, if it does."""
+        """Note the record that a call of a helper sends, if it sends one."""
         regs, memory = state
         chain = made.functions
         if helper in (_RESERVE, _DYNPTR):
@@ -417,7 +417,7 @@ class Walk:
             self.found[chain[-1]] = self.found.get(chain[-1], MapUse([]))._replace(prints=True)
 
     def output(self, to: _Value, size: _Value, record: _Value, made: Output) -> None:
-        """Note one call that sends, for each map and each size that it can have been given."""
+        """Note a call that sends, for each possible map and size."""
         if record is not None and len(record) == 1:
             (source,) = record
             if source.kind == "value" and source.number == 0:
@@ -437,7 +437,7 @@ def _record(where: str, pc: int) -> str:
 
 
 def _marks(memory: _Memory, record: _Value) -> Marks:
-    """Return the constants that stand in memory from where a record starts."""
+    """Return the constants in memory from the start of a record."""
     place = _place(record, 0)
     if place is None:
         return {}
@@ -451,14 +451,14 @@ def _marks(memory: _Memory, record: _Value) -> Marks:
 
 
 def _common(filled: list[Marks]) -> Marks:
-    """Return what is known wherever a record is submitted."""
+    """Return the constants that are known at every submit."""
     first, *others = filled
     both = {k: v.union(*[o[k] for o in others]) for k, v in first.items() if all(k in o for o in others)}
     return {k: v for k, v in both.items() if len(v) <= _MANY}
 
 
 def _maps(value: _Value) -> list[str]:
-    """Return the maps that a value can be; what a look-up gave counts as its outer map."""
+    """Return the maps that a value can be; the result of a look-up counts as its outer map."""
     return sorted({a.name for a in value or () if a.kind in ("map", "value")})
 
 
@@ -479,7 +479,7 @@ def _merge(one: _State, other: _State) -> _State:
 
 
 def _arithmetic(at: Instruction, old: _Value, right: _Value) -> _Value:
-    """Return what a register holds after an operation; unknown unless both sides are known."""
+    """Return a register's value after an operation; unknown unless both operands are known."""
     operation, wide = at.code & 0xF0, at.code & 7 == 7
     if not at.code & 8:
         right = _const(at.number)
@@ -503,16 +503,16 @@ def _arithmetic(at: Instruction, old: _Value, right: _Value) -> _Value:
 
 
 def _more(value: _Value) -> _Value:
-    """Return what a number that was read from a place becomes when something is added to it."""
+    """Return the value of a number that was read from a place, after something is added to it."""
     return frozenset(a._replace(kind="more") for a in value or () if a.kind in ("was", "more")) or None
 
 
 def _shifted(place: _Value, offset: int) -> _Value:
-    """Return where an instruction's offset leads from places in values and among the globals."""
+    """Return places in values and globals, moved by an instruction's offset."""
     return frozenset(a._replace(number=a.number + offset) for a in place or () if a.kind in ("value", "data")) or None
 
 
-_SOMEWHERE = 1 << 32  # in a map's value or a global, who knows where; what is added is where it begins
+_SOMEWHERE = 1 << 32  # somewhere in a map's value or a global; the addend is its beginning
 
 
 def _places(value: _Value) -> bool:
@@ -520,7 +520,7 @@ def _places(value: _Value) -> bool:
 
 
 def _moved(old: _Value, right: _Value, sign: int) -> _Value:
-    """Return where a place and a distance lead; a map's value stays known wherever in it that is."""
+    """Return a place moved by a distance; in a map's value it stays known, wherever in it that is."""
     place, by = (old, right) if _places(old) else (right, old)
     numbers = _numbers(by)
     if place is None:
@@ -562,7 +562,7 @@ _WIDTHS = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 
 
 def _place(base: _Value, offset: int) -> tuple[str, int] | None:
-    """Return the memory that an address is part of, and where in it; None where that is not known."""
+    """Return the region of an address and the offset in it; None if that is not known."""
     if base is None or len(base) != 1:
         return None
     (atom,) = base
@@ -573,7 +573,7 @@ def _place(base: _Value, offset: int) -> tuple[str, int] | None:
 
 def _load(at: Instruction, base: _Value, memory: _Memory) -> _Value:
     place = _place(base, at.offset)
-    if place is None or place[0]:  # others write to a map's values
+    if place is None or place[0]:  # other programs write to a map's values
         found = _shifted(base, at.offset)
         return found and frozenset(a._replace(kind="was") for a in found)
     return memory.get((*place, _WIDTHS[at.code & 0x18]))
@@ -604,14 +604,14 @@ def _forget(memory: _Memory, base: str, start: int, end: int) -> None:
 
 
 def _forget_all(memory: _Memory, address: _Value) -> None:
-    """Forget what all memory holds that an address may be part of; of the frame's it is known."""
+    """Forget the content of all regions that an address may be in; in the frame its offset is known."""
     bases = {f"{a.kind} {a.name}" for a in address or () if a.kind in ("value", "record")}
     for key in [k for k in memory if k[0] in bases]:
         del memory[key]
 
 
 def _forget_written(at: Instruction, state: _State) -> None:
-    """Forget what a call may have written to memory through its arguments."""
+    """Forget the memory that a call may have written through its arguments."""
     regs, memory = state
     if at.source == 0 and at.number in _READERS:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which programs of a stranger's object run, and why the others do not."""
+"""Chooses which programs of a foreign object run, and explains why the others do not."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from eunomia.kernel.perf_events import CLOCK
 from eunomia.kernel.spec import PROG_ARRAY, Program, Spec, is_iterator
 from eunomia.typing import Any, NamedTuple
 
-_ALL = 1000  # programs that one object can hold; each failure takes one away, so trying ends
+_ALL = 1000  # programs of one object; each failure removes one, so that the attempts end
 _SHOWN = 5  # reasons in one sentence
 
 
 class Wish(NamedTuple):
-    """What a user asked of an object: patterns of programs to run and to leave out, and their targets."""
+    """The user's choices for an object: patterns of programs to run and to leave out, and their targets."""
 
     only: Sequence[str] = ()
     skip: Sequence[str] = ()
@@ -29,10 +29,10 @@ class Wish(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """``run`` are to be loaded and attached, ``called`` to be loaded alone, for others' tail calls.
+    """``run`` are loaded and attached; ``called`` are only loaded, for tail calls.
 
-    ``left_out`` says why other programs do not run; those that the user took out are in none of the three.
-    ``twins`` are those of ``left_out`` that a better program stands for, with its name.
+    ``left_out`` has the reasons why other programs do not run; those that the user excluded are in none of the three.
+    ``twins`` are those of ``left_out`` that a better program replaces, with its name.
     """
 
     run: list[Program]
@@ -42,9 +42,9 @@ class Plan(NamedTuple):
 
 
 def plan(spec: Spec, wish: Wish, failed: Mapping[str, Exception] = {}) -> Plan:
-    """Return what to run of an object, given what was tried in vain.
+    """Return which programs of an object to run, without those that ``failed``.
 
-    Raises :class:`BadSetting` where the wish names what is not there or has no sense.
+    Raises :class:`BadSetting` if the wish is contradictory or names something that does not exist.
     """
     _check_names(spec, wish)
     exact = {*wish.targets, *(n for n in wish.only if n in {p.name for p in spec.programs})}
@@ -58,7 +58,7 @@ def plan(spec: Spec, wish: Wish, failed: Mapping[str, Exception] = {}) -> Plan:
         if wish.only and not _matches(name, wish.only) and name not in wish.targets:
             continue
         if program.optional and not wish.only and name not in exact:
-            left_out[name] = KernelError(f"the section (?{program.section}) leaves it off: --program {name} runs it")
+            left_out[name] = KernelError(f"the section (?{program.section}) disables it: --program {name} runs it")
         else:
             wanted.append(program)
     ready = []
@@ -81,9 +81,9 @@ def plan(spec: Spec, wish: Wish, failed: Mapping[str, Exception] = {}) -> Plan:
 
 
 def load(spec: Spec, wish: Wish, **options: Any) -> tuple[Plan, Loaded]:
-    """Load and attach what can run of an object; return what was chosen, and the live object.
+    """Load and attach the programs of an object that can run; return the choice, and the live object.
 
-    Of twins that is the best that works. Raises what :class:`Loaded` raises, where nothing can run.
+    Of twins the best that works is used. Raises what :class:`Loaded` raises if nothing can run.
     """
     failed: dict[str, Exception] = {}
     for _ in range(_ALL):
@@ -106,25 +106,25 @@ def load(spec: Spec, wish: Wish, **options: Any) -> tuple[Plan, Loaded]:
             return chosen, live
         failed |= live.refused
         again = plan(spec, wish, failed)
-        if again.run and {p.name for p in again.run} <= set(names):  # nobody takes the place of those that failed
+        if again.run and {p.name for p in again.run} <= set(names):  # there is no replacement for those that failed
             return again, live
         live.close()
-    raise KernelError(f"{spec.name}: it has more programs that fail than can be tried")
+    raise KernelError(f"{spec.name}: more of its programs fail than can be tried")
 
 
 def sentences(spec: Spec, chosen: Plan, given: Mapping[str, Sequence[str]] = {}) -> list[str]:
-    """Return what to tell of a choice: what was left out, one sentence for each reason, and what was assumed."""
+    """Return notes on a choice: what was left out, one sentence for each reason, and what was assumed."""
     reasons: dict[str, list[str]] = {}
     names = {p.name: p for p in spec.programs}
     for name, error in chosen.left_out.items():
         half = twins.other_half(names[name], chosen.run) if name not in chosen.twins else None
-        alone = f"; {half.name} runs without it, so what takes both is missing or wrong" if half else ""
+        alone = f"; {half.name} runs without it, so values that need both are missing or wrong" if half else ""
         reasons.setdefault(_reason(name, error) + alone, []).append(name)
-    told = [f"{_listed(who)} {'is' if len(who) == 1 else 'are'} left out: {why}" for why, who in reasons.items()]
+    notes = [f"{_listed(who)} {'is' if len(who) == 1 else 'are'} left out: {why}" for why, who in reasons.items()]
     for program in chosen.run:
         if targets.family(program) == "perf_event" and program.name not in given:
-            told.append(f"{program.name} samples {CLOCK}: --attach {program.name}=EVENT[:RATE] for another event")
-    return told
+            notes.append(f"{program.name} samples {CLOCK}: --attach {program.name}=EVENT[:RATE] for another event")
+    return notes
 
 
 def _reason(name: str, error: Exception) -> str:
@@ -158,7 +158,7 @@ def _check_names(spec: Spec, wish: Wish) -> None:
 
 
 def _check_devices(run: Sequence[Program], given: Mapping[str, Sequence[str]]) -> None:
-    """Refuse two XDP programs on one device, of which the kernel takes one."""
+    """Refuse two XDP programs on one device, where the kernel allows one."""
     taken: dict[str, str] = {}
     for program in run:
         if targets.family(program) != "xdp":
@@ -173,7 +173,7 @@ def _check_devices(run: Sequence[Program], given: Mapping[str, Sequence[str]]) -
 
 
 def _no_object(spec: Spec, program: Program, given: Sequence[str]) -> BadSetting | None:
-    """Return why an iterator cannot run that has to be told what it goes through, such as a map of the object."""
+    """Return why an iterator that needs a target, such as a map of the object, cannot run."""
     if given or not is_iterator(program):
         return None
     try:
@@ -184,7 +184,7 @@ def _no_object(spec: Spec, program: Program, given: Sequence[str]) -> BadSetting
 
 
 def _tail_called(spec: Spec) -> set[str]:
-    """Return the programs that stand in a map of programs from the start: they are called, not attached."""
+    """Return the programs in the initial content of a map of programs: they are called, not attached."""
     if not any(m.type == PROG_ARRAY for m in spec.maps.values()):
         return set()
     from eunomia.kernel.elf import references
@@ -193,7 +193,7 @@ def _tail_called(spec: Spec) -> set[str]:
 
 
 def _to_leave_out(error: KernelError, chosen: Plan) -> dict[str, Exception]:
-    """Return the programs that failed to load and that the rest can do without."""
+    """Return the programs that failed to load and that the others do not need."""
     name = error.program
     if isinstance(error, VerifierError) and name not in chosen.twins.values():
         if len(chosen.run) > 1:
@@ -221,9 +221,9 @@ def _none(spec: Spec, chosen: Plan) -> Exception:
         return KernelError(
             f"{spec.name}: {_listed(list(chosen.left_out))}: {_reason(next(iter(chosen.left_out)), first)}"
         )
-    told = [s.replace(" is left out", "").replace(" are left out", "") for s in sentences(spec, chosen)]
-    more = [f"{len(told) - _SHOWN} more reasons, which eunomia info shows"] if len(told) > _SHOWN else []
-    text = "; ".join([*told[:_SHOWN], *more])
+    notes = [s.replace(" is left out", "").replace(" are left out", "") for s in sentences(spec, chosen)]
+    more = [f"{len(notes) - _SHOWN} more reasons, which eunomia info shows"] if len(notes) > _SHOWN else []
+    text = "; ".join([*notes[:_SHOWN], *more])
     if all(isinstance(e, BadSetting) for e in errors):
         return BadSetting(f"{spec.name}: say which of its programs to run, and on what: {text}")
     if all(isinstance(e, Unsupported) for e in errors):

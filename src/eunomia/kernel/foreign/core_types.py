@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which structs of an object are the kernel's: those that CO-RE relocates, and all that they lead to.
+"""Finds the kernel's structs in an object: those that CO-RE relocates, and all that they refer to.
 
-A program that includes ``vmlinux.h`` can bring hundreds of them into its BTF.
+A program that includes ``vmlinux.h`` can have hundreds of them in its BTF.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a stranger's ring or perf buffer carries, where its map does not say.
+"""Finds the struct that a foreign ring or perf buffer carries, if its map does not declare it.
 
-Evidence, in this order: what the user says; a global of pointer type to the struct, as bpf2go and
-libbpf tutorials leave it; the size that the code sends, matched against the structs of BTF and DWARF,
-above all those that the sending function has variables of.
+Evidence, in this order: the user's option; a global of pointer type to the struct, as bpf2go and
+libbpf tutorials have; the size that the code sends, matched against the structs of BTF and DWARF,
+first of all those of the sending function's variables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from eunomia.typing import NamedTuple, Protocol
 
 _KIND_STRUCT, _KIND_ENUM, _KIND_TYPEDEF, _KIND_ENUM64 = 4, 6, 8, 19  # enum btf_kind
 
-# Structs that the kernel hands to programs: never what a program sends.
+# Structs that the kernel passes to programs: programs never send them.
 _CONTEXT = re.compile(
     r"trace_event_raw_.*|trace_entry|pt_regs|user_pt_regs|user_regs_struct|__sk_buff|xdp_md|(__)?bpf_.*|"
     r"syscall_trace_(enter|exit)|sk_(msg|reuseport)_md|task_struct|.*(_|^)(ctx|context)"
@@ -47,7 +47,7 @@ _SCALARS = {
 
 
 class Btf(Protocol):
-    """What is asked of an object's BTF; see :class:`eunomia.kernel.btf.Btf`."""
+    """The needed part of an object's BTF; see :class:`eunomia.kernel.btf.Btf`."""
 
     def kind_ids(self, *kinds: int) -> Iterator[int]:
         """Yield the ids of all types of these kinds."""
@@ -66,7 +66,7 @@ class Btf(Protocol):
 
 
 class Tag(NamedTuple):
-    """A number in each record that tells structs of one length apart: where it stands, and whose it is."""
+    """A number in each record that distinguishes structs of one length: its place, and its values' structs."""
 
     field: str
     offset: int
@@ -75,12 +75,12 @@ class Tag(NamedTuple):
 
 
 class BufferContents(NamedTuple):
-    """What a buffer carries.
+    """The types of a buffer's records.
 
-    Where records of several lengths share it, ``by_size`` tells them apart, by the length with which they
-    arrive (:func:`arriving`); where that is the same, ``tags`` do, by that length or, for all, by 0. ``type``
-    is that of all others, None where unknown; ``hint`` then says what to add. ``size`` is that of all
-    records in bytes, None if they differ or nobody knows.
+    If records have several lengths, ``by_size`` has their types, by the length with which they
+    arrive (:func:`arriving`); for those of the same length ``tags`` decide, by that length or, for all, by 0. ``type``
+    is that of all others, None if unknown; ``hint`` then says what to add. ``size`` is that of all
+    records in bytes, None if they differ or it is not known.
     """
 
     type: Type | None
@@ -93,7 +93,7 @@ class BufferContents(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    """One output, and what it may send."""
+    """One output, and the types that it may send."""
 
     output: Output
     types: list[Type]
@@ -115,11 +115,11 @@ def event_types(
     *,
     padded: Container[str] = (),
 ) -> dict[str, BufferContents]:
-    """Return what each of these buffers carries.
+    """Return the types that each of these buffers carries.
 
-    ``buffers`` are those whose map has no ``__type(value, ...)``, and those that ``overrides`` (map to
-    type name, or ``FIELD:VALUE=TYPE``, several by comma) is about; ``padded`` are perf buffers among them.
-    :exc:`BadSetting` says which map or type of ``overrides`` does not exist.
+    ``buffers`` are those without ``__type(value, ...)`` in their map, and those in ``overrides`` (map to
+    type name, or ``FIELD:VALUE=TYPE``, several by comma); ``padded`` are perf buffers among them.
+    Raises :exc:`BadSetting` if a map or type of ``overrides`` does not exist.
     """
     for name in overrides:
         if name not in buffers:
@@ -165,7 +165,7 @@ class _Search:
                     self.pointers.append((name, target))
 
     def _collect(self) -> None:
-        """Gather all structs with a name, and which of them are the kernel's."""
+        """Collect all named structs, and which of them are the kernel's."""
         own: set[str] = set()
         for name, type_, file in self.dwarf.declared():
             found = named(type_)
@@ -186,7 +186,7 @@ class _Search:
         return self.btf.type(id_) if id_ else None
 
     def name_of(self, type_: Type) -> Type:
-        """Return a struct with the name that a typedef gives it, if it has none."""
+        """Return a struct; if it has no name, with that of a typedef."""
         if isinstance(type_, Struct) and not type_.name:
             for found in self.in_btf.values():
                 if isinstance(found, Struct) and found.members == type_.members:
@@ -198,7 +198,7 @@ class _Search:
         return name not in self.kernel and not _CONTEXT.fullmatch(name)
 
     def said(self, buffer: str, wanted: str) -> BufferContents:
-        """Return what the user says: a struct for all records, or one for each value of a field."""
+        """Return the types that the user gives: one for all records, or one for each value of a field."""
         default: Type | None = None
         tagged: dict[str, dict[str, Type]] = {}
         for word in wanted.split(","):
@@ -215,7 +215,7 @@ class _Search:
             assert default is not None
             return BufferContents(default, f"{_say(default)}, as --event says", sizeof(default))
         if len(tagged) > 1:
-            raise BadSetting(f"--event {buffer}: one field tells its structs apart, not {' and '.join(tagged)}")
+            raise BadSetting(f"--event {buffer}: only one field may select the struct, not {' and '.join(tagged)}")
         ((field, types),) = tagged.items()
         tag = self.tag_said(buffer, field, types)
         how = f"{', '.join(map(_say, types.values()))} by {field}, as --event says"
@@ -241,7 +241,7 @@ class _Search:
             known = ", ".join(f.name for f in common) or "none"
             structs = ", ".join(map(_say, types.values()))
             raise BadSetting(
-                f"--event {buffer}: {name} is no number in the same place of {structs} (there are: {known})"
+                f"--event {buffer}: {name} is not a number at the same offset in {structs} (there are: {known})"
             )
         mask = (1 << 8 * field.size) - 1
         numbers: dict[int, Type] = {}
@@ -255,7 +255,7 @@ class _Search:
         return Tag(field.name, field.offset, field.size, numbers)
 
     def number(self, word: str, field: Field) -> int | None:
-        """Return what a number or an enumeration's name stands for."""
+        """Return the value of a number or an enumeration's name."""
         try:
             return int(word, 0)
         except ValueError:
@@ -284,12 +284,12 @@ class _Search:
         return tuple(sorted(names, key=self.unlikeliness))
 
     def unlikeliness(self, name: str) -> tuple[bool, bool, bool, str]:
-        """Return a key by which names of events sort before others."""
+        """Return a sort key: names of events come first."""
         arguments = bool(_ARGUMENTS.search(name))
         return arguments, not _EVENTLIKE.search(name), name in self.map_types, name
 
     def buffer(self, name: str) -> BufferContents:
-        """Return what one buffer carries, as far as it can be known."""
+        """Return the types that one buffer carries, as far as they can be found."""
         outputs = self.uses.get(name, MapUse([])).outputs
         if not outputs:
             return self.unseen(name)
@@ -300,7 +300,7 @@ class _Search:
             groups.setdefault(size and arriving(size, name in self.padded), []).append(one)
         known = _different([t for one in sent for t in one.types])
         if None in groups and len(groups) > 1 and len(known) > 1:
-            groups = {None: sent}  # what has no length of its own may have that of another
+            groups = {None: sent}  # a type without a fixed length may have that of another
         decided = {length: self.decided(name, group) for length, group in groups.items()}
         tags = {length or 0: what for length, what in decided.items() if isinstance(what, Tag)}
         by_size = {n: what for n, what in decided.items() if n is not None and not isinstance(what, Tag | str)}
@@ -313,9 +313,9 @@ class _Search:
         size = next(iter(sizes)) if len(sizes) == 1 else None
         how = "; ".join(dict.fromkeys(one.how for one in sent if one.how)) or _unknown(name, size)
         for tag in tags.values():
-            how += f"; told apart by the constants that are stored in {tag.field}"
+            how += f"; distinguished by the constants that are stored in {tag.field}"
         if self.uses_cut:
-            how += "; the code is too long to be followed to its end, so there may be others"
+            how += "; the code is too long to be analysed completely, so there may be others"
         if len(groups) == 1 and by_size and size is not None:
             ((_, varying),) = by_size.items()
             by_size = {}
@@ -323,7 +323,7 @@ class _Search:
         return BufferContents(varying, how, size, hint, by_size, candidates, tags)
 
     def sent(self, name: str, output: Output) -> _Sent:
-        """Return what types one output may send, one if it is known."""
+        """Return the types that one output may send, one if it is known."""
         guesses = self.guesses(name, output)
         if not guesses:
             return _Sent(output, [], "")
@@ -332,7 +332,7 @@ class _Search:
         return _Sent(output, _different([g.type for g in likely]), "; or ".join(dict.fromkeys(g.how for g in likely)))
 
     def decided(self, name: str, group: list[_Sent]) -> Type | Tag | str:
-        """Return the type of records that arrive with one length, what tells their types apart, or what to ask."""
+        """Return the type of records of one length, the field that distinguishes types, or a question for the user."""
         types = _different([t for one in group for t in one.types])
         if not types:
             return self.hint(name, group[0].output.size)
@@ -353,12 +353,12 @@ class _Search:
         field = common[0].name if common else "FIELD"
         some = _label(types[0])
         return (
-            f"{names} cannot be told apart by length, so records are shown as bytes: say --event {name}={some} "
-            f"if all are of one struct; where a field tells, --event {name}={field}:VALUE={some} for each"
+            f"{names} have the same length, so records are shown as bytes: use --event {name}={some} "
+            f"if all are of one struct; if a field selects it, --event {name}={field}:VALUE={some} for each"
         )
 
     def unseen(self, name: str) -> BufferContents:
-        """Return what a buffer carries that no code was seen to write to."""
+        """Return the types in a buffer to which no code is known to write."""
         if len(self.pointers) == 1:
             variable, type_ = self.pointers[0]
             return BufferContents(type_, f"{_say(type_)}, which the global `{variable}` points at")
@@ -375,7 +375,7 @@ class _Search:
         return f"say what it carries: --event {name}={names[0]}, or {in_map}"
 
     def guesses(self, buffer: str, output: Output) -> list[_Guess]:
-        """Return what one output may send; the scores compare within one kind of evidence only."""
+        """Return the types that one output may send; scores are comparable only within one kind of evidence."""
         size = output.size
         where = output.functions[0] if output.functions else output.section
         direct = self.source(output)
@@ -389,7 +389,7 @@ class _Search:
             at_hand = [named(v.type) for v in self.variables(output, size)[0]]
             pointed = [g for g in pointed if any(_same(g.type, t) for t in at_hand)] or pointed
         if size is None and (direct is None or _is_room(direct)):
-            # what is sent is put together in memory that says nothing of it
+            # the record is built in memory that has no type
             pointed = pointed or [
                 _Guess(t, f"{_say(t)}, which the global `{v}` points at", 0)
                 for v, t in (self.pointers if len(self.pointers) == 1 else ())
@@ -408,14 +408,14 @@ class _Search:
         return self.by_size(buffer, output, size, where)
 
     def doubt(self, name: str, type_: Type) -> str:
-        """Return what to say where the size of what is sent cannot tell a type from what a global points at."""
+        """Return a hint if a type and a global's target have the same size."""
         other = next((t for _, t in self.pointers if len(self.pointers) == 1 and _label(t) != _label(type_)), None)
         if other is None or _is_room(type_):
             return ""
-        return f"it may also be {_say(other)}, which a global points at: choose by --event {name}=STRUCT"
+        return f"it may also be {_say(other)}, to which a global points: choose with --event {name}=STRUCT"
 
     def source(self, output: Output) -> Type | None:
-        """Return the type of the map value or global that is sent as it is."""
+        """Return the type of the map value or global that is sent directly."""
         if output.map_value:
             type_ = self.map_type(output.map_value, "value")
         else:
@@ -423,7 +423,7 @@ class _Search:
         return self.name_of(named(type_)) if type_ is not None and sizeof(type_) else None
 
     def by_size(self, buffer: str, output: Output, size: int, where: str) -> list[_Guess]:
-        """Return types of the size that is sent: variables at hand first, then any struct."""
+        """Return types of the size that is sent: the function's variables first, then any struct."""
         sent = f"{where} sends {size} bytes"
         structs, others = self.variables(output, size)
         found = [
@@ -454,13 +454,13 @@ class _Search:
 
     @cached_property
     def kernel_names(self) -> bytes:
-        """The strings of the running kernel's BTF, each between NULs; some 6 MB, gone with the search."""
+        """The strings of the running kernel's BTF, each between NULs; some 6 MB, freed after the search."""
         return _kernel_names()
 
     def may_be_sent(self, name: str) -> bool:
-        """Tell whether a struct is more than what a map keeps, or than what the kernel may call so too.
+        """Return whether a struct is neither a map's value nor possibly one of the kernel.
 
-        What is sent from a map would have been seen to come from there.
+        A record that is sent from a map would have been found as such.
         """
         if _EVENTLIKE.search(name):
             return True
@@ -469,7 +469,7 @@ class _Search:
     def variables(self, output: Output, size: int | None) -> tuple[list[Local], list[Local]]:
         """Return structs and others of that size: variables of the sender or, if it has none, its callers.
 
-        Where the size varies, only structs count that end in a flexible array.
+        If the size varies, only structs that end in a flexible array count.
         """
         structs: list[Local] = []
         others: list[Local] = []
@@ -481,7 +481,7 @@ class _Search:
                 if _may_be_sent_as(v.type, size) and not (program and v.parameter)
             ]
             ours = [v for v in near if isinstance(named(v.type), Struct) and self.own(named(v.type))]
-            # a struct of just that size comes before one that what is sent may begin with
+            # a struct of exactly that size comes before one with which the record may begin
             structs = structs or [v for v in ours if sizeof(v.type) == size] or ours
             others = others or [
                 v
@@ -497,14 +497,14 @@ class _Search:
 
 
 def _may_be_sent_as(type_: Type, size: int | None) -> bool:
-    """Tell whether a record of this size, None where it varies, may begin with a type."""
+    """Return whether a record of this size, None if it varies, may begin with a type."""
     if size is None:
         return open_ended(named(type_))
     return size == sizeof(type_) or (size > sizeof(type_) > 0 and open_ended(named(type_)))
 
 
 def _is_room(type_: Type) -> bool:
-    """Tell whether a type is nothing but bytes, as programs have where they put records together."""
+    """Return whether a type is only bytes, such as the memory in which programs build records."""
     members = type_.members if isinstance(type_, Struct) else ()
     inner = strip(members[0].type) if len(members) == 1 else strip(type_)
     return isinstance(inner, Array) and sizeof(inner.element) == 1
@@ -516,7 +516,7 @@ def arriving(size: int, padded: bool) -> int:
 
 
 def _different(types: Sequence[Type]) -> list[Type]:
-    """Return types without those that look the same."""
+    """Return types without those of the same layout."""
     found: list[Type] = []
     for type_ in types:
         if not any(_same(type_, other) for other in found):
@@ -531,7 +531,7 @@ def _same(one: Type, other: Type) -> bool:
 
 
 def _common_fields(types: Sequence[Type]) -> list[Field]:
-    """Return the numbers that stand in the same place of all these structs, as the first calls them."""
+    """Return the numbers at the same offset in all these structs, with the names in the first."""
     first, *others = [list(shape(t).fields.values()) for t in types]
     places = [{(f.offset, f.size, f.name) for f in fields} for fields in others]
     return [
@@ -544,7 +544,7 @@ def _common_fields(types: Sequence[Type]) -> list[Field]:
 
 
 def _tag_of(group: Sequence[_Sent]) -> Tag | None:
-    """Return the field in which each sender stores constants that no sender of another struct does."""
+    """Return the field in which each sender stores constants that no sender of another struct stores."""
     types = _different([one.types[0] for one in group])
     for field in _common_fields(types):
         owners: dict[int, Type] = {}
@@ -582,7 +582,7 @@ def _words(name: str) -> set[str]:
 
 
 def _likeness(buffer: str, type_: Type) -> int:
-    """Return how like a buffer's name a type's is: 2 for a telling word in common, 1 for any."""
+    """Return how similar a type's name is to a buffer's: 2 for a significant word in common, 1 for any."""
     shared = _words(buffer) & _words(_label(type_))
     return 2 if shared - _COMMON else int(bool(shared))
 
@@ -595,7 +595,7 @@ def _similar(name: str, known: Sequence[str]) -> str:
 
 
 def _kernel_names() -> bytes:
-    """Return the strings of the kernel's BTF, each between NULs; empty where it has none."""
+    """Return the strings of the kernel's BTF, each between NULs; empty if it has none."""
     try:
         with open("/sys/kernel/btf/vmlinux", "rb") as file:
             return file.read()

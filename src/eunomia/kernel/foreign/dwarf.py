@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Types and local variables from DWARF, which knows the structs that BTF leaves out.
+"""Reads types and local variables from DWARF, which has the structs that BTF lacks.
 
-BTF holds what maps, globals and prototypes mention. A struct that a program only reserves in a ring
-or fills on its stack is in DWARF alone, unless the object is stripped of it.
+BTF contains the types of maps, globals and prototypes. A struct that a program only reserves in a ring
+or fills on its stack is only in DWARF, unless the object is stripped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from elftools.dwarf.die import DIE
     from elftools.dwarf.dwarfinfo import DWARFInfo
 
-_DEPTH = 64  # of types in types, past which DWARF is broken or hostile
+_DEPTH = 64  # of nested types; deeper DWARF is broken or malicious
 _POINTER_SIZE = 8
 _BOOLEAN, _FLOAT, _SIGNED, _SIGNED_CHAR = 2, 4, 5, 6  # DW_ATE_*
 _ANNOTATION = {0x6000, "DW_TAG_LLVM_annotation"}
@@ -30,7 +30,7 @@ _RECORDS = {"DW_TAG_structure_type", "DW_TAG_class_type", "DW_TAG_union_type"}
 
 
 class Local(NamedTuple):
-    """A variable of a function; ``type`` is what it points at where ``pointer`` is true."""
+    """A variable of a function; ``type`` is its target's if ``pointer`` is true."""
 
     name: str
     type: Type
@@ -47,10 +47,10 @@ class Declared(NamedTuple):
 
 
 class Dwarf:
-    """The debugging information of one object; empty where it has none or what it has is broken."""
+    """The debugging information of one object; empty if it has none or it is broken."""
 
     def __init__(self, data: bytes) -> None:
-        """Open it; nothing is decoded until it is asked for."""
+        """Open it; it is decoded on use."""
         elf = open_elf(data)
         self._ours = has_our_types(data)
         self._info: DWARFInfo | None = None
@@ -68,7 +68,7 @@ class Dwarf:
             yield from self._info.iter_CUs()
 
     def declared(self) -> Iterator[Declared]:
-        """Yield every struct and typedef of the outermost level that has a name."""
+        """Yield every named struct and typedef at the top level."""
         if self._declared is None:
             self._declared = []
             with _skipping_broken():
@@ -86,14 +86,14 @@ class Dwarf:
                     yield Declared(name, self._type(die), files.get(_number(die, "DW_AT_decl_file"), ""))
 
     def structs(self) -> Iterator[Struct]:
-        """Yield every struct that has a name, its own or a typedef's."""
+        """Yield every struct with a name, its own or a typedef's."""
         for _, type_, _ in self.declared():
             found = named(type_)
             if isinstance(found, Struct) and found.members:
                 yield found
 
     def enumerations(self) -> Iterator[Enum]:
-        """Yield every enumeration of the outermost level, those without a name too."""
+        """Yield every enumeration at the top level, also unnamed ones."""
         found: list[Enum] = []
         with _skipping_broken():
             for unit in self._units():
@@ -103,7 +103,7 @@ class Dwarf:
         yield from found
 
     def locals(self, function: str) -> list[Local]:
-        """Return a function's variables and parameters, those of functions inlined into it too."""
+        """Return a function's variables and parameters, including those of inlined functions."""
         found: list[Local] = []
         with _skipping_broken():
             if self._functions is None:
@@ -159,7 +159,7 @@ class Dwarf:
             signed = kind in (_SIGNED, _SIGNED_CHAR)
             return Int(name, size, signed, kind == _BOOLEAN, name == "char")
         if tag == "DW_TAG_pointer_type":
-            return Pointer(_POINTER_SIZE, None)  # they may go round in circles
+            return Pointer(_POINTER_SIZE, None)  # they may form cycles
         if tag in _RECORDS and "DW_AT_declaration" not in die.attributes:
             members = tuple(self._member(c, depth) for c in die.iter_children() if c.tag == "DW_TAG_member")
             return Struct(name, size, members, tag == "DW_TAG_union_type", _tags(die))
@@ -178,7 +178,7 @@ class Dwarf:
         offset = _number(die, "DW_AT_data_member_location") * 8
         if "DW_AT_data_bit_offset" in die.attributes:
             offset = _number(die, "DW_AT_data_bit_offset")
-        elif "DW_AT_bit_offset" in die.attributes:  # up to DWARF 3: from the other end of its storage
+        elif "DW_AT_bit_offset" in die.attributes:  # up to DWARF 3: counted from the other end of its storage
             offset += _number(die, "DW_AT_byte_size") * 8 - _number(die, "DW_AT_bit_offset") - bits
         return Member(_name(die), self._type(_target(die), depth), offset, bits, _tags(die))
 
@@ -193,12 +193,12 @@ class Dwarf:
 
 
 def _skipping_broken() -> AbstractContextManager[None]:
-    # Broken DWARF makes pyelftools raise nearly anything. Nobody needs DWARF: do with what was read so far.
+    # On broken DWARF pyelftools may raise anything. DWARF is optional: use what was read so far.
     return suppress(Exception)
 
 
 def named(type_: Type) -> Type:
-    """Return what typedefs stand for; a struct without a name gets that of its typedef."""
+    """Return the type behind typedefs; an unnamed struct gets its typedef's name."""
     name = ""
     while isinstance(type_, Typedef):
         name, type_ = type_.name, type_.target
@@ -260,7 +260,7 @@ def _tags(die: DIE) -> tuple[str, ...]:
 
 
 def _files(info: DWARFInfo | None, unit: CompileUnit) -> dict[int, str]:
-    """Return a unit's source files by number; DWARF 5 counts from 0, those before from 1."""
+    """Return a unit's source files by number; from 0 in DWARF 5, from 1 before."""
     program = info.line_program_for_CU(unit) if info is not None else None
     if program is None:
         return {}

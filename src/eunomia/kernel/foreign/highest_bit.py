@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether a program counts in an array at the place of a number's highest bit, as histograms of powers of two do.
+"""Tests whether a program counts numbers by their highest bit in an array, as histograms of powers of two do.
 
-It is tried: the instructions up to where the program adds to the array are run here, with numbers of our own in
-the place of one that it works on. Only where each of them leads to the element of its highest bit does the array
-count powers of two. Log2 can be written in many ways, and all of them do that; nothing else does.
+The instructions up to the increment of the array are interpreted here, with test values in
+place of a number that they use. If each value leads to the element of its highest bit, the array
+counts powers of two. Log2 can be written in many ways, and all of them do that; nothing else does.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from eunomia.typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from eunomia.kernel.foreign.bytecode import Instruction, Walk
 
-# 1000 first: of the numbers that a program works on, most are no such number, and fail at once. No 1: compilers
-# turn it away where it is not in a register yet, as by comparing a time with 2000 before it is divided by 1000.
+# 1000 first: most numbers in a program are not the counted one, and fail with it. Not 1: compilers
+# may handle it earlier, for example by comparing a time with 2000 before it is divided by 1000.
 _TRIED = (1000, 2, 3, 5, 9, 100, 5000, 0xFFFF, 0x10000, (1 << 20) + 5, (1 << 30) + 77)
 _STEPS = 400  # of one run: a loop over 63 bits takes 250
 _ALL = 150_000  # of all runs for an object, some tenths of a second
 
 _MASK, _HALF = (1 << 64) - 1, (1 << 32) - 1
-_LOOKUPS = frozenset({1, 89, 107, 145, 156, 195, 210})  # that return a map's value
-# Addresses: what they lie in, its number, and from bit 0 the distance from its beginning.
+_LOOKUPS = frozenset({1, 89, 107, 145, 156, 195, 210})  # helpers that return a map's value
+# Addresses: the number of their region, and from bit 0 the offset in it.
 _VALUE, _MAP, _DATA, _FRAME, _OTHER = (kind << 56 for kind in range(1, 6))
 _NUMBER = 36  # bits of the distance
 _DISTANCE = (1 << _NUMBER) - 1
 
 
 class _Start(NamedTuple):
-    """Where to begin, and the register to fill; ``known`` is where the walk says what the others hold by then.
+    """Where to begin, and the register to set; ``known`` is where the walk has the values of the others.
 
-    That is ahead of the instruction that fills it: behind it a loop may begin, whose rounds the walk has joined.
+    That is before the instruction that sets it: after it a loop may begin, of which the walk has joined the rounds.
     """
 
     at: tuple[str, int]
@@ -44,7 +44,7 @@ class _Start(NamedTuple):
 
 
 class _Machine:
-    """Where a run is, and what it holds."""
+    """The state of an interpreted run."""
 
     def __init__(self, start: tuple[str, int], registers: list[int]) -> None:
         self.where, self.pc = start
@@ -53,14 +53,14 @@ class _Machine:
         self._frames: list[tuple[str, int, list[int]]] = []
 
     def enter(self, target: tuple[str, int]) -> bool:
-        """Begin a function; return whether calls may be so deep."""
+        """Enter a function; return whether the depth of calls allows it."""
         self._frames.append((self.where, self.pc, self.registers[6:]))
         self.registers[10] += 1 << 10
         self.where, self.pc = target
         return len(self._frames) <= 8
 
     def leave(self) -> bool:
-        """End a function; return whether there is one to go back to."""
+        """Leave a function; return whether it has a caller."""
         if not self._frames:
             return False
         self.where, self.pc, saved = self._frames.pop()
@@ -69,7 +69,7 @@ class _Machine:
 
 
 class Tries:
-    """Runs pieces of an object's code."""
+    """Interprets pieces of an object's code."""
 
     def __init__(self, walk: Walk) -> None:
         self._walk = walk
@@ -78,10 +78,10 @@ class Tries:
         self._before: dict[tuple[str, int], list[tuple[str, int]]] = {}
 
     def counts(self, name: str, offset: int, size: int, count: int) -> str:
-        """Return the function that counts numbers by their highest bits in an array, empty where none does.
+        """Return the function that counts numbers by their highest bits in an array, empty if there is none.
 
-        ``name`` is the map or the section of globals, ``offset`` where in its value the array of ``count``
-        elements of ``size`` bytes begins.
+        ``name`` is the map or the section of globals, ``offset`` the beginning in its value of the array of
+        ``count`` elements of ``size`` bytes.
         """
         for place in sorted(self._walk.adding.get(name, ())):
             for start in self._numbers(place):
@@ -107,10 +107,10 @@ class Tries:
         before = [(at, n) for (section, at), n in self._walk.functions.items() if section == where and at <= pc]
         return max(before)[1] if before else where
 
-    # Which numbers it works on
+    # Candidates for the counted number
 
     def _numbers(self, place: tuple[str, int]) -> Iterator[_Start]:
-        """Yield where numbers come into being, the nearest to the place first."""
+        """Yield the instructions that produce numbers, the nearest to the place first."""
         before = self._predecessors()
         seen, ready = {place}, deque([place])
         while ready:
@@ -146,7 +146,7 @@ class Tries:
             yield self._walk.target(where, pc, at)
         yield where, pc + (2 if at.code == 0x18 else 1)
 
-    # Running
+    # Interpretation
 
     def _address(self, name: str, distance: int) -> int:
         kind = _DATA if name.startswith(".") else _VALUE
@@ -158,7 +158,7 @@ class Tries:
         return self._names.index(name)
 
     def _begin(self, start: tuple[str, int]) -> list[int]:
-        """Return what registers hold as far as the walk knows it; what it does not is like no address of anything."""
+        """Return the registers as far as the walk knows them; unknown ones get values that are not addresses."""
         registers = [_OTHER + (r << 40) + 0x1000 for r in range(10)] + [_FRAME + (1 << 20)]
         known = self._walk.registers(*start)
         for register, value in enumerate(known or ()):
@@ -176,7 +176,7 @@ class Tries:
         return registers
 
     def _run(self, start: _Start, number: int, goal: tuple[str, int]) -> int | None:
-        """Return the address at which a program adds to something, given a number; None if it does not get there."""
+        """Return the address that a program increments, given a number; None if it does not get there."""
         state = _Machine(start.at, self._begin(start.known))
         state.registers[start.register] = number
         for _ in range(_STEPS):
@@ -192,7 +192,7 @@ class Tries:
         return None
 
     def _step(self, state: _Machine, at: Instruction) -> bool:
-        """Do what an instruction does; return whether it goes on."""
+        """Execute an instruction; return whether to continue."""
         registers, kind, here = state.registers, at.code & 7, state.pc
         state.pc += 1
         if at.code == 0x18:
@@ -235,7 +235,7 @@ class Tries:
 
 
 def _written(at: Instruction) -> int | None:
-    """Return the register that an instruction gives a value that is no constant."""
+    """Return the register that an instruction sets to a value that is not constant."""
     if at.code == 0x85:
         return 0
     is_constant = at.code & 7 in (4, 7) and at.code & 0xF8 == 0xB0
@@ -246,7 +246,7 @@ def _signed(number: int, bits: int) -> int:
     return number - (1 << bits) if number >> (bits - 1) else number
 
 
-# By the operation, without its bit for 32 or 64: what it makes of two numbers of so many bits.
+# By the operation, without its bit for 32 or 64: its result for two numbers of so many bits.
 _OPERATIONS: dict[int, Callable[[int, int, int], int]] = {
     0x00: lambda a, b, _: a + b,
     0x10: lambda a, b, _: a - b,
@@ -269,7 +269,7 @@ _SIGNED = frozenset({0x60, 0x70, 0xC0, 0xD0})
 
 
 def _calculated(at: Instruction, left: int, right: int) -> int | None:
-    """Return the result of an operation; None for one that is not known."""
+    """Return the result of an operation; None for an unknown one."""
     bits = 64 if at.code & 7 == 7 else 32
     mask = _MASK if bits == 64 else _HALF
     if not at.code & 8:
@@ -304,7 +304,7 @@ _WIDTHS = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 
 
 def _loaded(memory: dict[int, int], address: int, at: Instruction) -> int:
-    """Return what stands in memory, 0 where nothing was written to."""
+    """Return the content of memory, 0 if it was not written."""
     width = _WIDTHS[at.code & 0x18]
     number = int.from_bytes((memory.get((address + i) & _MASK, 0) for i in range(width)), sys.byteorder)
     return _signed(number, 8 * width) & _MASK if at.code & 0xE0 == 0x80 else number
@@ -313,7 +313,7 @@ def _loaded(memory: dict[int, int], address: int, at: Instruction) -> int:
 def _stored(memory: dict[int, int], registers: list[int], at: Instruction) -> None:
     width, address = _WIDTHS[at.code & 0x18], registers[at.to] + at.offset
     if at.code & 0xE0 == 0xC0:
-        if at.number & 1:  # what was there before
+        if at.number & 1:  # the previous content
             registers[0 if at.number == 0xF1 else at.source] = 0
         return
     number = (registers[at.source] if at.code & 7 == 3 else at.number) & ((1 << 8 * width) - 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Try what may end the process, in a child that may end instead."""
+"""Opens an object in a child process first, because libbpf can crash on broken files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import signal
 
 from eunomia.kernel.libbpf import ffi, lib, log_start
 
-LONGEST = 10  # seconds that reading an object may take; the largest take a tenth of one
+LONGEST = 10  # seconds for reading an object; the largest take a tenth of one
 
 
 def survives_opening(data: bytes) -> bool:
-    """Return whether libbpf reads an object, and comes to an end: 1.1 does not check all that it follows.
+    """Return whether libbpf can read an object and returns: 1.1 does not validate all that it reads.
 
-    A stranger's file may be broken on purpose. Costs a fork of this process, some milliseconds.
+    A foreign file may be malicious. Costs a fork of this process, some milliseconds.
     """
     child = os.fork()
     if child == 0:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * What do a stranger's programs say by bpf_printk()?
+ * What do a foreign object's programs print by bpf_printk()?
  *
  * The tracepoint by which the kernel itself writes it to the trace pipe fires in the middle of the program
  * that prints. A raw tracepoint's program runs even then, where one of perf's would be skipped, and leaves

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A stream for what a stranger's programs print by ``bpf_printk()``.
+"""A stream of what a foreign object's programs print by ``bpf_printk()``.
 
-The trace pipe has one reader at a time, and does not say who printed. A program of ours on the tracepoint
-behind it does, and leaves the pipe to its reader.
+The trace pipe has one reader at a time, and does not name the program. Our program on the tracepoint
+behind it does, and does not affect the pipe's reader.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FUNCTIONS = 256  # as in printk.bpf.c
 
 
 def follow(live: Loaded, name: str, constants: Mapping[str, object]) -> None:
-    """Give a loaded object, whose programs are not attached yet, the stream ``name`` of what they print.
+    """Give a loaded object, whose programs are not attached yet, the stream ``name`` of their output.
 
     ``constants`` are those of :meth:`Hierarchy.constants`. Raises :class:`Unsupported` before Linux 5.9.
     """
@@ -37,7 +37,7 @@ def follow(live: Loaded, name: str, constants: Mapping[str, object]) -> None:
 def _code(live: Loaded) -> tuple[list[str], list[int], list[int]]:
     """Return the functions of an object's programs: the program's name, where its code starts and ends.
 
-    None where the kernel does not tell (``kernel.kptr_restrict``), or where they are too many.
+    None if the kernel hides them (``kernel.kptr_restrict``), or if they are too many.
     """
     names: list[str] = []
     starts: list[int] = []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which maps and globals of a stranger's object hold results, and which it keeps for itself.
+"""Finds the maps and globals of a foreign object that hold results, as opposed to internal state.
 
-The evidence is what the programs do with them (:mod:`eunomia.kernel.foreign.bytecode`).
+The evidence is how the programs use them (:mod:`eunomia.kernel.foreign.bytecode`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _UNUSED = MapUse([])
 def is_result(use: MapUse | None, single: bool, has_buffers: bool) -> bool:
     """Return whether a map's entries are shown; ``single`` is an array of one entry.
 
-    Not shown are maps that no program touches, or that programs delete from; single entries in which a record
-    or a key is put together, or whatever else beside a buffer, unless it counts; and what only keeps when
+    Not shown are maps that no program uses, or that programs delete from; single entries in which a record
+    or a key is built, or any beside a buffer, unless they count; and maps that only store when
     something began.
     """
     if use is None or use.deletes:
@@ -32,9 +32,9 @@ def is_result(use: MapUse | None, single: bool, has_buffers: bool) -> bool:
 
 
 def globals_shown(btf: Btf, walked: Walked, section: str, alone: bool) -> list[Member]:
-    """Return the globals of a section that programs write to, and do not only use to make something else of.
+    """Return the globals of a section that programs write to as results, not only as intermediate values.
 
-    ``alone``: there is nothing else to show, so that all of them are shown where the code could not be followed.
+    ``alone``: there is nothing else to show, so all of them are shown if the code could not be followed.
     """
     shown = []
     used = [(at, use) for (name, at), use in walked.globals.items() if name == section]
@@ -68,5 +68,5 @@ def _shows(type_: Type) -> bool:
     try:
         check("", type_)
     except BadObject:
-        return False  # one that is too wide does not keep the others from being shown
+        return False  # one that is too wide is left out, the others are shown
     return not isinstance(bare, Pointer | Opaque)

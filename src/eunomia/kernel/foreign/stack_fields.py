@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which columns of a stranger's records are stacks: ids of a map of stack traces, or the addresses themselves."""
+"""Finds columns of foreign records that are stacks: ids of a map of stack traces, or arrays of addresses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ID = re.compile(r"(?:\w+?_)??(?:(k|kern|kernel|u|user|usr)_?)?(?:stack|stk)(?:_
 _ADDRESSES = re.compile(
     r"(?:[ku]|kern|kernel|user|call)?_?(?:stack|stk|stacktrace|stack_trace|callchain|chain|backtrace|bt)s?"
 )
-_LEAST = 4  # addresses; fewer are no stack
+_LEAST = 4  # addresses; fewer are not a stack
 
 
 def marked(schema: Schema, seen: Collection[tuple[str, bool]], has_map: bool) -> Schema:
-    """Return a schema whose stacks are known for what they are.
+    """Return a schema with stacks marked as such.
 
-    ``seen`` are the maps that programs put stacks into, and whether those of user space; ``has_map`` is whether
+    ``seen`` are the maps that programs put stacks into, and whether of user space; ``has_map`` is whether
     the object has any map of stack traces.
     """
     fields = [_marked(f, seen, has_map) for f in schema.fields.values()]
@@ -38,7 +38,7 @@ def _marked(field: Field, seen: Collection[tuple[str, bool]], has_map: bool) -> 
         if not space:
             kinds = {user for _, user in seen}
             if len(kinds) > 1:
-                return field  # it may be of either, and nothing says of which
+                return field  # it may be of either, and there is no evidence
             space = "u" if True in kinds else "k"
         return field._replace(meaning="ustack" if space == "u" else "kstack")
     if field.meaning != "array" or field.length:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Programs of which an object's own loader would load one: the same event by several kinds of hook.
+"""Finds twins: programs for the same event by several kinds of hook, of which a loader loads one.
 
-Libraries carry ``tp_btf`` and ``raw_tp``, or ``fentry`` and ``kprobe``, for kernels that have only one of them.
-If both ran, each event would count twice.
+Objects have ``tp_btf`` and ``raw_tp``, or ``fentry`` and ``kprobe``, for kernels that have only one of them.
+If both ran, each event would be counted twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FUNCTIONS = {
     "kretprobe": ("kprobe", "return"), "ksyscall": ("kprobe", "entry"), "kretsyscall": ("kprobe", "return"),
 }  # fmt: skip
 _SYSCALL = re.compile(r"(?:__(?:x64|arm64|riscv|s390x|se|do)_)?sys_(\w+)|SyS_(\w+)")
-# Tracepoints that took the place of a function on which tools had hung their probes.
+# Tracepoints that replaced a function to which tools attached their probes.
 _REPLACED = {"block_io_start": "blk_account_io_start", "block_io_done": "blk_account_io_done"}
 
 _CALL, _MOVE, _LOAD = 0x85, 0xBF, 1
@@ -34,7 +34,7 @@ _STORES, _ARITHMETIC = frozenset({2, 3}), frozenset({4, 7})
 
 
 class Hook(NamedTuple):
-    """What a program waits for: ``place`` is the same for all names of an event, ``name`` is the section's."""
+    """A program's event: ``place`` is the same for all names of an event, ``name`` is the section's."""
 
     place: str
     end: str  # entry, return, or empty
@@ -43,7 +43,7 @@ class Hook(NamedTuple):
 
 
 def hook(section: str) -> Hook | None:
-    """Return what a section hangs on, None for kinds that have no twins."""
+    """Return the hook of a section, None for kinds without twins."""
     word, _, rest = section.partition("/")
     bare, _, flavour = word.partition(".")
     if not rest:
@@ -68,13 +68,13 @@ def hook(section: str) -> Hook | None:
 
 
 def _plain(function: str) -> str:
-    """Return what stays of a function's name over the kernel's versions: folios were pages, and so on."""
+    """Return the part of a function's name that is the same in all kernel versions: folios were pages, and so on."""
     words = function.partition(".")[0].strip("_").split("_")
     return "_".join(sorted("page" if w == "folio" else w for w in words if w and w != "noprof"))
 
 
 def other_half(program: Program, programs: Sequence[Program]) -> Program | None:
-    """Return the program that sees the return from what another sees the call of, or the other way around."""
+    """Return the program for the return of a function of which another sees the call, or vice versa."""
     section = program.section
     for one, other in (
         ("kprobe/", "kretprobe/"), ("fentry/", "fexit/"), ("fentry.s/", "fexit.s/"), ("ksyscall/", "kretsyscall/"),
@@ -90,11 +90,11 @@ def other_half(program: Program, programs: Sequence[Program]) -> Program | None:
 
 
 def losers(data: bytes, programs: Sequence[Program]) -> dict[str, Program]:
-    """Return the programs that do what a better one does, with that one.
+    """Return the programs that a better one replaces, with that one.
 
-    Twins hang on the same event by different kinds of hook, and write to a map or variable in common: two programs
-    that write apart are there to be compared. Programs of one kind on one hook are never twins. Where functions
-    have nearly one name, as ``f`` and ``__f``, twins are those of the same code.
+    Twins are attached to the same event by different kinds of hook, and write to a common map or variable: two
+    programs that do not are meant to be compared. Programs of one kind on one hook are never twins. If functions
+    have similar names, as ``f`` and ``__f``, twins have the same code.
     """
     places: dict[str, list[tuple[Program, Hook]]] = {}
     for program in programs:
@@ -127,7 +127,7 @@ def _replaces(better: Hook, worse: Hook, these: Sequence[tuple[Program, Hook]]) 
         return better.name != worse.name and better.end == worse.end
     if better.end == worse.end:
         return True
-    # fexit sees the arguments too, so it stands for the pair of kprobe and kretprobe
+    # fexit sees the arguments too, so it replaces the pair of kprobe and kretprobe
     return better.end == "return" and any(h.family == worse.family and h.end == "return" for _, h in these)
 
 
@@ -167,7 +167,7 @@ class _Bodies:
         return self.known[name]
 
     def _read(self, section: str, start: int, seen: set[tuple[str, int]]) -> _Body:
-        """Return a function's code, what it refers to, and what it and all that it calls can write to."""
+        """Return a function's code, its references, and what it and all that it calls can write to."""
         assert self.image is not None
         code = self.image.code.get(section)
         if code is None or (section, start) in seen:
@@ -177,7 +177,7 @@ class _Bodies:
         raw = code.data[start : min(ends, default=len(code.data))]
         refers: list[tuple[int, str]] = []
         writes: set[str] = set()
-        held: dict[int, str] = {}  # registers with a variable's address; code is read in a row, not along its jumps
+        held: dict[int, str] = {}  # registers with a variable's address; code is read in order, without following jumps
         for at in range(0, len(raw) - 7, 8):
             opcode, to, by = raw[at], raw[at + 1] & 15, raw[at + 1] >> 4
             number = int.from_bytes(raw[at + 4 : at + 8], "little", signed=True)
@@ -188,7 +188,7 @@ class _Bodies:
                     if symbol is not None:
                         where, target = symbol.section, symbol.offset + (number + 1) * 8
                     writes |= self._read(where, target, seen).writes
-                # helpers write to their first argument, if to any; what functions of the object do is not followed
+                # helpers write to their first argument, if to any; functions of the object are not followed
                 writes |= {held[i] for i in range(1, 6 if by == 1 else 2) if i in held}
                 held = {i: name for i, name in held.items() if i > 5}
             elif symbol is not None:

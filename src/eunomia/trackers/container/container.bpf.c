@@ -22,28 +22,6 @@ const volatile __s32 eunomia_hierarchy = 0;	/* the one whose cgroups are told of
 
 #define GROUP_EXIT 4		/* SIGNAL_GROUP_EXIT, include/linux/sched/signal.h */
 
-enum life {
-	created = 1,
-	started,
-	renamed,
-	paused,
-	unpaused,
-	oom_killed,
-	exited,
-	removed,
-};
-
-struct life_event {
-	time_ns_t time doc("when it happened; of created and renamed, when the runtime wrote it down");
-	cgroup_id_t cgroup_id hidden doc("the container's own cgroup; 0 while it has none");
-	enum life event doc("what happened");
-	pid_t pid none(0) doc("first process, as the host sees it; of oom_killed the one that was killed");
-	__s32 exit_code none(-1) doc("of exited: status of the first process, 128 and the signal where one killed it; none where nobody saw it");
-	signal_t signal doc("of exited: signal that killed the first process; empty for none");
-	duration_ns_t duration_ns none(0) doc("of exited: time since it was started");
-	str_t previous_name doc("of renamed: the name before");
-} doc("something happened to a container");
-
 enum sign {
 	EXECUTED = 1,	/* the first program in a cgroup since it was made */
 	ENDED,		/* of a process that such an exec made, or that user space named */
@@ -64,7 +42,6 @@ struct sign_event {
 	signal_t signal;
 };
 
-DERIVED(life, struct life_event);
 RAW(sign, struct sign_event, 256 * 1024);
 
 /* Cgroups that were made, or whose first process has ended, and whose first program (anew) was not executed yet. */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the container tracker says of containers that come and go."""
+"""The container tracker's rows about real containers."""
 
 import os
 import signal
@@ -85,7 +85,7 @@ def test_a_run_is_four_events_each_with_name_and_image(docker: Docker):
     assert (account.emitted, account.lost) == (len(seen.all), 0)
 
 
-def test_how_it_ended_is_told_as_wait_has_it(docker: Docker, removed: list[str]):
+def test_the_end_is_shown_as_by_wait(docker: Docker, removed: list[str]):
     removed += ["fails", "killed"]
     with tracked("container") as seen:
         docker.run("run", "--name", "fails", docker.image, "sh", "-c", "exit 3", check=False)
@@ -113,7 +113,7 @@ def test_a_container_is_paused_and_goes_on(docker: Docker, removed: list[str]):
     assert events(seen, "still") == ["created", "started", *between, "exited", "removed"]
 
 
-def test_a_rename_tells_both_names(docker: Docker, removed: list[str]):
+def test_a_rename_has_both_names(docker: Docker, removed: list[str]):
     removed += ["before", "after"]
     with tracked("container") as seen:
         docker.run("run", "-d", "--name", "before", docker.image, "sleep", "1000")
@@ -144,7 +144,7 @@ def test_one_that_is_stopped_and_started_again_is_not_created_again(docker: Dock
 def test_one_that_is_never_started_is_created_and_removed(docker: Docker):
     with tracked("container") as seen:
         docker.run("create", "--name", "idle", docker.image, "true")
-        seen.until(lambda s: events(s, "idle"))  # what is gone within a fifth of a second may not be told of
+        seen.until(lambda s: events(s, "idle"))  # one that is gone within a fifth of a second may not be reported
         docker.run("rm", "idle")
         seen.until(lambda s: "removed" in events(s, "idle"))
     assert events(seen, "idle") == ["created", "removed"]
@@ -189,7 +189,7 @@ def test_one_that_was_stopped_before_starts(docker: Docker, removed: list[str]):
     assert events(seen, "asleep") == ["started", "exited", "removed"]
 
 
-def test_a_process_too_many_for_the_memory_is_told(docker: Docker, removed: list[str]):
+def test_an_out_of_memory_kill_is_reported(docker: Docker, removed: list[str]):
     removed += ["greedy"]
     hog = "a=x; while :; do a=$a$a; done"
     with tracked("container") as seen:
@@ -228,7 +228,7 @@ int main(void)
 """
 
 
-def test_a_victim_whose_main_thread_is_over_is_told_by_its_process(docker: Docker, removed: list[str], tmp_path: Path):
+def test_a_victim_whose_main_thread_has_ended_is_shown_by_its_process(docker: Docker, removed: list[str], tmp_path: Path):
     removed += ["headless"]
     (tmp_path / "hungry.c").write_text(_HUNGRY_THREAD)
     gcc = needs.program("gcc", "gcc")
@@ -245,7 +245,7 @@ def test_a_victim_whose_main_thread_is_over_is_told_by_its_process(docker: Docke
 
 
 def test_a_cgroup_that_outlives_its_container_is_that_of_its_next_run(docker: Docker, removed: list[str]):
-    """A process that somebody put below it keeps the cgroup, and its id."""
+    """A process in a cgroup below it keeps the cgroup, and its id."""
     removed += ["kept"]
     with tracked("container") as seen:
         container_id = docker.run("run", "-d", "--name", "kept", docker.image, "sleep", "1000").stdout.strip()
@@ -262,7 +262,7 @@ def test_a_cgroup_that_outlives_its_container_is_that_of_its_next_run(docker: Do
             seen.until(lambda s: events(s, "kept").count("exited") == 2)
             other.kill()
         inner.rmdir()
-        with suppress(FileNotFoundError):  # whoever is first
+        with suppress(FileNotFoundError):  # the first one counts
             cgroup.rmdir()
     assert events(seen, "kept") == ["created", "started", "exited", "started", "exited"]
 
@@ -295,7 +295,7 @@ def test_cgroups_in_a_container_have_no_life_of_their_own(docker: Docker, remove
     assert life(seen, "outer")[-1]["signal"] == signal.SIGKILL.name
 
 
-def test_thirty_at_once_are_all_told_in_full(docker: Docker):
+def test_thirty_at_the_same_time_are_all_shown_in_full(docker: Docker):
     names = [f"crowd{i}" for i in range(30)]
     with tracked("container") as seen:
         with ThreadPoolExecutor(8) as pool:
@@ -306,7 +306,7 @@ def test_thirty_at_once_are_all_told_in_full(docker: Docker):
         assert {r["identity"] for r in life(seen, name)} == {"resolved"}
 
 
-def test_only_chosen_containers_are_told_of(docker: Docker):
+def test_only_selected_containers_are_shown(docker: Docker):
     chosen = ALL._replace(selectors=Selectors(containers=("chosen",)))
     with tracked("container", filters=chosen) as seen:
         docker.run("run", "--rm", "--name", "chosen", docker.image, "true")
@@ -337,7 +337,7 @@ def test_a_plain_container_of_containerd_is_paused_goes_on_and_ends(containerd: 
     assert rows[4]["signal"] == "SIGKILL"
 
 
-def test_a_short_container_of_containerd_is_told_in_full(containerd: Containerd):
+def test_a_short_container_of_containerd_is_shown_in_full(containerd: Containerd):
     with tracked("container") as seen:
         containerd.once("short", "true")
         seen.until(lambda s: "removed" in events(s, "short"))
@@ -359,7 +359,7 @@ def test_a_pods_containers_have_its_name(containerd: Containerd):
 # Podman, whose word is a database
 
 
-def test_a_short_container_of_podman_is_told_in_full(podman: Podman):
+def test_a_short_container_of_podman_is_shown_in_full(podman: Podman):
     with tracked("container") as seen:
         podman.run("run", "--rm", "--name", "pod-short", podman.image, "sh", "-c", "exit 6", check=False)
         seen.until(lambda s: "removed" in events(s, "pod-short"))

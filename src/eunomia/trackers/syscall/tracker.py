@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What BTF does not know of this tracker."""
+"""Declaration of the tracker: what its BTF does not say."""
 
 from eunomia.tracker import Tracker, Variant
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which cgroups the bundles of one of containerd's namespaces ask for (``ctr run --cgroup``, ids of any form)."""
+"""Cgroups that the bundles of a containerd namespace request (``ctr run --cgroup``, ids of any form)."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from collections.abc import Sequence
 from eunomia.containers import oci
 from eunomia.containers.daemons import DataRoot
 
-_BUNDLES = 8192  # that are looked at
-_TICK = 20_000_000  # ns, longer than any kernel's
+_BUNDLES = 8192  # that are read
+_TICK = 20_000_000  # ns, longer than the tick of any kernel's file times
 
 
-class Groups:
-    """The bundles in a directory, by the names of the cgroups that they ask for; read as they come."""
+class RequestedCgroups:
+    """The bundles in a directory, by the names of the cgroups that they request."""
 
     def __init__(self, state: DataRoot, directory: str) -> None:
-        """``directory`` has the bundles of a namespace, as their daemon sees it."""
+        """``directory`` has the bundles of a namespace; it is a path in the daemon's mount namespace."""
         self.state = state
         self.directory = directory
         self._changed = -1
-        self._groups: dict[str, tuple[int, str]] = {}  # by id: when it was written, and the cgroup
+        self._groups: dict[str, tuple[int, str]] = {}  # by id: when it was written, and its cgroup
         self._unread: list[str] = []
         self._by_name: dict[tuple[str, str], list[tuple[str, str]]] = {}
 
-    def asked(self, parent: str, name: str) -> Sequence[tuple[str, str]]:
-        """Return ids of containers and the paths that they ask for, of those that end in these two names.
+    def requested(self, parent: str, name: str) -> Sequence[tuple[str, str]]:
+        """Return ids of containers and the paths that they request, of paths that end in these two names.
 
-        The one made last comes first: a bundle stays when its container has ended, and another may use its cgroup.
+        The newest comes first: a bundle stays after its container has ended, and another may use its cgroup.
         """
         self.look()
         return self._by_name.get((parent, name), ())
 
     @property
     def unread(self) -> Sequence[str]:
-        """The bundles that are there without what they ask for: their file is yet to be written."""
+        """The bundles whose ``config.json`` is not written yet."""
         return self._unread
 
     def look(self) -> None:
-        """Read the bundles that came."""
+        """Read new bundles."""
         try:
             changed = os.stat(self.state.shown(self.directory)).st_mtime_ns
         except (OSError, ValueError):
             self._groups, self._by_name, self._unread = {}, {}, []
             return
         if changed != self._changed:
-            # the kernel's clock for this may stand still while another comes
+            # another bundle may come within the same tick of the directory's time
             self._changed = changed if self._read() and time.time_ns() - changed > _TICK else -1
 
     def _read(self) -> bool:
-        """Read the bundles that came; return whether all could be read: a directory is made before its file."""
+        """Read new bundles; return whether all could be read: a directory is made before its file."""
         try:
             ids = os.listdir(self.state.shown(self.directory))[:_BUNDLES]
         except OSError:
@@ -74,4 +74,4 @@ class Groups:
         except (OSError, ValueError):
             return 0, ""
         bundle = oci.bundle(data)
-        return (0, "") if bundle is None else (written, bundle.group(container_id))
+        return (0, "") if bundle is None else (written, bundle.cgroup_path(container_id))

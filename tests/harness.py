@@ -49,6 +49,7 @@ class Seen:
         self.waiting: dict[tuple[str, str], int] = {}
         self._engine = engine
         self._ledger: list[Any] = []
+        self.source: Source | None = None
         self._finished = threading.Event()
         self._lock = threading.Lock()
         # The engine drains while the test acts, as it does for users: containers come and go meanwhile.
@@ -136,6 +137,7 @@ def tracked(
     with Engine(ring_size=options.ring_size if options else None) as engine:
         engine.add(source, options)
         seen = Seen(engine, added)
+        seen.source = source
         engine.connect(Output("seen", lambda _: seen, filters, processes=any(is_of(ACTOR, n) for n in added)))
         engine.start()
         assert source.variant == variant or not variant

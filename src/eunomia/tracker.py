@@ -33,11 +33,11 @@ class Tracker(NamedTuple):
     """What BTF does not say of a tracker.
 
     ``title`` is the question that it answers. ``variants`` are its ways to hook, the best first, and
-    ``always`` the programs that each of them needs. ``columns`` are what a table shows of each stream.
+    ``always`` the programs that each of them needs. ``columns`` are those that a table shows of each stream.
     ``derived`` are the schemas of streams whose rows are made in Python (see :mod:`eunomia.python_schema`), and
     ``derive`` (``module:callable``) makes the :class:`Deriver` that makes them; it is called with the registry of
-    containers and the live object. ``whole`` says that rows show all that is known of
-    a container and its pod, where formats have room for it.
+    containers and the live object. ``whole`` says that rows show all columns of
+    a container and its pod, if the format has room for them.
     """
 
     title: str

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -34,6 +36,64 @@ static void in_thread(void *(*act)(void *))
 
 	check(!pthread_create(&thread, NULL, act, NULL), "pthread_create");
 	pthread_join(thread, NULL);
+}
+
+/* A ring of io_uring, by the system calls themselves. */
+static struct io_uring_params ring;
+static struct io_uring_sqe *requests;
+static char *ring_memory;
+static int ring_fd;
+
+static void make_ring(void)
+{
+	int none = -1;
+
+	ring_fd = syscall(SYS_io_uring_setup, 4, &ring);
+	check(ring_fd >= 0, "io_uring_setup");
+	ring_memory = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
+	requests = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, IORING_OFF_SQES);
+	check(ring_memory != MAP_FAILED && (void *)requests != MAP_FAILED, "mmap of a ring");
+	check(!syscall(SYS_io_uring_register, ring_fd, IORING_REGISTER_FILES, &none, 1), "io_uring_register");
+}
+
+/* Hands one request in and waits for its result. */
+static int by_ring(struct io_uring_sqe request)
+{
+	unsigned *tail = (void *)(ring_memory + ring.sq_off.tail), *head = (void *)(ring_memory + ring.cq_off.head);
+	struct io_uring_cqe *results = (void *)(ring_memory + ring.cq_off.cqes);
+	unsigned at = *tail & (ring.sq_entries - 1);
+	int result;
+
+	requests[at] = request;
+	((unsigned *)(ring_memory + ring.sq_off.array))[at] = at;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	check(syscall(SYS_io_uring_enter, ring_fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1, "io_uring_enter");
+	result = results[*head & (ring.cq_entries - 1)].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	return result;
+}
+
+static void open_by_ring(const char *path)
+{
+	struct open_how how = { .flags = O_RDWR, .resolve = RESOLVE_IN_ROOT };
+	struct io_uring_sqe request = { .opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (unsigned long)path };
+	struct io_uring_sqe second = { .opcode = IORING_OP_OPENAT2, .addr = (unsigned long)path, .len = sizeof(how),
+				       .off = (unsigned long)&how };
+
+	make_ring();
+	by_ring(request);
+	request.flags = IOSQE_ASYNC;	/* by a thread of the kernel's */
+	request.open_flags = O_WRONLY | O_APPEND;
+	by_ring(request);
+	request.flags = 0;
+	request.file_index = 1;		/* into the ring's own table */
+	request.open_flags = O_RDONLY | O_NOFOLLOW;
+	by_ring(request);
+	second.fd = open("/", O_PATH);
+	by_ring(second);
+	request.file_index = 0;
+	request.addr = (unsigned long)"/no/such";
+	by_ring(request);
 }
 
 #ifdef __x86_64__
@@ -208,6 +268,8 @@ static void act(const char *word)
 		refuse(SYS_getuid);
 		for (long i = atol(words[0]); i; i--)
 			syscall(SYS_getuid);
+	} else if (!strcmp(word, "ring-opens")) {	/* PATH: by io_uring, in five ways, the last of which fails */
+		open_by_ring(words[0]);
 	} else if (!strcmp(word, "refused-opens")) {	/* PATH: opened once, and three times refused */
 		close(open(words[0], O_RDONLY));
 		refuse(SYS_openat);

@@ -54,7 +54,7 @@ def test_the_tutorial_works_from_the_first_block_to_the_last(tmp_path):
             (tmp_path / file).write_text(content)
         elif language == "sh":
             said.append(run(content, tmp_path))
-    compiled, info, table, lines, installed = said
+    compiled, info, table, lines, installed, removals = said
     assert compiled == "", "the compiler has nothing to say about the tutorial's probe"
     assert re.search(r"signal +signal_t +signal name", info)
     assert re.search(r"bash +SIGTERM +\d+ (sleep|bash)\n", table)
@@ -63,8 +63,10 @@ def test_the_tutorial_works_from_the_first_block_to_the_last(tmp_path):
     ledger = rows[-1]
     assert ledger["ledger"] == "signals/sent"
     assert (ledger["lost"], ledger["emitted"]) == (0, ledger["delivered"])
-    assert re.search(r"signals +yes \(tp_btf\) +Who sends which signal to whom\?", installed)
+    assert re.search(r"signals +yes \(raw_tp\) +Who sends which signal to whom\?", installed)
     assert "eunomia: signals/sent: emitted" in installed
+    assert re.search(r" rm +here *\n", removals)
+    assert re.search(r"removals/removed: emitted \d+, lost 0", removals)
 
 
 def commands() -> list[tuple[str, str]]:

@@ -39,7 +39,10 @@ volatile __u32 eunomia_slot SEC(".data.eunomia.s") = 0;
 	static __always_inline void handle_##name_(unsigned long long *ctx, ##args); \
 	SEC(section_) int name_(unsigned long long *ctx) \
 	{ \
+		_Pragma("GCC diagnostic push") \
+		_Pragma("GCC diagnostic ignored \"-Wint-conversion\"") \
 		handle_##name_(___bpf_ctx_cast(args)); \
+		_Pragma("GCC diagnostic pop") \
 		bpf_tail_call(ctx, &next_##name_, eunomia_slot); \
 		return 0; \
 	} \

@@ -215,6 +215,37 @@ struct linux_binprm {
 	const char *interp;
 };
 
+struct filename {
+	const char *name;
+};
+
+struct open_how {
+	__u64 flags;
+	__u64 resolve;
+};
+
+struct io_open {
+	int dfd;
+	__u32 file_slot;
+	struct filename *filename;
+	struct open_how how;
+};
+
+struct io_cqe {
+	__s32 res;
+};
+
+struct io_cmd_data {
+	struct file *file;
+};
+
+struct io_kiocb {
+	struct io_cmd_data cmd;
+	__u8 opcode;
+	unsigned int flags;	/* the lower half of it, where it has more */
+	struct io_cqe cqe;
+};
+
 struct trace_entry {
 	unsigned short type;
 	unsigned char flags;

@@ -30,6 +30,8 @@ struct open_call {
 	__s32 dirfd;
 	__u32 flags;
 	bool rooted;	/* the directory serves as the root */
+	bool kept;	/* the path is in our own memory, and not in the program's */
+	bool direct;	/* into a table of io_uring's: there is no descriptor */
 };
 
 /* As in linux/openat2.h. */
@@ -88,6 +90,14 @@ static long stay_inside(__u32 index, struct text **ctx)
 	return !here;
 }
 
+static __always_inline long read_path(void *to, const struct open_call *call)
+{
+	long size = call->kept ? bpf_probe_read_kernel_str(to, PATH_MAX, call->path)
+			       : read_user_string(to, PATH_MAX, call->path);
+
+	return size < 1 ? 1 : size;
+}
+
 static __always_inline int on_exit(const struct task_struct *task, const struct open_call *call, long ret)
 {
 	struct open_event event = {};
@@ -104,12 +114,10 @@ static __always_inline int on_exit(const struct task_struct *task, const struct 
 	event.latency_ns = call->start ? event.time - call->start : 0;
 	event.flags = call->flags;
 	event.errno = ret < 0 ? -ret : 0;
-	event.fd = ret < 0 ? -1 : ret;
+	event.fd = ret < 0 || call->direct ? -1 : ret;
 
 	/* read at the end: its page is there now, for the kernel itself has read it */
-	size = read_user_string(&text->bytes[TEXT_MIDDLE], PATH_MAX, call->path);
-	if (size < 1)
-		size = 1;
+	size = read_path(&text->bytes[TEXT_MIDDLE], call);
 	/*
 	 * Loaded as in the kernel itself, for `task` is known for what it is: at each open, calls of
 	 * bpf_probe_read_kernel() would tell. Each such load costs the verifier milliseconds, though: it
@@ -117,7 +125,7 @@ static __always_inline int on_exit(const struct task_struct *task, const struct 
 	 */
 	root.mnt = task->fs->root.mnt;
 	root.dentry = task->fs->root.dentry;
-	if (ret >= 0) {
+	if (event.fd >= 0) {
 		struct file *file = NULL;
 
 		bpf_probe_read_kernel(&file, sizeof(file), task->files->fdt->fd + ret);
@@ -140,9 +148,7 @@ static __always_inline int on_exit(const struct task_struct *task, const struct 
 			text->walk.number = 0;
 			bpf_loop(PATH_MAX, stay_inside, &text, 0);
 			copied = length;
-			size = read_user_string(&text->bytes[TEXT_MIDDLE + copied], PATH_MAX, call->path);
-			if (size < 1)
-				size = 1;
+			size = read_path(&text->bytes[TEXT_MIDDLE + copied], call);
 		}
 	}
 	event.path.off = sizeof(event) + TEXT_MIDDLE - start + copied;
@@ -173,4 +179,66 @@ SYSCALL_EXIT(opened, open, creat, openat, openat2)
 	}
 	asked.start = syscall_begun(call);
 	on_exit(call->task, &asked, call->ret);
+}
+
+/*
+ * By io_uring: what is asked for is known when a request is handed in, and what becomes of it when it is over, in a
+ * call of io_uring_enter(2) or in a thread of the kernel's that belongs to the process.
+ */
+#define IORING_OP_OPENAT 18
+#define IORING_OP_OPENAT2 28
+#define CQE_SKIP (1 << 6)	/* REQ_F_CQE_SKIP: nobody is told that it succeeded */
+#define O_LARGEFILE 0100000	/* io_uring adds it */
+
+struct ring_open {
+	struct open_call asked;
+	char path[PATH_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct io_kiocb *);
+	__type(value, struct ring_open);
+} ring_opens SEC(".maps");
+
+HANDLER("raw_tp/io_uring_submit_req", ring_asked, struct io_kiocb *req)
+{
+	const struct io_open *open = (const void *)req + bpf_core_field_offset(struct io_kiocb, cmd);
+	__u8 opcode = BPF_CORE_READ(req, opcode);
+	struct ring_open *ring;
+	struct text *text;
+
+	if ((opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2) || !eunomia_wants(eunomia_cgroup()))
+		return;
+	text = text_of(&open_text);
+	if (!text || BPF_CORE_READ(req, flags) & CQE_SKIP) {
+		stream_lost(open);
+		return;
+	}
+	ring = (void *)&text->bytes[TEXT_MIDDLE];
+	ring->asked.start = bpf_ktime_get_ns();
+	ring->asked.path = NULL;
+	ring->asked.dirfd = BPF_CORE_READ(open, dfd);
+	ring->asked.flags = BPF_CORE_READ(open, how.flags) & ~O_LARGEFILE;
+	ring->asked.rooted = BPF_CORE_READ(open, how.resolve) & RESOLVE_IN_ROOT;
+	ring->asked.kept = true;
+	ring->asked.direct = BPF_CORE_READ(open, file_slot);
+	bpf_probe_read_kernel_str(ring->path, PATH_MAX, BPF_CORE_READ(open, filename, name));
+	if (bpf_map_update_elem(&ring_opens, &req, ring, BPF_ANY))
+		stream_lost(open);
+}
+
+HANDLER("raw_tp/io_uring_complete", ring_opened, void *ring_context, struct io_kiocb *req)
+{
+	struct ring_open *ring = bpf_map_lookup_elem(&ring_opens, &req);
+	struct open_call asked;
+
+	if (!ring)
+		return;
+	asked = ring->asked;
+	asked.path = ring->path;
+	on_exit(bpf_get_current_task_btf(), &asked, BPF_CORE_READ(req, cqe.res));
+	bpf_map_delete_elem(&ring_opens, &req);
 }

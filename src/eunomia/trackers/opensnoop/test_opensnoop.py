@@ -303,6 +303,31 @@ def test_opens_by_x32_are_seen_also_where_the_kernel_refuses_them(acts: str, tmp
     assert {r["resolved"] for r in rows} == {str(file)}
 
 
+def test_opens_by_io_uring_are_seen_like_any_other(acts: str, tmp_path: Path):
+    """Also by a thread of the kernel's, inside a directory that serves as the root, and without a descriptor."""
+    file = tmp_path / "file"
+    file.touch()
+    with tracked("opensnoop") as seen:
+        source = seen.source
+        child = subprocess.Popen([acts, "ring-opens", str(file)], stderr=subprocess.PIPE)
+        assert child.stderr is not None
+        said = child.stderr.read()
+    if child.wait() == 99 and b"io_uring_setup" in said:
+        pytest.skip(f"not supported by this kernel: io_uring ({said.decode().strip()})")
+    if source.variant != "io_uring":
+        pytest.skip("not supported by this kernel: the tracepoint io_uring_submit_req")
+    assert child.returncode == 0
+    rows = seen.rows(pid=child.pid, path=str(file))
+    assert [(r["flags"], r["errno"], r["fd"] >= 0) for r in rows] == [
+        ("O_RDONLY", "", True), ("O_WRONLY|O_APPEND", "", True), ("O_RDONLY|O_NOFOLLOW", "", False),
+        ("O_RDWR", "", True),
+    ]  # fmt: skip
+    assert {r["resolved"] for r in rows} == {str(file)}
+    missing = seen.row(pid=child.pid, path="/no/such")
+    assert (missing["resolved"], missing["errno"], missing["fd"]) == ("/no/such", "ENOENT", -1)
+    assert all(0 < r["latency_ns"] < 1e9 for r in [*rows, missing])
+
+
 def test_an_open_that_seccomp_refuses_is_seen_and_took_no_time(acts: str):
     with tracked("opensnoop") as seen:
         child = subprocess.Popen([acts, "refused-opens", "/etc/passwd"])

@@ -29,7 +29,7 @@ def below(root):
 """
 
 
-def led(script: str, cwd: Path, *command: str, variant: str = "") -> dict[str, str]:
+def led(script: str, cwd: Path, *command: str) -> dict[str, str]:
     """Run a script, by a command that it is given to; return where each path that it opened led."""
     with tracked("opensnoop") as seen:
         words = [*command, sys.executable, "-c", PRELUDE + script]

@@ -105,14 +105,14 @@ def add(subparsers: Any) -> None:
     more.add_argument("--ring-size", metavar="SIZE", help="the size of each ring, as in 8MiB")
     author = parser.add_argument_group("for authors of objects")
     author.add_argument(
-        "--watch", action="store_true", help="have an object that changes on disk take the place of the one that runs"
+        "--watch", action="store_true", help="reload an object when its file changes, without losing an event"
     )
     author.add_argument(
         "--trial", metavar="TIME",
-        help="with --watch: go back to the old object where the new one shows no row in this time and the old one did",
+        help="with --watch: go back to the old object if the new one shows no row within this time, but the old one did",
     )  # fmt: skip
     author.add_argument(
-        "--fresh-maps", action="store_true", help="with --watch: maps that hold other things than before begin empty"
+        "--fresh-maps", action="store_true", help="with --watch: maps whose types have changed start empty"
     )
     parser.set_defaults(go=go)
 

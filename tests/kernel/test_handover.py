@@ -335,3 +335,73 @@ def test_links_that_the_kernel_updates_lose_nothing_either(section, target):
     live.close()
     receiver.close()
     sender.close()
+
+
+# Handlers on shared hooks
+
+CALLS = """
+#include <eunomia/syscall.h>
+#include <eunomia/stream.h>
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+const volatile __u32 target = 0;
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 2); __type(key, __u32); __type(value, __u64); } seen SEC(".maps");
+HANDLER
+{
+	__u32 generation = GENERATION;
+	__u64 *value = bpf_map_lookup_elem(&seen, &generation);
+
+	if (value && bpf_get_current_pid_tgid() >> 32 == target)
+		__sync_fetch_and_add(value, 1);
+}
+"""
+
+
+def handling(calls: str) -> str:
+    return CALLS.replace("HANDLER", calls)
+
+
+def test_handlers_of_system_calls_are_swapped_under_load():
+    source = handling("SYSCALL_EXIT(on_calls, getpgid, getsid)")
+    live, beside = loaded("", 0, source=source), loaded("", 0, source=source)
+    with Calls(lambda: os.getpgid(0)) as calls:
+        for generation in range(1, SWAPS + 1):
+            new = loaded("", generation, live, source=source)
+            handover = Handover(live, new)
+            handover.swap()
+            assert not handover.twice
+            live.close()
+            live = new
+            done = calls.count
+            while calls.count < done + 2:
+                pass
+    live.detach()
+    assert sum(seen(live)) == seen(beside)[0] == calls.count
+    live.close()
+    beside.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counts"),
+    [
+        ("SYSCALL_EXIT(on_calls, getpgid)", "SYSCALL_EXIT(on_calls, getpgid, getsid)", (1, 2)),
+        ("SYSCALL_EXIT(on_calls, getpgid, getsid)", "SYSCALL_EXIT(on_calls, getsid)", (2, 1)),
+        ("SYSCALL_EXIT(on_calls, getsid)", "SYSCALL_EXIT(on_calls, getpgid)", (1, 1)),
+    ],
+)
+def test_a_handler_may_name_other_calls_than_the_one_that_it_replaces(before, after, counts):
+    def act() -> None:
+        os.getpgid(0)
+        os.getsid(0)
+
+    old = loaded("", 0, source=handling(before))
+    act()
+    new = loaded("", 1, old, source=handling(after))
+    handover = Handover(old, new)
+    handover.swap()
+    act()
+    assert seen(new) == counts
+    handover.back()
+    act()
+    assert seen(old) == (2 * counts[0], counts[1])
+    new.close()
+    old.close()

@@ -109,7 +109,7 @@ def add(subparsers: Any) -> None:
     )
     author.add_argument(
         "--trial", metavar="TIME",
-        help="with --watch: go back to the old object if the new one shows no row within this time, but the old one did",
+        help="with --watch: go back to the old object if only that one shows rows, in this time before and after",
     )  # fmt: skip
     author.add_argument(
         "--fresh-maps", action="store_true", help="with --watch: maps whose types have changed start empty"

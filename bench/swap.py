@@ -81,10 +81,18 @@ def swapped(swaps: int, objects: Sequence[Any]) -> dict[str, Any]:
         assert load.stdin is not None
         load.stdin.write(b"\n")
         load.stdin.flush()
-        whole, stopped = [], []
+        whole, stopped, stored = [], [], []
         hold = live._swap
 
         def timed(trial: Any) -> None:
+            store = trial.handover._put
+
+            def put(*given: Any, **more: Any) -> None:
+                at = time.perf_counter()
+                store(*given, **more)
+                stored.append(time.perf_counter() - at)
+
+            trial.handover._put = put
             began = time.perf_counter()
             hold(trial)
             stopped.append(time.perf_counter() - began)
@@ -114,6 +122,7 @@ def swapped(swaps: int, objects: Sequence[Any]) -> dict[str, Any]:
         "beyond": int(numbers.times.sum()) - int(times.sum()),
         "refused_by_the_ring": refused, "emitted": sum(entry.emitted for entry in ledger),
         "replace_ms": [1000 * t for t in whole], "engine_ms": [1000 * t for t in stopped],
+        "store_ms": [1000 * t for t in stored],
     }  # fmt: skip
 
 
@@ -147,9 +156,10 @@ def measure(quick: bool) -> tuple[list[Figure], Any]:
             Figure(f"swap: {what}: lost", told["missing"] - told["refused_by_the_ring"], "", 0, "", f"{rate}; {full}"),
             Figure(f"swap: {what}: doubled", told["doubled"] + told["beyond"], "", 0),
         ]
-        for name, key in (("replace, in the caller's thread", "replace_ms"), ("of it, the engine's", "engine_ms")):
+        parts = {"replace": "replace_ms", "its part on the engine's thread": "engine_ms", "the store": "store_ms"}
+        for name, key in parts.items():
             median, worst = statistics.median(told[key]), max(told[key])
-            figures.append(Figure(f"swap: {what}: {name}, median", median, "ms", None, "", f"worst {worst:.1f} ms"))
+            figures.append(Figure(f"swap: {what}: {name}, median", median, "ms", None, "", f"worst {worst:.3g} ms"))
     raw["stub"] = cost = stub_cost(*((3, 300_000) if quick else (9, 1_000_000)))
     more = cost["behind a stub"] - cost["program"]
     note = f"bare {cost['']:.1f} ns, an empty program on raw_tp {cost['program']:.1f}"

@@ -110,7 +110,7 @@ def hook(program: Program, handle: Any, targets: Sequence[str]) -> tuple[object,
     """Return what a program hangs on; programs of which it is the same can take each other's place."""
     word = program.section.lstrip("?").partition("/")[0]
     if word in {"syscall_enter", "syscall_exit"}:  # of eunomia/syscall.h, whatever calls it names
-        return (word,)
+        return (word, lib.bpf_program__expected_attach_type(handle))
     where = tuple(means.check(program, targets)) if targets else (program.section.partition("/")[2],)
     types = lib.bpf_program__type(handle), lib.bpf_program__expected_attach_type(handle)
     return (means.family(program), word.endswith(".s"), word.rpartition("ret")[1], *types, *where)
@@ -126,6 +126,10 @@ def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -
     word = kind(program.section)
     if word in SYSCALLS and lib.eu_find_syscall_hooks():
         raise no_sys() or Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
+    if word in SYSCALLS:
+        from eunomia.kernel.hooks.syscalls import by_functions
+
+        lib.bpf_program__set_expected_attach_type(handle, by_functions(program.section))
     if not program.type and word in _TYPES:
         lib.bpf_program__set_type(handle, _TYPES[word])
     if word in means.BY_TYPE and targets:

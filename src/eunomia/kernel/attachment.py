@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from eunomia.kernel.errors import KernelError
-from eunomia.kernel.hooks import hook_lock
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,18 +81,7 @@ class HandlerAttachment(Attachment):
         super().__init__(name, hook, (), is_swappable=True)
         self._attach = attach
 
-    def put(self, program: Any, before: Any) -> None:
-        """Have another handler here in the place of ``before``; raises :class:`KernelError`, and that one stays."""
-        with hook_lock:
-            super().put(program, before)
-
     def start(self) -> None:
         """Let the program run; raises :class:`KernelError`."""
         if not self.links:
-            with hook_lock:
-                self.links = list(self._attach())
-
-    def close(self) -> None:
-        """Take it off."""
-        with hook_lock:
-            super().close()
+            self.links = list(self._attach())

@@ -15,7 +15,6 @@ from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
 from eunomia.kernel.beside import beside
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
-from eunomia.kernel.hooks import hook_lock
 from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
@@ -197,8 +196,7 @@ class Loaded:
             return set_, share
         from eunomia.kernel.hooks.begun import MAP, Reader
 
-        with hook_lock:
-            self._begun = Reader()
+        self._begun = Reader()
         return {_READER: self._begun.bit, **set_}, {MAP: self._begun.map, **share}
 
     def _size(self, ring_size: int | None, map_sizes: Mapping[str, int]) -> None:
@@ -402,8 +400,7 @@ class Loaded:
                 other.attach()
         programs = [p for p in self._chosen if p.name not in self._unattached]
         if self._begun is not None:
-            with hook_lock:
-                self._begun.begin(p.section for p in programs if p.section.startswith("syscall_exit"))
+            self._begun.begin(p.section for p in programs if p.section.startswith("syscall_exit"))
         hooks: dict[str, Hook] = {}
         for program in programs:
             with self._refusing(program.name, skip_refused):
@@ -633,8 +630,7 @@ class Loaded:
             self._missed += attachment.misses()
             attachment.close()
         if self._begun is not None:
-            with hook_lock:
-                self._begun.end()
+            self._begun.end()
         if attachments:
             lib.eu_settle()
         self.rest()
@@ -651,8 +647,7 @@ class Loaded:
         for ring in ignored:
             lib.eu_ring_close(ring)
         if self._begun is not None:
-            with hook_lock:
-                self._begun.close()
+            self._begun.close()
             self._begun = None
         if self._armed is not None:
             lib.eu_map_munmap(self._armed, 4)

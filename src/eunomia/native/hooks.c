@@ -157,10 +157,21 @@ int eu_find_syscall_hooks(void)
 	return 0;
 }
 
+static int function_id;
+
+/* What programs are verified for that are told to be for functions (fentry, fexit): any with their prototype. */
+void eu_use_function(int btf_id)
+{
+	function_id = btf_id;
+}
+
 static int prepare_syscall(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long which)
 {
-	opts->attach_btf_id = syscall_ids[which];
-	opts->expected_attach_type = BPF_TRACE_RAW_TP;
+	int attach_type = bpf_program__expected_attach_type(prog);
+	int is_of_function = attach_type == BPF_TRACE_FENTRY || attach_type == BPF_TRACE_FEXIT;
+
+	opts->attach_btf_id = is_of_function ? function_id : syscall_ids[which];
+	opts->expected_attach_type = is_of_function ? attach_type : BPF_TRACE_RAW_TP;
 	return bpf_program__set_type(prog, BPF_PROG_TYPE_TRACING);
 }
 

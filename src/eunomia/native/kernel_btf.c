@@ -205,6 +205,30 @@ int eu_kernel_member(const char *type, const char *name)
 	return -1;
 }
 
+/*
+ * The ids of functions of the kernel's, whose names stand one after another, each with its NUL, and of their
+ * prototypes; 0 for those that it has not. Returns 0, or -1 where the kernel has no BTF.
+ */
+int eu_kernel_functions(const char *names, size_t count, uint32_t *ids, uint32_t *prototypes)
+{
+	if (!have_kernel_btf())
+		return -1;
+	memset(ids, 0, count * sizeof(*ids));
+	for (__u32 id = 1; id < kernel.count; id++) {
+		const struct btf_type *type = type_of(&kernel, id);
+		const char *found = name_of(&kernel, type->name_off), *name = names;
+
+		if (btf_kind(type) != BTF_KIND_FUNC || found[0] != '_' || found[1] != '_')
+			continue;
+		for (size_t i = 0; i < count; i++, name += strlen(name) + 1)
+			if (!strcmp(found, name)) {
+				ids[i] = id;
+				prototypes[i] = type->type;
+			}
+	}
+	return 0;
+}
+
 /* A set of names, of which most that are asked for are not in it. */
 struct names {
 	char **slots;

@@ -60,6 +60,7 @@ int eu_reduced_btf(const struct bpf_object *object, int fd);
 void eu_forget_kernel_btf(void);
 int eu_kernel_enum(const char *type, const char *name);
 int eu_kernel_type(const char *name, uint32_t kind);
+int eu_kernel_functions(const char *names, size_t count, uint32_t *ids, uint32_t *prototypes);
 int eu_kernel_member(const char *type, const char *name);
 void *eu_map_memory(struct bpf_map *map, size_t *ret);
 void *eu_map_mmap(int fd, size_t size);
@@ -92,6 +93,7 @@ int eu_fits_tracepoint(int prog_fd, const char *category, const char *name);
 int eu_create_map(int type, const char *name, uint32_t key_size, uint32_t value_size, uint32_t entries);
 void eu_know_sections(void);
 int eu_find_syscall_hooks(void);
+void eu_use_function(int btf_id);
 int eu_attach_raw(int prog_fd, const char *name);
 int eu_attach_event(int prog_fd, const char *category, const char *name);
 

@@ -8,12 +8,15 @@ number: native ones first, then those of the 32-bit ABI, then those of x32. Hand
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from eunomia.kernel.errors import Unsupported
 from eunomia.kernel.hooks import code, table
 from eunomia.kernel.hooks.chain import Chain, Handler
 from eunomia.kernel.hooks.place import Place
 from eunomia.kernel.libbpf import ffi, lib
+
+Calls = Mapping[str, list[int]]  # indexes by name; none stand for any call
 
 NUMBERS = 1024  # of each ABI
 NATIVE, COMPAT, X32 = 0, NUMBERS, 2 * NUMBERS
@@ -76,12 +79,13 @@ class Dispatcher:
         out = ffi.new("uint64_t *")
         return int(out[0]) if not lib.eu_recursion_misses(self._root, out) else 0
 
-    def insert(self, handler: Handler, indexes: list[int]) -> None:
-        """Have a handler called at some indexes, at any call where there are none, after those that are there.
+    def insert(self, handler: Handler, calls: Calls) -> None:
+        """Have a handler called for some calls, for any where none is named, after those that are there.
 
         Raises :class:`KernelError`, and nothing of it is left then.
         """
         done: list[int] = []
+        indexes = _indexes(calls)
         try:
             if not indexes:
                 self.any.insert(handler)
@@ -95,11 +99,14 @@ class Dispatcher:
             if self._link < 0:
                 self._link = self._place.attach(self._root)
         except BaseException:
-            self.remove(handler, done)
+            self._remove(handler, done)
             raise
 
-    def remove(self, handler: Handler, indexes: list[int]) -> None:
+    def remove(self, handler: Handler, calls: Calls) -> None:
         """Have a handler not called any more."""
+        self._remove(handler, _indexes(calls))
+
+    def _remove(self, handler: Handler, indexes: list[int]) -> None:
         if handler in self.any.handlers and not indexes:
             self.any.remove(handler)
         for index in indexes:
@@ -110,23 +117,12 @@ class Dispatcher:
                 del self._chains[index]
         self._tell()
 
-    def replace(self, old: Handler, new: Handler, indexes: list[int], at: list[int] | None = None) -> None:
-        """Have another handler called in the place of one: each call that both want meets one of the two.
-
-        ``at`` are the indexes of the new one, where they are others. Raises :class:`KernelError`, and then the old
-        one is called as before.
-        """
-        at = indexes if at is None else at
-        if not indexes and not at:
+    def replace(self, old: Handler, new: Handler, calls: Calls) -> None:
+        """Have another handler called in the place of one: each call meets one of the two."""
+        if not calls:
             self.any.replace(old, new)
-            return
-        both = set(indexes) & set(at)
-        if not indexes or not at or both != set(at):
-            self.insert(new, [index for index in at if index not in both])
-        for index in both:
+        for index in _indexes(calls):
             self._chains[index].replace(old, new)
-        if not indexes or both != set(indexes):
-            self.remove(old, [index for index in indexes if index not in both])
 
     def _tell(self) -> None:
         """Have the program know which numbers are wanted."""
@@ -145,6 +141,10 @@ class Dispatcher:
             if fd >= 0:
                 os.close(fd)
         self._link = self._root = self._numbered = self._first = self._table = self._state = -1
+
+
+def _indexes(calls: Calls) -> list[int]:
+    return sorted({index for indexes in calls.values() for index in indexes})
 
 
 _known: list[tuple[int, int, int, int]] = []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from eunomia.kernel.hooks import LOCK
 from eunomia.kernel.hooks.chain import Chain, Handler
 from eunomia.kernel.hooks.place import Place
 from eunomia.kernel.hooks.stub import Stub
@@ -46,27 +47,29 @@ class HookLink:
 
     def close(self) -> None:
         """Take the handler out; with the last of them the stub leaves the hook."""
-        self._hook.chain.remove(self.handler)
-        _leave(self._place, self._hook)
+        with LOCK:
+            self._hook.chain.remove(self.handler)
+            _leave(self._place, self._hook)
 
 
 def attach(place: Place, handler: Handler) -> HookLink:
     """Put a handler behind the others of a place; raises :class:`KernelError`, and leaves nothing then."""
-    hook = _hooks.get(place)
-    if hook is None:
-        hook = _hooks[place] = SharedHook(place)
-    try:
-        hook.chain.insert(handler)
+    with LOCK:
+        hook = _hooks.get(place)
+        if hook is None:
+            hook = _hooks[place] = SharedHook(place)
         try:
-            if hook.stub.descriptor < 0:
-                hook.stub.attach()
-            return HookLink(place, hook, handler)
+            hook.chain.insert(handler)
+            try:
+                if hook.stub.descriptor < 0:
+                    hook.stub.attach()
+                return HookLink(place, hook, handler)
+            except BaseException:
+                hook.chain.remove(handler)
+                raise
         except BaseException:
-            hook.chain.remove(handler)
+            _leave(place, hook)
             raise
-    except BaseException:
-        _leave(place, hook)
-        raise
 
 
 def _leave(place: Place, hook: SharedHook) -> None:

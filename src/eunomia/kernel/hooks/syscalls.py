@@ -4,47 +4,67 @@
 from __future__ import annotations
 
 from eunomia.kernel.errors import BadObject
+from eunomia.kernel.hooks import LOCK
 from eunomia.kernel.hooks.chain import Handler
-from eunomia.kernel.hooks.dispatcher import COMPAT, NATIVE, NUMBERS, X32, Dispatcher
+from eunomia.kernel.hooks.dispatcher import COMPAT, NATIVE, NUMBERS, X32, Calls, Dispatcher
+from eunomia.kernel.hooks.functions import ATTACH_TYPES, Functions, usable
 
-_EVENTS = {"syscall_enter": "sys_enter", "syscall_exit": "sys_exit"}
-_dispatchers: dict[str, Dispatcher] = {}
+EVENTS = {"syscall_enter": "sys_enter", "syscall_exit": "sys_exit"}
+_Key = tuple[str, bool]  # the event, and whether it is seen by functions
+_hosts: dict[_Key, Dispatcher | Functions] = {}
 
 
 class CallLink:
     """A handler's place among those of system calls: :meth:`close` takes it out, :meth:`replace` puts another there."""
 
-    def __init__(self, event: str, handler: Handler, indexes: list[int]) -> None:
-        self._event, self._indexes, self.handler = event, indexes, handler
-        self._before = _dispatchers[event].misses()
+    def __init__(self, key: _Key, handler: Handler, calls: Calls) -> None:
+        self._key, self._calls, self.handler = key, calls, handler
+        self._host = _hosts[key]
+        self._before = self._host.misses()
 
     @property
     def fd(self) -> int:
-        """The descriptor of what keeps the dispatcher attached."""
-        return _dispatchers[self._event].descriptor
+        """The descriptor of what keeps the shared program attached."""
+        return self._host.descriptor
 
     def misses(self) -> int:
         """Return how often the kernel skipped the hook since, because it was running on that CPU already."""
-        return _dispatchers[self._event].misses() - self._before
+        return max(self._host.misses() - self._before, 0)
 
     def replace(self, new: Handler) -> None:
-        """Put another handler here, for the calls that its section names.
+        """Put another handler here, for the calls that its own section names.
 
         Raises :class:`KernelError`, and the old one goes on then.
         """
-        at = indexes(new.section) if new.section else self._indexes
-        _dispatchers[self._event].replace(self.handler, new, self._indexes, at)
-        self.handler, self._indexes = new, at
+        with LOCK:
+            wanted = calls(new.section) if new.section else self._calls
+            both = _common(self._calls, wanted)
+            if wanted != both or (not wanted and self._calls):
+                self._host.insert(new, _without(wanted, both))
+            if both or not (wanted or self._calls):
+                self._host.replace(self.handler, new, both)
+            if self._calls != both or (not self._calls and wanted):
+                self._host.remove(self.handler, _without(self._calls, both))
+            self.handler, self._calls = new, wanted
 
     def close(self) -> None:
-        """Take the handler out; with the last of them the dispatcher leaves the hook."""
-        _dispatchers[self._event].remove(self.handler, self._indexes)
-        _leave(self._event)
+        """Take the handler out; with the last of them the shared program leaves the hook."""
+        with LOCK:
+            self._host.remove(self.handler, self._calls)
+            _leave(self._key)
+
+
+def _common(one: Calls, other: Calls) -> Calls:
+    return {name: at for name, at in one.items() if other.get(name) == at}
+
+
+def _without(these: Calls, those: Calls) -> Calls:
+    return {name: at for name, at in these.items() if name not in those}
 
 
 def is_of_calls(section: str) -> bool:
     """Tell whether a section is one of ``eunomia/syscall.h``."""
-    return section.partition("/")[0] in _EVENTS
+    return section.partition("/")[0] in EVENTS
 
 
 def calls(section: str) -> dict[str, list[int]]:
@@ -64,28 +84,30 @@ def calls(section: str) -> dict[str, list[int]]:
     return found
 
 
-def indexes(section: str) -> list[int]:
-    """Return the indexes of all calls that a section wants; none where it wants any call."""
-    return sorted({index for each in calls(section).values() for index in each})
-
-
 def attach(section: str, handler: Handler) -> CallLink:
     """Have a handler called for what its section wants; raises :class:`KernelError`, and leaves nothing then."""
-    return attach_at(_EVENTS[section.partition("/")[0]], handler, indexes(section))
+    return attach_at(EVENTS[section.partition("/")[0]], handler, calls(section))
 
 
-def attach_at(event: str, handler: Handler, at: list[int]) -> CallLink:
-    """Have a handler called where calls of some indexes begin or end, of any where there are none."""
-    if event not in _dispatchers:
-        _dispatchers[event] = Dispatcher(event)
-    try:
-        _dispatchers[event].insert(handler, at)
-    except BaseException:
-        _leave(event)
-        raise
-    return CallLink(event, handler, at)
+def by_functions(section: str) -> int:
+    """Return how programs of a section are loaded where they hang on functions (enum bpf_attach_type), else 0."""
+    return ATTACH_TYPES[EVENTS[section.partition("/")[0]]] if usable(calls(section)) else 0
 
 
-def _leave(event: str) -> None:
-    if not _dispatchers[event].is_used:
-        _dispatchers.pop(event).close()
+def attach_at(event: str, handler: Handler, wanted: Calls) -> CallLink:
+    """Have a handler called where some calls begin or end, or any where none is named."""
+    with LOCK:
+        key = event, usable(wanted)
+        if key not in _hosts:
+            _hosts[key] = Functions(event) if key[1] else Dispatcher(event)
+        try:
+            _hosts[key].insert(handler, wanted)
+        except BaseException:
+            _leave(key)
+            raise
+        return CallLink(key, handler, wanted)
+
+
+def _leave(key: _Key) -> None:
+    if not _hosts[key].is_used:
+        _hosts.pop(key).close()

@@ -203,14 +203,20 @@ struct {
 	__type(value, struct ring_open);
 } ring_opens SEC(".maps");
 
+static __always_inline bool is_open(const struct io_kiocb *req)
+{
+	__u8 opcode = BPF_CORE_READ(req, opcode);	/* 0 where there is no request */
+
+	return opcode == IORING_OP_OPENAT || opcode == IORING_OP_OPENAT2;
+}
+
 HANDLER("raw_tp/io_uring_submit_req", ring_asked, struct io_kiocb *req)
 {
 	const struct io_open *open = (const void *)req + bpf_core_field_offset(struct io_kiocb, cmd);
-	__u8 opcode = BPF_CORE_READ(req, opcode);
 	struct ring_open *ring;
 	struct text *text;
 
-	if ((opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2) || !eunomia_wants(eunomia_cgroup()))
+	if (!is_open(req) || !eunomia_wants(eunomia_cgroup()))
 		return;
 	text = text_of(&open_text);
 	if (!text || BPF_CORE_READ(req, flags) & CQE_SKIP) {
@@ -232,9 +238,12 @@ HANDLER("raw_tp/io_uring_submit_req", ring_asked, struct io_kiocb *req)
 
 HANDLER("raw_tp/io_uring_complete", ring_opened, void *ring_context, struct io_kiocb *req)
 {
-	struct ring_open *ring = bpf_map_lookup_elem(&ring_opens, &req);
+	struct ring_open *ring;
 	struct open_call asked;
 
+	if (!is_open(req))
+		return;
+	ring = bpf_map_lookup_elem(&ring_opens, &req);
 	if (!ring)
 		return;
 	asked = ring->asked;

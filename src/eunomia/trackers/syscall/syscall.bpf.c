@@ -73,7 +73,7 @@ SYSCALL_ANY_EXIT(ended)
 		return;	/* it began before we did */
 	/* seccomp refuses a call before anybody hears that it began; a sigreturn has none of its registers any more */
 	key.syscall = begun ? begun->syscall : syscall_id(call);
-	key.pid = bpf_get_current_pid_tgid() >> 32;
+	key.pid = call->task->tgid;
 	table = bpf_map_lookup_elem(&syscall, &zero);
 	if (!table)
 		return;

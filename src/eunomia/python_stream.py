@@ -53,5 +53,9 @@ class PythonStreamReader:
             drained.append(batch)
         return drained
 
+    def go_on(self, other: PythonStreamReader) -> None:
+        """Go on with the counts of another generation."""
+        self.emitted, self.lost = other.emitted, other.lost
+
     def close(self) -> None:
         """Do nothing."""

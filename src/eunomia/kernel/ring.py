@@ -136,6 +136,10 @@ class Reader:
             at += rest
         return make(shape, b"".join(fixed), b"".join([record[size:] for record in run]))
 
+    def go_on(self, other: Any) -> None:
+        """Go on where another reader of the same map has come to."""
+        self.drained, self.odd = other.drained, other.odd
+
     def close(self) -> None:
         """Unmap the buffer."""
 

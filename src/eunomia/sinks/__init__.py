@@ -38,7 +38,8 @@ class StreamInfo(NamedTuple):
 class Sink(Protocol):
     """Takes batches of several streams, drained at about the same time, and counts their rows by outcome.
 
-    Batches are shared with other sinks and must not be changed. ``wants`` are the columns that it reads.
+    Batches are shared with other sinks and must not be changed. ``wants`` are the columns that it reads. If it has a
+    method ``adapt``, it is called with the streams when columns of some of them have changed.
     """
 
     wants: frozenset[str]

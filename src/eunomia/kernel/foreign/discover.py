@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from eunomia.kernel.elf import section
@@ -55,7 +55,7 @@ class Btf(Protocol):
     def type(self, id_: int) -> Type:
         """Return a type by id."""
 
-    def variables(self) -> Iterator[tuple[str, str, int, int, int]]:
+    def variables(self) -> Iterable[tuple[str, str, int, int, int]]:
         """Yield (section, name, offset, size, id) of every global."""
 
     def variable_type(self, id_: int) -> Type:

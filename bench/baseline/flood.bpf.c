@@ -21,6 +21,9 @@ struct event {
 	syscall_t syscall doc("The call");
 	__u32 cpu doc("Where it ran");
 	char comm[16] doc("Name of the thread");
+#ifdef WIDE /* another struct, for bench/swap.py */
+	__u64 more doc("Nothing");
+#endif
 };
 
 STREAM(events, struct event, 4 << 20);

@@ -8,7 +8,8 @@ from collections import deque
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
+    from eunomia.stream_schema import Schema
 
 ROOM = 65536  # the most rows that wait for the engine's next step
 
@@ -51,6 +52,10 @@ class PythonStreamReader:
             batch.clock, batch.taken = clock, batch.taken or taken
             drained.append(batch)
         return drained
+
+    def go_on(self, other: PythonStreamReader) -> None:
+        """Go on with the counts of another generation."""
+        self.emitted, self.lost = other.emitted, other.lost
 
     def close(self) -> None:
         """Do nothing."""

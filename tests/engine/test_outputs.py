@@ -11,13 +11,18 @@ import pytest
 
 from eunomia.batch import Batch
 from eunomia.engine.output import BLOCK, DROP_NEWEST, DROP_OLDEST, FULL, STALLED, Output, Queue
+from eunomia.engine.sources import PythonSource
+from eunomia.faults import Faults
 from eunomia.filters import Filters
 from eunomia.kernel.errors import BadSetting
 from eunomia.ledger import OutputEntry
+from eunomia.sinks import StreamInfo
 from eunomia.source import open_source
+from eunomia.stream_schema import Field, Schema
 from tests.engine.conftest import Kept, Live, until
 
 OPENS = ("opensnoop", "open")
+ONE = Schema("one", 4, [Field("x", 0, 4, "i")])
 
 
 class Raises(Kept):
@@ -128,6 +133,32 @@ def test_a_sink_that_raises_is_named_once_and_counted_and_others_lack_nothing(li
     assert [s for s in live.said if "broken" in s] == [
         "output broken failed (RuntimeError: no more): its rows are dropped and counted, the run goes on"
     ]
+
+
+@pytest.mark.parametrize("policy", [DROP_NEWEST, DROP_OLDEST])
+def test_a_sink_in_a_thread_hears_of_other_columns_between_the_rows_before_and_after(policy):
+    class Hears(Stalls):
+        def adapt(self, streams: Sequence[StreamInfo]) -> None:
+            self.batches.append(streams)
+
+    def rows(number: int) -> Batch:
+        return Batch(ONE, bytes([number]) * 4, tracker="t", stream="s")
+
+    sink = Hears()
+    output = Output("hears", lambda _: sink, queue=Queue(4, policy))
+    stream = PythonSource("t", {"s": ONE}).streams[0]
+    output.open([stream.info], Faults())
+    output.plan(stream, filtered=True)
+    output.take([(stream, rows(0))])
+    assert sink.entered.wait(30)
+    for number in range(1, 6):
+        if number == 3:
+            output.adapt([stream.info])
+        output.take([(stream, rows(number))])
+    sink.go_on.set()
+    output.close()
+    heard = [b.raw("x")[0] & 0xFF if isinstance(b, Batch) else "adapt" for b in sink.batches]
+    assert heard == ([0, 1, 2, "adapt", 3] if policy == DROP_NEWEST else [0, "adapt", 3, 4, 5])
 
 
 @pytest.mark.parametrize("policy", [DROP_NEWEST, DROP_OLDEST])

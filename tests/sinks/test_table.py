@@ -3,11 +3,12 @@ import re
 
 import pytest
 
-from eunomia.batch import Scale
 from eunomia.meaning import duration
+from eunomia.sinks import open_sink
 from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import cut_to, measure
 from eunomia.sinks.shorten import shorten
+from eunomia.stream_schema import Scale
 
 
 def plain(writer):
@@ -184,3 +185,29 @@ def test_a_shortened_path_fits_and_keeps_its_end(path, width):
     shown = shorten(path, width)
     assert measure(shown) <= width
     assert shown == path or ("…" in shown and path.endswith(shown.rpartition("…")[2]))
+
+
+def test_a_stream_that_has_other_columns_now_gets_a_heading_of_its_own(sample):
+    before = sample.stream("t/s", pid="pid", comm="text")
+    after = sample.stream("t/s", pid="pid", latency_ns="duration")
+    writer = sample.Kept()
+    sink = open_sink("table", writer, [before])
+    sink.write([sample.batch(before, [{"pid": 123456, "comm": b"a"}])])
+    sink.adapt([before])
+    sink.write([sample.batch(before, [{"pid": 5, "comm": b"b"}])])
+    sink.adapt([after])
+    sink.write([sample.batch(after, [{"pid": 6, "latency_ns": 12_345}])])
+    lines = plain(writer)
+    assert [line.split()[2:] for line in lines] == [
+        ["PID", "COMM"], ["123456", "a"], ["5", "b"], ["PID", "LATENCY"], ["6", "12.3us"],
+    ]  # fmt: skip
+
+
+def test_columns_that_were_asked_for_stay_whatever_becomes_of_them(sample):
+    before = sample.stream("t/s", pid="pid", comm="text")
+    after = sample.stream("t/s", pid="pid", latency_ns="duration")
+    writer = sample.Kept()
+    sink = open_sink("table", writer, [before], ["comm", "pid"])
+    sink.adapt([after])
+    sink.write([sample.batch(after, [{"pid": 6}])])
+    assert [line.split() for line in plain(writer)] == [["COMM", "PID"], ["6"]]

@@ -7,7 +7,8 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 
 from eunomia.cli import cluster, selectors, settings, stopping, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
@@ -18,6 +19,7 @@ from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import argparse
 
+    from eunomia.cli.watch import Watch
     from eunomia.engine import Engine
     from eunomia.engine.output import Output
     from eunomia.filters import Filters
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from eunomia.source import Options, Source
 
 _PRIORITY = -5  # nice
+_LONGEST_TRIAL = 60  # seconds
 
 EXAMPLES = """\
 examples:
@@ -37,6 +40,7 @@ examples:
   eunomia run syscall --interval 5 --uid 1000   counted in the kernel, shown every 5 seconds
   eunomia run opensnoop --add process.argv,process.ancestors
   eunomia run ./my.bpf.o --set min_us=100       any libbpf object, with a setting
+  eunomia run ./my.bpf.o --watch                the same, reloaded when the file changes
   eunomia run process -o csv:p.csv --rotate 100MB --duration 1h
   eunomia run process -o table -o json:events.jsonl -o csv:p.csv
 """
@@ -99,6 +103,17 @@ def add(subparsers: Any) -> None:
     )  # fmt: skip
     more.add_argument("--streams", metavar="A,B,...", help="only these streams")
     more.add_argument("--ring-size", metavar="SIZE", help="the size of each ring, as in 8MiB")
+    author = parser.add_argument_group("for authors of objects")
+    author.add_argument(
+        "--watch", action="store_true", help="reload an object when its file changes, without losing an event"
+    )
+    author.add_argument(
+        "--trial", metavar="TIME",
+        help="with --watch: go back to the old object if only that one shows rows, in this time before and after",
+    )  # fmt: skip
+    author.add_argument(
+        "--fresh-maps", action="store_true", help="with --watch: maps whose types have changed start empty"
+    )
     parser.set_defaults(go=go)
 
 
@@ -123,10 +138,11 @@ def go(args: argparse.Namespace) -> int:
     need_proc()
     loads = _loads(sources, args, streams, ring_size)
     outputs = [_output(one, filters, args, len(wanted) > 1) for one in wanted]
+    watch = _watch(args, sources, events, has_csv=any(one.format == "csv" for one in wanted))
     from eunomia.engine import Engine
     from eunomia.faults import Faults
 
-    with Engine(cluster.watcher(args), Faults(say_fault), ring_size=ring_size) as engine:
+    with watch or nullcontext(), Engine(cluster.watcher(args), Faults(say_fault), ring_size=ring_size) as engine:
         for source in sources:
             engine.add(source, loads[source.name])
         for output in outputs:
@@ -135,10 +151,47 @@ def go(args: argparse.Namespace) -> int:
         stopping.by_signals(engine)
         _come_first()
         engine.start(lambda: _say_start(engine, sources, loads))
+        if watch is not None:
+            watch.start(engine)
         gc.freeze()  # what there is now stays
         engine.run(duration, interval)
         say_ledger(engine, wanted[0].format)
     return 0
+
+
+def _watch(
+    args: argparse.Namespace, sources: list[Source], events: Mapping[str, str], *, has_csv: bool
+) -> Watch | None:
+    """Return what follows the files of the sources; raises :class:`UsageError`."""
+    trial = seconds(args.trial, "--trial") if args.trial else 0.0
+    if not args.watch:
+        for option, given in (("--trial", args.trial), ("--fresh-maps", args.fresh_maps)):
+            if given:
+                raise UsageError(f"{option}: it is for objects that change while they run: add --watch")
+        return None
+    from eunomia.cli.watch import Watch, Watched
+    from eunomia.source import open_source
+
+    if trial > _LONGEST_TRIAL:
+        raise UsageError(f"--trial: {shown(args.trial)} is more than {_LONGEST_TRIAL}s")
+    now = list(sources)
+
+    def reopen(at: int) -> Source:
+        word = args.what[at]
+        source = open_source(word, events if _is_object(word) else None)
+        source.name = now[at].name
+        values.choose(args, [*now[:at], source, *now[at + 1 :]])
+        return source
+
+    return Watch(
+        [
+            Watched(source, args.what[at] if source.found is None else source.found.object, partial(reopen, at))
+            for at, source in enumerate(sources)
+        ],
+        trial,
+        args.fresh_maps,
+        has_csv=has_csv,
+    )
 
 
 def _say_start(engine: Engine, sources: Sequence[Source], loads: Mapping[str, Options]) -> None:

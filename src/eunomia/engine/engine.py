@@ -7,16 +7,19 @@ prints nothing and changes no settings of Python; its caller does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from _thread import allocate_lock
+from collections.abc import Callable, Iterable
 
 from eunomia.engine.commands import Commands
 from eunomia.engine.joins import Joins
 from eunomia.engine.kernel_filter import KernelFilter
 from eunomia.engine.pace import IDLE, IGNORED_IDLE, UNWRITTEN, Pace, until
+from eunomia.engine.pulse import Pulse
 from eunomia.engine.sources import ProbeSource, RunningSource
 from eunomia.engine.step import Step
 from eunomia.faults import Faults
 from eunomia.filters import process_mask
+from eunomia.kernel.errors import KernelError
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from eunomia.engine.joins import Follows
     from eunomia.engine.output import Output
     from eunomia.engine.stream import Stream
+    from eunomia.engine.trial import Trial
     from eunomia.sinks import StreamInfo
 
 T = TypeVar("T")
@@ -70,6 +74,9 @@ class Engine:
         self._hierarchy: Hierarchy | None = None
         self._waiter: Waiter | None = None
         self._ended: list[SourceEntry] = []
+        self._loading = allocate_lock()  # held while an object is loaded, for what is kept of the kernel's BTF
+        self._trials: dict[str, Trial] = {}  # by the source's name
+        self._pulse = Pulse()
         self._disconnected: list[OutputEntry] = []
         self._stopping = False
 
@@ -164,7 +171,6 @@ class Engine:
             self._first.append((source, options or Options()))
             return
         added = self._load(source, options or Options())
-        lib.eu_forget_kernel_btf()
         try:
             if isinstance(added, ProbeSource) and added.derives:
                 assert self.registry is not None
@@ -181,22 +187,36 @@ class Engine:
         self,
         source: Source | RunningSource,
         options: Options,
-        replaced: ProbeSource | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> RunningSource:
         if isinstance(source, Source):
-            assert self._hierarchy is not None
-            assert self._joins.cgroups is not None
-            share = {"eunomia_cgroups": self._joins.cgroups.maps["eunomia_cgroups"].fd}
-            detach = None if replaced is None else replaced.detach
-            source = ProbeSource(
-                source, options, self._hierarchy, self._filter,
-                share=share, before_attaching=detach, meanwhile=meanwhile,
-            )  # fmt: skip
+            source = self._probes(source, options, meanwhile=meanwhile)
         else:
             source.wake = self._commands.wake
         self.sources.append(source)
         return source
+
+    def _probes(
+        self,
+        source: Source,
+        options: Options,
+        *,
+        before: ProbeSource | None = None,
+        fresh_maps: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> ProbeSource:
+        assert self._hierarchy is not None
+        assert self._joins.cgroups is not None
+        share = {"eunomia_cgroups": self._joins.cgroups.maps["eunomia_cgroups"].fd}
+        with self._loading:
+            try:
+                return ProbeSource(
+                    source, options, self._hierarchy, self._filter,
+                    share=share, before=before, fresh_maps=fresh_maps, meanwhile=meanwhile,
+                )  # fmt: skip
+            finally:
+                if self._waiter is not None:
+                    lib.eu_forget_kernel_btf()
 
     def remove(self, name: str) -> None:
         """Detach a source, pass on its remaining rows, and free it; its account stays in :meth:`ledger`.
@@ -204,44 +224,148 @@ class Engine:
         Raises :class:`KeyError` if there is none of this name.
         """
         source = self._named(name)
+        if (trial := self._trials.get(name)) is not None:
+            self._accept(trial)
         source.detach()
         self._step(self.sources, ending=[source])
-        self._ended += [_entry(stream) for stream in source.streams]
-        del self._ended[:-_REMEMBERED]
+        self._end(_entry(stream) for stream in source.streams)
         self._drop(source)
 
-    def replace(self, name: str, source: Source, options: Options | None = None) -> None:
+    def _end(self, entries: Iterable[SourceEntry]) -> None:
+        self._ended += entries
+        del self._ended[:-_REMEMBERED]
+
+    def replace(
+        self,
+        name: str,
+        source: Source,
+        options: Options | None = None,
+        *,
+        trial: float = 0.0,
+        fresh_maps: bool = False,
+    ) -> Future[list[str]]:
         """Run another object in a source's place: same name, same account, the streams of the new one.
 
-        The new one is loaded before the old is detached; if it cannot be attached, the old one goes on. Events
-        between detaching and attaching are seen by neither.
+        Any thread may ask. The new object is loaded in that thread, beside the old one, and goes on with its maps
+        (:mod:`eunomia.kernel.reuse`). Its programs then take the place of the old ones by one store each, so that no
+        event is seen by both, or by neither. Until ``trial`` seconds are over (60 at most) the old one stays loaded,
+        and runs again where the new one fails, or emits nothing although the old one did in as long a time before.
 
-        Raises :class:`KeyError` if there is none of this name, :class:`ValueError` for one without probes, and
-        what :meth:`Source.load` raises.
+        The future is done when the trial is over; with no trial it is when this returns. It has sentences on what
+        could be done in no other way than by attaching programs beside the old ones; or raises :class:`TrialFailed`.
+
+        Raises :class:`KeyError` where there is none of this name, :class:`ValueError` for one without probes or on
+        trial, :class:`MapChanged` for a map that differs and may not be one of ``fresh_maps``, and what
+        :meth:`Source.load` raises: then the old one goes on, and has not noticed.
         """
-        old = self._named(name)
-        if not isinstance(old, ProbeSource):
-            raise ValueError(f"source {name!r} has no probes that could be replaced")
+        from eunomia.engine.trial import LONGEST, Trial
+
+        if not 0 <= trial <= LONGEST:
+            raise ValueError(f"a trial takes from 0 to {LONGEST} seconds")
+        old = self._replaceable(name)
         source.name = name
+        with old.in_use:
+            if old.is_closed:
+                raise KeyError(name)
+            new = self._probes(source, options or old.options, before=old, fresh_maps=fresh_maps)
         try:
-            new = self._load(source, options or old.options, old)
+            made = Trial(old, new, trial)
+            self.submit(lambda: self._swap(made)).result()
         except BaseException:
-            if old.live is not None and not old.live.is_attached:
-                old.attach()
+            new.close()
             raise
-        lib.eu_forget_kernel_btf()
-        self._step(self.sources, ending=[old])
-        streams = {stream.key: stream for stream in new.streams}
-        for stream in old.streams:
-            heir = streams.get(stream.key)
-            if heir is not None:
-                heir.before, heir.filtered = stream.count(), stream.filtered
-            else:
-                self._ended.append(_entry(stream))
-        self._drop(old)
-        if new.live is not None and self._waiter is not None:
-            self._waiter.take(new.live)
+        return made.future
+
+    def _replaceable(self, name: str) -> ProbeSource:
+        source = self._named(name)
+        if not isinstance(source, ProbeSource):
+            raise ValueError(f"source {name!r} has no probes that could be replaced")
+        if name in self._trials:
+            raise ValueError(f"source {name!r} is on trial, which has to end first")
+        return source
+
+    def _swap(self, trial: Trial) -> None:
+        """Let a new object run in an old one's place; raises, and then the old one goes on."""
+        if self._replaceable(trial.name) is not trial.old:
+            raise ValueError(f"source {trial.name!r} was replaced meanwhile")
+        self._check(trial.new)
+        trial.new.follow_filter()
+        past = self._pulse.since(trial.old.streams, trial.seconds)
+        kept = {stream.key for stream in trial.new.streams if stream.map in trial.maps}
+        trial.handover.swap(settle=not kept.issuperset(stream.key for stream in trial.old.streams))
+        trial.orphans = self._take_over(trial.old, trial.new, trial.maps)
+        trial.begin(past, self.faults)
+        self._trials[trial.name] = trial
+        if not trial.seconds:
+            self._accept(trial)
+
+    def _check(self, source: ProbeSource) -> None:
+        """Raise :class:`BadSetting` where its records lack what outputs' filters need."""
+        for output in self.outputs:
+            for stream in source.streams:
+                if output.takes(stream):
+                    try:
+                        output.plan(stream, filtered=False)
+                    finally:
+                        output.forget(stream)
+
+    def _take_over(self, old: ProbeSource, new: ProbeSource, maps: frozenset[str]) -> list[SourceEntry]:
+        """Read what the old programs have written, and go on with the new source in place of the old.
+
+        Return the accounts of streams that the new one does not have.
+        """
+        assert self._waiter is not None
+        kept = {stream.key for stream in new.streams if stream.map in maps}
+        self._step(self.sources, ending=[old], kept=[stream for stream in old.streams if stream.key in kept])
+        orphans = [_entry(stream) for stream in new.inherit(old, maps)]
+        for output in self.outputs:
+            for stream in old.streams:
+                output.forget(stream)
+        assert old.live is not None
+        assert new.live is not None
+        self._waiter.drop(old.live)
+        self._waiter.take(new.live)
+        self.sources[self.sources.index(old)] = new
+        if new.derives:
+            assert self.registry is not None
+            old.stop_deriving()
+            new.derive(self.registry)
+            self._step.start(new)
         self._plan()
+        if [stream.columns for stream in old.streams] != [stream.columns for stream in new.streams]:
+            for output in self.outputs:
+                output.adapt(self.infos())
+        return orphans
+
+    def _judge(self) -> None:
+        """End the trials that are over."""
+        for trial in list(self._trials.values()):
+            verdict = trial.verdict(self.faults)
+            if verdict is None:
+                continue
+            if verdict:
+                self._go_back(trial, verdict)
+            else:
+                self._accept(trial)
+
+    def _accept(self, trial: Trial) -> None:
+        del self._trials[trial.name]
+        self._end(trial.orphans)
+        trial.old.close()
+        trial.end(None)
+
+    def _go_back(self, trial: Trial, why: str) -> None:
+        """Have the old object run again."""
+        from eunomia.engine.trial import TrialFailed
+
+        del self._trials[trial.name]
+        try:
+            trial.handover.back()
+        except KernelError as failed:
+            why = f"{why}; of the old one not all could be attached again: {failed}"
+        self._end(self._take_over(trial.new, trial.old, trial.maps))
+        trial.new.close()
+        trial.end(TrialFailed(f"{trial.name}: {why}"))
 
     def _named(self, name: str) -> RunningSource:
         for source in self.sources:
@@ -344,7 +468,18 @@ class Engine:
         """
         if self._commands.pending:
             self._commands.run()
-        return self._step(self.sources, tables=tables)
+        try:
+            found = self._step(self.sources, tables=tables)
+        except KernelError as error:
+            trial = self._trials.get(self._step.reading.key[0]) if self._step.reading is not None else None
+            if trial is None:
+                raise
+            self._go_back(trial, str(error))
+            return True
+        self._pulse.note(self.sources, found)
+        if self._trials:
+            self._judge()
+        return found
 
     def stop(self) -> None:
         """Let :meth:`run` end; any thread may call it, and a signal handler."""
@@ -392,6 +527,7 @@ class Engine:
             self._waiter.sleep(until(deadlines, monotonic_ns(), pace.pause()))
             return
         due = [self._joins.next_deadline(), self._step.held.next_deadline()]
+        due += [trial.until for trial in self._trials.values()]
         due += [
             self.faults.call(f"tracker {s.name}", None, s.deriver.next_deadline)
             for s in self.sources
@@ -406,6 +542,8 @@ class Engine:
 
     def finish(self, tables: bool = False) -> None:
         """Detach, pass on the remaining rows, and close the outputs; then the accounts are final."""
+        for trial in list(self._trials.values()):
+            self._accept(trial)
         for source in self.sources:
             source.detach()
         self._step(self.sources, tables=tables, ending=self.sources)
@@ -438,6 +576,10 @@ class Engine:
             self._waiter.close()
             self._waiter = None
         self._joins.close()
+        for trial in self._trials.values():
+            trial.old.close()
+            trial.future.cancel()
+        self._trials.clear()
         sources, self.sources[:] = [*self.sources], []
         for source in sources:
             source.close()

@@ -7,6 +7,7 @@ affected. A sink that may stall gets a queue and a thread of its own.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -117,6 +118,16 @@ class Output:
             if self.selection is not None:
                 tests.append(container_mask(self.selection, schema, stream.label))
             self._masks[stream.key, id(schema)] = all_of(tests)
+
+    def adapt(self, streams: Sequence[StreamInfo]) -> None:
+        """Have the sink show streams as they are from the next row on; some have other columns now."""
+        adapt = getattr(self.sink, "adapt", None)
+        if adapt is None or self._closed:
+            return
+        if self._thread is not None:
+            self._thread.adapt(functools.partial(adapt, streams))
+        else:
+            self._safely(functools.partial(adapt, streams))
 
     def forget(self, stream: Stream) -> None:
         """Drop a stream's filters; its account stays."""
@@ -273,6 +284,8 @@ class _Thread:
         self._room = queue.rows
         self._policy = queue.policy
         self._waiting: deque[Sequence[Batch]] = deque()
+        self._adapting: list[tuple[int, Callable[[], None]]] = []  # what the sink is told before the n-th write
+        self._put, self._taken = 0, 0  # writes
         self._rows = 0  # that wait
         self._changed = threading.Condition()
         self._ending = False
@@ -293,11 +306,13 @@ class _Thread:
                 if self._policy == DROP_OLDEST:
                     while self._waiting and self._rows + count > self._room:
                         lost.append(self._waiting.popleft())
+                        self._taken += 1
                         self._rows -= sum(batch.count for batch in lost[-1])
                 else:
                     lost, batches = [batches], ()
             if batches:
                 self._waiting.append(batches)
+                self._put += 1
                 self._rows += count
                 self._changed.notify_all()
             for one in lost:
@@ -305,6 +320,11 @@ class _Thread:
         if lost and not self._full_said:
             self._full_said = True
             self._output.say(Stalled(f"it is too slow: its queue of {self._room} rows is full"))
+
+    def adapt(self, tell: Callable[[], None]) -> None:
+        """Have the sink told something behind what waits, and before what comes."""
+        with self._changed:
+            self._adapting.append((self._put, tell))
 
     def waiting(self) -> dict[Key, int]:
         """Return the rows that wait, by stream."""
@@ -324,6 +344,11 @@ class _Thread:
                 batches = self._waiting.popleft() if self._waiting else None
                 if batches is None and self._ending:
                     break
+                self._taken += batches is not None
+                due = [tell for before, tell in self._adapting if before < self._taken]
+                del self._adapting[: len(due)]
+            for tell in due:
+                output._safely(tell)
             if batches is None:
                 output._safely(sink.flush)
                 continue

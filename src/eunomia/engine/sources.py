@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import functools
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from eunomia.engine.kernel_filter import write
@@ -17,12 +17,13 @@ from eunomia.tracker import deriver_of
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.cgroup_hierarchy import Hierarchy
     from eunomia.containers.lifecycle import Listener
     from eunomia.containers.registry import Registry
     from eunomia.engine.kernel_filter import KernelFilter
     from eunomia.kernel.loaded import Loaded
+    from eunomia.stream_schema import Schema
     from eunomia.tracker import Deriver
 
 
@@ -96,18 +97,24 @@ class ProbeSource(RunningSource):
         kernel_filter: KernelFilter,
         *,
         share: Mapping[str, int],
-        before_attaching: Callable[[], None] | None = None,
+        before: ProbeSource | None = None,
+        fresh_maps: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> None:
         """Load and attach it. ``share`` are descriptors of maps that all objects share.
 
-        ``before_attaching`` is called when it is loaded, ``meanwhile`` while the kernel verifies its programs.
+        ``meanwhile`` is called while the kernel verifies its programs.
+
+        ``before`` is the source in whose place it is to run: it goes on with that one's maps, with empty ones in
+        place of those that differ where they may be ``fresh_maps``, and :attr:`handover` lets it run.
 
         Raises what :meth:`Source.load` raises, and then nothing is left of it.
         """
         super().__init__(source.name)
         self.source = source
         self.options = options
+        self.in_use = allocate_lock()  # held while another object is made of its maps, or it is closed
+        self.is_closed = False
         self._hierarchy = hierarchy
         self._filter = kernel_filter
         self._filters = has_filters(source.spec.maps)  # in the kernel
@@ -118,15 +125,26 @@ class ProbeSource(RunningSource):
             share={n: fd for n, fd in share.items() if n in source.spec.maps},
             wish=options.wish,
             streams=options.streams,
-            ready=functools.partial(self._before_attaching, before_attaching),
+            ready=self._before_attaching,
+            before=None if before is None else before.live,
+            fresh_maps=fresh_maps,
+            swappable=True,
             meanwhile=meanwhile,
         )
-        self._since = kernel_filter.changes
-        if self._filters:
+        self._since: int = kernel_filter.changes if before is None else before._since
+        if before is None and self._filters:
             kernel_filter.take(self.live)
         self.streams = list(self._streams(self.live))
         self.rings = {name: self.live.readers[name] for name in self.live.spec.raw}
         source.spec.close()
+
+    def follow_filter(self) -> None:
+        """Have its probes follow the filters from now on; they have those of the time when it was loaded."""
+        assert self.live is not None
+        if self._filters:
+            self._filter.fill(self.live)
+            self._filter.take(self.live)
+            write(self.live, self._filter.word)
 
     @property
     def passes_all(self) -> bool:
@@ -149,9 +167,7 @@ class ProbeSource(RunningSource):
             set_["eunomia_hierarchy"] = self._hierarchy.id
         return set_
 
-    def _before_attaching(self, also: Callable[[], None] | None, live: Loaded) -> None:
-        if also is not None:
-            also()
+    def _before_attaching(self, live: Loaded) -> None:
         if self._filters:
             self._filter.fill(live)
         for name, stream in live.spec.streams.items():
@@ -188,26 +204,35 @@ class ProbeSource(RunningSource):
             self.events = registry.listener()
             self.deriver = make(registry, self.live)
 
+    def inherit(self, before: ProbeSource, maps: frozenset[str]) -> list[Stream]:
+        """Go on with the accounts of another generation, which runs no more; ``maps`` are those that both have.
+
+        Return the streams that have no heir.
+        """
+        streams = {stream.key: stream for stream in self.streams}
+        for stream in before.streams:
+            if stream.key in streams:
+                streams[stream.key].inherit(stream, maps)
+        return [stream for stream in before.streams if stream.key not in streams]
+
     def detach(self) -> None:
         """Detach its programs; records that they have written can still be drained."""
         assert self.live is not None
         self._filter.drop(self.live)
         self.live.detach()
 
-    def attach(self) -> None:
-        """Attach its programs again; raises :class:`KernelError`."""
-        assert self.live is not None
-        if self._filters:
-            self._filter.fill(self.live)
-            self._filter.take(self.live)
-            write(self.live, self._filter.word)
-        self.live.attach(skip_refused=self.source.found is None)
+    def stop_deriving(self) -> None:
+        """Let go of what makes its rows, which is made again when it runs again."""
+        if self.events is not None:
+            self.events.close()
+        self.events = self.deriver = None
 
     def close(self) -> None:
         """Detach and free everything."""
         assert self.live is not None
-        if self.events is not None:
-            self.events.close()
+        self.stop_deriving()
         self._filter.drop(self.live)
-        self.live.close()
+        with self.in_use:
+            self.is_closed = True
+            self.live.close()
         self.source.spec.close()

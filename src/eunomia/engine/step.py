@@ -38,14 +38,20 @@ class Step:
         self._faults = faults
         self._clock = time.time_ns() - monotonic_ns()
         self._drained = 0  # when the last step began that left nothing in the rings (monotonic ns)
+        self.reading: Stream | None = None  # the stream that was read last
 
     def __call__(
-        self, sources: Sequence[RunningSource], *, tables: bool = False, ending: Sequence[RunningSource] = ()
+        self,
+        sources: Sequence[RunningSource],
+        *,
+        tables: bool = False,
+        ending: Sequence[RunningSource] = (),
+        kept: Collection[Stream] = (),
     ) -> bool:
         """Take a step; return whether there were rows.
 
         With ``tables``, tables are read too. Sources that are ``ending``, of which the probes are detached, are
-        drained until nothing is left.
+        drained until nothing is left, except their ``kept`` streams, which other sources go on reading.
         """
         self._set_clock()
         pace = self._pace
@@ -53,6 +59,7 @@ class Step:
         taken, began = time.time_ns(), monotonic_ns()
         streams = [stream for source in sources for stream in source.streams]
         last_of = {stream for source in ending for stream in source.streams} if ending else _NO_STREAMS
+        emptied = {stream for stream in last_of if stream not in kept} if kept else last_of
         for source in sources:
             if source.live is not None:
                 source.live.ignore()
@@ -61,13 +68,14 @@ class Step:
         pace.share_out(streams)
         # effects are drained before causes, so that no step shows an exec without its fork
         for stream in reversed(streams):
-            if tables or not stream.is_table or stream.reader.waiting or stream in last_of:
+            if tables or not stream.is_table or stream.reader.waiting or stream in emptied:
+                self.reading = stream
                 rows += [(stream, batch) for batch in stream.reader.drain(self._clock, taken)]
                 pace.saw(stream.reader)
         found = bool(rows)
         busy = {stream for stream, _ in rows}
         if last_of and len(busy) > 1:  # to be merged by time
-            rows += [(s, b) for s in busy for b in self._rest_of(s, streams, taken, s in last_of)]
+            rows += [(s, b) for s in busy for b in self._rest_of(s, streams, taken, s in emptied)]
         found |= self._joins.feed(self._clock, self._drained, pace, busy=found)
         if raw:
             made = self._derive(sources, raw, began, ending)
@@ -78,7 +86,7 @@ class Step:
         if len(busy) == 1:
             stream = busy.pop()
             rows.clear()
-            for batch in self._rest_of(stream, streams, taken, stream in last_of):
+            for batch in self._rest_of(stream, streams, taken, stream in emptied):
                 self._joins.feed_again(self._clock, self._drained, pace)
                 self._pass_on([(stream, batch)], last_of)
         if not any(stream.reader.waiting for stream in streams if not stream.is_table):

@@ -11,10 +11,11 @@ from eunomia.python_stream import PythonStreamReader
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.filters import Mask
     from eunomia.kernel.loaded import Loaded
     from eunomia.sinks import StreamInfo
+    from eunomia.stream_schema import Schema
 
 Key = tuple[str, str]  # the source's name and the stream's
 
@@ -26,8 +27,8 @@ class Stream:
     """
 
     __slots__ = (
-        "before", "cgroup", "early", "filtered", "info", "is_made", "is_table", "key", "live", "process", "reader",
-        "schemas", "takers",
+        "before", "cgroup", "early", "filtered", "info", "is_made", "is_table", "key", "live", "missed", "process",
+        "reader", "retired", "schemas", "takers",
     )  # fmt: skip
 
     def __init__(self, info: StreamInfo, live: Loaded | None, reader: Any) -> None:
@@ -38,6 +39,7 @@ class Stream:
         self.filtered = 0
         self.takers = 0  # outputs that take its rows
         self.before = Count(0, 0)  # of earlier generations of its source
+        self.retired, self.missed = Count(0, 0), 0  # of this one itself, when another took its place
         self.is_made = isinstance(reader, PythonStreamReader)
         self.is_table = not isinstance(reader, RingReader | PerfReader | PythonStreamReader)
         shapes: list[Schema] = [] if self.is_made else reader.spec.shapes
@@ -53,11 +55,41 @@ class Stream:
         """Its name in messages."""
         return "/".join(self.key)
 
+    @property
+    def columns(self) -> object:
+        """What is to be compared with another stream's to know whether they look the same."""
+        return self.key, [list(schema.fields.items()) for schema in self.schemas]
+
+    @property
+    def map(self) -> str:
+        """The map that it is read from; empty for what is made in user space."""
+        return "" if self.is_made else str(self.reader.spec.map.name)
+
     def count(self) -> Count:
-        """Return what it has emitted and lost so far."""
-        now = Count(self.reader.emitted, self.reader.lost) if self.live is None else self.live.count(self.key[1])
-        lost = None if now.lost is None or self.before.lost is None else now.lost + self.before.lost
-        return Count(now.emitted + self.before.emitted, lost)
+        """Return what it has emitted and lost so far, over all generations of its source."""
+        return _sum(self._own(), self.before)
+
+    def _own(self) -> Count:
+        if self.live is None:
+            return Count(self.reader.emitted, self.reader.lost)
+        return self.live.count(self.key[1])
+
+    def inherit(self, stream: Stream, kept: frozenset[str]) -> None:
+        """Go on with the account of another generation, whose programs run no more; ``kept`` are maps that both have.
+
+        Where the kernel's own counts are such a map, they go on by themselves.
+        """
+        assert self.live is not None
+        assert stream.live is not None
+        self.filtered = stream.filtered
+        stream.retired, stream.missed = stream._own(), stream.live.missed()
+        ledgers = self.live.ledgers(self.key[1])
+        if ledgers and kept >= ledgers:
+            self.reader.go_on(stream.reader)
+            self.before = _sum(stream.before, Count(0, stream.missed - self.missed))
+        else:
+            lost = None if self.retired.lost is None else -self.retired.lost
+            self.before = _sum(stream.count(), Count(-self.retired.emitted, lost))
 
     def leave_out(self, batch: Batch) -> Batch:
         """Return a batch without the rows that no output wants, and count these."""
@@ -68,3 +100,8 @@ class Stream:
         kept = batch[wanted]
         self.filtered += batch.count - kept.count
         return kept
+
+
+def _sum(one: Count, other: Count) -> Count:
+    lost = None if one.lost is None or other.lost is None else one.lost + other.lost
+    return Count(one.emitted + other.emitted, lost)

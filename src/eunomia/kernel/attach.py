@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable, Sequence
 
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
-from eunomia.kernel.diagnose import attach_error, kind
+from eunomia.kernel.diagnose import attach_error, kind, strerror
 from eunomia.kernel.errors import Absent, BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
 from eunomia.typing import TYPE_CHECKING, Any
@@ -31,11 +32,22 @@ _TYPES = {"socket": 1, "tc": 3, "tcx": 3, "classifier": 3}
 
 
 class Link:
-    """Keeps a program attached until :meth:`close`; ``fd`` is its descriptor."""
+    """Keeps a program attached until :meth:`close`; ``fd`` is its descriptor.
 
-    def __init__(self, fd: int, close: Callable[[], object]) -> None:
+    ``update`` puts another program here by one store, given by its descriptor; it returns 0 or a negative errno, and
+    is None where there is no such thing.
+    """
+
+    def __init__(self, fd: int, close: Callable[[], object], update: Callable[[int], int] | None = None) -> None:
         self.fd = fd
         self.close = close
+        self._update = update
+
+    def replace(self, new: Any) -> None:
+        """Put another program here; raises :class:`KernelError`, and the old one goes on then."""
+        failed = -errno.EOPNOTSUPP if self._update is None else self._update(new)
+        if failed:
+            raise KernelError(f"its program cannot be replaced: {strerror(-failed)}")
 
     def misses(self) -> int:
         """Return 0: the program itself counts how often the kernel skipped it."""
@@ -94,6 +106,21 @@ def attach(spec: Spec, program: Program, handle: Any, targets: Sequence[str] = (
     return links
 
 
+def hook(program: Program, handle: Any, targets: Sequence[str]) -> tuple[object, ...]:
+    """Return what a program hangs on; programs of which it is the same can take each other's place."""
+    word = program.section.lstrip("?").partition("/")[0]
+    if word in {"syscall_enter", "syscall_exit"}:  # of eunomia/syscall.h, whatever calls it names
+        return (word, lib.bpf_program__expected_attach_type(handle))
+    where = tuple(means.check(program, targets)) if targets else (program.section.partition("/")[2],)
+    types = lib.bpf_program__type(handle), lib.bpf_program__expected_attach_type(handle)
+    return (means.family(program), word.endswith(".s"), word.rpartition("ret")[1], *types, *where)
+
+
+def is_updated(program: Program) -> bool:
+    """Whether the kernel puts another program on the link of one of this kind."""
+    return kind(program.section) in means.CGROUP | means.TC | means.SOCKETS | {"xdp", "iter"}
+
+
 def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
     """Set, before libbpf loads a program, what its section does not say."""
     word = kind(program.section)
@@ -117,8 +144,7 @@ def _makers(program: Program, handle: Any, places: list[Any], given: bool) -> li
     word = kind(program.section)
     returns = int("ret" in word)
     if word in means.TRACEPOINTS:
-        names = places or [program.section.partition("/")[2]]
-        pairs = [(category, n) for category, _, rest in (n.partition("/") for n in names) for n in alternatives(rest)]
+        pairs = tracepoints(program, places)
         return [_linked(lib.eu_attach_tracepoint, handle, c.encode(), n.encode()) for c, n in pairs]
     if word == "perf_event":
         return [_sampling(handle, cpu, event) for event in places for cpu in online_cpus()]
@@ -144,11 +170,20 @@ def _makers(program: Program, handle: Any, places: list[Any], given: bool) -> li
 def _linked(call: Callable[..., Any], *arguments: Any) -> Callable[[], Link | None]:
     def make() -> Link | None:
         made = call(*arguments)
-        if made == ffi.NULL:
-            return None
-        return Link(lib.bpf_link__fd(made), lambda: lib.bpf_link__destroy(made))
+        return None if made == ffi.NULL else linked(made)
 
     return make
+
+
+def linked(made: Any) -> Link:
+    """Return libbpf's link as one of ours."""
+    fd: int = lib.bpf_link__fd(made)
+    return Link(fd, lambda: lib.bpf_link__destroy(made), functools.partial(_update, fd))
+
+
+def _update(link: int, program: int) -> int:
+    """Put a program on a link, where the kernel can (cgroups, iterators, XDP, tcx); EINVAL where it cannot."""
+    return int(lib.bpf_link_update(link, program, ffi.NULL))
 
 
 def _probe(handle: Any, returns: int, place: means.Place | str) -> Callable[[], Link | None]:
@@ -174,7 +209,7 @@ def _on_device(handle: Any, device: int, attach_type: int, flags: int = 0) -> Ca
         if fd < 0:
             ffi.errno = -fd
             return None
-        return Link(fd, lambda: os.close(fd))
+        return Link(fd, lambda: os.close(fd), functools.partial(_update, fd))
 
     return make
 
@@ -193,7 +228,11 @@ def _tc(handle: Any, device: int, way: str) -> Callable[[], Link | None]:
         if failed:
             ffi.errno = -failed
             return None
-        return Link(-1, lambda: lib.eu_tc_detach(device, egress, numbers[0], numbers[1], made[0]))
+        return Link(
+            -1,
+            lambda: lib.eu_tc_detach(device, egress, numbers[0], numbers[1], made[0]),
+            lambda program: int(lib.eu_tc_replace(program, device, egress, numbers[0], numbers[1])),
+        )
 
     return make
 
@@ -216,7 +255,15 @@ def _socket(handle: Any, device: str) -> Callable[[], Link | None]:
         except OSError as error:
             ffi.errno = error.errno or errno.EINVAL
             return None
-        return Link(ear.fileno(), ear.close)
+
+        def update(program: int) -> int:
+            try:
+                ear.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, program)
+            except OSError as error:
+                return -(error.errno or errno.EINVAL)
+            return 0
+
+        return Link(ear.fileno(), ear.close, update)
 
     return make
 
@@ -244,6 +291,12 @@ def _open_cgroup(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise BadSetting(f"cgroup {path}: {error.strerror}") from None
+
+
+def tracepoints(program: Program, places: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the tracepoints that a program hangs on, each as its category and its name there."""
+    names = places or [program.section.partition("/")[2]]
+    return [(category, n) for category, _, rest in (n.partition("/") for n in names) for n in alternatives(rest)]
 
 
 def alternatives(name: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.types import (
@@ -57,6 +57,7 @@ class Btf:
             raise BadObject(f"its .BTF section is broken: {error}") from None
         self._decoded: dict[int, Type] = {0: Opaque("void")}
         self._tags: dict[tuple[int, int], list[str]] | None = None
+        self._variables: list[tuple[str, str, int, int, int]] | None = None
 
     def _index(self) -> None:
         """Note where each type starts, and its kind."""
@@ -203,8 +204,13 @@ class Btf:
                 assert isinstance(type_, Struct)
                 yield type_
 
-    def variables(self) -> Iterator[tuple[str, str, int, int, int]]:
-        """Yield (section, name, offset in section, size, id of the variable) of every global."""
+    def variables(self) -> Sequence[tuple[str, str, int, int, int]]:
+        """Return (section, name, offset in section, size, id of the variable) of every global."""
+        if self._variables is None:
+            self._variables = list(self._walk_variables())
+        return self._variables
+
+    def _walk_variables(self) -> Iterator[tuple[str, str, int, int, int]]:
         for id_ in self.kind_ids(_DATASEC):
             section, _, vlen, _, _, at = self._head(id_)
             for index in range(vlen):
@@ -219,9 +225,39 @@ class Btf:
             return Pointer(type_.size, self.type(self.target(type_id)))
         return type_
 
+    def type_of(self, id_: int) -> int:
+        """Return the id of a global's type."""
+        return self._head(id_)[4]
+
     def name(self, id_: int) -> str:
         """Return a type's name."""
         return self._head(id_)[0]
+
+    def pointees(self, id_: int, depth: int = 0) -> Iterator[str]:
+        """Yield what each pointer in a type leads to, in the order in which they stand, with its tags (``kptr``)."""
+        if not id_ or depth > _DEPTH:
+            return
+        _, kind, vlen, _, target, at = self._head(id_)
+        if kind in {_STRUCT, _UNION}:
+            for index in range(vlen):
+                yield from self.pointees(self._unpack("III", at + 12 * index)[1], depth + 1)
+        elif kind == _ARRAY:
+            yield from self.pointees(self._unpack("III", at)[0], depth + 1)
+        elif kind in _TRANSPARENT or kind == _TYPEDEF:
+            yield from self.pointees(target, depth + 1)
+        elif kind == _PTR:
+            yield self._spelled(target, depth + 1)
+
+    def _spelled(self, id_: int, depth: int) -> str:
+        if not id_ or depth > _DEPTH:
+            return "void"
+        name, kind, _, _, target, _ = self._head(id_)
+        if kind == _PTR:
+            return f"{self._spelled(target, depth + 1)} *"
+        if kind in _TRANSPARENT:
+            tag = f"__{name} " if kind == _TYPE_TAG else ""
+            return tag + self._spelled(target, depth + 1)
+        return name or "?"
 
     def map_member(self, map_name: str, member: str) -> int:
         """Return the id of the type that ``__type(member, ...)`` declares for a map, 0 if there is none.

@@ -259,7 +259,7 @@ def _attach_error(spec: Spec, program: Program, number: int, log: str, targets: 
     word = kind(program.section)
     target = ", ".join(targets) or program.section.partition("/")[2]
     if number in {errno.ENOENT, errno.ESRCH} and word in _TRACEPOINTS:
-        return _no_tracepoint(word, target)
+        return no_tracepoint(word, target)
     if word in {"uprobe", "uretprobe", "usdt"} or (word in {"kprobe", "kretprobe"} and ":" in target):
         return _probe_error(spec, program, target, number, log)
     if word in _KINDS and number in _REFUSALS:
@@ -281,7 +281,8 @@ def _attach_error(spec: Spec, program: Program, number: int, log: str, targets: 
     )
 
 
-def _no_tracepoint(word: str, target: str) -> KernelError:
+def no_tracepoint(word: str, target: str) -> KernelError:
+    """Return the error for a tracepoint that was not found; ``word`` is its kind of section."""
     if word in {"tp", "tracepoint"} and not lib.eu_tracepoint_exists(b"sched", b"sched_switch"):
         return KernelError("tracefs, which has the numbers of tracepoints, cannot be read: mount it, or run as root")
     return Absent(f"this kernel has no tracepoint {target}", f"tracepoint {target}")

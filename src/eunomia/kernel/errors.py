@@ -56,3 +56,19 @@ class VerifierError(KernelError):
         self.program = program
         self.line = line
         self.log = log
+
+
+class MapChanged(KernelError):
+    """A map that new programs would go on with holds other things than they expect.
+
+    ``map`` is its name, ``member`` what of it differs (empty for the map itself), ``before`` and ``after`` what that
+    was and is.
+    """
+
+    def __init__(self, owner: str, map_: str, member: str, before: str, after: str) -> None:
+        what = f"{member} of map {map_}" if member else f"map {map_}"
+        super().__init__(f"{owner}: {what} is {after} and was {before}: what it holds does not fit the new programs")
+        self.map = map_
+        self.member = member
+        self.before = before
+        self.after = after

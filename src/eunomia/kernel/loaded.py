@@ -7,9 +7,11 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from eunomia.kernel import attach, entries, iterator, settings, sizes
+from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
 from eunomia.kernel.beside import beside
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
@@ -39,8 +41,9 @@ from eunomia.python_stream import PythonStreamReader
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from eunomia.kernel.attach import AnyLink
+    from eunomia.kernel.attach import Link
     from eunomia.kernel.hooks.begun import Reader
+    from eunomia.kernel.reuse import Side
     from eunomia.kernel.stacks import Stacks
 
 _ITERATED = frozenset({"lines", "records"})
@@ -103,6 +106,9 @@ class Loaded:
         unattached: Sequence[str] = (),
         streams: Sequence[str] = (),
         meanwhile: Callable[[], None] | None = None,
+        before: Loaded | None = None,
+        fresh_maps: bool = False,
+        swappable: bool = False,
     ) -> None:
         """Load a spec's programs, all or those named, without attaching them.
 
@@ -111,6 +117,9 @@ class Loaded:
         instead of the object's own, ``targets`` where to attach programs instead of where their sections
         say, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
         all if none is named. ``meanwhile`` is called while the kernel verifies the programs.
+        ``before`` is the object that this one replaces: it uses that one's maps as :mod:`eunomia.kernel.reuse` says,
+        and with ``fresh_maps`` empty ones instead of those that differ. With ``swappable``, programs are attached
+        so that others can replace them.
         Raises what :mod:`eunomia.kernel.errors` lists.
         """
         self.spec = spec
@@ -122,14 +131,21 @@ class Loaded:
         self._unread = [n for n in spec.streams if streams and n not in streams]
         self._ignored: list[Any] = []  # rings of foreign objects that are not read
         self._adopted: dict[str, tuple[Loaded, str]] = {}
-        self._links: list[AnyLink] = []
-        self._missed = 0  # by hooks that it shared
-        self._iterators: dict[str, attach.Link] = {}
+        self.attachments: list[Attachment] = []
+        self.to_take: dict[str, Attachment] = {}  # of the object that it replaces, by the program that is to be there
+        self._before = before
+        self._swappable = swappable
+        self._missed = 0  # on hooks that it gave away, less what was missed on those that it took before it did
         self._stacks: list[Stacks] = []
         self._armed: Any = None
         self._chosen = [p for p in spec.programs if programs is None or p.name in programs]
         self._sized = sizes.given(spec.name, spec.maps, map_sizes or {})
+        if ring_size:
+            rings = {n: m for n, m in self._sized.items() if m.type == RINGBUF and n not in (map_sizes or {})}
+            self._sized |= {name: map_._replace(max_entries=ring_size) for name, map_ in rings.items()}
+        self.kept: frozenset[str] = frozenset()  # maps that it goes on with
         self._entries: list[entries.Entry] = []
+        self._images: dict[str, bytes] = {}  # of sections that got values from another object, before that
         self._begun: Reader | None = None
         self._object: Any = None
         try:
@@ -141,6 +157,8 @@ class Loaded:
                     iterator.check(program, "".join(self._targets.get(program.name, ())), maps)
             self._size(ring_size, map_sizes or {})
             self._prepare(set_, share)
+            if before is not None:
+                self._go_on_with(before, share, fresh_maps)
             self._load(meanwhile)
             self._write_entries()
             self._open_streams()
@@ -204,11 +222,50 @@ class Loaded:
             name = text(lib.bpf_map__name(handle))
             # nothing of ours stays in the kernel
             lib.bpf_map__set_pin_path(handle, ffi.NULL)
-            if name in share and lib.bpf_map__reuse_fd(handle, share[name]):
-                if ffi.errno == errno.EMFILE:
-                    raise no_descriptors(self.spec.name)
-                raise KernelError(f"{self.spec.name}: map {name} cannot be shared: {error().strerror}")
+            if name in share:
+                self._use(handle, share[name])
         self._set(set_)
+
+    def _use(self, handle: Any, fd: int) -> None:
+        """Have a map that is not loaded yet be another that is."""
+        if lib.bpf_map__reuse_fd(handle, fd):
+            if ffi.errno == errno.EMFILE:
+                raise no_descriptors(self.spec.name)
+            name = text(lib.bpf_map__name(handle))
+            raise KernelError(f"{self.spec.name}: map {name} cannot be shared: {error().strerror}")
+
+    def _go_on_with(self, before: Loaded, shared: Mapping[str, int], fresh: bool) -> None:
+        """Take over what another object's maps hold, as far as it fits."""
+        from eunomia.kernel import reuse
+
+        kept = reuse.kept(before._side(), self._side(), fresh=fresh)
+        handles = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
+        theirs = {section_of(name): handle for name, handle in before.maps.items()}
+        for name in (kept.maps - shared.keys()) | kept.sections:
+            self._use(handles[name], theirs[name].fd)
+        self.kept = kept.maps
+        given = {(e.table.map.name, e.part.name): e.value for e in before._entries}
+        self._entries = [
+            e for e in self._entries
+            if e.table.map.name not in kept.maps or given.get((e.table.map.name, e.part.name), e) != e.value
+        ]  # fmt: skip
+        values: dict[str, bytes] = {}
+        for section, to, at, size in kept.variables:
+            memory, length = memory_of(handles[section])
+            if section not in values:
+                self._images[section] = bytes(ffi.buffer(memory, length))
+                values[section] = theirs[section].lookup(bytes(4)) or b""
+            ffi.buffer(memory, length)[to : to + size] = values[section][at : at + size]
+
+    def _side(self) -> Side:
+        from eunomia.kernel.reuse import Side
+
+        images = {}
+        for handle in walk_maps(self._object):
+            memory, size = memory_of(handle) if lib.bpf_map__is_internal(handle) else (None, 0)
+            if memory is not None:
+                images[section_of(text(lib.bpf_map__name(handle)))] = bytes(ffi.buffer(memory, size))
+        return Side(self.spec, self._sized, images | self._images)
 
     def _set(self, set_: Mapping[str, object]) -> None:
         silent = (f"{_UNREAD}{name}" for name in self._unread)
@@ -321,10 +378,14 @@ class Loaded:
     def attach(self, *, skip_refused: bool = False) -> None:
         """Attach the programs; if that fails for one, none stays attached.
 
+        Those that can take the place of another object's wait for :class:`eunomia.kernel.handover.Handover`.
+
         With ``skip_refused``, programs that cannot be attached are in ``refused`` afterwards, and the others run.
         """
         try:
             self._attach(skip_refused)
+            if self._before is None:
+                self._start(skip_refused)
         except BaseException:
             self.detach()
             raise
@@ -337,48 +398,89 @@ class Loaded:
         for other, _ in self._adopted.values():
             if not other.is_attached:
                 other.attach()
-        handles = {text(lib.bpf_program__name(h)): h for h in walk_programs(self._object)}
+        programs = [p for p in self._chosen if p.name not in self._unattached]
         if self._begun is not None:
-            self._begun.begin(p.section for p in self._chosen if p.section.startswith("syscall_exit"))
-        for program in self._chosen:
-            if program.name in self._unattached:
+            self._begun.begin(p.section for p in programs if p.section.startswith("syscall_exit"))
+        hooks: dict[str, Hook] = {}
+        for program in programs:
+            with self._refusing(program.name, skip_refused):
+                hooks[program.name] = attach.hook(program, self._handle(program.name), self._given(program))
+        self.to_take = _matching([] if self._before is None else self._before.attachments, hooks)
+        for program in programs:
+            if program.name not in hooks:
                 continue
-            try:
-                if is_iterator(program):
-                    self._attach_iterator(program, handles[program.name])
-                    continue
-                self._links += self._attach_program(program, handles[program.name])
-            except NotPermitted:
+            with self._refusing(program.name, skip_refused):
+                there = self.to_take.get(program.name)
+                if there is not None:
+                    there.check(self.spec, program, self._handle(program.name), self._given(program))
+                else:
+                    self.attachments.append(self._attachment(program, hooks[program.name]))
+        self.to_take = {name: there for name, there in self.to_take.items() if name not in self.refused}
+
+    def _attachment(self, program: Program, hook: Hook) -> Attachment:
+        handle, targets = self._handle(program.name), self._given(program)
+        handler = self.program(program.name)
+        if isinstance(handler, Handler):
+            return HandlerAttachment(
+                program.name, hook, functools.partial(attach.attach_handler, program, handler, targets)
+            )
+        if is_iterator(program):
+            return Attachment(program.name, hook, [self._iterate(program, handle)], is_swappable=True)
+        if self._swappable:
+            from eunomia.kernel.hooks import private
+
+            return private.attach(self.spec, program, hook, handle, targets)
+        links = attach.attach(self.spec, program, handle, targets)
+        return Attachment(program.name, hook, links, is_swappable=attach.is_updated(program))
+
+    def _start(self, skip_refused: bool) -> None:
+        for attachment in list(self.attachments):
+            with self._refusing(attachment.name, skip_refused):
+                attachment.start()
+            if attachment.name in self.refused:
+                self.attachments.remove(attachment)
+
+    @contextmanager
+    def _refusing(self, program: str, skip: bool) -> Iterator[None]:
+        try:
+            yield
+        except NotPermitted:
+            raise
+        except KernelError as error_:
+            if not skip:
                 raise
-            except KernelError as error_:
-                if not skip_refused:
-                    raise
-                self.refused[program.name] = error_
+            self.refused[program] = error_
 
-    def _attach_program(self, program: Program, handle: Any) -> Sequence[AnyLink]:
-        targets = self._targets.get(program.name, ())
-        following = self.maps.get(NEXT + program.name)
+    def _given(self, program: Program) -> Sequence[str]:
+        return self._targets.get(program.name, ())
+
+    def _handle(self, program: str) -> Any:
+        return next(h for h in walk_programs(self._object) if text(lib.bpf_program__name(h)) == program)
+
+    def program(self, name: str) -> Handler | int:
+        """Return what is put on a hook to have a program run there: its descriptor, with that of a handler's table."""
+        fd: int = lib.bpf_program__fd(self._handle(name))
+        following = self.maps.get(NEXT + name)
         if following is None:
-            return attach.attach(self.spec, program, handle, targets)
-        return attach.attach_handler(program, Handler(lib.bpf_program__fd(handle), following.fd), targets)
+            return fd
+        section = next(p.section for p in self._chosen if p.name == name)
+        return Handler(fd, following.fd, section)
 
-    def _attach_iterator(self, program: Program, handle: Any) -> None:
+    def _iterate(self, program: Program, handle: Any) -> Link:
         log_start()
         maps = {n: self.maps[n].fd for n, m in self.spec.maps.items() if not m.internal}
         target = "".join(self._targets.get(program.name, ()))  # at most one
         made = iterator.attach(program, handle, target, maps)
         if made == ffi.NULL:
             raise attach_error(self.spec, program, ffi.errno or errno.EINVAL, log_take(), [target] if target else ())
-        link = attach.Link(lib.bpf_link__fd(made), functools.partial(lib.bpf_link__destroy, made))
-        self._links.append(link)
-        self._iterators[program.name] = link
+        return attach.linked(made)
 
     def _begin(self, program: str) -> int | None:
         """Return a descriptor to read an iterator's output from; None if it is detached."""
-        link = self._iterators.get(program)
-        if link is None:
+        there = next((a for a in self.attachments if a.name == program and a.links), None)
+        if there is None:
             return None
-        descriptor: int = lib.bpf_iter_create(link.fd)
+        descriptor: int = lib.bpf_iter_create(there.links[0].fd)
         if descriptor < 0:
             raise error(descriptor)
         return descriptor
@@ -388,7 +490,7 @@ class Loaded:
     @property
     def is_attached(self) -> bool:
         """Whether a program of it is attached."""
-        return bool(self._links)
+        return any(a.is_attached for a in self.attachments)
 
     @property
     def ignores_rings(self) -> bool:
@@ -456,10 +558,17 @@ class Loaded:
             return Count(reader.emitted, reader.lost + refused)
         if handle is not None:
             emitted, lost = self._ledger(handle)
-            return Count(emitted, lost + self._misses())
+            return Count(emitted, lost + self.missed())
         if isinstance(reader, PerfReader):
             return Count(reader.drained, reader.lost)
         return Count(reader.drained, None)
+
+    def ledgers(self, stream: str) -> frozenset[str]:
+        """Return the maps in which a stream's records are counted; none where only the reader counts them."""
+        if stream in self._adopted:
+            return frozenset()
+        names = self.spec.raw if isinstance(self.readers[stream], PythonStreamReader) else [stream]
+        return frozenset(LEDGER + name for name in names if LEDGER + name in self.maps)
 
     @staticmethod
     def _ledger(handle: MapHandle) -> tuple[int, int]:
@@ -468,34 +577,63 @@ class Loaded:
         each = list(numbers)
         return sum(each[0::2]), sum(each[1::2])
 
-    def _misses(self) -> int:
+    def missed(self) -> int:
         """Return how often the kernel skipped a program because it was already running on that CPU.
 
         They can be attributed to a stream only if the object has just one.
         """
         if len(self.spec.streams) + len(self.spec.raw) != 1:
             return 0
-        out, total = ffi.new("uint64_t *"), self._missed + sum(link.misses() for link in self._links)
+        out, total = ffi.new("uint64_t *"), self._missed + sum(a.misses() for a in self.attachments)
         for handle in self.programs():
             if not lib.eu_recursion_misses(lib.bpf_program__fd(handle), out):
                 total += out[0]
         return total
 
+    # Hooks change hands
+
+    def give(self, attachment: Attachment) -> None:
+        """Let another object have what a program of this one hangs on."""
+        self.attachments.remove(attachment)
+        self._missed += attachment.misses()
+
+    def take(self, attachment: Attachment) -> None:
+        """Have what a program of another object hung on."""
+        self.attachments.append(attachment)
+        self._missed -= attachment.misses()
+
+    def rest(self) -> None:
+        """Stop what is attached beside the programs."""
+        for other, _ in self._adopted.values():
+            other.detach()
+
+    def attach_again(self) -> None:
+        """Attach what was taken off while another object ran in this one's place; raises :class:`KernelError`."""
+        gone = [a for a in self.attachments if not a.is_attached]
+        self.attachments = [a for a in self.attachments if a.is_attached]
+        self._before = None
+        chosen = self._chosen
+        try:
+            self._chosen = [p for p in chosen if p.name in {a.name for a in gone}]
+            self._attach(False)
+            self._start(False)
+        finally:
+            self._chosen = chosen
+
     def detach(self) -> None:
         """Detach the programs, and wait for those that run; streams can still be drained."""
         for reader in self.readers.values():
-            if isinstance(reader, IteratorReader) and self._links:
+            if isinstance(reader, IteratorReader) and self.is_attached:
                 reader.prepare()
-        links, self._links = self._links, []
-        self._iterators.clear()
-        self._missed += sum(link.misses() for link in links)
-        attach.detach(links)
+        attachments, self.attachments = self.attachments, []
+        for attachment in attachments:
+            self._missed += attachment.misses()
+            attachment.close()
         if self._begun is not None:
             self._begun.end()
-        if links:
+        if attachments:
             lib.eu_settle()
-        for other, _ in self._adopted.values():
-            other.detach()
+        self.rest()
 
     def close(self) -> None:
         """Detach, unmap and free everything."""
@@ -517,6 +655,19 @@ class Loaded:
         if self._object is not None:
             lib.bpf_object__close(self._object)
             self._object = None
+
+
+def _matching(attachments: Sequence[Attachment], hooks: Mapping[str, Hook]) -> dict[str, Attachment]:
+    """Return what programs can take over: each that of its own name, or else the first on the same hook."""
+    free = [a for a in attachments if a.is_swappable and a.is_attached]
+    found: dict[str, Attachment] = {}
+    for by_name in (True, False):
+        for name, hook in hooks.items():
+            there = next((a for a in free if a.hook == hook and (a.name == name or not by_name)), None)
+            if there is not None and name not in found:
+                found[name] = there
+                free.remove(there)
+    return found
 
 
 def load_first(

@@ -102,6 +102,10 @@ class TableReader:
         self.drained += batch.count
         return [batch]
 
+    def go_on(self, other: Any) -> None:
+        """Go on where another reader of the same map has come to."""
+        self.drained = other.drained
+
     def close(self) -> None:
         """Free the memory that reading needs."""
         self._snapshot = None
@@ -129,6 +133,11 @@ class SwappedReader(TableReader):
         if self._snapshot is None:
             self._snapshot = Snapshot(self._inner, self.spec)
         return self._made(self._snapshot.read(old, empty=True), clock, taken)
+
+    def go_on(self, other: Any) -> None:
+        """Go on where another reader of the same map has come to."""
+        super().go_on(other)
+        self._current = other._current
 
 
 class GlobalsReader(TableReader):

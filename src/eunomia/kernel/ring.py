@@ -7,8 +7,9 @@ import struct
 import sys
 from collections.abc import Callable
 
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
 from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
+from eunomia.stream_schema import Schema
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -134,6 +135,10 @@ class Reader:
             fixed += (record[:size].ljust(size, b"\0"), _PLACE.pack(at, rest))
             at += rest
         return make(shape, b"".join(fixed), b"".join([record[size:] for record in run]))
+
+    def go_on(self, other: Any) -> None:
+        """Go on where another reader of the same map has come to."""
+        self.drained, self.odd = other.drained, other.odd
 
     def close(self) -> None:
         """Unmap the buffer."""

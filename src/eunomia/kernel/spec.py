@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
-from eunomia.batch import Field, Schema
 from eunomia.kernel import elf, entries, lengths, settings, sizes, unions
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.diagnose import open_error
@@ -16,6 +15,7 @@ from eunomia.kernel.libbpf import ffi, lib, log_start, log_take, text
 from eunomia.kernel.libbpf_versions import too_new
 from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
+from eunomia.stream_schema import Field, Schema
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class Program(NamedTuple):
 class Map(NamedTuple):
     """A map; sizes in bytes. ``type_name`` is libbpf's name for its type.
 
-    ``chosen`` says which sizes the object leaves to its loader, and their values.
+    ``chosen`` says which sizes the object leaves to its loader, and their values. ``inner`` describes the maps that a
+    map of maps holds.
     """
 
     name: str
@@ -62,6 +63,9 @@ class Map(NamedTuple):
     max_entries: int
     internal: bool
     chosen: str = ""
+    flags: int = 0
+    extra: int = 0  # what some types have besides, as a bloom filter its number of hashes
+    inner: Map | None = None
 
 
 class Tag(NamedTuple):
@@ -235,6 +239,9 @@ class Spec:
             lib.bpf_map__value_size(map_),
             lib.bpf_map__max_entries(map_),
             bool(lib.bpf_map__is_internal(map_)),
+            flags=lib.bpf_map__map_flags(map_),
+            extra=lib.bpf_map__map_extra(map_),
+            inner=self._map(inner) if (inner := lib.bpf_map__inner_map(map_)) != ffi.NULL else None,
         )
 
     def _images(self) -> dict[str, bytes]:

@@ -188,6 +188,16 @@ int eu_tc_attach(int prog_fd, int device, int egress, uint32_t *handle, uint32_t
 	return err;
 }
 
+/* Puts another program in a filter's place. Returns 0 or a negative error. */
+int eu_tc_replace(int prog_fd, int device, int egress, uint32_t handle, uint32_t priority)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = device, .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = handle, .priority = priority,
+		    .flags = BPF_TC_F_REPLACE);
+
+	return bpf_tc_attach(&hook, &opts);
+}
+
 void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, int made)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = device, .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);

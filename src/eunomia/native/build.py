@@ -35,6 +35,7 @@ struct bpf_link *bpf_program__attach_usdt(const struct bpf_program *prog, int pi
 int bpf_program__set_attach_target(struct bpf_program *prog, int attach_prog_fd, const char *attach_func_name);
 int bpf_program__set_type(struct bpf_program *prog, int type);
 int bpf_link__fd(const struct bpf_link *link);
+int bpf_link_update(int link_fd, int new_prog_fd, const void *opts);
 int bpf_link__destroy(struct bpf_link *link);
 int bpf_iter_create(int link_fd);
 const char *libbpf_bpf_prog_type_str(int t);
@@ -58,6 +59,8 @@ int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
 const char *bpf_map__pin_path(const struct bpf_map *map);
 int bpf_map__reuse_fd(struct bpf_map *map, int fd);
 bool bpf_map__is_internal(const struct bpf_map *map);
+uint32_t bpf_map__map_flags(const struct bpf_map *map);
+uint64_t bpf_map__map_extra(const struct bpf_map *map);
 
 int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);

@@ -18,6 +18,64 @@ int eu_load_code(int type, int attach_type, int btf_id, const char *name, const 
 	return bpf_prog_load(type, name, "Dual BSD/GPL", code, count, &opts);
 }
 
+/*
+ * Loads a program of the type of another that is loaded, and for the same place: one that could be called there in its
+ * stead. Returns its descriptor or a negative errno.
+ */
+int eu_load_like(int prog_fd, int attach_type, const char *name, const void *code, size_t count)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach_type);
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+	int fd, btf = -1;
+
+	if (bpf_obj_get_info_by_fd(prog_fd, &info, &size))
+		return -errno;
+	if (info.type == BPF_PROG_TYPE_TRACING) {
+		if (!info.attach_btf_id)	/* before Linux 6.0 the kernel does not say */
+			return -EOPNOTSUPP;
+		opts.attach_btf_id = info.attach_btf_id;
+		btf = bpf_btf_get_fd_by_id(info.attach_btf_obj_id);
+		if (btf < 0)
+			return btf;
+		opts.attach_btf_obj_fd = btf;
+	}
+	fd = bpf_prog_load(info.type, name, "Dual BSD/GPL", code, count, &opts);
+	if (btf >= 0)
+		close(btf);
+	return fd;
+}
+
+/* Whether a program calls a helper somewhere. */
+int eu_calls_helper(const struct bpf_program *prog, int helper)
+{
+	const struct bpf_insn *code = bpf_program__insns(prog);
+
+	for (size_t i = 0; i < bpf_program__insn_cnt(prog); i++)
+		if (code[i].code == (BPF_JMP | BPF_CALL) && !code[i].src_reg && code[i].imm == helper)
+			return 1;
+	return 0;
+}
+
+/*
+ * How many words of its context a program of a raw tracepoint reads, 1 at least. A trial run with fewer is refused for
+ * that; one with as many fails, before it runs, over the address that the context is to be copied from. Negative where
+ * there are no such runs (before Linux 5.10).
+ */
+int eu_context_words(int prog_fd)
+{
+	int err = -EINVAL;
+
+	for (int words = 1; words <= 12 && err == -EINVAL; words++) {	/* MAX_BPF_FUNC_ARGS */
+		LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = (void *)1, .ctx_size_in = 8 * words);
+
+		err = bpf_prog_test_run_opts(prog_fd, &run);
+		if (err == -EFAULT)
+			return words;
+	}
+	return err ? err : -EINVAL;
+}
+
 /* Returns a map's descriptor or a negative errno. */
 int eu_create_map(int type, const char *name, uint32_t key_size, uint32_t value_size, uint32_t entries)
 {
@@ -54,6 +112,29 @@ int eu_attach_event(int prog_fd, const char *category, const char *name)
 		return err;
 	}
 	return fd;
+}
+
+/*
+ * Whether a tracepoint's record has all that a program reads: 0, or a negative errno. An event takes one program, and
+ * is asked after the record first; so it has one already that does nothing, and refuses ours for that.
+ */
+int eu_fits_tracepoint(int prog_fd, const char *category, const char *name)
+{
+	const struct bpf_insn nothing[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int first = eu_load_code(BPF_PROG_TYPE_TRACEPOINT, 0, 0, "eu_nothing", nothing, 2), event, err;
+
+	if (first < 0)
+		return first;
+	event = eu_attach_event(first, category, name);
+	close(first);
+	if (event < 0)
+		return event;
+	err = ioctl(event, PERF_EVENT_IOC_SET_BPF, prog_fd) ? -errno : 0;
+	close(event);
+	return err == -EEXIST ? 0 : err ? err : -EINVAL;
 }
 
 /*

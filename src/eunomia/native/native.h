@@ -79,12 +79,17 @@ struct bpf_link *eu_attach_kprobe(struct bpf_program *prog, int retprobe, const 
 struct bpf_link *eu_attach_ksyscall(struct bpf_program *prog, int retprobe, const char *name);
 int eu_link_to_device(int prog_fd, int device, int attach_type, uint32_t flags);
 int eu_tc_attach(int prog_fd, int device, int egress, uint32_t *handle, uint32_t *priority, int *made);
+int eu_tc_replace(int prog_fd, int device, int egress, uint32_t handle, uint32_t priority);
 void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, int made);
 struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid);
 int eu_tracepoint_exists(const char *category, const char *name);
 long eu_tracepoint_id(const char *category, const char *name);
 
 int eu_load_code(int type, int attach_type, int btf_id, const char *name, const void *code, size_t count);
+int eu_load_like(int prog_fd, int attach_type, const char *name, const void *code, size_t count);
+int eu_calls_helper(const struct bpf_program *prog, int helper);
+int eu_context_words(int prog_fd);
+int eu_fits_tracepoint(int prog_fd, const char *category, const char *name);
 int eu_create_map(int type, const char *name, uint32_t key_size, uint32_t value_size, uint32_t entries);
 void eu_know_sections(void);
 int eu_find_syscall_hooks(void);

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from eunomia.typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.sinks.writer import Writer
+    from eunomia.stream_schema import Schema
 
 FORMATS = ("table", "json", "csv")
 
@@ -37,7 +38,8 @@ class StreamInfo(NamedTuple):
 class Sink(Protocol):
     """Takes batches of several streams, drained at about the same time, and counts their rows by outcome.
 
-    Batches are shared with other sinks and must not be changed. ``wants`` are the columns that it reads.
+    Batches are shared with other sinks and must not be changed. ``wants`` are the columns that it reads. If it has a
+    method ``adapt``, it is called with the streams when columns of some of them have changed.
     """
 
     wants: frozenset[str]

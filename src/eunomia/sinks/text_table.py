@@ -22,11 +22,12 @@ from eunomia.sinks.shorten import shorten_all
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.columns.column import Column
     from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
+    from eunomia.stream_schema import Schema
 
 _OFF = "\x1b[0m"
 _BOLD, _DIM, _RED, _CYAN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"
@@ -60,16 +61,25 @@ class TableSink(ByteSink):
         self._writer = writer
         self._terminal = writer.terminal
         self._color = _use_color(writer.terminal) if color is None else color
+        self._added = added
+        self._since_header = -1  # lines; -1 before the first
+        self._line, self._lines = 0, 0
+        self._arrange(streams, columns if columns is None else expanded(checked(columns, streams), streams))
+        self._measure()
+
+    def _arrange(self, streams: Sequence[StreamInfo], columns: list[str] | None) -> None:
+        """Decide on the columns, and on what becomes details."""
+        self._named = columns
         self._streams = {s.key: s for s in streams}
         self._histograms = {s.key: [f for f in s.schema.fields.values() if f.scale] for s in streams}
         self._details: dict[Key, list[str]] = {}
         if columns is None:
             names = self._default(streams)
-            more = [n for n in expanded(beside(added), streams) if n not in names]
+            more = [n for n in expanded(beside(self._added), streams) if n not in names]
             at = names.index("details") if "details" in names else len(names)
             names[at:at] = more
         else:
-            names = expanded(checked(columns, streams), streams)
+            names = columns
             self._histograms = {
                 key: [f for f in fields if f.name in names] for key, fields in self._histograms.items()
             }
@@ -87,9 +97,16 @@ class TableSink(ByteSink):
         owned = joined_texts(self._owned)
         self._owners = SharedCells(lambda identity: (*owned(identity), _container(identity)), OWNER)
         self._actors = SharedCells(joined_texts(self._acted), ACTOR)
-        self._since_header = -1  # lines; -1 before the first
-        self._line, self._lines = 0, 0
-        self._measure()
+
+    def adapt(self, streams: Sequence[StreamInfo]) -> None:
+        """Show streams as they are now, below a heading of their own where that differs."""
+        before = [column.header for column in self._columns]
+        widths_before = {column.name: column.width for column in self._columns}
+        self._arrange(streams, self._named)
+        for column in self._columns:
+            column.width = max(column.width, widths_before.get(column.name, 0))
+        if before != [column.header for column in self._columns]:
+            self._since_header = -1
 
     def _default(self, streams: Sequence[StreamInfo]) -> list[str]:
         """Return the columns that all streams share; other columns become details."""

@@ -67,7 +67,7 @@ class Writer:
         self.closed = False
 
     def start(self, header: bytes) -> None:
-        """Set the header of each file."""
+        """Set the header of each file, and write it; call it again if it changes."""
         raise NotImplementedError
 
     def write(self, data: bytes, rows: Mapping[Key, int], order: Sequence[Key] = ()) -> None:
@@ -132,8 +132,9 @@ class FileWriter(Writer):
         self._rotate_at = 0.0
 
     def start(self, header: bytes) -> None:
-        """Set the header of each file, and write it."""
+        """Set the header of each file, and write it; call it again if it changes."""
         self._header = header
+        self._headed = False
         self._begin()
 
     def _begin(self) -> bool:

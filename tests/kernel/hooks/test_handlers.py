@@ -18,7 +18,6 @@ from eunomia.kernel.errors import Absent
 from eunomia.kernel.hooks import shared
 from eunomia.kernel.hooks.chain import LIMIT, Handler, TooManyHandlers
 from eunomia.kernel.hooks.place import Place
-from eunomia.kernel.hooks.private import PrivateHook
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.loaded import Loaded
 
@@ -180,34 +179,3 @@ def test_a_hook_that_the_kernel_has_not_is_named_and_nothing_is_left():
         live.attach()
     assert hooked() == before
     live.close()
-
-
-# Programs that know nothing of chains
-
-PLAIN = (
-    COUNTER.replace("#include <eunomia/hook.h>", "#include <eunomia/probe.h>")
-    .replace('char LICENSE[] SEC("license") = "Dual BSD/GPL";', "")
-    .replace("HANDLER(SECTION, count, void *task)", "SEC(SECTION) int BPF_PROG(count, void *task)")
-    .replace("__sync_fetch_and_add(value, step);\n}", "__sync_fetch_and_add(value, step);\n\treturn 0;\n}")
-)
-
-
-@pytest.mark.parametrize("place", [PLACE, Place("tp_btf", "task_rename"), Place("tp", "task/task_rename")])
-def test_a_stranger_s_program_behind_a_stub_of_its_own_is_replaced_without_loss(place: Place):
-    source = PLAIN.replace("SECTION", f'"{place}"')
-    if place.kind == "tp":
-        source = source.replace("int BPF_PROG(count, void *task)", "int count(void *ctx)")
-    one, two = (Loaded(compiled.spec(source), set_={"target": os.getpid()}) for _ in range(2))
-    before = hooked()
-    hook = PrivateHook(place, lib.bpf_program__fd(one.programs()[0]))
-    programs = [lib.bpf_program__fd(live.programs()[0]) for live in (one, two)]
-    for at in range(2000):
-        hook.replace(programs[at % 2])
-        rename()
-    assert seen(one) == seen(two) == 1000
-    hook.close()
-    assert hooked() == before
-    rename()
-    assert seen(one) == 1000
-    one.close()
-    two.close()

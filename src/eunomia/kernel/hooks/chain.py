@@ -22,10 +22,11 @@ class TooManyHandlers(KernelError):
 
 
 class Handler(NamedTuple):
-    """A loaded program that ends by a tail call: its descriptor, and that of the table it calls into."""
+    """A loaded program that ends by a tail call: its descriptor, that of the table it calls into, and its section."""
 
     program: int
     next: int
+    section: str = ""
 
 
 class Chain:

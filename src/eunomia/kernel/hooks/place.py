@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import errno
+
+from eunomia.kernel.diagnose import no_tracepoint, not_permitted
 from eunomia.kernel.errors import Absent
 from eunomia.kernel.hooks.table import load, refused
 from eunomia.kernel.libbpf import ffi, lib
+from eunomia.kernel.rights import lack
 from eunomia.typing import NamedTuple
 
 _TRACEPOINT, _RAW_TRACEPOINT, _TRACING = 5, 17, 26  # enum bpf_prog_type
@@ -38,8 +42,8 @@ class Place(NamedTuple):
             fd = lib.eu_attach_event(program, category.encode(), name.encode())
         else:
             fd = lib.eu_attach_raw(program, self.name.encode() if self.kind == "raw_tp" else ffi.NULL)
-        if fd == -2:  # ENOENT
-            raise Absent(f"this kernel has no tracepoint {self.name}", f"tracepoint {self.name}")
+        if fd == -errno.ENOENT:
+            raise not_permitted() if lack() else no_tracepoint(self.kind, self.name)
         if fd < 0:
             raise refused(f"attaching to {self}", fd)
         return int(fd)

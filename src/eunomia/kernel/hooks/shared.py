@@ -42,8 +42,9 @@ class HookLink:
 
     def replace(self, new: Handler) -> None:
         """Put another handler here by one store; raises :class:`KernelError`, and the old one goes on then."""
-        self._hook.chain.replace(self.handler, new)
-        self.handler = new
+        with LOCK:
+            self._hook.chain.replace(self.handler, new)
+            self.handler = new
 
     def close(self) -> None:
         """Take the handler out; with the last of them the stub leaves the hook."""

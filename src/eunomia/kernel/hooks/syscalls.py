@@ -32,15 +32,34 @@ class CallLink:
         return max(self._host.misses() - self._before, 0)
 
     def replace(self, new: Handler) -> None:
-        """Put another handler here; raises :class:`KernelError`, and the old one goes on then."""
-        self._host.replace(self.handler, new, self._calls)
-        self.handler = new
+        """Put another handler here, for the calls that its own section names.
+
+        Raises :class:`KernelError`, and the old one goes on then.
+        """
+        with LOCK:
+            wanted = calls(new.section) if new.section else self._calls
+            both = _common(self._calls, wanted)
+            if wanted != both or (not wanted and self._calls):
+                self._host.insert(new, _without(wanted, both))
+            if both or not (wanted or self._calls):
+                self._host.replace(self.handler, new, both)
+            if self._calls != both or (not self._calls and wanted):
+                self._host.remove(self.handler, _without(self._calls, both))
+            self.handler, self._calls = new, wanted
 
     def close(self) -> None:
         """Take the handler out; with the last of them the shared program leaves the hook."""
         with LOCK:
             self._host.remove(self.handler, self._calls)
             _leave(self._key)
+
+
+def _common(one: Calls, other: Calls) -> Calls:
+    return {name: at for name, at in one.items() if other.get(name) == at}
+
+
+def _without(these: Calls, those: Calls) -> Calls:
+    return {name: at for name, at in these.items() if name not in those}
 
 
 def is_of_calls(section: str) -> bool:

@@ -188,7 +188,7 @@ def test_a_new_column_is_shown_in_a_table_below_a_heading_of_its_own(watching, o
 def test_csv_keeps_its_columns_and_that_is_said(watching, objects):
     one = watching("-o", "csv")
     save(objects(2, "long extra;", "event.extra = 77;"), one.path)
-    one.says("events: extra is new; csv keeps the columns that it began with$")
+    one.says("events: extra is new; csv keeps the columns of its header$")
     one.shows(",2,")
     one.end()
     assert len({line.count(",") for line in one.out}) == 1

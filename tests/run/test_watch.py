@@ -224,7 +224,8 @@ def test_an_object_that_is_written_in_pieces_is_loaded_when_it_is_whole(watching
         for at in range(0, len(data), 1 + len(data) // 5):
             file.write(data[at : at + 1 + len(data) // 5])
             file.flush()
-            one.shows('"version":1')  # while it is being written
+            done = len(one.out)
+            one.until(lambda: len(one.out) > done + 100)  # noqa: B023  0.3 s at least: longer than files have to rest
     one.shows('"version":2')
     one.end()
     assert len([line for line in one.said if "reloaded" in line]) == 1

@@ -225,6 +225,7 @@ def test_an_object_that_is_written_in_pieces_is_loaded_when_it_is_whole(watching
             file.write(data[at : at + 1 + len(data) // 5])
             file.flush()
             done = len(one.out)
+            (one.path.parent / "beside").write_text("a reason to look")
             one.until(lambda: len(one.out) > done + 100)  # noqa: B023  0.3 s at least: longer than files have to rest
     one.shows('"version":2')
     one.end()

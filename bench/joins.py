@@ -21,10 +21,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.containers.stage import write_config
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import Registry
 from eunomia.containers.runtimes.docker import Docker
+from eunomia.stream_schema import Field, Schema
 
 ROWS, CGROUPS, ROUNDS = 4096, 16, 30
 SCHEMA = Schema("row", 8, [Field("cgroup_id", 0, 8, "Q", "cgroup_id")])

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
 from eunomia.columns.joined import ACTOR, is_of
 from eunomia.columns.meanings import MEANINGS
 from eunomia.engine import Engine
@@ -24,6 +24,7 @@ from eunomia.engine.output import Output
 from eunomia.filters import Filters
 from eunomia.ledger import Entry, Remark, combined
 from eunomia.source import Options, Source, open_source
+from eunomia.stream_schema import Schema
 from tests import needs
 
 Row = Mapping[str, Any]

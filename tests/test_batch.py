@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.identity import UNKNOWN_IDENTITY
+from eunomia.stream_schema import Field, Schema
 
 EVENT = struct.Struct("<QIIIIhbx4x")
 SCHEMA = Schema(

@@ -12,12 +12,13 @@ import struct
 import numpy as np
 import pytest
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.cli.json_schema import row_schema
 from eunomia.columns import joined, meanings
 from eunomia.identity import RESOLVED, Container, Identity, Pod
 from eunomia.sinks import StreamInfo, open_sink
 from eunomia.sinks.writer import open_writer
+from eunomia.stream_schema import Field, Schema
 
 TASTE = meanings.Meaning("how it tastes", lambda v: "sweet" if v else "sour", example="sour", width=11)
 meanings.MEANINGS["taste"] = TASTE

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eunomia import meaning
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.columns.meanings import MEANINGS
+from eunomia.stream_schema import Field, Schema
 from tests.contracts import ROOT
 
 

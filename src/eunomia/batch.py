@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Field, Schema and Batch: the nouns that all other parts share.
+"""Batch: one drained piece of one stream.
 
-A batch is one drained piece of one stream. Its records' fixed parts stand in ``data``, one every
-``schema.size`` bytes; what varies in length (``str_t``) stands in ``heap``, and the fixed part holds
-its place there. It has two faces, by column (numpy, imported when first asked for) and by row
-(msgspec structs), and neither is built before somebody asks.
+The fixed parts of its records stand in ``data``, one every ``schema.size`` bytes; what varies in length (``str_t``)
+stands in ``heap``, and the fixed part holds its place there. Values are made by column or by row (msgspec structs),
+and only when they are asked for; :mod:`eunomia.arrays` has its columns for numpy, pyarrow and pandas.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from itertools import compress, repeat
 from eunomia import _native, meaning
 from eunomia.columns import column as columns
 from eunomia.columns import joined
-from eunomia.columns.column import VIRTUAL, Coded, Column
-from eunomia.columns.meanings import MEANINGS, in_use, is_plain, render, tagged
+from eunomia.columns.column import Coded
+from eunomia.columns.meanings import MEANINGS, in_use, render, tagged
 from eunomia.identity import UNKNOWN_IDENTITY, Identity
 from eunomia.process_identity import UNKNOWN_PROCESS, Process
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, overload
+from eunomia.stream_schema import Data, Field, Schema
+from eunomia.typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,224 +31,7 @@ if TYPE_CHECKING:
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _FEW = 4  # a coded column is less work than a value a row where so many rows share each value, or more
-Data = bytes | bytearray | memoryview  # records, one behind another
 _fresh = _native.ffi.new_allocator(should_clear_after_alloc=False)  # memory that C writes before it is read
-
-
-class Scale(NamedTuple):
-    """What the elements of a histogram count.
-
-    Of ``log2`` element i counts the values from 2^i up to 2^(i+1) - 1, and the first 0 too; of ``linear`` those
-    from i * ``step`` up to (i+1) * ``step`` - 1. ``unit`` is the values'. ``more``: the last element counts all
-    greater values too. ``why`` says how that is known.
-    """
-
-    kind: str
-    unit: str = ""
-    step: int = 1
-    more: bool = False
-    why: str = ""
-
-
-class Field(NamedTuple):
-    """One column: where it stands in the record and what it means.
-
-    ``offset`` and ``size`` are bytes. ``code`` is its :mod:`struct` code without byte order. ``meaning``
-    is a key of :data:`eunomia.columns.meanings.MEANINGS`, empty for a plain number. ``bits`` is ``(shift, width)``
-    counted from the least significant bit of ``size`` bytes, for bit fields. ``names`` are an
-    enumeration's. ``parts`` describes an array's element, or the members of a struct or union that is shown
-    whole. ``tag`` names the field that says which member of a union holds; on such a member it is the value.
-    ``hidden`` fields are left out of tables unless asked for. ``none`` is the number that stands for no value.
-    ``length`` names the field that says how much of an array is in use, ``count_in`` how many texts it holds.
-    """
-
-    name: str
-    offset: int
-    size: int
-    code: str
-    meaning: str = ""
-    ctype: str = ""
-    doc: str = ""
-    bits: tuple[int, int] | None = None
-    names: dict[int, str] | None = None
-    parts: tuple[Field, ...] = ()
-    tag: str = ""
-    hidden: bool = False
-    none: int | None = None
-    signed_bits: bool = False  # of a bit field whose code is that of bytes, as it crosses its storage units
-    length: str = ""
-    count_in: str = ""
-    show: Callable[..., Any] | None = None  # how a live object shows it, in place of its meaning
-    beside: str = ""  # the field whose value ``show`` takes, too
-    scale: Scale | None = None  # of an array that is a histogram
-
-    @property
-    def signed(self) -> bool:
-        """Whether it is a signed integer."""
-        return self.signed_bits or self.code in {"b", "h", "i", "q"}
-
-
-def _attributes(names: Sequence[str]) -> dict[str, str]:
-    """Return what attributes of a row are called, by field: broken BTF may have any name for one, or two for two."""
-    found: dict[str, str] = {}
-    taken = {"container", "pod", "identity"}
-    for name in names:
-        plain = "".join(c if c.isidentifier() or c.isdecimal() else "_" for c in name) or "_"
-        plain = plain if plain.isidentifier() else f"_{plain}"
-        if plain.startswith("__"):  # which Python would take for private to the class, and rename
-            plain = "_" + plain.lstrip("_")
-        while plain in taken:
-            plain += "_"
-        taken.add(plain)
-        found[name] = plain
-    return found
-
-
-_BLOCK = 64  # records that are unpacked by one call
-_CASTS = frozenset("bBhHiIqQ?fd")  # codes that memoryview.cast() knows
-
-
-class _Reader:
-    """How one field's values are taken out of many records, apart from all other fields."""
-
-    __slots__ = ("_block", "_cast", "_elements", "_field", "_one", "_start", "_step", "_stride")
-
-    def __init__(self, field: Field, stride: int) -> None:
-        self._field = field
-        self._stride = stride
-        size = field.size
-        aligned = field.code in _CASTS and not field.offset % size and not stride % size
-        self._cast = field.code if aligned else ""
-        if aligned:
-            self._start, self._step = field.offset // size, stride // size
-            return
-        code = field.code
-        if (field.bits is not None and field.code[-1] == "s") or not struct.calcsize(_ORDER + code):
-            code = f"{size}s"
-        rest = stride - field.offset - struct.calcsize(_ORDER + code)
-        shape = f"{field.offset}x{code}{rest}x"
-        self._one = struct.Struct(_ORDER + shape)
-        self._block = struct.Struct(_ORDER + shape * _BLOCK)
-        numbers = field.meaning == "array" and not field.parts
-        self._elements = len(self._one.unpack(bytes(stride))) if code[-1] != "s" else 1
-        if self._elements == 1 and numbers and code[-1] != "s":
-            self._elements = -1  # an array of one number is still an array
-
-    def read(self, data: Data) -> Sequence[Any]:
-        """Return the field's values: numbers, bytes, or tuples of numbers."""
-        if self._cast:
-            view: memoryview[Any] = memoryview(data).cast(self._cast)  # type: ignore[call-overload]
-            values: list[Any] = view[self._start :: self._step].tolist()
-        else:
-            values = []
-            view = memoryview(data)
-            whole = len(data) // (self._stride * _BLOCK) * self._stride * _BLOCK
-            for block in self._block.iter_unpack(view[:whole]):
-                values += block
-            for one in self._one.iter_unpack(view[whole:]):
-                values += one
-            if self._elements != 1:
-                values = list(zip(*[iter(values)] * abs(self._elements), strict=True))
-        return values if self._field.bits is None else self._bits(values)
-
-    def _bits(self, units: list[Any]) -> list[int]:
-        """Return a bit field's values out of its storage units, or out of the bytes that hold it."""
-        assert self._field.bits is not None
-        shift, width = self._field.bits
-        mask, top = (1 << width) - 1, 1 << (width - 1)
-        if units and isinstance(units[0], bytes):
-            units = [int.from_bytes(u, sys.byteorder) for u in units]
-        values = [(u >> shift) & mask for u in units]
-        return [(v ^ top) - top for v in values] if self._field.signed else values
-
-
-class Schema:
-    """The columns of a stream, in the order of its C struct.
-
-    ``size`` is the fixed part's, in bytes; ``fixed`` how much of it the record itself begins with, where a
-    field is made of what stands behind that.
-    """
-
-    __slots__ = (
-        "_columns", "_dtype", "_readers", "_types", "doc", "faces", "fields", "fixed", "name", "packs", "size",
-        "strings", "texts", "time",
-    )  # fmt: skip
-
-    def __init__(self, name: str, size: int, fields: Iterable[Field], doc: str = "") -> None:
-        self.name = name
-        self.size = size
-        self.doc = doc
-        self.fields: dict[str, Field] = {field.name: field for field in fields}
-        self.time = next((f for f in self.fields.values() if f.meaning == "time"), None)
-        self.fixed = next((f.offset for f in self.fields.values() if f.meaning == "tail"), size)
-        variable = [f for f in self.fields.values() if MEANINGS[f.meaning].variable]
-        # Offsets of the str_t places in the fixed part; the drain makes them point into the heap.
-        self.strings = tuple(f.offset for f in variable)
-        # Which of a row's texts each field is, where splitting the heap at its NULs gives them all.
-        self.texts = {f.name: i for i, f in enumerate(variable)}
-        self.packs = {} if any(f.meaning in {"argv", "blob", "tail"} for f in variable) else self.texts
-        self._columns: dict[str, Column] = {}
-        self._readers: dict[str, _Reader] = {}
-        self._types: dict[tuple[str, ...], type] = {}
-        self._dtype: np.dtype[Any] | None = None
-        self.faces: dict[str, str] = {}  # how each column becomes an array, once known
-
-    def __repr__(self) -> str:
-        return f"Schema({self.name!r}, {self.size}, {list(self.fields)})"
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of all columns that a row shows: the virtual ones, its own, the joined ones."""
-        own = [name for name in self.fields if self.time is None or name != self.time.name]
-        return [*VIRTUAL, *own, *joined.usual()]
-
-    def column(self, name: str) -> Column:
-        """Return a column: a field, one that all streams have, or one of containers, pods and processes.
-
-        Raises :class:`KeyError` for a name that is none of these.
-        """
-        found = self._columns.get(name)
-        if found is None:
-            found = self._columns[name] = columns.find(self, name)
-        return found
-
-    def read(self, name: str, data: Data) -> Sequence[Any]:
-        """Return one field's values out of records, as the kernel wrote them."""
-        reader = self._readers.get(name)
-        if reader is None:
-            reader = self._readers[name] = _Reader(self.fields[name], self.size)
-        return reader.read(data)
-
-    def dtype(self) -> np.dtype[Any]:
-        """Return the numpy structured type of a record; bit fields appear as their storage unit."""
-        import numpy as np
-
-        if self._dtype is None:
-            self._dtype = np.dtype(
-                {
-                    "names": list(self.fields),
-                    "formats": [_numpy_format(f) for f in self.fields.values()],
-                    "offsets": [f.offset for f in self.fields.values()],
-                    "itemsize": self.size,
-                }
-            )
-        return self._dtype
-
-
-def _numpy_format(field: Field) -> str:
-    if field.bits is not None:
-        return f"V{field.size}"
-    if MEANINGS[field.meaning].variable:
-        return "(2,)u4"
-    code = field.code.lstrip("0123456789")
-    count = field.code[: -len(code)] or "1"
-    if code == "s":
-        return f"{'S' if field.meaning == 'text' else 'V'}{field.size}"
-    kind = {"?": "?", "e": "f2", "f": "f4", "d": "f8"}.get(code)
-    if kind is None:
-        kind = f"{'i' if code.islower() else 'u'}{struct.calcsize(_ORDER + code)}"
-    kind = kind if kind == "?" else _ORDER + kind
-    return kind if count == "1" else f"({count},){kind}"
 
 
 class Batch:
@@ -260,7 +43,6 @@ class Batch:
 
     __slots__ = (
         "_codes",
-        "_records",
         "_text",
         "actor",
         "actors",
@@ -273,6 +55,7 @@ class Batch:
         "owner",
         "owners",
         "packed",
+        "records",
         "schema",
         "stream",
         "taken",
@@ -317,7 +100,7 @@ class Batch:
         self._codes: dict[str, Coded | int] = {}  # coded fields; a number says that there are more values than it
         self.groups: tuple[str, list[int], Sequence[int] | None] | None = None  # a field as the drain has grouped it
         self.heap_at = 0  # where in the drain's heap this one's starts
-        self._records: np.ndarray[Any, Any] | None = None
+        self.records: np.ndarray[Any, Any] | None = None
 
     @staticmethod
     def made(
@@ -538,61 +321,6 @@ class Batch:
             )
         return self.schema._types[key]
 
-    # By column
-
-    def column(self, name: str) -> np.ndarray[Any, Any]:
-        """Return a column as a numpy array: numbers as they are, all else as :meth:`values` in objects.
-
-        Times are integer nanoseconds since the epoch.
-        """
-        how = self.schema.faces.get(name)
-        if how is None:
-            how = self.schema.faces[name] = self._face(name)
-        if how == "plain":
-            return self._array()[name]
-        return getattr(self, f"_{how}")(name)  # type: ignore[no-any-return]
-
-    def _face(self, name: str) -> str:
-        """Return which of the methods below makes a column."""
-        field = self.schema.fields.get(name)
-        if name == "time" or (field is not None and field.meaning == "time"):
-            return "times" if field or self.schema.time else "taken_times"
-        if field is not None and field.bits is not None:
-            return "numbers"
-        plain = field is not None and field.code[-1] != "s" and not field.show
-        if plain and field is not None and not MEANINGS[field.meaning].variable:
-            return "plain"
-        return "objects"
-
-    def _times(self, name: str) -> np.ndarray[Any, Any]:
-        field = self.schema.fields.get(name) or self.schema.time
-        assert field is not None
-        return self._array()[field.name].view("i8") + self.clock
-
-    def _taken_times(self, _name: str) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        return np.full(self.count, self.taken, np.int64)
-
-    def _numbers(self, name: str) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        return np.asarray(self.raw(name))
-
-    def _objects(self, name: str) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        array = np.empty(self.count, object)
-        array[:] = self.values(name)
-        return array
-
-    def _array(self) -> np.ndarray[Any, Any]:
-        if self._records is None:
-            import numpy as np
-
-            self._records = np.frombuffer(self.data, self.schema.dtype())
-        return self._records
-
     @overload
     def __getitem__(self, key: str) -> np.ndarray[Any, Any]: ...
     @overload
@@ -600,7 +328,7 @@ class Batch:
     def __getitem__(self, key: Any) -> Any:
         """Return a column by name, or the rows that a slice or a mask of booleans selects."""
         if isinstance(key, str):
-            records = self._records
+            records = self.records
             if records is not None and self.schema.faces.get(key) == "plain":
                 return records[key]
             return self.column(key)
@@ -737,43 +465,48 @@ class Batch:
 
     # For notebooks; the libraries are extras
 
+    def column(self, name: str) -> np.ndarray[Any, Any]:
+        """Return a column as a numpy array: numbers as they are, all else as :meth:`values` in objects.
+
+        Times are integer nanoseconds since the epoch.
+        """
+        from eunomia import arrays
+
+        return arrays.column(self, name)
+
     def to_arrow(self) -> pyarrow.Table:
         """Return a pyarrow table of all columns; times are nanoseconds since the epoch.
 
         Raises :class:`ImportError` where the extra ``eunomia[arrow]`` is not installed.
         """
-        pa = _extra("pyarrow", "arrow")
-        return pa.table({name: self._arrow(pa, name) for name in self.schema.columns})
+        from eunomia import arrays
 
-    def _arrow(self, pa: Any, name: str) -> Any:
-        field = self.schema.fields.get(name)
-        if name == "time" or (field is not None and field.bits is None and is_plain(field)):
-            return pa.array(self.column(name).copy())
-        if self.schema.column(name).is_named:
-            values, index = self.coded(name)
-            texts = pa.array([None if v is None else str(meaning.valid(v)) for v in values], pa.string())
-            places = pa.array(index if index is not None else [0] * self.count, pa.int32())
-            return pa.DictionaryArray.from_arrays(places, texts)
-        values = [meaning.valid(value) for value in self._plain(name)]
-        try:
-            return pa.array(values, None if field is not None else pa.string())
-        except (pa.ArrowException, OverflowError):  # names and numbers, or members of a union, side by side
-            return pa.array(list(map(str, values)))
+        return arrays.to_arrow(self)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a pandas data frame of all columns; times are nanoseconds since the epoch.
 
         Raises :class:`ImportError` where the extra ``eunomia[pandas]`` is not installed.
         """
-        pd = _extra("pandas", "pandas")
-        return pd.DataFrame({name: list(map(meaning.valid, self._plain(name))) for name in self.schema.columns})
+        from eunomia import arrays
 
-    def _plain(self, name: str) -> Iterable[Any]:
-        if name == "time":
-            return [int(t) for t in self.column("time")]
-        if name in {"tracker", "stream"}:
-            return repeat(getattr(self, name), self.count)
-        return self.values(name)
+        return arrays.to_pandas(self)
+
+
+def _attributes(names: Sequence[str]) -> dict[str, str]:
+    """Return what attributes of a row are called, by field: broken BTF may have any name for one, or two for two."""
+    found: dict[str, str] = {}
+    taken = {"container", "pod", "identity"}
+    for name in names:
+        plain = "".join(c if c.isidentifier() or c.isdecimal() else "_" for c in name) or "_"
+        plain = plain if plain.isidentifier() else f"_{plain}"
+        if plain.startswith("__"):  # which Python would take for private to the class, and rename
+            plain = "_" + plain.lstrip("_")
+        while plain in taken:
+            plain += "_"
+        taken.add(plain)
+        found[name] = plain
+    return found
 
 
 def _mask(key: Any) -> bytes | bytearray:
@@ -801,10 +534,3 @@ def _distinct(values: Sequence[Any], index: Sequence[int] | None) -> Coded:
     return Coded(kept, array("I", map(moved.__getitem__, index)) if len(kept) > 1 else None)
 
 
-def _extra(module: str, extra: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError:
-        raise ImportError(f"this needs {module}: pip install 'eunomia[{extra}]'") from None

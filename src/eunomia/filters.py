@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
 from eunomia.containers.selection import CHOSEN, CONTAINERS, HOST, Selection
 from eunomia.containers.selectors import Selectors
 from eunomia.kernel.errors import BadSetting
 from eunomia.kernel.own_pid import host_pid
 from eunomia.meaning import decode
 from eunomia.process_field import ProcessField, of_process, of_us, process_field
+from eunomia.stream_schema import Schema
 from eunomia.typing import Any, NamedTuple
 
 _COMM = 16  # TASK_COMM_LEN

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
+from eunomia.stream_schema import Schema
 from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from eunomia.batch import Field
+    from eunomia.stream_schema import Field
 
 # Their names in foreign objects. The kernel's own `pid` is a thread's, so beside a tgid it is not the process's.
 _PROCESS = ("tgid", "process_id")

@@ -6,8 +6,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
-from eunomia.batch import Field, Schema
 from eunomia.columns.meanings import MEANINGS
+from eunomia.stream_schema import Field, Schema
 from eunomia.typing import NamedTuple
 
 # The struct codes of the types that a column may have: C's integers, and the typedefs of eunomia/types.h.

@@ -8,7 +8,8 @@ from collections import deque
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
+    from eunomia.stream_schema import Schema
 
 ROOM = 65536  # the most rows that wait for the engine's next step
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from types import ModuleType
 
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
+    from eunomia.stream_schema import Schema
 
 GROUP = "eunomia.trackers"
 _FOLDER = os.path.join(os.path.dirname(__file__), "trackers")

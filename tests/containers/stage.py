@@ -8,7 +8,8 @@ import json
 import struct
 from pathlib import Path
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
+from eunomia.stream_schema import Field, Schema
 
 WEB, DB, INNER = "a1" * 32, "b2" * 32, "c3" * 32
 

@@ -7,10 +7,11 @@ records.
 
 import pytest
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.containers.daemons import DataRoot
 from eunomia.containers.registry import DEADLINE, Registry
 from eunomia.containers.runtimes.docker import Docker
+from eunomia.stream_schema import Field, Schema
 from eunomia.trackers.container import life
 from eunomia.trackers.container.life import DOUBT, HOLD, KILL, Life
 from tests.containers.stage import INNER, WEB, Clock, batch, write_config

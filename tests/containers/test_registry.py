@@ -6,11 +6,12 @@ import struct
 
 import pytest
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.containers import cgroup_files
 from eunomia.containers.registry import DEADLINE, GRACE, Registry
 from eunomia.containers.runtimes.docker import DataRoot, Docker
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, UNKNOWN, UNKNOWN_IDENTITY, Container, Pod
+from eunomia.stream_schema import Field, Schema
 from tests.containers.stage import DB, INNER, WEB, Clock, batch, write_config
 
 NS = 1_000_000_000

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.engine.output import BLOCK, DROP_NEWEST, DROP_OLDEST, FULL, STALLED, Output, Queue
 from eunomia.engine.sources import PythonSource
 from eunomia.faults import Faults
@@ -18,6 +18,7 @@ from eunomia.kernel.errors import BadSetting
 from eunomia.ledger import OutputEntry
 from eunomia.sinks import StreamInfo
 from eunomia.source import open_source
+from eunomia.stream_schema import Field, Schema
 from tests.engine.conftest import Kept, Live, until
 
 OPENS = ("opensnoop", "open")

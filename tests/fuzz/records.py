@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
 from eunomia.kernel.errors import BadObject, KernelError
+from eunomia.stream_schema import Schema
 from tests.fuzz.target import Target
 from tests.kernel import compiled
 

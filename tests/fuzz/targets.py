@@ -140,7 +140,7 @@ def _databases(data: bytes) -> None:
         (FOLDER / place).parent.mkdir(exist_ok=True)
         (FOLDER / place).write_bytes(data)
     root = DataRoot("/", str(FOLDER))
-    Database(root).told("default", ID)
+    Database(root).records("default", ID)
     Podman([Store(root)]).lookup(ID, f"/machine.slice/libpod-{ID}.scope")
 
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from eunomia.batch import Batch, Field, Schema
+from eunomia.batch import Batch
 from eunomia.kernel.ring import RingReader
+from eunomia.stream_schema import Field, Schema
 
 _SIZE = 1 << 16
 SCHEMA = Schema("event", 16, [Field("cgroup", 0, 8, "Q", "cgroup_id"), Field("number", 8, 8, "Q")])

@@ -7,11 +7,11 @@ import pytest
 from tests import needs
 from tests.kernel import compiled
 
-from eunomia.batch import Scale
 from eunomia.kernel import percpu
 from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.loaded import Loaded
 from eunomia.kernel.spec import Spec
+from eunomia.stream_schema import Scale
 
 LOOP = "static INLINE __u32 step(__u64 v) { __u32 r = 0; for (int i = 0; i < 63 && v > 1; i++) { v >>= 1; r++; } return r; }"
 UNROLLED = LOOP.replace("for (", '_Pragma("unroll") for (')

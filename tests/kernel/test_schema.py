@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from tests.kernel import compiled, shapes
 
 from eunomia import meaning
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.schema import schema
+from eunomia.stream_schema import Schema
 
 PROGRAM = """
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, %s); } r SEC(".maps");

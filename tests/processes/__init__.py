@@ -4,9 +4,9 @@
 from contextlib import closing
 from functools import cache
 
-from eunomia.batch import Schema
 from eunomia.kernel.spec import Spec
 from eunomia.processes import OBJECT
+from eunomia.stream_schema import Schema
 
 
 @cache

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from eunomia.batch import Field, Schema
 from eunomia.columns.joined import JOINED
 from eunomia.process_identity import UNKNOWN_PROCESS, Process
 from eunomia.processes import process_table as bounds
 from eunomia.processes.process_table import ENDED, EXECUTED, FORKED, FOUND, GRACE, ProcessTable
+from eunomia.stream_schema import Field, Schema
 from tests.harness import batch_of
 from tests.processes import life_schema
 

@@ -8,7 +8,7 @@ import subprocess
 def test_any_tracker_s_rows_can_say_who_did_it(start, worker, tmp_path):
     path = tmp_path / "opened"
     path.touch()
-    running = start("opensnoop", "-o", "json", "--add", "process").attached(7)
+    running = start("opensnoop", "-o", "json", "--add", "process", "--comm", "cat").attached(7)
     subprocess.run(["sh", "-c", f"cat {path}; :"], check=True)
     ended = running.end()
     row = next(r for r in ended.rows if r["path"] == str(path))

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from eunomia.batch import Batch, Field, Scale, Schema
+from eunomia.batch import Batch
 from eunomia.identity import ON_HOST, PENDING, RESOLVED, Container, Identity, Pod
 from eunomia.sinks import StreamInfo, open_sink
 from eunomia.sinks.writer import Writer
+from eunomia.stream_schema import Field, Scale, Schema
 
 T0 = 1_795_464_329_000_000_000  # 2026-11-23T20:05:29Z
 WEB = Identity(RESOLVED, Container("4f" * 32, "web", "nginx:1.27", "docker"))

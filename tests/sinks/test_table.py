@@ -3,12 +3,12 @@ import re
 
 import pytest
 
-from eunomia.batch import Scale
 from eunomia.meaning import duration
 from eunomia.sinks import open_sink
 from eunomia.sinks.histogram import draw
 from eunomia.sinks.layout import cut_to, measure
 from eunomia.sinks.shorten import shorten
+from eunomia.stream_schema import Scale
 
 
 def plain(writer):

@@ -12,12 +12,12 @@ from eunomia.typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import argparse
 
-    from eunomia.batch import Field, Scale, Schema
     from eunomia.cli.page import Page
     from eunomia.cli.parser import Subparsers
     from eunomia.kernel.foreign.choice import Plan
     from eunomia.kernel.spec import Map, Spec, StreamSpec
     from eunomia.source import Source
+    from eunomia.stream_schema import Field, Scale, Schema
 
 EXAMPLES = """\
 examples:

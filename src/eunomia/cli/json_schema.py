@@ -13,7 +13,7 @@ from eunomia.sinks.columns import own_columns
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Schema
+    from eunomia.stream_schema import Schema
 
 
 def row_schema(schemas: Iterable[Schema], tracker: str, stream: str, whole: bool = False) -> dict[str, Any]:

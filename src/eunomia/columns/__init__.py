@@ -4,5 +4,5 @@
 - :mod:`eunomia.columns.meanings`: the meanings of fields' values, one record each;
 - :mod:`eunomia.columns.joined`: columns of a row's container, pod and process, one record each;
 - :mod:`eunomia.columns.column`: :class:`~eunomia.columns.column.Column`, the common interface of fields, joined
-  columns, times and names. :meth:`eunomia.batch.Schema.column` finds it.
+  columns, times and names. :meth:`eunomia.stream_schema.Schema.column` finds it.
 """

@@ -12,7 +12,8 @@ from eunomia.columns.meanings import TIME as TIME_TYPE
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Field, Schema
+    from eunomia.batch import Batch
+    from eunomia.stream_schema import Field, Schema
 
 
 class Coded:

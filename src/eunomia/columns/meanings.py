@@ -16,7 +16,7 @@ from eunomia.meaning import Text
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from eunomia.batch import Field
+    from eunomia.stream_schema import Field
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _CACHE_LIMIT = 8192  # distinct values of one meaning that are cached

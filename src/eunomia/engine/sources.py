@@ -17,12 +17,13 @@ from eunomia.tracker import deriver_of
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.cgroup_hierarchy import Hierarchy
     from eunomia.containers.lifecycle import Listener
     from eunomia.containers.registry import Registry
     from eunomia.engine.kernel_filter import KernelFilter
     from eunomia.kernel.loaded import Loaded
+    from eunomia.stream_schema import Schema
     from eunomia.tracker import Deriver
 
 

@@ -11,10 +11,11 @@ from eunomia.python_stream import PythonStreamReader
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.filters import Mask
     from eunomia.kernel.loaded import Loaded
     from eunomia.sinks import StreamInfo
+    from eunomia.stream_schema import Schema
 
 Key = tuple[str, str]  # the source's name and the stream's
 

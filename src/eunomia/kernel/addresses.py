@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eunomia.batch import Field
 from eunomia.kernel.types import Array, Int, Type, Typedef, sizeof, strip
+from eunomia.stream_schema import Field
 
 STRUCTS = {"in_addr": "ipv4", "in6_addr": "ipv6"}  # include/uapi/linux/in.h, in6.h
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eunomia.batch import Field
+from eunomia.stream_schema import Field
 
 # Arrays of several texts separated by NULs, if there is a member with their length or number.
 _VECTORS = frozenset({"args", "argv", "arguments", "cmdline", "cmd_line", "full_args", "env", "envp", "environ"})

@@ -11,8 +11,8 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 
-from eunomia.batch import Field, Schema
 from eunomia.kernel.errors import BadSetting
+from eunomia.stream_schema import Field, Schema
 from eunomia.typing import NamedTuple
 
 SUM, MAX, MIN, ONE = "sum", "max", "min", "one"

@@ -11,8 +11,8 @@ from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, PROG_ARRAY, section_of
 from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from eunomia.batch import Schema
     from eunomia.kernel.spec import Map, Spec, StreamSpec
+    from eunomia.stream_schema import Schema
 
 # Never shared: they hold the old programs, or descriptors of the old reader.
 _OWN = frozenset({PROG_ARRAY, PERF_EVENT_ARRAY})

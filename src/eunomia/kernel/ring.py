@@ -7,8 +7,9 @@ import struct
 import sys
 from collections.abc import Callable
 
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
 from eunomia.kernel.libbpf import buffer_of, error, ffi, lib
+from eunomia.stream_schema import Schema
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

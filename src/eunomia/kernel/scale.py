@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from eunomia.batch import Field, Scale, Schema
 from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.types import Array, Typedef
+from eunomia.stream_schema import Field, Scale, Schema
 
 LOG2, LINEAR = "log2", "linear"
 _TYPES = {"hist_log2_t": LOG2, "hist_linear_t": LINEAR}  # of eunomia/types.h

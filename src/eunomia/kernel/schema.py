@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eunomia.batch import Field, Schema
 from eunomia.columns.column import VIRTUAL
 from eunomia.columns.meanings import MEANINGS
 from eunomia.kernel import addresses, lengths, scale, width
@@ -23,6 +22,7 @@ from eunomia.kernel.types import (
     sizeof,
     strip,
 )
+from eunomia.stream_schema import Field, Schema
 
 # Typedefs with a meaning: those of eunomia/types.h, and the kernel's own.
 _TYPEDEFS = {typedef: name for name, meaning in MEANINGS.items() for typedef in meaning.typedefs}

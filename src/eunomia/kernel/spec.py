@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
-from eunomia.batch import Field, Schema
 from eunomia.kernel import elf, entries, lengths, settings, sizes, unions
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.diagnose import open_error
@@ -16,6 +15,7 @@ from eunomia.kernel.libbpf import ffi, lib, log_start, log_take, text
 from eunomia.kernel.libbpf_versions import too_new
 from eunomia.kernel.schema import schema, spell, table_schema, unknown_schema
 from eunomia.kernel.types import Array, Opaque, Pointer, Struct, Type, sizeof, strip
+from eunomia.stream_schema import Field, Schema
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from eunomia.batch import Field, Schema
 from eunomia.process_field import process_field
+from eunomia.stream_schema import Field, Schema
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eunomia.batch import Field
+from eunomia.stream_schema import Field
 
 
 def hint(fields: Iterable[Field]) -> str:

@@ -8,8 +8,9 @@ import struct
 import sys
 from contextlib import suppress
 
-from eunomia.batch import Batch, Schema
+from eunomia.batch import Batch
 from eunomia.process_identity import Process
+from eunomia.stream_schema import Schema
 
 ARGV_MAX = 1024  # as in processes.bpf.c
 _THREADS = 64  # of a process that are checked

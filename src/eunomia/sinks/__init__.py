@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from eunomia.typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.sinks.writer import Writer
+    from eunomia.stream_schema import Schema
 
 FORMATS = ("table", "json", "csv")
 

@@ -11,8 +11,8 @@ from eunomia.columns.joined import ACTOR, JOINED, OWNER, joined, members, nouns,
 from eunomia.typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from eunomia.batch import Schema
     from eunomia.sinks import StreamInfo
+    from eunomia.stream_schema import Schema
 
 _REMEMBERED = {OWNER: 4096, ACTOR: 1024}  # identities and processes of which the output is cached
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Draws histograms as text, with the ranges of their scale (:class:`eunomia.batch.Scale`)."""
+"""Draws histograms as text, with the ranges of their scale (:class:`eunomia.stream_schema.Scale`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eunomia.batch import Scale
+from eunomia.stream_schema import Scale
 
 _BAR = 40
 

@@ -17,11 +17,12 @@ from eunomia.sinks.merge import Key, Piece, interleave, pieces, tally
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.identity import Identity
     from eunomia.process_identity import Process
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
+    from eunomia.stream_schema import Schema
 
 _IDENTITY = "identity"
 _KEYS = (*nouns(OWNER), _IDENTITY)  # keys of the owner in every row, in this order

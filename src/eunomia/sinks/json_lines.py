@@ -17,8 +17,9 @@ from eunomia.sinks.json_values import Lines, encoded
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Field
+    from eunomia.batch import Batch
     from eunomia.columns.column import Column
+    from eunomia.stream_schema import Field
 
 _lib, _ffi = _native.lib, _native.ffi
 _json_lines = Lines()

@@ -22,11 +22,12 @@ from eunomia.sinks.shorten import shorten_all
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eunomia.batch import Batch, Schema
+    from eunomia.batch import Batch
     from eunomia.columns.column import Column
     from eunomia.identity import Identity
     from eunomia.sinks import StreamInfo
     from eunomia.sinks.writer import Writer
+    from eunomia.stream_schema import Schema
 
 _OFF = "\x1b[0m"
 _BOLD, _DIM, _RED, _CYAN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"

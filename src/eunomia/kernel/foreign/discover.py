@@ -13,7 +13,6 @@ import struct
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from eunomia.batch import Field
 from eunomia.kernel.elf import section
 from eunomia.kernel.errors import BadObject, BadSetting
 from eunomia.kernel.foreign import bytecode
@@ -22,6 +21,7 @@ from eunomia.kernel.foreign.core_types import kernel_structs
 from eunomia.kernel.foreign.dwarf import Dwarf, Local, named
 from eunomia.kernel.schema import schema as shape
 from eunomia.kernel.types import Array, Enum, Float, Int, Pointer, Struct, Type, Typedef, open_ended, sizeof, strip
+from eunomia.stream_schema import Field
 from eunomia.typing import NamedTuple, Protocol
 
 _KIND_STRUCT, _KIND_ENUM, _KIND_TYPEDEF, _KIND_ENUM64 = 4, 6, 8, 19  # enum btf_kind

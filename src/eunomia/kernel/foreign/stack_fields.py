@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from eunomia.batch import Field, Schema
 from eunomia.kernel import stacks
+from eunomia.stream_schema import Field, Schema
 
 _ID = re.compile(r"(?:\w+?_)??(?:(k|kern|kernel|u|user|usr)_?)?(?:stack|stk)(?:_?trace)?_?(?:id|idx)")
 _ADDRESSES = re.compile(

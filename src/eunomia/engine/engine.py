@@ -19,11 +19,12 @@ from eunomia.engine.sources import ProbeSource, RunningSource
 from eunomia.engine.step import Step
 from eunomia.faults import Faults
 from eunomia.filters import process_mask
+from eunomia.kernel.coalesced import CoalescedReader
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
-from eunomia.ledger import OutputEntry, Remark, SourceEntry
+from eunomia.ledger import Events, OutputEntry, Remark, SourceEntry
 from eunomia.source import Options, Source
 from eunomia.typing import TYPE_CHECKING, TypeVar
 
@@ -533,6 +534,7 @@ class Engine:
             for s in self.sources
             if s.deriver is not None
         ]
+        due += [s.reader.next_deadline() for s in streams if isinstance(s.reader, CoalescedReader)]
         deadlines += [t for t in due if t is not None]
         most = UNWRITTEN if any(output.waits for output in self.outputs) else IDLE
         pace.rest()
@@ -590,4 +592,5 @@ class Engine:
 
 def _entry(stream: Stream) -> SourceEntry:
     count = stream.count()
-    return SourceEntry(stream.label, count.emitted, count.lost, stream.filtered)
+    events = None if count.events is None else Events(count.events, count.behind)
+    return SourceEntry(stream.label, count.emitted, count.lost, stream.filtered, events)

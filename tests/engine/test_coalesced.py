@@ -11,6 +11,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from eunomia.filters import Filters
 from eunomia.kernel import coalesced
 from eunomia.kernel.spec import aligned
@@ -212,3 +214,34 @@ def test_outputs_that_want_different_rows_each_get_their_counts(live, opener):
     live.end()
     assert sum(n for batch in first.batches for n in batch.raw("count")) == 10
     assert sum(n for batch in second.batches for n in batch.raw("count")) == 30
+
+
+@pytest.mark.parametrize("ring_size", [None, 8 << 20], ids=["maps go on", "a new ring"])
+def test_a_source_that_is_replaced_in_a_window_loses_and_doubles_no_count(live, opener, ring_size):
+    one, sink = opener(), Kept()
+    live.engine.add(open_source("opensnoop"), LONG)
+    live.connect("sink", sink, Filters(pids=(one.pid,)))
+    live.start()
+    for _ in range(3):
+        one.opens(20)
+        live.engine.replace("opensnoop", open_source("opensnoop"), LONG._replace(ring_size=ring_size))
+    one.opens(20)
+    live.end()
+    assert sum(n for batch in sink.batches for n in batch.raw("count")) == 80
+    (entry,) = live.engine.ledger()
+    assert entry.events is not None
+    assert (entry.events.shown, entry.lost, entry.emitted) == (80, 0, sum(b.count for b in sink.batches))
+
+
+def test_opens_are_counted_exactly_while_their_source_is_replaced(live, opener):
+    one, sink = opener(), Kept()
+    live.engine.add(open_source("opensnoop"), Options(coalesce=20_000_000))
+    live.connect("sink", sink, Filters(pids=(one.pid,)))
+    live.start()
+    busy = threading.Thread(target=one.opens, args=(30_000,))
+    busy.start()
+    while busy.is_alive():
+        live.engine.replace("opensnoop", open_source("opensnoop"))
+    busy.join()
+    live.end()
+    assert sum(n for batch in sink.batches for n in batch.raw("count")) == 30_000

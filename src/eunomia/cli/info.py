@@ -379,7 +379,7 @@ def _kinds_of_records(stream: StreamSpec) -> list[tuple[str, Schema]]:
 
 def _only_counted(coalescing: Coalescing) -> Schema:
     """Return the columns that rows have beside the others where equal events are counted."""
-    from eunomia.batch import Schema
+    from eunomia.stream_schema import Schema
 
     shape = coalescing.schema
     return Schema(shape.name, shape.size, [f for f in shape.fields.values() if f.coalesced])

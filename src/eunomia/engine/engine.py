@@ -254,6 +254,7 @@ class Engine:
 
         The future is done when the trial is over; with no trial it is when this returns. It has sentences on what
         could be done in no other way than by attaching programs beside the old ones; or raises :class:`TrialFailed`.
+        Equal events are counted as before, whatever the options say.
 
         Raises :class:`KeyError` where there is none of this name, :class:`ValueError` for one without probes or on
         trial, :class:`MapChanged` for a map that differs and may not be one of ``fresh_maps``, and what
@@ -268,7 +269,8 @@ class Engine:
         with old.in_use:
             if old.is_closed:
                 raise KeyError(name)
-            new = self._probes(source, options or old.options, before=old, fresh_maps=fresh_maps)
+            wanted = (options or old.options)._replace(coalesce=old.options.coalesce)
+            new = self._probes(source, wanted, before=old, fresh_maps=fresh_maps)
         try:
             made = Trial(old, new, trial)
             self.submit(lambda: self._swap(made)).result()

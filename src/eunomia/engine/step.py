@@ -64,9 +64,7 @@ class Step:
         for source in sources:
             if source.live is not None:
                 source.live.ignore()
-        for stream in streams:
-            if isinstance(stream.reader, CoalescedReader):
-                stream.reader.is_last = stream in emptied
+        _tell_last(streams, emptied)
         raw = {source.name: self._drain_raw(source) for source in sources if source.deriver is not None}
         rows: Rows = []
         pace.share_out(streams)
@@ -174,6 +172,13 @@ class Step:
         for stream, batch in joined:
             if not stream.takers:
                 stream.filtered += batch.count
+
+
+def _tell_last(streams: Sequence[Stream], emptied: Collection[Stream]) -> None:
+    """Tell readers that count equal events whether this drain is the last."""
+    for stream in streams:
+        if isinstance(stream.reader, CoalescedReader):
+            stream.reader.is_last = stream in emptied
 
 
 def _untold(streams: Sequence[Stream]) -> Iterator[int]:

@@ -19,11 +19,12 @@ from eunomia.engine.sources import ProbeSource, RunningSource
 from eunomia.engine.step import Step
 from eunomia.faults import Faults
 from eunomia.filters import process_mask
+from eunomia.kernel.coalesced import CoalescedReader
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
-from eunomia.ledger import OutputEntry, Remark, SourceEntry
+from eunomia.ledger import Events, OutputEntry, Remark, SourceEntry
 from eunomia.source import Options, Source
 from eunomia.typing import TYPE_CHECKING, TypeVar
 
@@ -253,6 +254,7 @@ class Engine:
 
         The future is done when the trial is over; with no trial it is when this returns. It has sentences on what
         could be done in no other way than by attaching programs beside the old ones; or raises :class:`TrialFailed`.
+        Equal events are counted as before, whatever the options say.
 
         Raises :class:`KeyError` if there is none of this name, :class:`ValueError` for one without probes or on
         trial, :class:`MapChanged` for a map that differs and may not be one of ``fresh_maps``, and what
@@ -267,7 +269,8 @@ class Engine:
         with old.in_use:
             if old.is_closed:
                 raise KeyError(name)
-            new = self._probes(source, options or old.options, before=old, fresh_maps=fresh_maps)
+            wanted = (options or old.options)._replace(coalesce=old.options.coalesce)
+            new = self._probes(source, wanted, before=old, fresh_maps=fresh_maps)
         try:
             made = Trial(old, new, trial)
             self.submit(lambda: self._swap(made)).result()
@@ -533,6 +536,7 @@ class Engine:
             for s in self.sources
             if s.deriver is not None
         ]
+        due += [s.reader.next_deadline() for s in streams if isinstance(s.reader, CoalescedReader)]
         deadlines += [t for t in due if t is not None]
         most = UNWRITTEN if any(output.waits for output in self.outputs) else IDLE
         pace.rest()
@@ -590,4 +594,5 @@ class Engine:
 
 def _entry(stream: Stream) -> SourceEntry:
     count = stream.count()
-    return SourceEntry(stream.label, count.emitted, count.lost, stream.filtered)
+    events = None if count.events is None else Events(count.events, count.behind)
+    return SourceEntry(stream.label, count.emitted, count.lost, stream.filtered, events)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from eunomia.kernel.difference import ABSENT, Difference, of_types
 from eunomia.kernel.errors import MapChanged
-from eunomia.kernel.spec import LEDGER, PERF_EVENT_ARRAY, PROG_ARRAY, section_of
+from eunomia.kernel.spec import EQUAL, LEDGER, PERF_EVENT_ARRAY, PROG_ARRAY, section_of
 from eunomia.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def _streams(before: Side, after: Side) -> dict[str, bool]:
         if stream.kind not in _STREAMED:
             continue
         own = stream.map.name
-        group = [n for n in (own, f"{own}_a", f"{own}_b", LEDGER + name) if n in after.maps]
+        equal = EQUAL + name
+        group = [own, f"{own}_a", f"{own}_b", LEDGER + name, equal, f"{equal}_a", f"{equal}_b"]
+        group = [n for n in group if n in after.maps]
         was = (before.spec.streams | before.spec.raw).get(name)
         agrees = was is not None and _same_rows(was, stream)
         agrees = agrees and all(n in before.maps and difference(n, before, after) is None for n in group)

@@ -19,29 +19,40 @@ def _json(fields: Mapping[str, object]) -> str:
     return encoded(fields).decode()
 
 
+class Events(NamedTuple):
+    """What rows of a stream stand for whose equal events are counted.
+
+    ``shown`` are events that rows were made for; ``behind`` were counted, and lost with the record before them.
+    """
+
+    shown: int
+    behind: int = 0
+
+
+_BEHIND = "counted behind a lost record"
+
+
 class SourceEntry(NamedTuple):
     """A stream's account, in records, over all generations of its source.
 
     ``emitted`` were written to the ring; ``lost`` did not fit, None if the object does not count them;
-    ``filtered`` were left out by the engine, because no output wanted them.
+    ``filtered`` were left out by the engine, because no output wanted them. If equal events are
+    counted, ``emitted`` are rows, which stand for ``events``, and ``lost`` are events.
     """
 
     stream: str
     emitted: int
     lost: int | None
     filtered: int
+    events: Events | None = None
 
     def line(self) -> str:
         """Return it for people."""
-        lost = "unknown" if self.lost is None else self.lost
-        return f"{self.stream}: emitted {self.emitted}, lost {lost}, filtered {self.filtered}"
+        return f"{self.stream}: {_seen(self)}, filtered {self.filtered}"
 
     def json(self) -> str:
         """Return it as one JSON object."""
-        return _json({
-            "ledger": self.stream, "emitted": self.emitted, "lost": "unknown" if self.lost is None else self.lost,
-            "filtered": self.filtered,
-        })  # fmt: skip
+        return _json({"ledger": self.stream, **_seen_fields(self), "filtered": self.filtered})
 
 
 class OutputEntry(NamedTuple):
@@ -91,14 +102,17 @@ class Entry(NamedTuple):
     filtered: int
     delivered: int
     dropped: Mapping[str, int]
+    events: Events | None = None
 
     @classmethod
     def of(cls, source: SourceEntry, output: OutputEntry | None) -> Entry:
         """Combine the two sides; ``output`` is None if no output takes the stream."""
         if output is None:
-            return cls(*source, 0, {})
+            return cls(source.stream, source.emitted, source.lost, source.filtered, 0, {}, source.events)
         filtered = source.filtered + output.filtered
-        return cls(source.stream, source.emitted, source.lost, filtered, output.delivered, output.dropped)
+        return cls(
+            source.stream, source.emitted, source.lost, filtered, output.delivered, output.dropped, source.events
+        )
 
     @property
     def balanced(self) -> bool:
@@ -107,9 +121,8 @@ class Entry(NamedTuple):
 
     def line(self) -> str:
         """Return it for people."""
-        lost = "unknown" if self.lost is None else self.lost
         return (
-            f"{self.stream}: emitted {self.emitted}, lost {lost}, filtered {self.filtered}, "
+            f"{self.stream}: {_seen(self)}, filtered {self.filtered}, "
             f"delivered {self.delivered}, dropped {_dropped(self.dropped)}"
         )
 
@@ -117,8 +130,7 @@ class Entry(NamedTuple):
         """Return it as one JSON object."""
         fields: dict[str, object] = {
             "ledger": self.stream,
-            "emitted": self.emitted,
-            "lost": "unknown" if self.lost is None else self.lost,
+            **_seen_fields(self),
             "filtered": self.filtered,
             "delivered": self.delivered,
             "dropped": sum(self.dropped.values()),
@@ -152,6 +164,27 @@ class Remark(NamedTuple):
     def json(self) -> str:
         """Return it as one JSON object."""
         return _json({"remark": self.subject, "text": self.text, **self.counts})
+
+
+def _seen(entry: SourceEntry | Entry) -> str:
+    """Return what a probe saw, for people."""
+    lost = "unknown" if entry.lost is None else str(entry.lost)
+    if entry.events is None:
+        return f"emitted {entry.emitted}, lost {lost}"
+    if entry.events.behind:
+        lost += f" ({entry.events.behind} {_BEHIND})"
+    return f"emitted {entry.emitted} for {entry.events.shown} events, lost {lost}"
+
+
+def _seen_fields(entry: SourceEntry | Entry) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "emitted": entry.emitted, "lost": "unknown" if entry.lost is None else entry.lost,
+    }  # fmt: skip
+    if entry.events is not None:
+        fields["events"] = entry.events.shown
+        if entry.events.behind and entry.lost is not None:
+            fields["lost_reasons"] = {"ring full": entry.lost - entry.events.behind, _BEHIND: entry.events.behind}
+    return fields
 
 
 def _dropped(reasons: Mapping[str, int]) -> str:

@@ -25,6 +25,7 @@ class Options(NamedTuple):
     """How a source is loaded: its settings, the sizes of its maps, and which programs run.
 
     ``streams`` are those that will be read, all if none is named. ``ring_size`` is in bytes, a power of two.
+    ``coalesce`` is the window in ns in which equal events are counted, for streams that support it; 0 for none.
     """
 
     settings: Mapping[str, object] = {}
@@ -32,6 +33,7 @@ class Options(NamedTuple):
     wish: Wish | None = None
     streams: tuple[str, ...] = ()
     ring_size: int | None = None
+    coalesce: int = 0
 
 
 class Source:

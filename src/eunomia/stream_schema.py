@@ -64,6 +64,7 @@ class Field(NamedTuple):
     length: str = ""
     count_in: str = ""
     show: Callable[..., Any] | None = None  # how a live object shows it, in place of its meaning
+    coalesced: bool = False  # whether rows have it only if equal events are counted
     beside: str = ""  # the field whose value ``show`` takes, too
     scale: Scale | None = None  # of an array that is a histogram
 

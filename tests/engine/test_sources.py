@@ -56,7 +56,7 @@ def test_a_source_that_is_added_while_it_runs_is_seen_and_one_that_is_removed_le
     one.opens(40)
     assert sink.pids == {one.pid: 20}
     (entry,) = live.engine.ledger()
-    assert entry == ("opensnoop/open", 20, 0, 0)
+    assert entry[:4] == ("opensnoop/open", 20, 0, 0)
     gc.collect()
     assert not alive(kernel_ids(os.getpid()) - before)
     live.end()
@@ -163,7 +163,7 @@ def test_rows_made_in_python_go_the_way_of_all_rows(live):
     assert first.pids == {1: 20, 2: 40}
     assert second.pids == {2: 40}
     assert {b.identities[0].state for b in first.batches} == {"host"}
-    assert live.engine.ledger()[0] == ("rules/alert", 60, 0, 0)
+    assert live.engine.ledger()[0][:4] == ("rules/alert", 60, 0, 0)
     assert all(entry.balanced for entry in live.engine.accounts())
 
 
@@ -171,7 +171,7 @@ def test_rows_that_find_no_room_are_lost_and_counted():
     made = PythonSource("rules", {"alert": ALERT})
     assert made.emit("alert", alerts(*[1] * 65536))
     assert not made.emit("alert", alerts(1, 2))
-    assert made.streams[0].count() == (65536, 2)
+    assert made.streams[0].count()[:2] == (65536, 2)
     with pytest.raises(KeyError):
         made.emit("profile", alerts(1))
     with pytest.raises(ValueError, match="'other'"):

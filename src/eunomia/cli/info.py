@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eunomia.cli.page import Page
     from eunomia.cli.parser import Subparsers
     from eunomia.kernel.foreign.choice import Plan
-    from eunomia.kernel.spec import Map, Spec, StreamSpec
+    from eunomia.kernel.spec import Coalescing, Map, Spec, StreamSpec
     from eunomia.source import Source
     from eunomia.stream_schema import Field, Scale, Schema
 
@@ -28,7 +28,7 @@ examples:
 """
 
 _NAMES = 12  # of an enum's values
-_OWN = ("eunomia_", "ledger_", "next_")  # maps that all trackers share
+_OWN = ("eunomia_", "ledger_", "next_", "equal_")  # maps that all trackers share
 _PLACES = 8  # of the longest array of which the values are shown
 _OPTIONS = ("pid", "comm", "uid", "container", "host-only", "containers-only")
 
@@ -160,6 +160,7 @@ def _facts(source: Source) -> dict[str, Any]:
                 "type_from": stream.how,
                 "cpus": dict(stream.cpus.rules) if stream.cpus else {},
                 "hint": stream.hint,
+                "coalesces": _coalescing(stream),
                 "filters": filters_of(spec, stream),
                 "default_columns": list(source.columns(stream.name)),
                 "schemas": [_schema_facts(schema) for schema in schemas(stream)],
@@ -343,6 +344,9 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
         page.line(stream.hint, 2, YELLOW)
     for line in _owners(stream):
         page.line(f"whose: {line}", 2)
+    if stream.coalescing is not None:
+        page.line(f"--coalesce TIME counts what has the same {stream.coalescing.key}; rows then also have:", 2)
+        _print_fields(page, _only_counted(stream.coalescing), {})
     chosen = filters_of(source.spec, stream)
     page.line(f"filters: {' '.join(chosen)}" if chosen else "filters: none", 2)
 
@@ -371,6 +375,21 @@ def _kinds_of_records(stream: StreamSpec) -> list[tuple[str, Schema]]:
         return [("", stream.schema)]
     unknown = any(field.meaning == "blob" for field in stream.schema.fields.values())
     return found if unknown else [*found, ("of any other kind", stream.schema)]
+
+
+def _only_counted(coalescing: Coalescing) -> Schema:
+    """Return the columns that rows have beside the others where equal events are counted."""
+    from eunomia.stream_schema import Schema
+
+    shape = coalescing.schema
+    return Schema(shape.name, shape.size, [f for f in shape.fields.values() if f.coalesced])
+
+
+def _coalescing(stream: StreamSpec) -> dict[str, object] | None:
+    if stream.coalescing is None:
+        return None
+    only = _only_counted(stream.coalescing)
+    return {"equal": stream.coalescing.key, "fields": _schema_facts(only)["fields"]}
 
 
 def _owners(stream: StreamSpec) -> list[str]:

@@ -69,6 +69,11 @@ def add(subparsers: Any) -> None:
     end = parser.add_argument_group("when")
     end.add_argument("--duration", metavar="TIME", help="stop after this time, as in 30s, 5m, 1h")
     end.add_argument("--count", metavar="N", help="stop after N rows")
+    end.add_argument(
+        "--coalesce", metavar="TIME",
+        help="show the first of equal events at once, and of those that follow within this time (10ms to 1m) one row "
+        "with their count; `eunomia info` says which streams can have it, and what is equal",
+    )  # fmt: skip
     end.add_argument("--interval", metavar="TIME", default="1s", help="how often tables are shown (1s)")
     only = parser.add_argument_group("only selected rows; options may be repeated, or take several values by comma")
     only.add_argument("--pid", action="append", default=[], metavar="PID", help="processes, as the host sees them")
@@ -124,7 +129,7 @@ def go(args: argparse.Namespace) -> int:
     check_given(args)
     wanted = _outputs(args)
     filters = _filters(args)
-    streams, ring_size = _streams(args), _ring_size(args)
+    streams, ring_size, window = _streams(args), _ring_size(args), _window(args)
     duration = seconds(args.duration, "--duration") if args.duration else None
     interval = seconds(args.interval, "--interval")
     if words([args.columns or ""]) and words(args.add):
@@ -135,8 +140,10 @@ def go(args: argparse.Namespace) -> int:
     sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
     values.choose(args, sources)
     _check_streams(sources, streams)
+    if window:
+        _check_coalesce(sources, streams)
     need_proc()
-    loads = _loads(sources, args, streams, ring_size)
+    loads = _loads(sources, args, streams, ring_size, window)
     outputs = [_output(one, filters, args, len(wanted) > 1) for one in wanted]
     watch = _watch(args, sources, events, has_csv=any(one.format == "csv" for one in wanted))
     from eunomia.engine import Engine
@@ -302,7 +309,7 @@ def open_writer(file: str = "", rotate: int = 0) -> Writer:
 
 
 def _loads(
-    sources: list[Source], args: argparse.Namespace, streams: tuple[str, ...], ring_size: int | None
+    sources: list[Source], args: argparse.Namespace, streams: tuple[str, ...], ring_size: int | None, window: int
 ) -> dict[str, Options]:
     from eunomia.source import Options
 
@@ -310,7 +317,7 @@ def _loads(
     sizes = settings.map_sizes(sources, args.map_size)
     wishes = _wishes(sources, args)
     return {
-        s.name: Options(given.get(s.name, {}), sizes.get(s.name, {}), wishes.get(s.name), streams, ring_size)
+        s.name: Options(given.get(s.name, {}), sizes.get(s.name, {}), wishes.get(s.name), streams, ring_size, window)
         for s in sources
     }
 
@@ -328,6 +335,19 @@ def _ring_size(args: argparse.Namespace) -> int | None:
     if wanted > 1 << 30:
         raise UsageError(f"--ring-size: {shown(args.ring_size)} is more than 1GiB")
     return ring_size(wanted)
+
+
+_SHORTEST, _LONGEST = 10**7, 60 * 10**9  # ns of a window in which equal events are counted
+
+
+def _window(args: argparse.Namespace) -> int:
+    """Return the window in which equal events are counted, in ns; 0 where they are not."""
+    if not args.coalesce:
+        return 0
+    window = round(seconds(args.coalesce, "--coalesce") * 1e9)
+    if not _SHORTEST <= window <= _LONGEST:
+        raise UsageError(f"--coalesce: {shown(args.coalesce)} is not between 10ms and 1m")
+    return window
 
 
 def _filters(args: argparse.Namespace) -> Filters:
@@ -383,6 +403,18 @@ def _check_streams(sources: Sequence[Source], streams: Sequence[str]) -> None:
     for name in streams:
         if name not in have:
             raise UsageError(f"there is no stream '{name}': there are {', '.join(sorted(have)) or 'none'}")
+
+
+def _check_coalesce(sources: Sequence[Source], streams: Sequence[str]) -> None:
+    """Refuse to count equal events where no stream that is shown says what equal means."""
+    shown_ = [(s.name, stream) for s in sources for stream in s.spec.streams.values()]
+    shown_ = [(name, stream) for name, stream in shown_ if not streams or stream.name in streams]
+    if not any(stream.coalescing for _, stream in shown_):
+        names = ", ".join(f"{name}/{stream.name}" for name, stream in shown_) or "nothing"
+        raise UsageError(
+            f"--coalesce: none of these streams says which of its events are equal: {names}; opensnoop's does, and "
+            "`eunomia info` says it of each"
+        )
 
 
 def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]) -> None:

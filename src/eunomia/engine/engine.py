@@ -19,11 +19,12 @@ from eunomia.engine.sources import ProbeSource, RunningSource
 from eunomia.engine.step import Step
 from eunomia.faults import Faults
 from eunomia.filters import process_mask
+from eunomia.kernel.coalesced import CoalescedReader
 from eunomia.kernel.errors import KernelError
 from eunomia.kernel.libbpf import lib
 from eunomia.kernel.wait import Waiter
 from eunomia.kernel_clock import monotonic_ns
-from eunomia.ledger import OutputEntry, Remark, SourceEntry
+from eunomia.ledger import Events, OutputEntry, Remark, SourceEntry
 from eunomia.source import Options, Source
 from eunomia.typing import TYPE_CHECKING, TypeVar
 
@@ -249,14 +250,15 @@ class Engine:
         Any thread may ask. The new object is loaded in that thread, beside the old one, and goes on with its maps
         (:mod:`eunomia.kernel.reuse`). Its programs then take the place of the old ones by one store each, so that no
         event is seen by both, or by neither. Until ``trial`` seconds are over (60 at most) the old one stays loaded,
-        and runs again where the new one fails, or emits nothing although the old one did in as long a time before.
+        and runs again if the new one fails, or emits nothing although the old one did in as long a time before.
 
         The future is done when the trial is over; with no trial it is when this returns. It has sentences on what
         could be done in no other way than by attaching programs beside the old ones; or raises :class:`TrialFailed`.
+        Equal events are counted as before, whatever the options say.
 
-        Raises :class:`KeyError` where there is none of this name, :class:`ValueError` for one without probes or on
+        Raises :class:`KeyError` if there is none of this name, :class:`ValueError` for one without probes or on
         trial, :class:`MapChanged` for a map that differs and may not be one of ``fresh_maps``, and what
-        :meth:`Source.load` raises: then the old one goes on, and has not noticed.
+        :meth:`Source.load` raises: then the old one goes on unchanged.
         """
         from eunomia.engine.trial import LONGEST, Trial
 
@@ -267,7 +269,8 @@ class Engine:
         with old.in_use:
             if old.is_closed:
                 raise KeyError(name)
-            new = self._probes(source, options or old.options, before=old, fresh_maps=fresh_maps)
+            wanted = (options or old.options)._replace(coalesce=old.options.coalesce)
+            new = self._probes(source, wanted, before=old, fresh_maps=fresh_maps)
         try:
             made = Trial(old, new, trial)
             self.submit(lambda: self._swap(made)).result()
@@ -300,7 +303,7 @@ class Engine:
             self._accept(trial)
 
     def _check(self, source: ProbeSource) -> None:
-        """Raise :class:`BadSetting` where its records lack what outputs' filters need."""
+        """Raise :class:`BadSetting` if its records lack fields that outputs' filters need."""
         for output in self.outputs:
             for stream in source.streams:
                 if output.takes(stream):
@@ -533,6 +536,7 @@ class Engine:
             for s in self.sources
             if s.deriver is not None
         ]
+        due += [s.reader.next_deadline() for s in streams if isinstance(s.reader, CoalescedReader)]
         deadlines += [t for t in due if t is not None]
         most = UNWRITTEN if any(output.waits for output in self.outputs) else IDLE
         pace.rest()
@@ -590,4 +594,5 @@ class Engine:
 
 def _entry(stream: Stream) -> SourceEntry:
     count = stream.count()
-    return SourceEntry(stream.label, count.emitted, count.lost, stream.filtered)
+    events = None if count.events is None else Events(count.events, count.behind)
+    return SourceEntry(stream.label, count.emitted, count.lost, stream.filtered, events)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from eunomia.engine.kernel_filter import write
 from eunomia.engine.stream import Stream
 from eunomia.filters import has_filters
+from eunomia.kernel.coalesced import CoalescedReader
 from eunomia.kernel.errors import Unsupported
 from eunomia.python_stream import PythonStreamReader
 from eunomia.sinks import StreamInfo
@@ -105,8 +106,8 @@ class ProbeSource(RunningSource):
 
         ``meanwhile`` is called while the kernel verifies its programs.
 
-        ``before`` is the source in whose place it is to run: it goes on with that one's maps, with empty ones in
-        place of those that differ where they may be ``fresh_maps``, and :attr:`handover` lets it run.
+        ``before`` is the source that it replaces: it takes over its maps, or gets empty ones for those that differ
+        with ``fresh_maps``; its programs wait for a :class:`~eunomia.kernel.handover.Handover`.
 
         Raises what :meth:`Source.load` raises, and then nothing is left of it.
         """
@@ -125,6 +126,7 @@ class ProbeSource(RunningSource):
             share={n: fd for n, fd in share.items() if n in source.spec.maps},
             wish=options.wish,
             streams=options.streams,
+            coalesce=options.coalesce,
             ready=self._before_attaching,
             before=None if before is None else before.live,
             fresh_maps=fresh_maps,
@@ -184,7 +186,10 @@ class ProbeSource(RunningSource):
         for name, reader in live.readers.items():
             if name in live.spec.raw:
                 continue
-            info = StreamInfo(self.name, name, reader.schema, self.source.columns(name), self.source.whole)
+            columns = self.source.columns(name)
+            if columns and isinstance(reader, CoalescedReader):
+                columns = (*columns[:-1], "count", columns[-1])
+            info = StreamInfo(self.name, name, reader.schema, columns, self.source.whole)
             stream = Stream(info, live, reader)
             if self._hierarchy.version == 1 and not knows_hierarchy and live.spec.streams[name].kind != "printk":
                 stream.cgroup = dict.fromkeys(stream.cgroup, "")  # ids of v2, where there are no containers

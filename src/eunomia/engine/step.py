@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from eunomia.engine.held import Held
+from eunomia.kernel.coalesced import CoalescedReader
 from eunomia.kernel.ring import RingReader
 from eunomia.kernel_clock import monotonic_ns
 from eunomia.typing import TYPE_CHECKING
@@ -63,6 +64,7 @@ class Step:
         for source in sources:
             if source.live is not None:
                 source.live.ignore()
+        _tell_last(streams, emptied)
         raw = {source.name: self._drain_raw(source) for source in sources if source.deriver is not None}
         rows: Rows = []
         pace.share_out(streams)
@@ -90,7 +92,7 @@ class Step:
                 self._joins.feed_again(self._clock, self._drained, pace)
                 self._pass_on([(stream, batch)], last_of)
         if not any(stream.reader.waiting for stream in streams if not stream.is_table):
-            self._drained = began
+            self._drained = min([began, *_untold(streams)])
         for output in self._outputs:
             output.flush()
         pace.took(monotonic_ns() - began)
@@ -170,6 +172,20 @@ class Step:
         for stream, batch in joined:
             if not stream.takers:
                 stream.filtered += batch.count
+
+
+def _tell_last(streams: Sequence[Stream], emptied: Collection[Stream]) -> None:
+    """Tell readers that count equal events whether this drain is the last."""
+    for stream in streams:
+        if isinstance(stream.reader, CoalescedReader):
+            stream.reader.is_last = stream in emptied
+
+
+def _untold(streams: Sequence[Stream]) -> Iterator[int]:
+    """Yield since when there may be events that were counted and are no rows yet."""
+    for stream in streams:
+        if isinstance(stream.reader, CoalescedReader) and stream.reader.since is not None:
+            yield stream.reader.since
 
 
 def _others_wait(stream: Stream, streams: Sequence[Stream]) -> bool:

@@ -77,7 +77,7 @@ class Stream:
     def inherit(self, stream: Stream, kept: frozenset[str]) -> None:
         """Go on with the account of another generation, whose programs run no more; ``kept`` are maps that both have.
 
-        Where the kernel's own counts are such a map, they go on by themselves.
+        If the ledger is one of these maps, its counts go on by themselves.
         """
         assert self.live is not None
         assert stream.live is not None
@@ -88,8 +88,7 @@ class Stream:
             self.reader.go_on(stream.reader)
             self.before = _sum(stream.before, Count(0, stream.missed - self.missed))
         else:
-            lost = None if self.retired.lost is None else -self.retired.lost
-            self.before = _sum(stream.count(), Count(-self.retired.emitted, lost))
+            self.before = _sum(stream.count(), self.retired.negated())
 
     def leave_out(self, batch: Batch) -> Batch:
         """Return a batch without the rows that no output wants, and count these."""
@@ -103,5 +102,4 @@ class Stream:
 
 
 def _sum(one: Count, other: Count) -> Count:
-    lost = None if one.lost is None or other.lost is None else one.lost + other.lost
-    return Count(one.emitted + other.emitted, lost)
+    return one.after(other)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from eunomia.kernel import attach, entries, iterator, settings, sizes
 from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
 from eunomia.kernel.beside import beside
+from eunomia.kernel.coalesced import CoalescedReader, Windows
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.hooks.chain import Handler
@@ -21,6 +22,8 @@ from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
 from eunomia.kernel.map_snapshot import GlobalsReader, SwappedReader, TableReader
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
+    EQUAL,
+    HASH,
     LEDGER,
     NEXT,
     PER_CPU,
@@ -53,11 +56,34 @@ _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant that turns a st
 Readers = RingReader | PerfReader | TableReader | PythonStreamReader
 
 
+_COALESCE = "eunomia_coalesce_"  # of eunomia/coalesce.h: the constant by which a stream's equal events are counted
+_SEED = "eunomia_seed"  # ... and what numbers for equal things begin with
+
+
 class Count(NamedTuple):
-    """Records that a stream's probe has emitted and lost; None if the object does not count them."""
+    """Records that a stream's probe has emitted and lost; ``lost`` is None if the object does not count them.
+
+    If equal events are counted, ``events`` is the number that the records stand for, and ``behind`` the lost ones that
+    were counted behind a lost record.
+    """
 
     emitted: int
     lost: int | None
+    events: int | None = None
+    behind: int = 0
+
+    def after(self, before: Count) -> Count:
+        """Return the count of both, where this one's stream went on with the other's."""
+        lost = None if self.lost is None or before.lost is None else self.lost + before.lost
+        events = None
+        if self.events is not None or before.events is not None:
+            events = sum(count.emitted if count.events is None else count.events for count in (before, self))
+        return Count(self.emitted + before.emitted, lost, events, self.behind + before.behind)
+
+    def negated(self) -> Count:
+        """Return what takes this one out of a sum."""
+        lost = None if self.lost is None else -self.lost
+        return Count(-self.emitted, lost, None if self.events is None else -self.events, -self.behind)
 
 
 class MapHandle:
@@ -105,6 +131,7 @@ class Loaded:
         targets: Mapping[str, Sequence[str]] | None = None,
         unattached: Sequence[str] = (),
         streams: Sequence[str] = (),
+        coalesce: int = 0,
         meanwhile: Callable[[], None] | None = None,
         before: Loaded | None = None,
         fresh_maps: bool = False,
@@ -116,7 +143,8 @@ class Loaded:
         of two), ``map_sizes`` the numbers of entries of maps, ``share`` the descriptors of maps to be used
         instead of the object's own, ``targets`` where to attach programs instead of where their sections
         say, ``unattached`` programs that are loaded and never attached; ``streams`` are those that will be read,
-        all if none is named. ``meanwhile`` is called while the kernel verifies the programs.
+        all if none is named; ``coalesce`` is the window in ns in which equal events are counted, 0 for none.
+        ``meanwhile`` is called while the kernel verifies the programs.
         ``before`` is the object that this one replaces: it uses that one's maps as :mod:`eunomia.kernel.reuse` says,
         and with ``fresh_maps`` empty ones instead of those that differ. With ``swappable``, programs are attached
         so that others can replace them.
@@ -129,6 +157,9 @@ class Loaded:
         self._targets = targets or {}
         self._unattached = frozenset(unattached)
         self._unread = [n for n in spec.streams if streams and n not in streams]
+        self._window = coalesce
+        can = {name for name, stream in spec.streams.items() if stream.coalescing is not None}
+        self._coalesced = can - {*self._unread} if coalesce else set()
         self._ignored: list[Any] = []  # rings of foreign objects that are not read
         self._adopted: dict[str, tuple[Loaded, str]] = {}
         self.attachments: list[Attachment] = []
@@ -203,6 +234,8 @@ class Loaded:
         for handle in walk_maps(self._object):
             name, type_ = text(lib.bpf_map__name(handle)), lib.bpf_map__type(handle)
             sizes.apply(handle, self._sized[name], name in map_sizes)
+            if name.startswith(EQUAL) and type_ == HASH and name[len(EQUAL) : -2] not in self._coalesced:
+                lib.bpf_map__set_max_entries(handle, 1)  # nothing will be counted
             if type_ == RINGBUF:
                 # __type(value, ...) is for us; the kernel requires 0 here
                 lib.bpf_map__set_value_size(handle, 0)
@@ -270,6 +303,9 @@ class Loaded:
     def _set(self, set_: Mapping[str, object]) -> None:
         silent = (f"{_UNREAD}{name}" for name in self._unread)
         set_ = {**set_, **{name: True for name in silent if name in self.spec.settings}}
+        if self._coalesced:
+            counting = {f"{_COALESCE}{name}": True for name in self._coalesced}
+            set_ = {**set_, **counting, _SEED: int.from_bytes(os.urandom(8)) | 1}
         if not set_:
             return
         handles = {section_of(text(lib.bpf_map__name(h))): h for h in walk_maps(self._object)}
@@ -346,8 +382,7 @@ class Loaded:
                 continue
             stream = self._with_stacks(inert._replace(map=self._sized[inert.map.name]))
             if stream.kind == "ring":
-                size = self._max_entries(stream.map.name)
-                self.readers[name] = RingReader(stream, handle.fd, size)
+                self.readers[name] = self._ring(stream, handle.fd)
             elif stream.kind == "perf":
                 self.readers[name] = PerfReader(stream, handle.fd)
             elif stream.kind == "swapped":
@@ -358,6 +393,18 @@ class Loaded:
                 self.readers[name] = GlobalsReader(stream, handle.fd)
             else:
                 self.readers[name] = TableReader(stream, handle.fd)
+
+    def _ring(self, stream: StreamSpec, fd: int) -> RingReader:
+        size = self._max_entries(stream.map.name)
+        if stream.name not in self._coalesced or stream.coalescing is None:
+            return RingReader(stream, fd, size)
+        name = f"{EQUAL}{stream.name}"
+        tables = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
+        windows = Windows(name, self.maps[name].fd, tables, self._window)
+        table = self._sized[stream.coalescing.table.name]
+        return CoalescedReader(
+            stream._replace(coalescing=stream.coalescing._replace(table=table)), fd, size, windows
+        )
 
     def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
         maps = {m.name: self.maps[m.name] for m in self.spec.maps.values() if m.type == STACK_TRACE}
@@ -382,6 +429,9 @@ class Loaded:
 
         With ``skip_refused``, programs that cannot be attached are in ``refused`` afterwards, and the others run.
         """
+        for reader in self.readers.values():
+            if isinstance(reader, CoalescedReader):
+                reader.is_last = False
         try:
             self._attach(skip_refused)
             if self._before is None:
@@ -558,13 +608,17 @@ class Loaded:
             return Count(reader.emitted, reader.lost + refused)
         if handle is not None:
             emitted, lost = self._ledger(handle)
-            return Count(emitted, lost + self.missed())
+            lost += self.missed()
+            if isinstance(reader, CoalescedReader):
+                behind, events = reader.behind, emitted + reader.events
+                return Count(emitted + reader.rows, lost + behind, events, behind)
+            return Count(emitted, lost)
         if isinstance(reader, PerfReader):
             return Count(reader.drained, reader.lost)
         return Count(reader.drained, None)
 
     def ledgers(self, stream: str) -> frozenset[str]:
-        """Return the maps in which a stream's records are counted; none where only the reader counts them."""
+        """Return the maps in which a stream's records are counted; none if only the reader counts them."""
         if stream in self._adopted:
             return frozenset()
         names = self.spec.raw if isinstance(self.readers[stream], PythonStreamReader) else [stream]
@@ -590,25 +644,25 @@ class Loaded:
                 total += out[0]
         return total
 
-    # Hooks change hands
+    # Attachments change hands
 
     def give(self, attachment: Attachment) -> None:
-        """Let another object have what a program of this one hangs on."""
+        """Give a program's attachment to another object."""
         self.attachments.remove(attachment)
         self._missed += attachment.misses()
 
     def take(self, attachment: Attachment) -> None:
-        """Have what a program of another object hung on."""
+        """Take the attachment of another object's program."""
         self.attachments.append(attachment)
         self._missed -= attachment.misses()
 
     def rest(self) -> None:
-        """Stop what is attached beside the programs."""
+        """Detach adopted objects."""
         for other, _ in self._adopted.values():
             other.detach()
 
     def attach_again(self) -> None:
-        """Attach what was taken off while another object ran in this one's place; raises :class:`KernelError`."""
+        """Attach the programs that were detached while another object ran; raises :class:`KernelError`."""
         gone = [a for a in self.attachments if not a.is_attached]
         self.attachments = [a for a in self.attachments if a.is_attached]
         self._before = None
@@ -633,6 +687,9 @@ class Loaded:
             self._begun.end()
         if attachments:
             lib.eu_settle()
+        for reader in self.readers.values():
+            if isinstance(reader, CoalescedReader):
+                reader.is_last = True
         self.rest()
 
     def close(self) -> None:

@@ -205,7 +205,7 @@ def _field(name: str, type_: Type, at: int, tags: tuple[str, ...]) -> Field:
     size = sizeof(type_)
     meaning = _meaning(type_) or addresses.meaning(name, type_)
     field = Field(name, at, size, f"{size}s", ctype=spell(type_), doc=_doc(tags), hidden="hidden" in tags)
-    field = field._replace(none=_number(_tag(tags, "none:")))
+    field = field._replace(none=_number(_tag(tags, "none:")), coalesced="coalesced" in tags)
     if meaning and MEANINGS[meaning].size in {0, size}:
         code = MEANINGS[meaning].code
         if isinstance(bare, Int) and (not code or code == "I"):

@@ -34,6 +34,7 @@ PRINTK = os.path.join(os.path.dirname(__file__), "foreign", "printk.bpf.o")  # r
 LEDGER = "ledger_"
 NEXT = "next_"  # of eunomia/hook.h: what the handler of that name calls in the end
 RAW = "raw_"  # of eunomia/stream.h
+EQUAL = "equal_"  # of eunomia/coalesce.h
 
 
 class Program(NamedTuple):
@@ -77,6 +78,19 @@ class Tag(NamedTuple):
     schemas: Mapping[int, Schema]
 
 
+class Coalescing(NamedTuple):
+    """What a stream has whose equal events can be counted: ``key`` is what makes them equal, in words.
+
+    ``schema`` is that of rows that say how many events they stand for, ``id`` the field that tells records apart;
+    ``table`` is the map from keys to counts.
+    """
+
+    key: str
+    schema: Schema
+    id: Field
+    table: Map
+
+
 class StreamSpec(NamedTuple):
     """One stream: a ring or perf buffer, a table, or the object's global variables.
 
@@ -99,6 +113,7 @@ class StreamSpec(NamedTuple):
     tags: Mapping[int, Tag] | None = None
     cpus: Plan | None = None  # of per-CPU tables: how the CPUs' values are merged into one row
     cpu_rows: bool = False  # ... or whether each CPU has a row
+    coalescing: Coalescing | None = None  # how equal events can be counted
 
     @property
     def shapes(self) -> list[Schema]:
@@ -273,7 +288,9 @@ class Spec:
         if unknown or events:
             found = [s for s in found if s.name not in events] + self._discover(unknown, events, declared)
         if self.own:
-            found += [self._swapped(m) for m in self.maps.values() if m.type == ARRAY_OF_MAPS]
+            found = [self._coalescing(s) for s in found]
+            tables = [m for m in self.maps.values() if m.type == ARRAY_OF_MAPS and not m.name.startswith(EQUAL)]
+            found += [self._swapped(m) for m in tables]
         else:
             found += self._tables(bool(buffers))
             found += self._globals(alone=not found)
@@ -456,6 +473,20 @@ class Spec:
                 )
             streams.append(self._found(map_, what, hint))
         return streams
+
+    def _coalescing(self, stream: StreamSpec) -> StreamSpec:
+        """Return a stream whose rows lack what only counted ones have; how they can be counted stands beside it."""
+        fields = stream.schema.fields.values()
+        table = self.maps.get(f"{EQUAL}{stream.name}_a")
+        id_ = next((f for f in fields if f.coalesced and f.name == "coalesced_id"), None)
+        if table is None or id_ is None:
+            return stream
+        key = self.btf.type(self.btf.map_member(table.name, "key") or 0)
+        said = next((t.removeprefix("doc:") for t in getattr(strip(key), "tags", ()) if t.startswith("doc:")), "")
+        shape = stream.schema
+        plain = Schema(shape.name, shape.size, [f for f in fields if not f.coalesced], shape.doc)
+        counted = Schema(shape.name, shape.size, [f for f in fields if f is not id_], shape.doc)
+        return stream._replace(schema=plain, coalescing=Coalescing(said, counted, id_, table))
 
     def _swapped(self, map_: Map) -> StreamSpec:
         inner = self.maps[f"{map_.name}_a"]

@@ -107,6 +107,8 @@ int eu_ring_drain(struct eu_ring *ring, char *data, size_t data_size, char *heap
 		  struct eu_drained *ret);
 void eu_ring_skip(struct eu_ring *ring);
 size_t eu_ring_waiting(const struct eu_ring *ring);
+uint64_t eu_ring_consumed(const struct eu_ring *ring);
+uint64_t eu_ring_produced(const struct eu_ring *ring);
 int eu_any_waiting(struct eu_ring **rings, size_t count);
 
 struct eu_perf *eu_perf_open(int fd, size_t pages);

@@ -106,6 +106,17 @@ const uint64_t *eu_ring_codes(const struct eu_ring *ring)
 	return ring->coding->values;
 }
 
+/* How many bytes were taken out of the ring since it was made, and how many were put in. */
+uint64_t eu_ring_consumed(const struct eu_ring *ring)
+{
+	return *ring->consumer;
+}
+
+uint64_t eu_ring_produced(const struct eu_ring *ring)
+{
+	return __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+}
+
 size_t eu_ring_waiting(const struct eu_ring *ring)
 {
 	return __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE) - *ring->consumer;

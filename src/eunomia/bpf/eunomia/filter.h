@@ -18,14 +18,11 @@ EUNOMIA_SET(eunomia_pids, __u32, 1024);
 EUNOMIA_SET(eunomia_uids, __u32, 1024);
 EUNOMIA_SET(eunomia_comms, struct eunomia_comm, 1024);
 
-/* Whether events of the current task, which is in `cgroup`, are wanted. */
-static __always_inline bool eunomia_wants(__u64 cgroup)
+/* A function, so that the verifier follows its branches once, and not the caller's code again for each of them. */
+__attribute__((noinline, weak)) bool eunomia_passes(__u64 filter, __u64 cgroup)
 {
-	__u64 filter = eunomia_filter;
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 
-	if (!filter)
-		return true;
 	if ((__u32)filter && pid == (__u32)filter)
 		return false;
 	if (filter & (EUNOMIA_IN_CGROUPS | EUNOMIA_NOT_IN_CGROUPS)) {
@@ -50,6 +47,14 @@ static __always_inline bool eunomia_wants(__u64 cgroup)
 			return false;
 	}
 	return true;
+}
+
+/* Whether events of the current task, which is in `cgroup`, are wanted. */
+static __always_inline bool eunomia_wants(__u64 cgroup)
+{
+	__u64 filter = eunomia_filter;
+
+	return !filter || eunomia_passes(filter, cgroup);
 }
 
 #endif

@@ -72,12 +72,14 @@ struct cred {
 };
 
 struct qstr {
+	__u32 hash;
 	__u32 len;
 	const unsigned char *name;
 };
 
 struct inode {
 	unsigned long i_ino;
+	__u32 i_generation;
 };
 
 struct hlist_bl_node {
@@ -130,8 +132,11 @@ struct fdtable {
 	struct file **fd;
 };
 
+#define SMALL_FILES 64	/* NR_OPEN_DEFAULT of a 64-bit kernel */
+
 struct files_struct {
 	struct fdtable *fdt;
+	struct file *fd_array[SMALL_FILES];
 };
 
 struct mm_struct {
@@ -150,6 +155,7 @@ struct tty_struct {
 
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
 	int group_exit_code;
 	unsigned int flags;
 	struct pid *pids[4];

@@ -52,20 +52,24 @@ static __always_inline __u64 task_start(const struct task_struct *task)
 	return BPF_CORE_READ(task, group_leader, start_time);
 }
 
+/*
+ * Below, `task` is the result of bpf_get_current_task_btf(), whose members are read directly, which costs much less than
+ * bpf_probe_read_kernel(). But for each pointer that is read from the task itself the verifier searches the kernel's BTF
+ * by name, which takes about a millisecond: read such pointers only if much is read through them, once, and before
+ * branches.
+ */
+
 /* After task_fields() and parent_fields(), of which it uses the pids. */
 #define exec_id_fields(event, task) \
 	do { \
 		const struct task_struct *parent_ = BPF_CORE_READ(task, real_parent); \
-		(event)->exec_id.start = task_start(task); \
+		(event)->exec_id.start = (task)->pid == (task)->tgid ? (task)->start_time : task_start(task); \
 		(event)->exec_id.pid = (event)->pid; \
 		(event)->parent_exec_id.start = task_start(parent_); \
 		(event)->parent_exec_id.pid = (event)->ppid; \
 	} while (0)
 
-/*
- * Whether the system call that a task is in came by the 32-bit ABI, whose numbers mean other calls. The
- * task is bpf_get_current_task_btf()'s: its fields can be read as they are, which costs nothing.
- */
+/* Whether the system call that a task is in came by the 32-bit ABI, whose numbers mean other calls. */
 static __always_inline bool task_in_compat_call(const struct task_struct *task)
 {
 #if defined(__TARGET_ARCH_x86)
@@ -89,14 +93,14 @@ static __always_inline __u32 task_pid_ns(const struct task_struct *task)
 
 #define namespace_fields(event, task) \
 	do { \
-		const struct nsproxy *proxy_ = BPF_CORE_READ(task, nsproxy); \
+		const struct nsproxy *proxy_ = (task)->nsproxy; \
 		(event)->pid_ns = task_pid_ns(task); \
 		(event)->user_ns = BPF_CORE_READ(task, cred, user_ns, ns.inum); \
-		(event)->mnt_ns = BPF_CORE_READ(proxy_, mnt_ns, ns.inum); \
-		(event)->net_ns = BPF_CORE_READ(proxy_, net_ns, ns.inum); \
-		(event)->uts_ns = BPF_CORE_READ(proxy_, uts_ns, ns.inum); \
-		(event)->ipc_ns = BPF_CORE_READ(proxy_, ipc_ns, ns.inum); \
-		(event)->cgroup_ns = BPF_CORE_READ(proxy_, cgroup_ns, ns.inum); \
+		(event)->mnt_ns = proxy_->mnt_ns->ns.inum; \
+		(event)->net_ns = proxy_->net_ns->ns.inum; \
+		(event)->uts_ns = proxy_->uts_ns->ns.inum; \
+		(event)->ipc_ns = proxy_->ipc_ns->ns.inum; \
+		(event)->cgroup_ns = proxy_->cgroup_ns->ns.inum; \
 	} while (0)
 
 #endif

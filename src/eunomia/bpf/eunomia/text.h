@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <eunomia/stream.h>
+#include <eunomia/coalesce.h>
 
 #define NAME_ROOM 256			/* NAME_MAX and its slash */
 #define FIXED_ROOM 256			/* for a record's fixed part */
@@ -157,6 +158,93 @@ static long path_step(__u32 index, struct text **ctx)
 	text->walk.dentry = view.parent;
 	text->walk.whole = pseudo;
 	return pseudo;
+}
+
+#define PATH_NAMES 16	/* that path_identity() takes */
+
+/*
+ * A number for a path by its names up to the root of its mount, begun with `hash`; two paths that look different have
+ * different ones. 0 where there are more names than it takes, or none.
+ */
+static __always_inline __u64 path_identity(const struct path *path, __u64 hash)
+{
+	const struct dentry *dentry = path->dentry;
+	struct dentry_view view;
+
+	hash = coalesce_mix(hash, (__u64)path->mnt);
+	for (int i = 0; i < PATH_NAMES; i++) {
+		dentry_read(&view, dentry);
+		hash = coalesce_mix(hash, (__u64)dentry) + ((__u64)view.len << 32 | view.hash);
+		if (!i && !view.hashed)
+			hash++;	/* removed, and shown as such */
+		if (view.parent == dentry)
+			return i ? coalesce_mix(hash, i) : 0;
+		dentry = view.parent;
+	}
+	return 0;
+}
+
+/*
+ * The open file of a small descriptor, of which the verifier then knows what it is: all that hangs on it is read
+ * at once. NULL for larger ones, and where the table of files has ever been larger. Below the verifier's feet an index
+ * must be a constant.
+ */
+static __always_inline struct file *small_file(const struct files_struct *files, __u32 fd)
+{
+	if (fd >= SMALL_FILES || files->fdt->max_fds > SMALL_FILES)
+		return NULL;
+	/* another number to the verifier: it would follow each value of the caller's through all that comes after */
+	barrier_var(fd);
+	fd &= SMALL_FILES - 1;
+#define FILE_1(n) case n: return files->fd_array[n];
+#define FILES_4(n) FILE_1(n) FILE_1(n + 1) FILE_1(n + 2) FILE_1(n + 3)
+#define FILES_16(n) FILES_4(n) FILES_4(n + 4) FILES_4(n + 8) FILES_4(n + 12)
+	switch (fd) {
+	FILES_16(0)
+	FILES_16(16)
+	FILES_16(32)
+	FILES_16(48)
+	}
+	return NULL;
+}
+
+/* As path_identity(), of a file that the verifier knows; whose addresses cannot be part of a number then. */
+static __always_inline __u64 file_identity(const struct file *file, __u64 hash)
+{
+	const struct dentry *dentry = file->f_path.dentry;
+
+	hash = coalesce_mix(hash, dentry->d_inode->i_generation + !dentry->d_hash.pprev);
+	for (int i = 0; i < PATH_NAMES; i++) {
+		const struct dentry *parent = dentry->d_parent;
+
+		hash = coalesce_mix(hash, dentry->d_inode->i_ino) + ((__u64)dentry->d_name.len << 32 | dentry->d_name.hash);
+		if (parent == dentry)
+			return i ? coalesce_mix(hash, i) : 0;
+		dentry = parent;
+	}
+	return 0;
+}
+
+static long identity_step(__u32 index, struct text **ctx)
+{
+	struct text *text = *ctx;
+	__u64 at = TEXT_MIDDLE + 8 * (__u64)index;
+
+	if (ABOVE(at, TEXT_MIDDLE + PATH_MAX))
+		return 1;
+	text->walk.number = coalesce_mix(text->walk.number, *(__u64 *)&text->bytes[at]);
+	return 0;
+}
+
+/* A number for the `size` bytes from TEXT_MIDDLE on, begun with `hash`. The eight bytes behind them are cleared. */
+static __always_inline __u64 text_identity(struct text *text, __u64 size, __u64 hash)
+{
+	if (ABOVE(size, PATH_MAX))
+		return 0;
+	__builtin_memset(&text->bytes[TEXT_MIDDLE + size], 0, 8);
+	text->walk.number = coalesce_mix(hash, size);
+	bpf_loop((size + 7) / 8, identity_step, &text, 0);
+	return text->walk.number;
 }
 
 static long digit_step(__u32 index, struct text **ctx)

@@ -18,10 +18,25 @@ struct open_event {
 	errno_t errno doc("why it could not be opened; empty where it was");
 	duration_ns_t latency_ns none(0) doc("time that the call took; none where nobody saw it begin");
 	__s32 fd hidden doc("file descriptor; -1 where there is none");
+	COALESCED_FIELDS;
 } doc("a file was opened, or could not be");
 
 STREAM(open, struct open_event, 4 << 20);
 TEXT(open_text);
+
+/* Opens are equal if all of this is. */
+struct open_key {
+	__u64 cgroup, start;
+	__u64 name;		/* a number for the path: path_identity() */
+	struct path file;	/* that was opened, or the directory that a failed open starts from */
+	const struct dentry *root;
+	__u32 pid, uid;
+	__u32 flags;
+	__s32 errno;
+	char comm[16];
+} doc("process, command name, user, file, flags and result");
+
+COALESCE(open, struct open_key, 16384);
 
 /* What was asked for; `start` is 0 where nobody saw that. */
 struct open_call {
@@ -39,27 +54,38 @@ struct how {
 	__u64 flags, mode, resolve;
 };
 
-/*
- * Where a relative path starts from: the text of that directory and a slash, before TEXT_MIDDLE, and its
- * start; TEXT_MIDDLE where there is no such directory.
- */
-static __always_inline __u32 prepend_directory(struct text *text, const struct task_struct *task, __s32 dirfd,
-					       const struct path *root)
+/* The directory that a relative path starts from; nothing if there is none. */
+static __always_inline void start_directory(struct path *ret, const struct task_struct *task, __s32 dirfd)
 {
-	struct path path = {};
-
 	if (dirfd == AT_FDCWD) {
-		task_cwd(&path, task);
+		task_cwd(ret, task);
 	} else {
 		struct file *file = task_file(task, dirfd);
 
 		if (file)
-			file_path(&path, file);
+			file_path(ret, file);
 	}
-	if (!path.mnt)
-		return TEXT_MIDDLE;
-	text->bytes[TEXT_MIDDLE - 1] = '/';
-	return path_prepend(text, TEXT_MIDDLE - 1, &path, root);
+}
+
+/* Whether the open was counted behind an equal one; `name` is 0 if no number stands for its path. */
+static __always_inline bool counted(const struct task_struct *task, __u64 cgroup, const struct dentry *root,
+				    const struct path *file, __u64 name, __u32 flags, __s32 errno,
+				    struct coalesced *equal)
+{
+	struct open_key key = {
+		.cgroup = cgroup,
+		.start = task->pid == task->tgid ? task->start_time : task_start(task),
+		.name = name,
+		.file = *file,
+		.root = root,
+		.pid = task->tgid,
+		.uid = bpf_get_current_uid_gid(),
+		.flags = flags,
+		.errno = errno,
+	};
+
+	__builtin_memcpy(key.comm, task->comm, sizeof(key.comm));
+	return name && coalesce(open, equal, &key, bpf_ktime_get_ns());
 }
 
 /*
@@ -98,52 +124,78 @@ static __always_inline long read_path(void *to, const struct open_call *call)
 	return size < 1 ? 1 : size;
 }
 
-static __always_inline int on_exit(const struct task_struct *task, const struct open_call *call, long ret)
+static __always_inline int on_exit(const struct task_struct *task, const struct open_call *call, __u64 cgroup,
+				   long ret)
 {
+	/*
+	 * Direct loads, because the verifier knows the type of `task`: bpf_probe_read_kernel() would cost more for each
+	 * open. Each load from the task itself costs the verifier milliseconds, because it searches the kernel's BTF.
+	 */
+	const struct fs_struct *fs = task->fs;
+	struct path root = { .mnt = fs->root.mnt, .dentry = fs->root.dentry }, path = {};
+	bool has_file = ret >= 0 && !call->direct, relative = false;
 	struct open_event event = {};
-	struct path root, path = {};
+	struct coalesced equal = {};
+	struct file *file = NULL;
 	__u32 start = TEXT_MIDDLE;
 	struct text *text;
-	__u64 copied = 0, length;
+	__u64 copied = 0, length, name = 0;
 	long size;
 
+	if (has_file) {
+		const struct files_struct *files = task->files;
+
+		file = small_file(files, ret);
+		if (file) {
+			path.mnt = file->f_path.mnt;
+			path.dentry = file->f_path.dentry;
+			if (coalesces(open))
+				name = file_identity(file, eunomia_seed);
+		} else {
+			bpf_probe_read_kernel(&file, sizeof(file), files->fdt->fd + ret);
+			if (file)
+				file_path(&path, file);
+			if (coalesces(open) && file)
+				name = path_identity(&path, eunomia_seed);
+		}
+		if (coalesces(open) && counted(task, cgroup, root.dentry, &path, name, call->flags, 0, &equal))
+			return 0;
+	}
 	text = text_of(&open_text);
 	if (!text)
 		return 0;
-	task_fields(&event, eunomia_cgroup());
+	/* read at the end: its page is present now, because the kernel itself has read it */
+	size = read_path(&text->bytes[TEXT_MIDDLE], call);
+	if (!has_file) {
+		relative = size > 1 && (call->rooted || text->bytes[TEXT_MIDDLE] != '/');
+		if (relative)
+			start_directory(&path, task, call->dirfd);
+		if (coalesces(open)) {
+			name = text_identity(text, size, eunomia_seed + call->rooted + 2 * call->direct);
+			if (path.mnt)
+				name = path_identity(&path, name);
+			if (counted(task, cgroup, root.dentry, &path, name, call->flags, ret < 0 ? -ret : 0, &equal))
+				return 0;
+		}
+	}
+	task_fields(&event, cgroup);
 	event.latency_ns = call->start ? event.time - call->start : 0;
 	event.flags = call->flags;
 	event.errno = ret < 0 ? -ret : 0;
-	event.fd = ret < 0 || call->direct ? -1 : ret;
-
-	/* read at the end: its page is there now, for the kernel itself has read it */
-	size = read_path(&text->bytes[TEXT_MIDDLE], call);
-	/*
-	 * Loaded as in the kernel itself, for `task` is known for what it is: at each open, calls of
-	 * bpf_probe_read_kernel() would tell. Each such load costs the verifier milliseconds, though: it
-	 * looks for names all through the kernel's BTF.
-	 */
-	root.mnt = task->fs->root.mnt;
-	root.dentry = task->fs->root.dentry;
-	if (event.fd >= 0) {
-		struct file *file = NULL;
-
-		bpf_probe_read_kernel(&file, sizeof(file), task->files->fdt->fd + ret);
-
-		if (file) {
-			file_path(&path, file);
+	event.fd = has_file ? ret : -1;
+	if (has_file) {
+		if (file)
 			start = path_prepend(text, TEXT_MIDDLE, &path, &root);
-		}
 	} else if (size > 1) {
-		bool relative = call->rooted || text->bytes[TEXT_MIDDLE] != '/';
-
-		if (relative)
-			start = prepend_directory(text, task, call->dirfd, &root);
+		if (relative && path.mnt) {
+			text->bytes[TEXT_MIDDLE - 1] = '/';
+			start = path_prepend(text, TEXT_MIDDLE - 1, &path, &root);
+		}
 		if (!relative || start != TEXT_MIDDLE)
-			event.resolved.len = size - 1;	/* the path, behind its directory */
+			event.resolved.len = size - 1;	/* the path, after its directory */
 		length = size - 1;
 		barrier_var(length);
-		if (call->rooted && length < PATH_MAX) {	/* what was asked for stands behind what it comes to */
+		if (call->rooted && length < PATH_MAX) {	/* the requested path follows the resolved one */
 			text->walk.at = text->walk.least = TEXT_MIDDLE;
 			text->walk.number = 0;
 			bpf_loop(PATH_MAX, stay_inside, &text, 0);
@@ -155,17 +207,19 @@ static __always_inline int on_exit(const struct task_struct *task, const struct 
 	event.path.len = size - 1;
 	event.resolved.off = sizeof(event);
 	event.resolved.len += TEXT_MIDDLE - start;
-	stream_text(open, text, &event, start, TEXT_MIDDLE + copied + size - 1);
+	coalesced_fields(&event, &equal);
+	coalesced_sent(&equal, stream_text(open, text, &event, start, TEXT_MIDDLE + copied + size - 1));
 	return 0;
 }
 
 SYSCALL_EXIT(opened, open, creat, openat, openat2)
 {
 	struct open_call asked = { .dirfd = AT_FDCWD, .flags = CREAT_FLAGS };
+	__u64 cgroup = eunomia_cgroup();
 	struct how how = {};
 	bool at = !syscall_is(call, open) && !syscall_is(call, creat);
 
-	if (!eunomia_wants(eunomia_cgroup()))
+	if (!eunomia_wants(cgroup))
 		return;
 	if (at)
 		asked.dirfd = syscall_arg(call, 0);
@@ -178,7 +232,7 @@ SYSCALL_EXIT(opened, open, creat, openat, openat2)
 		asked.flags = at ? syscall_arg(call, 2) : syscall_arg(call, 1);
 	}
 	asked.start = syscall_begun(call);
-	on_exit(call->task, &asked, call->ret);
+	on_exit(call->task, &asked, cgroup, call->ret);
 }
 
 /*
@@ -248,6 +302,6 @@ HANDLER("raw_tp/io_uring_complete", ring_opened, void *ring_context, struct io_k
 		return;
 	asked = ring->asked;
 	asked.path = ring->path;
-	on_exit(bpf_get_current_task_btf(), &asked, BPF_CORE_READ(req, cqe.res));
+	on_exit(bpf_get_current_task_btf(), &asked, eunomia_cgroup(), BPF_CORE_READ(req, cqe.res));
 	bpf_map_delete_elem(&ring_opens, &req);
 }

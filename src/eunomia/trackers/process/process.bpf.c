@@ -70,11 +70,25 @@ static __always_inline void exec_fields(struct exec_event *event, struct task_st
 	namespace_fields(event, task);
 }
 
-HANDLER("raw_tp/sched_process_exec", on_exec, struct task_struct *task)
+static __always_inline void task_paths(struct path *root, struct path *cwd, const struct task_struct *task)
 {
+	const struct fs_struct *fs = task->fs;
+
+	root->mnt = fs->root.mnt;
+	root->dentry = fs->root.dentry;
+	cwd->mnt = fs->pwd.mnt;
+	cwd->dentry = fs->pwd.dentry;
+}
+
+/* All three happen in the task that they are about: of the current one the verifier knows what it is. */
+
+HANDLER("raw_tp/sched_process_exec", on_exec)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 cgroup = eunomia_cgroup(), size;
 	struct exec_event event = {};
-	struct path root, path;
+	struct path root, path, exe_path;
+	const struct mm_struct *mm;
 	struct text *text;
 	unsigned long start;
 	__u32 cwd, exe, end = TEXT_MIDDLE;
@@ -85,14 +99,16 @@ HANDLER("raw_tp/sched_process_exec", on_exec, struct task_struct *task)
 	if (!text)
 		return;
 	exec_fields(&event, task, cgroup);
-	task_root(&root, task);
-	task_cwd(&path, task);
-	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
-	file_path(&path, BPF_CORE_READ(task, mm, exe_file));
-	exe = path_prepend(text, cwd, &path, &root);
+	task_paths(&root, &path, task);
+	mm = task->mm;
+	exe_path.mnt = mm->exe_file->f_path.mnt;
+	exe_path.dentry = mm->exe_file->f_path.dentry;
+	start = mm->arg_start;
+	size = mm->arg_end - start;
 
-	start = BPF_CORE_READ(task, mm, arg_start);
-	size = BPF_CORE_READ(task, mm, arg_end) - start;
+	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
+	exe = path_prepend(text, cwd, &exe_path, &root);
+
 	if (size > ARGV_MAX) {
 		size = ARGV_MAX;
 		event.argv_cut = true;
@@ -160,8 +176,7 @@ SYSCALL_EXIT(on_failed_exec, execve, execveat)
 		return;
 	exec_fields(&event, task, cgroup);
 	event.errno = -call->ret;
-	task_root(&root, task);
-	task_cwd(&path, task);
+	task_paths(&root, &path, task);
 	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
 
 	name = (const char *)(at ? syscall_arg(call, 1) : syscall_arg(call, 0));
@@ -198,13 +213,14 @@ SYSCALL_EXIT(on_failed_exec, execve, execveat)
 	stream_text(exec, text, &event, start, end);
 }
 
-HANDLER("raw_tp/sched_process_fork", on_fork, struct task_struct *parent, struct task_struct *child)
+HANDLER("raw_tp/sched_process_fork", on_fork, struct task_struct *current, struct task_struct *child)
 {
+	struct task_struct *parent = bpf_get_current_task_btf();
 	__u64 cgroup = eunomia_cgroup();
 	struct fork_event event = {};
 
 	event.child_pid = BPF_CORE_READ(child, tgid);
-	if (event.child_pid == BPF_CORE_READ(parent, tgid))
+	if (event.child_pid == parent->tgid)
 		return;	/* a thread */
 	if (!eunomia_wants(cgroup))
 		return;
@@ -217,33 +233,39 @@ HANDLER("raw_tp/sched_process_fork", on_fork, struct task_struct *parent, struct
 	stream_output(fork, &event, sizeof(event));
 }
 
-HANDLER("raw_tp/sched_process_exit", on_exit, struct task_struct *task)
+HANDLER("raw_tp/sched_process_exit", on_exit)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct signal_struct *signal = task->signal;
 	__u64 cgroup = eunomia_cgroup();
 	struct ended_key key = {};
-	struct task_struct *leader;
+	const struct task_struct *leader;
 	struct exit_event event = {};
 	__u8 yes = 1;
 	int status;
 
-	if (BPF_CORE_READ(task, signal, live.counter))
+	if (signal->live.counter)
 		return;	/* other threads live on */
 	if (!eunomia_wants(cgroup))
 		return;
 	leader = BPF_CORE_READ(task, group_leader);
 	/* threads that end at the same time all find that none lives: the first of them tells */
 	key.start = BPF_CORE_READ(leader, start_time);
-	key.pid = bpf_get_current_pid_tgid() >> 32;
+	key.pid = task->tgid;
+	if (signal->nr_threads == 1) {	/* the last one: others have told by now, or there were none */
+		if (bpf_map_lookup_elem(&ended, &key))
+			return;
 	/* before 6.4 the verifier calls a function that returns int, whose sign does not reach the upper half */
-	if ((int)bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST) == -EEXIST)
+	} else if ((int)bpf_map_update_elem(&ended, &key, &yes, BPF_NOEXIST) == -EEXIST) {
 		return;
+	}
 	task_fields(&event, cgroup);
 	parent_fields(&event, task);
 	exec_id_fields(&event, task);
 	namespace_fields(&event, task);
 	/* as wait(2) has it */
-	if (BPF_CORE_READ(task, signal, flags) & GROUP_EXIT)
-		status = BPF_CORE_READ(task, signal, group_exit_code);
+	if (signal->flags & GROUP_EXIT)
+		status = signal->group_exit_code;
 	else
 		status = BPF_CORE_READ(leader, exit_code);
 	event.exit_code = status >> 8 & 0xff;

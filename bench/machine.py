@@ -114,7 +114,7 @@ def wait_attached(process: subprocess.Popen[bytes], timeout: float = 15.0) -> No
         now = links(process.pid)
         if now != before:
             before, since = now, time.monotonic()
-        elif now and time.monotonic() - since > 1.0:  # some stand before the verifier is done with others
+        elif now and time.monotonic() - since > 1:  # an object that the kernel verifies adds none for a while
             return
         time.sleep(0.02)
     raise NotMeasured("it attached nothing within 15 s")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Files that change on disk, each told of when nobody is writing to it any more.
+"""Files that change on disk, each reported once it is complete.
 
 Editors write a new file and rename it, linkers write in pieces, and ``make clean`` takes the directory away.
 """
@@ -32,13 +32,13 @@ class ChangedFiles:
     """Follows files by name, wherever symbolic links lead. One thread waits; any may :meth:`stop` it."""
 
     def __init__(self, paths: Mapping[str, str]) -> None:
-        """Take the paths by what they are called here; what is there now is told first."""
+        """Take paths by name; their present content is reported first."""
         self._paths = {name: os.path.abspath(path) for name, path in paths.items()}
         self._watcher = FileWatcher()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopped = False
         self._follow()
-        self._known: dict[str, _Look | None] = dict.fromkeys(self._paths, _Look(0, 0, 0, 0))  # what was told last
+        self._known: dict[str, _Look | None] = dict.fromkeys(self._paths, _Look(0, 0, 0, 0))  # as reported last
         self._seen = dict(self._known)
         self._since = dict.fromkeys(self._paths, 0)  # when it was seen first as it is now
 
@@ -84,7 +84,7 @@ class ChangedFiles:
         os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        """Let go of what is watched; when nobody waits any more."""
+        """Free the watches, after the last :meth:`wait`."""
         self._watcher.close()
         os.close(self._wake)
 
@@ -110,7 +110,7 @@ def is_written_to(path: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)  # which the kernel gives only where there is no writer
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)  # the kernel grants it only if there is no writer
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
         return error.errno == errno.EAGAIN

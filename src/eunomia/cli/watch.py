@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""``eunomia run --watch``: an object that changed on disk takes the place of the one that runs."""
+"""``eunomia run --watch``: an object is reloaded when its file changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Watched:
 
 
 class Watch:
-    """A thread that replaces sources whose files changed, from :meth:`start` until it is left as a context."""
+    """A thread that replaces sources whose files changed, from :meth:`start` until the context ends."""
 
     def __init__(self, watched: Sequence[Watched], trial: float, fresh_maps: bool, *, has_csv: bool = False) -> None:
         """Look at the files from now on; ``trial`` is in seconds. ``has_csv`` says that rows are written as CSV."""
@@ -91,7 +91,7 @@ class Watch:
             pass  # the engine was closed
         except Exception as error:  # whatever it is, the old one goes on
             if not self._is_over:
-                hint = "; --fresh-maps has such maps begin empty" if isinstance(error, MapChanged) else ""
+                hint = "; with --fresh-maps such maps start empty" if isinstance(error, MapChanged) else ""
                 say(f"{watched.name}: not reloaded: {_one_line(error)}{hint}; the old one goes on")
 
     def _reload(self, watched: Watched, source: Source) -> None:
@@ -104,7 +104,7 @@ class Watch:
         columns = _columns(source)
         told = _changes(watched.columns, columns)
         if told and self._has_csv:
-            told.append("csv keeps the columns that it began with")
+            told.append("csv keeps the columns of its header")
         told += [sentence for sentence in said if sentence not in watched.said]
         say("; ".join([f"{watched.name}: reloaded {watched.path}", *told]))
         before = watched.data, watched.columns, watched.said
@@ -137,7 +137,7 @@ def _sentences(source: Source) -> list[str]:
 
 
 def _changes(before: Mapping[str, Iterable[str]], after: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return what is to be told of streams and columns that came or went."""
+    """Return sentences on streams and columns that are new or gone."""
     told = [f"no more stream {name}" for name in before if name not in after]
     told += [f"stream {name} is new" for name in after if name not in before]
     for name in before.keys() & after.keys():

@@ -250,15 +250,15 @@ class Engine:
         Any thread may ask. The new object is loaded in that thread, beside the old one, and goes on with its maps
         (:mod:`eunomia.kernel.reuse`). Its programs then take the place of the old ones by one store each, so that no
         event is seen by both, or by neither. Until ``trial`` seconds are over (60 at most) the old one stays loaded,
-        and runs again where the new one fails, or emits nothing although the old one did in as long a time before.
+        and runs again if the new one fails, or emits nothing although the old one did in as long a time before.
 
         The future is done when the trial is over; with no trial it is when this returns. It has sentences on what
         could be done in no other way than by attaching programs beside the old ones; or raises :class:`TrialFailed`.
         Equal events are counted as before, whatever the options say.
 
-        Raises :class:`KeyError` where there is none of this name, :class:`ValueError` for one without probes or on
+        Raises :class:`KeyError` if there is none of this name, :class:`ValueError` for one without probes or on
         trial, :class:`MapChanged` for a map that differs and may not be one of ``fresh_maps``, and what
-        :meth:`Source.load` raises: then the old one goes on, and has not noticed.
+        :meth:`Source.load` raises: then the old one goes on unchanged.
         """
         from eunomia.engine.trial import LONGEST, Trial
 
@@ -303,7 +303,7 @@ class Engine:
             self._accept(trial)
 
     def _check(self, source: ProbeSource) -> None:
-        """Raise :class:`BadSetting` where its records lack what outputs' filters need."""
+        """Raise :class:`BadSetting` if its records lack fields that outputs' filters need."""
         for output in self.outputs:
             for stream in source.streams:
                 if output.takes(stream):

@@ -106,8 +106,8 @@ class ProbeSource(RunningSource):
 
         ``meanwhile`` is called while the kernel verifies its programs.
 
-        ``before`` is the source in whose place it is to run: it goes on with that one's maps, with empty ones in
-        place of those that differ where they may be ``fresh_maps``, and :attr:`handover` lets it run.
+        ``before`` is the source that it replaces: it takes over its maps, or gets empty ones for those that differ
+        with ``fresh_maps``; its programs wait for a :class:`~eunomia.kernel.handover.Handover`.
 
         Raises what :meth:`Source.load` raises, and then nothing is left of it.
         """

@@ -77,7 +77,7 @@ class Stream:
     def inherit(self, stream: Stream, kept: frozenset[str]) -> None:
         """Go on with the account of another generation, whose programs run no more; ``kept`` are maps that both have.
 
-        Where the kernel's own counts are such a map, they go on by themselves.
+        If the ledger is one of these maps, its counts go on by themselves.
         """
         assert self.live is not None
         assert stream.live is not None

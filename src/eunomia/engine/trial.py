@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eunomia.ledger import SourceEntry
 
 LONGEST = 60  # seconds
-_SOME = 10  # rows of the old one: with fewer, none of the new one may be chance (e^-10 where they are independent)
+_SOME = 10  # rows of the old one; with fewer, no row of the new one may be chance (e^-10 for independent events)
 
 
 class TrialFailed(RuntimeError):
@@ -58,7 +58,7 @@ class Trial:
         return {kind: count for (reader, kind), count in faults.counts.items() if reader == failing}
 
     def verdict(self, faults: Faults) -> str | None:
-        """Return what is wrong with the new object, nothing where it may stay, None while that is open."""
+        """Return what is wrong with the new object, an empty text if it may stay, None while that is open."""
         failures = self._counted(faults)
         if failures != self._failures:
             return f"it fails: {', '.join(failures)}"

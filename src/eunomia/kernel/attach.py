@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from eunomia.cgroup_hierarchy import unified
 from eunomia.kernel import targets as means
-from eunomia.kernel.diagnose import attach_error, kind, no_sys, strerror
+from eunomia.kernel.diagnose import attach_error, kind, strerror
 from eunomia.kernel.errors import Absent, BadSetting, KernelError
 from eunomia.kernel.libbpf import ffi, lib, log_start, log_take
 from eunomia.typing import TYPE_CHECKING, Any
@@ -124,8 +124,8 @@ def is_updated(program: Program) -> bool:
 def prepare(spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
     """Set, before libbpf loads a program, what its section does not say."""
     word = kind(program.section)
-    if word in SYSCALLS and lib.eu_find_syscall_hooks():
-        raise no_sys() or Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
+    if word in SYSCALLS and lib.eu_find_syscall_hooks() and os.path.exists("/sys/kernel/btf/vmlinux"):
+        raise Absent("this kernel has no tracepoints sys_enter and sys_exit in its BTF")
     if word in SYSCALLS:
         from eunomia.kernel.hooks.syscalls import by_functions
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a program of a live object hangs on, and how another program takes its place there."""
+"""How a program of a live object is attached, and how another program replaces it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Hook = tuple[object, ...]
 
 
 class Attachment:
-    """The links of one program; ``hook`` says what they are on, ``name`` is the program's.
+    """The links of one program; ``hook`` identifies what they are attached to, ``name`` is the program's.
 
-    ``is_swappable`` says whether another program can take its place by one store; where none can, the other is
-    attached beside it first, so that nothing is missed, and what happens before this one is taken off both see.
-    ``waits`` says whether it is attached and does not run before :meth:`start`.
+    ``is_swappable`` says whether one store can replace the program. If not, the new program is attached before the
+    old one is detached: no event is lost, but both see those in between. ``waits`` says whether the program is
+    attached but does not run before :meth:`start`.
     """
 
     waits = False
@@ -33,16 +33,16 @@ class Attachment:
 
     @property
     def is_attached(self) -> bool:
-        """Whether it still hangs there."""
+        """Whether it is attached."""
         return bool(self.links)
 
     def check(self, spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
-        """Raise :class:`KernelError` where the kernel would not attach a program here."""
+        """Raise :class:`KernelError` if the kernel would refuse to attach a program here."""
 
     def put(self, program: Any, before: Any) -> None:
-        """Have another program here in the place of ``before``.
+        """Replace the program ``before``.
 
-        Raises :class:`KernelError`, and then that one stays.
+        Raises :class:`KernelError`; then ``before`` stays.
         """
         done: list[AnyLink] = []
         try:
@@ -55,10 +55,10 @@ class Attachment:
             raise
 
     def start(self) -> None:
-        """Let the program run, if it waits; raises :class:`KernelError`."""
+        """Let the program run if it waits; raises :class:`KernelError`."""
 
     def stop(self) -> None:
-        """Let the program run no more: where it cannot wait it is taken off."""
+        """Stop the program; if it cannot wait, detach it."""
         self.close()
 
     def misses(self) -> int:
@@ -66,14 +66,14 @@ class Attachment:
         return sum(link.misses() for link in self.links)
 
     def close(self) -> None:
-        """Take it off."""
+        """Detach it."""
         links, self.links = self.links, []
         for link in links:
             link.close()
 
 
 class HandlerAttachment(Attachment):
-    """A program that was written for a shared hook; it is put there by :meth:`start`."""
+    """A handler for a shared hook, to which :meth:`start` adds it."""
 
     waits = True
 

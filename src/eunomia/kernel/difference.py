@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where two types differ in what memory of them means: sizes, members, offsets, names."""
+"""How two types differ in the layout and meaning of their memory: sizes, members, offsets, names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 
 
 def of_types(name: str, before: tuple[Btf, int], after: tuple[Btf, int]) -> Difference | None:
-    """Return the first difference of two types, given by their BTF and their ids in it; None where they agree.
+    """Return the first difference of two types, given by their BTF and their ids in it; None if they agree.
 
     ``name`` is what the whole is called. Names of structs and typedefs do not matter, names of members do.
     """
@@ -89,7 +89,7 @@ def _members(name: str, before: Struct, after: Struct) -> Iterator[Difference]:
 
 
 def _by_name(struct: Struct) -> dict[str, Member]:
-    """Return a struct's members; those without a name are told by their place among themselves."""
+    """Return a struct's members by name; those without one are numbered."""
     nameless = iter(range(len(struct.members)))
     return {m.name or f"({next(nameless)})": m for m in struct.members}
 
@@ -101,6 +101,6 @@ def _placed(member: Member) -> str:
 
 
 def _sized(type_: Type) -> str:
-    """Return a type as C spells it, with its size where that is all that may tell it from another."""
+    """Return a type as C spells it; of structs with the size, which may be the only difference."""
     bare = strip(type_)
     return f"{spell(type_)} of {sizeof(bare)} bytes" if isinstance(bare, Struct) else spell(type_)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One live object takes another's place on its hooks, and gives it back where it does not prove itself."""
+"""One live object replaces another on its hooks, and can be replaced by it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Pair(NamedTuple):
-    """A hook that both objects have a program for, by the names of these."""
+    """A hook for which both objects have a program, with the names of these."""
 
     attachment: Attachment
     before: str
@@ -21,10 +21,10 @@ class _Pair(NamedTuple):
 
 
 class Handover:
-    """Of the hooks of ``before`` to ``after``, which was loaded with it as the object to go on with.
+    """Gives the hooks of ``before`` to ``after``, which was loaded with ``before`` as the object that it replaces.
 
-    ``twice`` are programs of the new object that ran beside old ones for a moment, for want of a hook that they could
-    be put on by one store: what happened then both have seen.
+    ``twice`` are programs of the new object that could not be swapped by one store, and ran beside old ones for a
+    moment: both saw the events of that moment.
     """
 
     def __init__(self, before: Loaded, after: Loaded) -> None:
@@ -63,7 +63,7 @@ class Handover:
     def back(self) -> None:
         """Let the old programs run again in place of the new ones.
 
-        Raises :class:`KernelError` where one of the old can't be attached again; the others run then.
+        Raises :class:`KernelError` if one of the old programs cannot be attached again; then the others run.
         """
         self._put(self._pairs, back=True)
         self._move(self.after, self.before)
@@ -94,7 +94,7 @@ class Handover:
         pair.attachment.name = pair.before if back else pair.after
 
     def _move(self, giver: Loaded, taker: Loaded) -> None:
-        """Let the attachments change hands, in the order of the taker's programs."""
+        """Move the attachments of the pairs from one object to the other."""
         for pair in self._pairs:
             giver.give(pair.attachment)
             taker.take(pair.attachment)

@@ -618,7 +618,7 @@ class Loaded:
         return Count(reader.drained, None)
 
     def ledgers(self, stream: str) -> frozenset[str]:
-        """Return the maps in which a stream's records are counted; none where only the reader counts them."""
+        """Return the maps in which a stream's records are counted; none if only the reader counts them."""
         if stream in self._adopted:
             return frozenset()
         names = self.spec.raw if isinstance(self.readers[stream], PythonStreamReader) else [stream]
@@ -644,25 +644,25 @@ class Loaded:
                 total += out[0]
         return total
 
-    # Hooks change hands
+    # Attachments change hands
 
     def give(self, attachment: Attachment) -> None:
-        """Let another object have what a program of this one hangs on."""
+        """Give a program's attachment to another object."""
         self.attachments.remove(attachment)
         self._missed += attachment.misses()
 
     def take(self, attachment: Attachment) -> None:
-        """Have what a program of another object hung on."""
+        """Take the attachment of another object's program."""
         self.attachments.append(attachment)
         self._missed -= attachment.misses()
 
     def rest(self) -> None:
-        """Stop what is attached beside the programs."""
+        """Detach adopted objects."""
         for other, _ in self._adopted.values():
             other.detach()
 
     def attach_again(self) -> None:
-        """Attach what was taken off while another object ran in this one's place; raises :class:`KernelError`."""
+        """Attach the programs that were detached while another object ran; raises :class:`KernelError`."""
         gone = [a for a in self.attachments if not a.is_attached]
         self.attachments = [a for a in self.attachments if a.is_attached]
         self._before = None

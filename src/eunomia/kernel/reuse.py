@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which maps of an object that is replaced the new one goes on with: those that hold what its programs expect."""
+"""Which maps a new object takes over from the one that it replaces: those with the content that it expects."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from eunomia.kernel.spec import Map, Spec, StreamSpec
     from eunomia.stream_schema import Schema
 
-# Never the old ones: they hold the old programs, or what the old reader has put there.
+# Never shared: they hold the old programs, or descriptors of the old reader.
 _OWN = frozenset({PROG_ARRAY, PERF_EVENT_ARRAY})
-_LIBBPF = "__bpf_usdt_"  # of <bpf/usdt.bpf.h>: numbers that libbpf gives, anew for each object
+_LIBBPF = "__bpf_usdt_"  # of <bpf/usdt.bpf.h>: libbpf numbers their entries for each object
 _STREAMED = frozenset({"ring", "swapped", "derived"})  # what they hold is on its way: it may be read as it was
 
 
 class Kept(NamedTuple):
-    """What goes on: ``maps`` by name, ``sections`` of variables as a whole, and ``variables`` that are copied.
+    """What is kept: ``maps`` by name, ``sections`` of variables as a whole, and ``variables`` that are copied.
 
-    A variable is its section, where in it it stands now, where it stood, and its size.
+    A variable is its section, its new and its old offset there, and its size.
     """
 
     maps: frozenset[str]
@@ -40,10 +40,10 @@ class Side(NamedTuple):
 
 
 def kept(before: Side, after: Side, *, fresh: bool = False) -> Kept:
-    """Return what the object ``after`` goes on with of ``before``.
+    """Return what the object ``after`` keeps of ``before``.
 
-    Rings and tables of ours whose struct changed begin anew, and so do maps of programs and perf buffers. Raises
-    :class:`MapChanged` for any other map of one name that differs, unless ``fresh``: then it begins empty.
+    Rings, and tables of ours, are new if their struct has changed; program arrays and perf buffers always are.
+    Raises :class:`MapChanged` for any other map that differs, unless ``fresh``: then it starts empty.
     """
     streams = _streams(before, after)
     maps = set()
@@ -98,7 +98,7 @@ def _looks(schema: Schema) -> tuple[object, ...]:
 
 
 def difference(name: str, before: Side, after: Side) -> Difference | None:
-    """Return the first difference of two maps of one name; None where the programs of one can use the other's."""
+    """Return the first difference of two maps of one name; None if the programs of one can use the other's."""
     was, is_ = before.maps[name], after.maps[name]
     if was.type != is_.type:
         return Difference("", f"a map of type {was.type_name}", f"of type {is_.type_name}")
@@ -140,8 +140,8 @@ class _Variable(NamedTuple):
 def _globals(before: Side, after: Side) -> tuple[frozenset[str], tuple[tuple[str, int, int, int], ...]]:
     """Return the sections of variables that go on, and the variables of others whose values are copied.
 
-    A variable goes on with its value where its type and what it begins with are the same: who writes another number
-    into the source means that one.
+    A variable keeps its value if its type and its initial value are unchanged: a new initial value in the source is
+    meant to be used.
     """
     old, new = _variables(before), _variables(after)
     sections, copied = set(), []

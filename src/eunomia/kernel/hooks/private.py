@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A stub of its own for a program that knows nothing of chains, so that another can take its place by one store.
+"""A private stub for a program that knows nothing of chains, so that one store can replace it.
 
-The stub is a program of the same type and for the same place, which calls what is in its slot. libbpf attaches it as it
-would the program itself: it stands in under the program's descriptor meanwhile.
+The stub is a program of the same type and attach target, which calls the program in its slot. libbpf attaches it as it
+would attach the program: the stub's descriptor replaces the program's meanwhile.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _GET_FUNC_IP = 173
 
 
 def _takes_stub(program: Program, handle: Any) -> bool:
-    """Whether a program can be called by a stub and notice nothing.
+    """Whether a program works the same if a stub calls it.
 
-    Sleepable programs can't be called so; those on a USDT probe are told its arguments by libbpf, which gives each
-    object its own numbers; and the kernel writes down where a traced function is only for programs that ask.
+    Sleepable programs cannot be called by tail call; libbpf stores the arguments of USDT probes for each object; and
+    the kernel stores the address of a traced function only if the attached program asks for it.
     """
     type_, word = lib.bpf_program__type(handle), program.section.lstrip("?").partition("/")[0]
     if type_ not in _TYPES or kind(word) == "usdt" or "." in word:
@@ -77,7 +77,7 @@ class PrivateStub:
 
     @contextmanager
     def standing_in(self, handle: Any) -> Iterator[None]:
-        """Have libbpf attach the stub where it is asked to attach a program."""
+        """Have libbpf attach the stub when it is asked to attach the program."""
         theirs: int = lib.bpf_program__fd(handle)
         kept = os.dup(theirs)
         try:
@@ -88,7 +88,7 @@ class PrivateStub:
             os.close(kept)
 
     def put(self, program: int) -> None:
-        """Put a program in the slot, none where it is negative; raises :class:`KernelError`."""
+        """Put a program in the slot, or empty it if the descriptor is negative; raises :class:`KernelError`."""
         table.put(self._table, 0, program)
 
     def misses(self) -> int:
@@ -97,7 +97,7 @@ class PrivateStub:
         return int(out[0]) if not lib.eu_recursion_misses(self._program, out) else 0
 
     def close(self) -> None:
-        """Free it; where it is attached, it is that until its links are gone."""
+        """Free it; it stays attached until its links are closed."""
         for fd in (self._program, self._table):
             if fd >= 0:
                 os.close(fd)
@@ -123,7 +123,7 @@ class StubAttachment(Attachment):
         self._there = program
 
     def check(self, spec: Spec, program: Program, handle: Any, targets: Sequence[str]) -> None:
-        """Raise :class:`KernelError` where the kernel would not attach a program here."""
+        """Raise :class:`KernelError` if the kernel would refuse to attach a program here."""
         fd = lib.bpf_program__fd(handle)
         if lib.bpf_program__type(handle) == _RAW_TRACEPOINT and _words(fd) > self._stub.words:
             stub = PrivateStub(program.name, handle)
@@ -136,7 +136,7 @@ class StubAttachment(Attachment):
         _check_record(spec, program, handle, targets)
 
     def put(self, program: int, before: int) -> None:
-        """Have another program here in the place of ``before``; raises :class:`KernelError`, and that one stays."""
+        """Replace the program ``before``; raises :class:`KernelError`, and then that one stays."""
         self._stub.put(program)
         self._there = program
 
@@ -153,7 +153,7 @@ class StubAttachment(Attachment):
         return self._stub.misses()
 
     def close(self) -> None:
-        """Take it off."""
+        """Detach it."""
         super().close()
         self._stub.close()
 
@@ -169,7 +169,7 @@ def _check_record(spec: Spec, program: Program, handle: Any, targets: Sequence[s
 
 
 def attach(spec: Spec, program: Program, hook: Hook, handle: Any, targets: Sequence[str]) -> Attachment:
-    """Attach a program to what it hangs on, behind a stub where that can be, which waits then.
+    """Attach a program, behind a stub if possible; then it waits.
 
     Raises :class:`Unsupported` or another :class:`KernelError`, and leaves nothing attached then.
     """

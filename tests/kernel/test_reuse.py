@@ -112,7 +112,7 @@ def test_what_the_old_programs_have_written_the_new_ones_find():
         (first, second, third) = [r.calls for r in new.readers["seen"].drain()[0].rows()]
         assert (first, second, third) == (6, 7, 8)  # `calls` in .bss and `limit` in .data are the old ones
         assert held(new, "state", struct.pack("=II", 1, 2), "=Q") == (3,)
-        assert new.count("seen") == (3, 0)
+        assert new.count("seen")[:2] == (3, 0)
         assert new.readers["others"].drain()[0].count == 3
 
 

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,40 +55,35 @@ def _known(ids: set[tuple[str, int]]) -> set[tuple[str, int]]:
     return ids & known
 
 
-def watching(pid: int) -> set[int]:
-    """The links of what a process runs, without those by which every Eunomia follows cgroups."""
-    held = set()
-    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with suppress(OSError):
-            said = info.read_bytes()
-            if not re.search(rb"^tp_name:\s*cgroup_", said, re.M):
-                held |= {int(number) for kind, number in IDS.findall(said) if kind == b"link"}
-    return held
-
-
 class Running:
-    """An eunomia that runs; its standard error tells when it has attached."""
+    """An eunomia that runs; it says on ``$NOTIFY_SOCKET`` when it has attached everything."""
 
-    def __init__(self, *arguments: str, stdout=subprocess.PIPE, wrap=(), **options) -> None:
+    def __init__(self, *arguments: str, stdout=subprocess.PIPE, wrap=(), env=None, **options) -> None:
+        self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._notified.bind("")  # the kernel chooses an abstract name
+        self._notified.settimeout(0.1)
+        name = "@" + self._notified.getsockname()[1:].decode()
         self.process = subprocess.Popen(
-            [*wrap, *EUNOMIA, "run", *arguments], stdout=stdout, stderr=subprocess.PIPE, **options
+            [*wrap, *EUNOMIA, "run", *arguments],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env={**(os.environ if env is None else env), "NOTIFY_SOCKET": name},
+            **options,
         )
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
-    def attached(self, links: int = 1) -> Running:
-        """Wait until it watches: so many links beside those on cgroups are there, and stay the same for a moment."""
-        deadline, before = time.monotonic() + 60 * needs.PATIENCE, None
+    def attached(self) -> Running:
+        """Wait until everything is attached."""
+        deadline = time.monotonic() + 60 * needs.PATIENCE
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.stderr.read().decode()
-            now = kernel_ids(self.pid)
-            if now == before and len(watching(self.pid)) >= links:
+            with suppress(TimeoutError):
+                assert self._notified.recv(64) == b"READY=1"
                 return self
-            before = now
-            time.sleep(0.06)
-        raise AssertionError(f"it did not attach: {before}")
+        raise AssertionError(f"it did not attach: {kernel_ids(self.pid)}")
 
     def end(self, sign: int = signal.SIGINT, timeout: float = 60) -> Ended:
         if self.process.poll() is None:

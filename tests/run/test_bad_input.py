@@ -242,7 +242,7 @@ def test_an_object_of_a_hostile_name_runs_under_a_harmless_one(start, compiled, 
     shutil.copy(compiled("calls", CALLS), path)
     calls = worker("os.getppid()")
     running = start(path, "-o", form, "--pid", str(calls.pid), "--columns", "tracker,pid", "--set", b"wanted=\xff")
-    running.attached(1)
+    running.attached()
     calls.go()
     ended = running.end()
     assert ended.code == 0

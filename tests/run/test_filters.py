@@ -23,7 +23,7 @@ def opens(ended):
 
 def test_pid_shows_the_processes_named_and_no_other(start, worker):
     ours, theirs, third = worker(OPEN), worker(OPEN), worker(OPEN)
-    running = start("opensnoop", "-o", "json", "--pid", f"{ours.pid},{third.pid}", "--pid", str(ours.pid)).attached(6)
+    running = start("opensnoop", "-o", "json", "--pid", f"{ours.pid},{third.pid}", "--pid", str(ours.pid)).attached()
     for one in (ours, theirs, third):
         one.go()
     ended = running.end()
@@ -33,7 +33,7 @@ def test_pid_shows_the_processes_named_and_no_other(start, worker):
 
 @pytest.mark.parametrize("given", [("--comm", "eu-one,eu-two"), ("--comm", "eu-one", "--comm", "eu-two")])
 def test_comm_takes_several_names(start, tmp_path, given):
-    running = start("process", "-o", "json", "--streams", "exec", *given).attached(3)
+    running = start("process", "-o", "json", "--streams", "exec", *given).attached()
     for name in ("eu-one", "eu-two", "eu-three"):
         shutil.copy("/bin/true", tmp_path / name)
         subprocess.run([tmp_path / name], check=True)
@@ -43,7 +43,7 @@ def test_comm_takes_several_names(start, tmp_path, given):
 
 def test_comm_takes_names_longer_than_the_kernel_keeps_and_any_bytes(start, tmp_path):
     names = [b"eunomia-has-a-long-name", b"eu-\xff\xfe\x1b[2J"]
-    running = start("process", "-o", "json", "--streams", "exec", "--comm", names[0], "--comm", names[1]).attached(3)
+    running = start("process", "-o", "json", "--streams", "exec", "--comm", names[0], "--comm", names[1]).attached()
     for name in names:
         path = os.fsencode(tmp_path) + b"/" + name
         shutil.copy("/bin/true", path)
@@ -52,7 +52,7 @@ def test_comm_takes_names_longer_than_the_kernel_keeps_and_any_bytes(start, tmp_
 
 
 def test_uid_shows_that_user_alone(start):
-    running = start("process", "-o", "json", "--uid", "65533,65534").attached(3)
+    running = start("process", "-o", "json", "--uid", "65533,65534").attached()
     subprocess.run(["/bin/true"], check=True)
     subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "/bin/true"], check=True)
     rows = running.end().rows
@@ -63,9 +63,9 @@ def test_uid_shows_that_user_alone(start):
 def test_filters_of_different_kinds_must_all_hold(start, worker):
     one = worker(OPEN)
     pid = str(one.pid)
-    right = start("opensnoop", "-o", "json", "--pid", pid, "--uid", "0", "--host-only").attached(6)
-    wrong = start("opensnoop", "-o", "json", "--pid", pid, "--uid", "4242").attached(6)
-    inside = start("opensnoop", "-o", "json", "--pid", pid, "--containers-only").attached(6)
+    right = start("opensnoop", "-o", "json", "--pid", pid, "--uid", "0", "--host-only").attached()
+    wrong = start("opensnoop", "-o", "json", "--pid", pid, "--uid", "4242").attached()
+    inside = start("opensnoop", "-o", "json", "--pid", pid, "--containers-only").attached()
     one.go()
     assert len(opens(right.end())) == 1
     assert wrong.end().out == inside.end().out == b""
@@ -94,7 +94,7 @@ def test_a_foreign_object_is_filtered_by_its_records(start, compiled, worker):
     path = compiled("calls", source)
     one, other = worker("os.getppid()"), worker("os.getppid()")
     comm = Path(f"/proc/{one.pid}/comm").read_text().strip()
-    running = start(path, "-o", "json", "--pid", str(one.pid), "--comm", comm, "--uid", "0").attached(1)
+    running = start(path, "-o", "json", "--pid", str(one.pid), "--comm", comm, "--uid", "0").attached()
     one.go()
     other.go()
     ended = running.end()
@@ -117,7 +117,7 @@ def said(ended):
 
 
 def test_container_shows_one_by_name_also_when_it_starts_later(start, docker):
-    running = start("process", "-o", "json", "--container", "eu-wanted").attached(3)
+    running = start("process", "-o", "json", "--container", "eu-wanted").attached()
     docker.run("run", "--rm", "--name", "eu-other", docker.image, "echo", "no")
     docker.run("run", "--rm", "--name", "eu-wanted", docker.image, "echo", "yes")
     subprocess.run(["echo", "no"], check=True)
@@ -131,7 +131,7 @@ def test_container_shows_one_that_ran_before_by_name_id_and_prefix(start, docker
     full = docker.run("run", "-d", "--name", "eu-before", docker.image, "sleep", "1000").stdout.strip()
     try:
         running = [
-            start("process", "-o", "json", "--container", word).attached(3)
+            start("process", "-o", "json", "--container", word).attached()
             for word in ("eu-before", full, full[:6].upper(), "nonesuch,/eu-before")
         ]
         docker.run("exec", "eu-before", "echo", "yes")
@@ -154,7 +154,7 @@ def test_container_shows_one_that_ran_before_by_name_id_and_prefix(start, docker
     ],
 )
 def test_selectors_choose_containers_that_start_later(start, docker, chosen):
-    running = start("process", "-o", "json", *chosen).attached(3)
+    running = start("process", "-o", "json", *chosen).attached()
     for name in ("other", "want"):
         command = ("run", "--rm", "--name", f"eu-{name}", "--label", f"role={name}", docker.image, "echo", name)
         docker.run(*command)
@@ -165,7 +165,7 @@ def test_selectors_choose_containers_that_start_later(start, docker, chosen):
 
 @pytest.mark.parametrize("chosen", [("--pod", "*"), ("--namespace", "shop"), ("--runtime", "podman"), ("--image", "b?b")])
 def test_selectors_that_match_nothing_show_nothing(start, docker, chosen):
-    running = start("process", "-o", "json", *chosen).attached(3)
+    running = start("process", "-o", "json", *chosen).attached()
     docker.run("run", "--rm", docker.image, "echo", "no")
     assert running.end().rows == []
 
@@ -173,7 +173,7 @@ def test_selectors_that_match_nothing_show_nothing(start, docker, chosen):
 def test_container_follows_a_rename(start, docker):
     docker.run("run", "-d", "--name", "eu-old", docker.image, "sleep", "1000")
     try:
-        running = start("process", "-o", "json", "--container", "eu-new").attached(3)
+        running = start("process", "-o", "json", "--container", "eu-new").attached()
         docker.run("exec", "eu-old", "echo", "before")
         docker.run("rename", "eu-old", "eu-new")
         time.sleep(2)
@@ -192,7 +192,7 @@ def test_host_and_containers_are_told_apart_from_the_first_row_to_the_last(start
     try:
         docker.run("run", "-d", "--name", "eu-loop", docker.image, "sh", "-c", "while :; do /bin/true; done")
         host = [start("process", "-o", "json", "--host-only", "--duration", "700ms") for _ in range(2)]
-        inside = start("process", "-o", "json", "--containers-only").attached(3)
+        inside = start("process", "-o", "json", "--containers-only").attached()
         outside = [one.wait() for one in host]
         docker.run("run", "--rm", docker.image, "echo", "in")
         within = inside.end()
@@ -227,7 +227,7 @@ def test_a_container_that_is_over_before_anybody_could_choose_it_is_shown(docker
 
 
 def test_no_container_of_fifty_milliseconds_is_missed(start, docker):
-    running = start("process", "-o", "json", "--containers-only").attached(3)
+    running = start("process", "-o", "json", "--containers-only").attached()
     for i in range(3):
         docker.run("run", "--rm", "--name", f"eu-brief{i}", docker.image, "echo", str(i))
     ended = running.end()

@@ -52,8 +52,8 @@ def flood(word: str) -> None:
 
 
 def test_the_loop_comes_before_what_it_watches_unless_it_was_started_with_another_priority(start):
-    assert os.getpriority(os.PRIO_PROCESS, start("process", stdout=subprocess.DEVNULL).attached(3).pid) < 0
-    nice = start("process", stdout=subprocess.DEVNULL, wrap=("nice", "-n", "3")).attached(3)
+    assert os.getpriority(os.PRIO_PROCESS, start("process", stdout=subprocess.DEVNULL).attached().pid) < 0
+    nice = start("process", stdout=subprocess.DEVNULL, wrap=("nice", "-n", "3")).attached()
     assert os.getpriority(os.PRIO_PROCESS, nice.pid) == 3
 
 

@@ -23,7 +23,7 @@ def gone(ids):
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_well_with_its_ledger(start, sign):
-    running = start(*ALL, "-o", "json").attached(links=8)
+    running = start(*ALL, "-o", "json").attached()
     held = kernel_ids(running.pid)
     assert {kind for kind, _ in held} == {"prog", "map", "link"}
     ended = running.end(sign)
@@ -33,7 +33,7 @@ def test_a_signal_ends_it_well_with_its_ledger(start, sign):
 
 
 def test_sigkill_leaves_nothing_and_pins_nothing(start):
-    running = start(*ALL).attached(links=8)
+    running = start(*ALL).attached()
     held = kernel_ids(running.pid)
     assert running.end(signal.SIGKILL).code == -signal.SIGKILL
     assert gone(held)
@@ -50,7 +50,7 @@ def test_a_signal_while_it_starts_ends_it_too(start):
 
 
 def test_nohup_outlives_the_hangup(start):
-    running = start("process", "--duration", "20s", wrap=("nohup",), stdout=subprocess.DEVNULL).attached(links=1)
+    running = start("process", "--duration", "20s", wrap=("nohup",), stdout=subprocess.DEVNULL).attached()
     running.process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
     assert running.process.poll() is None
@@ -58,7 +58,7 @@ def test_nohup_outlives_the_hangup(start):
 
 
 def test_a_stopped_one_ends_when_it_goes_on(start):
-    running = start("process", "-o", "json").attached(links=1)
+    running = start("process", "-o", "json").attached()
     os.kill(running.pid, signal.SIGSTOP)
     os.kill(running.pid, signal.SIGINT)
     os.kill(running.pid, signal.SIGCONT)

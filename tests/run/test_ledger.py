@@ -17,7 +17,7 @@ def balanced(entry):
 
 def test_a_flood_of_opens_with_a_stopped_consumer_is_accounted_for_to_the_call(start, worker):
     calls = worker(f"for _ in range({FLOOD}): os.close(os.open('/dev/null', 0))")
-    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--ring-size", "64KiB").attached(links=6)
+    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--ring-size", "64KiB").attached()
     os.kill(running.pid, signal.SIGSTOP)
     calls.go()
     os.kill(running.pid, signal.SIGCONT)
@@ -31,7 +31,7 @@ def test_a_flood_of_opens_with_a_stopped_consumer_is_accounted_for_to_the_call(s
 
 def test_a_flood_past_a_live_consumer_is_accounted_for_to_the_call(start, worker):
     calls = worker(f"for _ in range({FLOOD}): os.close(os.open('/dev/null', 0))")
-    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--ring-size", "64KiB").attached(links=6)
+    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--ring-size", "64KiB").attached()
     calls.go()
     ended = running.end()
     entry = ended.ledger["opensnoop/open"]
@@ -43,7 +43,7 @@ def test_a_flood_past_a_live_consumer_is_accounted_for_to_the_call(start, worker
 def test_execs_forks_and_exits_are_accounted_for_to_the_call(start, worker):
     times = 400
     calls = worker(f"for _ in range({times}): os.waitpid(os.posix_spawn('/bin/true', ['true', 'x' * 900], {{}}), 0)")
-    running = start("process", "-o", "json", "--comm", "true", "--ring-size", "4KiB").attached(links=3)
+    running = start("process", "-o", "json", "--comm", "true", "--ring-size", "4KiB").attached()
     os.kill(running.pid, signal.SIGSTOP)
     calls.go()
     os.kill(running.pid, signal.SIGCONT)
@@ -60,7 +60,7 @@ def test_execs_forks_and_exits_are_accounted_for_to_the_call(start, worker):
 
 def test_counts_of_system_calls_add_up(start, worker):
     calls = worker(f"for _ in range({FLOOD}): os.getppid()")
-    running = start("syscall", "-o", "json", "--pid", str(calls.pid), "--interval", "100ms").attached(links=1)
+    running = start("syscall", "-o", "json", "--pid", str(calls.pid), "--interval", "100ms").attached()
     calls.go()
     ended = running.end()
     assert sum(r["count"] for r in ended.rows if r["syscall"] == "getppid") == FLOOD
@@ -71,7 +71,7 @@ def test_counts_of_system_calls_add_up(start, worker):
 @pytest.mark.parametrize("count", [1, 7])
 def test_count_writes_exactly_so_many_rows_the_earliest(start, worker, count):
     calls = worker("for _ in range(50): os.close(os.open('/dev/null', 0))")
-    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--count", str(count)).attached(links=6)
+    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--count", str(count)).attached()
     calls.go()
     ended = running.wait()
     assert ended.code == 0
@@ -83,7 +83,7 @@ def test_count_writes_exactly_so_many_rows_the_earliest(start, worker, count):
 
 def test_the_rows_that_count_keeps_begin_with_the_cause(start, worker):
     calls = worker("os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)")
-    running = start("process", "-o", "json", "--pid", str(calls.pid), "--count", "1").attached(links=3)
+    running = start("process", "-o", "json", "--pid", str(calls.pid), "--count", "1").attached()
     os.kill(running.pid, signal.SIGSTOP)
     calls.go()
     calls.end()
@@ -93,7 +93,7 @@ def test_the_rows_that_count_keeps_begin_with_the_cause(start, worker):
 
 def test_a_stalled_reader_costs_rows_that_are_counted_with_the_reason(start, worker):
     calls = worker("for _ in range(100_000): os.close(os.open('/dev/null', 0))")
-    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--ring-size", "64MB").attached(links=6)
+    running = start("opensnoop", "-o", "json", "--pid", str(calls.pid), "--ring-size", "64MB").attached()
     calls.go()
     time.sleep(0.5)
     running.process.send_signal(signal.SIGINT)

@@ -55,7 +55,7 @@ def test_json_of_several_trackers_is_one_object_a_line_in_the_order_of_time(run,
 
 def test_a_life_is_told_in_its_order(start, worker):
     calls = worker("for _ in range(20): os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)")
-    running = start("process", "-o", "json").attached(3)
+    running = start("process", "-o", "json").attached()
     calls.go()
     rows = [r for r in running.end().rows if calls.pid in (r["pid"], r["ppid"])]
     lives = {}
@@ -92,7 +92,7 @@ def test_duration_ends_it_in_time(run):
 
 def test_interval_says_how_often_tables_are_shown(start, worker):
     calls = worker("import time\nfor _ in range(40): os.getppid(); time.sleep(0.03)")
-    running = start("syscall", "-o", "json", "--pid", str(calls.pid), "--interval", "300ms").attached(1)
+    running = start("syscall", "-o", "json", "--pid", str(calls.pid), "--interval", "300ms").attached()
     calls.go()
     times = {r["time"] for r in running.end().rows if r["syscall"] == "getppid"}
     assert 3 <= len(times) <= 7
@@ -103,7 +103,7 @@ def test_a_file_is_rotated_and_no_row_is_lost_or_torn(start, worker, tmp_path):
     path = tmp_path / "rows"
     running = start(
         "opensnoop", "-o", "json", "--pid", str(calls.pid), "--output", str(path), "--rotate", "100kB"
-    ).attached(6)
+    ).attached()
     calls.go()
     ended = running.end()
     files = sorted(tmp_path.iterdir())
@@ -132,7 +132,7 @@ def test_names_from_outside_can_neither_move_the_cursor_nor_forge_a_line(start, 
     code += f"; open('/proc/self/comm', 'wb').write({HOSTILE[:15]!r})"
     code += f"; os.chdir(os.fsencode({str(tmp_path)!r})); os.execv('/bin/true', [{HOSTILE!r}, {HOSTILE!r}])"
     victim = subprocess.Popen(["/usr/bin/python3", "-c", code], stdin=subprocess.PIPE)
-    running = start("process", "opensnoop", "-o", form, "--pid", str(victim.pid)).attached(8)
+    running = start("process", "opensnoop", "-o", form, "--pid", str(victim.pid)).attached()
     victim.communicate(b"")
     ended = running.end()
     text = ended.out.decode()  # valid UTF-8 throughout

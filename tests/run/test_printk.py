@@ -21,7 +21,7 @@ def source(name: str) -> str:
 
 def test_each_print_is_a_row_with_its_program_and_process(compiled, start, worker):
     calls = worker(CALL)
-    running = start(compiled("says", source("says")), "-o", "json", "--pid", str(calls.pid)).attached(links=3)
+    running = start(compiled("says", source("says")), "-o", "json", "--pid", str(calls.pid)).attached()
     calls.go()
     ended = running.end()
     texts = [(r["program"], r["text"]) for r in ended.rows]
@@ -37,7 +37,7 @@ def test_each_print_is_a_row_with_its_program_and_process(compiled, start, worke
 def test_two_objects_that_print_at_once_are_told_apart(compiled, start, worker):
     calls = worker(CALL)
     objects = [compiled(name, source(name)) for name in ("one", "other")]
-    running = start(*objects, "-o", "json", "--pid", str(calls.pid)).attached(links=5)
+    running = start(*objects, "-o", "json", "--pid", str(calls.pid)).attached()
     calls.go()
     rows = running.end().rows
     for name in ("one", "other"):
@@ -47,7 +47,7 @@ def test_two_objects_that_print_at_once_are_told_apart(compiled, start, worker):
 
 def test_prints_that_a_full_ring_refused_are_lost(compiled, start, worker):
     calls = worker("for _ in range(20_000): os.getppid()")
-    running = start(compiled("says", source("says")), "-o", "json").attached(links=3)
+    running = start(compiled("says", source("says")), "-o", "json").attached()
     os.kill(running.pid, 19)
     calls.go()
     os.kill(running.pid, 18)

@@ -62,7 +62,7 @@ UNKNOWN = source(STRUCTS + "volatile __u32 base;\n", RING, SENDS, RING_SEND, "ba
 @pytest.mark.parametrize("kind", TAGGED)
 def test_structs_of_one_length_are_known_by_the_constant_that_their_senders_store(compiled, start, worker, kind):
     calls = worker(CALLS)
-    running = start(compiled("two", TAGGED[kind]), "-o", "json").attached(links=2)
+    running = start(compiled("two", TAGGED[kind]), "-o", "json").attached()
     calls.go()
     rows = running.end().rows
     assert [r["h.kind"] for r in rows if r.get("pid") == calls.pid] == [7, 9]
@@ -73,7 +73,7 @@ def test_structs_of_one_length_are_known_by_the_constant_that_their_senders_stor
 
 def test_what_nothing_tells_apart_is_shown_as_bytes_and_asked_for(compiled, start, worker):
     calls = worker(CALLS)
-    running = start(compiled("two", UNKNOWN), "-o", "json", "--streams", "out").attached(links=2)
+    running = start(compiled("two", UNKNOWN), "-o", "json", "--streams", "out").attached()
     calls.go()
     ended = running.end()
     assert "started, stopped have the same length" in ended.err
@@ -87,7 +87,7 @@ def test_the_user_says_which_value_is_which_struct(compiled, start, worker, valu
     calls = worker(CALLS)
     first, second = values
     said = ["--event", f"out=h.kind:{first}=started", "--event", f"out=h.kind:{second}=stopped"]
-    running = start(compiled("two", UNKNOWN), "-o", "json", "--streams", "out", *said).attached(links=2)
+    running = start(compiled("two", UNKNOWN), "-o", "json", "--streams", "out", *said).attached()
     calls.go()
     ended = running.end()
     assert "have the same length" not in ended.err
@@ -100,7 +100,7 @@ def test_all_other_values_have_the_struct_that_is_named_without_one(compiled, st
     calls = worker(CALLS)
     running = start(
         compiled("two", UNKNOWN), "-o", "json", "--streams", "out", "--event", "out=h.kind:7=started,stopped"
-    ).attached(links=2)
+    ).attached()
     calls.go()
     mine = [r for r in running.end().rows if r["pid"] == calls.pid]
     assert [r.get("why", r.get("code")) for r in mine] == [5, 77]

@@ -36,7 +36,7 @@ def spent(running, worker) -> tuple[float, float]:
 
 def test_a_stranger_s_busy_stream_that_is_not_shown_takes_no_time(compiled, start, worker):
     busy = worker(f"for _ in range({CALLS}): os.getppid()")
-    running = start(compiled("two", TWO), "-o", "json", "--streams", "rare").attached(links=2)
+    running = start(compiled("two", TWO), "-o", "json", "--streams", "rare").attached()
     ours, theirs = spent(running, busy)
     assert ours < theirs / 2
     busy.end()
@@ -47,7 +47,7 @@ def test_a_stranger_s_busy_stream_that_is_not_shown_takes_no_time(compiled, star
 
 def test_a_tracker_s_busy_streams_that_are_not_shown_take_no_time(start, worker):
     busy = worker("for _ in range(1500):\n    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)")
-    running = start("process", "-o", "json", "--streams", "exec").attached(links=3)
+    running = start("process", "-o", "json", "--streams", "exec").attached()
     ours, theirs = spent(running, busy)
     assert ours < theirs
     os.waitpid(os.posix_spawn("/bin/true", ["true", "seen"], {}), 0)
@@ -61,7 +61,7 @@ def test_a_tracker_s_busy_streams_that_are_not_shown_take_no_time(start, worker)
 def test_a_ring_that_is_not_shown_is_emptied_so_that_its_program_goes_on(compiled, start, worker):
     source = TWO.replace("raw_tp/sched_process_exec", "tp/syscalls/sys_enter_getpgrp")
     some = worker("import time\nfor _ in range(60):\n    for _ in range(100): os.getppid()\n    time.sleep(0.05)\nos.getpgrp()")
-    running = start(compiled("two", source), "-o", "json", "--streams", "rare").attached(links=2)
+    running = start(compiled("two", source), "-o", "json", "--streams", "rare").attached()
     some.go()
     some.end()
     assert running.end().rows[-1]["number"] > RECORDS

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 
-from eunomia.cli import cluster, selectors, settings, stopping, values
+from eunomia.cli import cluster, ready, selectors, settings, stopping, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
@@ -160,6 +160,7 @@ def go(args: argparse.Namespace) -> int:
         engine.start(lambda: _say_start(engine, sources, loads))
         if watch is not None:
             watch.start(engine)
+        ready.notify()
         gc.freeze()  # what there is now stays
         engine.run(duration, interval)
         say_ledger(engine, wanted[0].format)

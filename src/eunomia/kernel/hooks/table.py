@@ -8,7 +8,7 @@ import os
 import sys
 
 from eunomia.kernel.diagnose import not_permitted, strerror
-from eunomia.kernel.errors import KernelError, Unsupported
+from eunomia.kernel.errors import TOO_MANY_FILES, KernelError, Unsupported
 from eunomia.kernel.libbpf import ffi, lib
 from eunomia.kernel.spec import ARRAY, PROG_ARRAY
 
@@ -21,6 +21,8 @@ def refused(what: str, number: int) -> KernelError:
         return not_permitted()
     if number in {-errno.EPERM, -errno.EINVAL, -errno.ENOENT, -errno.EOPNOTSUPP, -524}:
         return Unsupported(f"{what} ({strerror(-number)})")
+    if number in {-errno.EMFILE, -errno.ENFILE}:
+        return KernelError(f"{what}: {TOO_MANY_FILES}")
     return KernelError(f"{what}: {strerror(-number)}")
 
 

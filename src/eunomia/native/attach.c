@@ -14,7 +14,7 @@
 
 /*
  * Tracepoint ids are read from tracefs. Where it is not mounted, a mount of our own is made that hangs
- * in no directory: nobody sees it, and it goes away with its descriptor.
+ * in no directory: it is visible to no process, and goes away with its descriptor.
  */
 static int tracefs(void)
 {

@@ -174,6 +174,6 @@ int64_t eu_kernel_time(void)
 		again = ask_helper(BPF_FUNC_ktime_get_ns, 32);
 		if (high < 0 || low < 0 || again < 0)
 			return -EPERM;
-	} while (again != high);	/* the lower half began anew in between */
+	} while (again != high);	/* the lower half wrapped around in between */
 	return high << 32 | low;
 }

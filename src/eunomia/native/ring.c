@@ -36,7 +36,7 @@ struct eu_ring {
 };
 
 /*
- * Lets malloc(3) keep what batches were in: it would ask the kernel for such sizes anew each time, and a
+ * Lets malloc(3) keep what batches were in: it would ask the kernel for such sizes again each time, and a
  * fresh page costs more than what is written into it.
  */
 void eu_keep_memory(void)
@@ -289,7 +289,7 @@ int eu_any_waiting(struct eu_ring **rings, size_t count)
 
 /*
  * Sleeps until a probe has written something, at most so long. Returns whether there is something.
- * Probes that wake nobody are looked at every `look` milliseconds; 0 where there are none.
+ * Rings whose probes wake no reader are checked every `look` milliseconds; 0 where there are none.
  */
 int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring **rings, size_t ring_count,
 	    int milliseconds, int look)
@@ -299,7 +299,7 @@ int eu_wait(int epoll_fd, uint32_t **armed, size_t armed_count, struct eu_ring *
 
 	for (size_t i = 0; i < armed_count; i++)
 		__atomic_store_n(armed[i], 1, __ATOMIC_SEQ_CST);
-	/* what was written before it was armed woke nobody */
+	/* records written before it was armed caused no wakeup */
 	while (!(ready = eu_any_waiting(rings, ring_count)) && left > 0) {
 		int now = look && look < left ? look : left;
 

@@ -25,7 +25,7 @@ struct {
 /* Which of the readers this object is: a bit. */
 const volatile __u64 eunomia_reader = 0;
 
-/* The beginning of a call that ends; NULL where nobody saw it, and when it is asked for again. */
+/* The start of a call that ends; NULL if it was not recorded, or was read already. */
 static __always_inline const struct eunomia_begun *syscall_beginning(const struct syscall *call)
 {
 	struct eunomia_begun *begun = bpf_task_storage_get(&eunomia_begun, call->task, 0, 0);
@@ -37,7 +37,7 @@ static __always_inline const struct eunomia_begun *syscall_beginning(const struc
 	return begun;
 }
 
-/* When a call that ends began; 0 where nobody saw it, and when it is asked again. */
+/* The start time of a call that ends; 0 if it was not recorded, or was read already. */
 static __always_inline __u64 syscall_begun(const struct syscall *call)
 {
 	const struct eunomia_begun *begun = syscall_beginning(call);

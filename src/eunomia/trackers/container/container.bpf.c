@@ -44,7 +44,7 @@ struct sign_event {
 
 RAW(sign, struct sign_event, 256 * 1024);
 
-/* Cgroups that were made, or whose first process has ended, and whose first program (anew) was not executed yet. */
+/* Cgroups that were made, or whose first process has ended, and whose next first program was not executed yet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -203,7 +203,7 @@ HANDLER_TP("tp/cgroup/cgroup_notify_frozen", frozen, struct cgroup_record *ctx)
 	event.cgroup_id = ctx->id;
 	if (ctx->state)
 		event.sign = FROZEN;
-	else	/* whoever thaws lives on */
+	else	/* a process that was thawed lives on */
 		event.sign = BPF_CORE_READ(task, signal, flags) & GROUP_EXIT ? KILLED : THAWED;
 	raw_output(sign, &event, sizeof(event));
 }

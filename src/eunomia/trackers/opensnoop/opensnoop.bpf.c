@@ -16,7 +16,7 @@ struct open_event {
 	path_t resolved doc("absolute path of what was opened, inside the container's root, or with (unreachable) in front; of what would have been, where it failed");
 	open_flags_t flags doc("flags as the program gave them");
 	errno_t errno doc("why it could not be opened; empty where it was");
-	duration_ns_t latency_ns none(0) doc("time that the call took; none where nobody saw it begin");
+	duration_ns_t latency_ns none(0) doc("time that the call took; none if its start was not recorded");
 	__s32 fd hidden doc("file descriptor; -1 where there is none");
 	COALESCED_FIELDS;
 } doc("a file was opened, or could not be");
@@ -38,7 +38,7 @@ struct open_key {
 
 COALESCE(open, struct open_key, 16384);
 
-/* What was asked for; `start` is 0 where nobody saw that. */
+/* What was asked for; `start` is 0 if it was not recorded. */
 struct open_call {
 	__u64 start;
 	const char *path;
@@ -241,7 +241,7 @@ SYSCALL_EXIT(opened, open, creat, openat, openat2)
  */
 #define IORING_OP_OPENAT 18
 #define IORING_OP_OPENAT2 28
-#define CQE_SKIP (1 << 6)	/* REQ_F_CQE_SKIP: nobody is told that it succeeded */
+#define CQE_SKIP (1 << 6)	/* REQ_F_CQE_SKIP: success makes no completion */
 #define O_LARGEFILE 0100000	/* io_uring adds it */
 
 struct ring_open {

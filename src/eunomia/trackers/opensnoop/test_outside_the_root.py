@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What opensnoop says of files that are not below the root of who opens them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,11 +32,13 @@ def below(root):
 
 def led(script: str, cwd: Path, *command: str) -> dict[str, str]:
     """Run a script, by a command that it is given to; return where each path that it opened led."""
+    comm = f"led-{os.getpid()}"
     with tracked("opensnoop") as seen:
-        words = [*command, sys.executable, "-c", PRELUDE + script]
+        named = f"libc.prctl(15, b'{comm}', 0, 0, 0)\n"  # PR_SET_NAME: other processes open files too
+        words = [*command, sys.executable, "-c", PRELUDE + named + script]
         done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {r["path"]: r["resolved"] for r in seen.rows("open")}
+    return {r["path"]: r["resolved"] for r in seen.rows("open", comm=comm)}
 
 
 @pytest.fixture

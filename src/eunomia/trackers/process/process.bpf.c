@@ -9,7 +9,7 @@
 #define ARGV_MAX 8192		/* bytes of argv kept, NULs included */
 #define FAILED_ARGS 4096	/* arguments kept of an exec that failed ... */
 #define ARGUMENT_MAX 4097	/* ... and bytes of each: all that 4 KiB of argv can hold, and one */
-#define RESTARTED 513		/* ERESTARTNOINTR: the kernel makes the call anew */
+#define RESTARTED 513		/* ERESTARTNOINTR: the kernel restarts the call */
 #define GROUP_EXIT 4		/* SIGNAL_GROUP_EXIT, include/linux/sched/signal.h */
 
 struct exec_event {

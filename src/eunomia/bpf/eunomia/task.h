@@ -91,6 +91,19 @@ static __always_inline __u32 task_pid_ns(const struct task_struct *task)
 	return BPF_CORE_READ(ns, ns.inum);
 }
 
+/* The same where nothing is known of the task to the verifier, or where a start counts for more than a call. */
+#define namespace_fields_read(event, task) \
+	do { \
+		const struct nsproxy *proxy_ = BPF_CORE_READ(task, nsproxy); \
+		(event)->pid_ns = task_pid_ns(task); \
+		(event)->user_ns = BPF_CORE_READ(task, cred, user_ns, ns.inum); \
+		(event)->mnt_ns = BPF_CORE_READ(proxy_, mnt_ns, ns.inum); \
+		(event)->net_ns = BPF_CORE_READ(proxy_, net_ns, ns.inum); \
+		(event)->uts_ns = BPF_CORE_READ(proxy_, uts_ns, ns.inum); \
+		(event)->ipc_ns = BPF_CORE_READ(proxy_, ipc_ns, ns.inum); \
+		(event)->cgroup_ns = BPF_CORE_READ(proxy_, cgroup_ns, ns.inum); \
+	} while (0)
+
 #define namespace_fields(event, task) \
 	do { \
 		const struct nsproxy *proxy_ = (task)->nsproxy; \

@@ -62,14 +62,6 @@ struct {
 	__type(value, __u8);
 } ended SEC(".maps");
 
-static __always_inline void exec_fields(struct exec_event *event, struct task_struct *task, __u64 cgroup)
-{
-	task_fields(event, cgroup);
-	parent_fields(event, task);
-	exec_id_fields(event, task);
-	namespace_fields(event, task);
-}
-
 static __always_inline void task_paths(struct path *root, struct path *cwd, const struct task_struct *task)
 {
 	const struct fs_struct *fs = task->fs;
@@ -98,7 +90,10 @@ HANDLER("raw_tp/sched_process_exec", on_exec)
 	text = text_of(&exec_text);
 	if (!text)
 		return;
-	exec_fields(&event, task, cgroup);
+	task_fields(&event, cgroup);
+	parent_fields(&event, task);
+	exec_id_fields(&event, task);
+	namespace_fields(&event, task);
 	task_paths(&root, &path, task);
 	mm = task->mm;
 	exe_path.mnt = mm->exe_file->f_path.mnt;
@@ -174,9 +169,13 @@ SYSCALL_EXIT(on_failed_exec, execve, execveat)
 	text = text_of(&failed_text);
 	if (!text)
 		return;
-	exec_fields(&event, task, cgroup);
+	task_fields(&event, cgroup);
+	parent_fields(&event, task);
+	exec_id_fields(&event, task);
+	namespace_fields_read(&event, task);	/* few execs fail: the verifier's time counts for more */
 	event.errno = -call->ret;
-	task_paths(&root, &path, task);
+	task_root(&root, task);
+	task_cwd(&path, task);
 	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
 
 	name = (const char *)(at ? syscall_arg(call, 1) : syscall_arg(call, 0));

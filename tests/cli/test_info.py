@@ -97,14 +97,14 @@ SEC("tp_btf/sched_waking") int g(void *ctx) { SEND(two, 2) }
 @pytest.mark.parametrize(
     ("member", "lines"),
     [
-        ("pid", ["whose: by pid, which may be a thread"]),
-        ("x", ["whose: one: by pid, which may be a thread",
-               "whose: two: unknown: there is no cgroup id and no process id"]),
+        ("pid", ["container: by pid, which may be a thread"]),
+        ("x", ["container: one: by pid, which may be a thread",
+               "container: two: unknown: there is no cgroup id and no process id"]),
     ],
 )  # fmt: skip
 def test_whose_a_row_is_is_told_of_each_struct(eunomia, compiled, member, lines):
     out = eunomia("info", compiled(TWO % member)).out
-    assert [line.strip() for line in out.splitlines() if "whose: " in line] == lines
+    assert [line.strip() for line in out.splitlines() if "container: " in line] == lines
 
 
 def test_hidden_fields_are_marked(eunomia):

@@ -343,7 +343,7 @@ def _print_stream(page: Page, source: Source, stream: StreamSpec) -> None:
     if stream.hint:
         page.line(stream.hint, 2, YELLOW)
     for line in _owners(stream):
-        page.line(f"whose: {line}", 2)
+        page.line(f"container: {line}", 2)
     if stream.coalescing is not None:
         page.line(f"--coalesce TIME counts what has the same {stream.coalescing.key}; rows then also have:", 2)
         _print_fields(page, _only_counted(stream.coalescing), {})

@@ -68,9 +68,9 @@ int eu_tracepoint_exists(const char *category, const char *name)
 	return eu_tracepoint_id(category, name) >= 0;
 }
 
-static struct bpf_link *attach_event(struct bpf_program *prog, struct perf_event_attr *attr, int pid, int cpu)
+/* The link owns the event's descriptor, which may be -1: then errno stays as it is. */
+static struct bpf_link *link_event(struct bpf_program *prog, int fd)
 {
-	int fd = syscall(SYS_perf_event_open, attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 	struct bpf_link *link;
 
 	if (fd < 0)
@@ -85,20 +85,25 @@ static struct bpf_link *attach_event(struct bpf_program *prog, struct perf_event
 	return link;
 }
 
-struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name)
+/* Opens the event of a tracepoint, by its id, for programs to hang on. Returns -1 and sets errno if it is refused. */
+int eu_open_tracepoint(long id)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_TRACEPOINT,
 		.size = sizeof(attr),
+		.config = id,
 		.sample_period = 1,
 		.wakeup_events = 1,
 	};
+
+	return syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+struct bpf_link *eu_attach_tracepoint(struct bpf_program *prog, const char *category, const char *name)
+{
 	long id = eu_tracepoint_id(category, name);
 
-	if (id < 0)
-		return NULL;
-	attr.config = id;
-	return attach_event(prog, &attr, -1, 0);
+	return id < 0 ? NULL : link_event(prog, eu_open_tracepoint(id));
 }
 
 /* Attaches an iterator to what it goes through: a map, a cgroup and those below it, a process; 0 for none. */
@@ -132,7 +137,7 @@ struct bpf_link *eu_attach_sampling(struct bpf_program *prog, int cpu, uint32_t 
 		.freq = freq,
 	};
 
-	return attach_event(prog, &attr, -1, cpu);
+	return link_event(prog, syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC));
 }
 
 struct bpf_link *eu_attach_uprobe(struct bpf_program *prog, int retprobe, int pid, const char *binary,

@@ -91,19 +91,12 @@ int eu_attach_raw(int prog_fd, const char *name)
 /* Hangs a program on a tracepoint; it comes off with the descriptor that is returned, or a negative errno. */
 int eu_attach_event(int prog_fd, const char *category, const char *name)
 {
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_TRACEPOINT,
-		.size = sizeof(attr),
-		.sample_period = 1,
-		.wakeup_events = 1,
-	};
 	long id = eu_tracepoint_id(category, name);
 	int fd, err;
 
 	if (id < 0)
 		return -ENOENT;
-	attr.config = id;
-	fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	fd = eu_open_tracepoint(id);
 	if (fd < 0)
 		return -errno;
 	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, prog_fd) || ioctl(fd, PERF_EVENT_IOC_ENABLE, 0)) {

@@ -84,6 +84,7 @@ void eu_tc_detach(int device, int egress, uint32_t handle, uint32_t priority, in
 struct bpf_link *eu_attach_iter(struct bpf_program *prog, int map_fd, int cgroup_fd, uint32_t pid);
 int eu_tracepoint_exists(const char *category, const char *name);
 long eu_tracepoint_id(const char *category, const char *name);
+int eu_open_tracepoint(long id);
 
 int eu_load_code(int type, int attach_type, int btf_id, const char *name, const void *code, size_t count);
 int eu_load_like(int prog_fd, int attach_type, const char *name, const void *code, size_t count);

@@ -86,6 +86,21 @@ class Calls:
         self._thread.join()
 
 
+def swapped(live: Loaded, calls: Calls, section: str = "", **options) -> Loaded:
+    """Replace an object again and again while it is called; return the last one."""
+    for generation in range(1, SWAPS + 1):
+        new = loaded(section, generation, live, **options)
+        handover = Handover(live, new)
+        handover.swap()
+        assert not handover.twice
+        live.close()
+        live = new
+        done = calls.count
+        while calls.count < done + 2:
+            pass
+    return live
+
+
 HOOKS = {
     "tp/syscalls/sys_enter_getppid": os.getppid,
     "tp/syscalls/sys_enter_{getppid,umask}": os.getppid,
@@ -114,16 +129,7 @@ def test_swaps_under_load_lose_nothing_and_double_nothing(section, libc):
     except Unsupported as error:
         pytest.skip(str(error))
     with Calls(call) as calls:
-        for generation in range(1, SWAPS + 1):
-            new = loaded(section, generation, live)
-            handover = Handover(live, new)
-            handover.swap()
-            assert not handover.twice
-            live.close()
-            live = new
-            done = calls.count
-            while calls.count < done + 2:
-                pass
+        live = swapped(live, calls, section)
     live.detach()
     assert sum(seen(live)) == calls.count
     assert min(seen(live)) > SWAPS // 2
@@ -320,16 +326,7 @@ def test_links_that_the_kernel_updates_lose_nothing_either(section, target):
         receiver.recv(1000)
 
     with Calls(packet) as calls:
-        for generation in range(1, SWAPS + 1):
-            new = loaded(section, generation, live, source=source, **options)
-            handover = Handover(live, new)
-            handover.swap()
-            assert not handover.twice
-            live.close()
-            live = new
-            done = calls.count
-            while calls.count < done + 2:
-                pass
+        live = swapped(live, calls, section, source=source, **options)
     times = 2 if kind == "socket" else 1  # it sees what leaves lo, and what comes
     assert sum(seen(live)) == times * calls.count
     live.close()
@@ -364,16 +361,7 @@ def test_handlers_of_system_calls_are_swapped_under_load():
     source = handling("SYSCALL_EXIT(on_calls, getpgid, getsid)")
     live, beside = loaded("", 0, source=source), loaded("", 0, source=source)
     with Calls(lambda: os.getpgid(0)) as calls:
-        for generation in range(1, SWAPS + 1):
-            new = loaded("", generation, live, source=source)
-            handover = Handover(live, new)
-            handover.swap()
-            assert not handover.twice
-            live.close()
-            live = new
-            done = calls.count
-            while calls.count < done + 2:
-                pass
+        live = swapped(live, calls, source=source)
     live.detach()
     assert sum(seen(live)) == seen(beside)[0] == calls.count
     live.close()

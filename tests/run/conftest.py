@@ -59,10 +59,10 @@ class Running:
     """An eunomia that runs; it says on ``$NOTIFY_SOCKET`` when it has attached everything."""
 
     def __init__(self, *arguments: str, stdout=subprocess.PIPE, wrap=(), env=None, **options) -> None:
-        self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._notified.bind("")  # the kernel chooses an abstract name
-        self._notified.settimeout(0.1)
-        name = "@" + self._notified.getsockname()[1:].decode()
+        self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self.notified.bind("")  # the kernel chooses an abstract name
+        self.notified.settimeout(0.1)
+        name = "@" + self.notified.getsockname()[1:].decode()
         self.process = subprocess.Popen(
             [*wrap, *EUNOMIA, "run", *arguments],
             stdout=stdout,
@@ -81,7 +81,7 @@ class Running:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.stderr.read().decode()
             with suppress(TimeoutError):
-                assert self._notified.recv(64) == b"READY=1"
+                assert self.notified.recv(64) == b"READY=1"
                 return self
         raise AssertionError(f"it did not attach: {kernel_ids(self.pid)}")
 
@@ -138,6 +138,7 @@ def start():
 
     yield start_
     for running in begun:
+        running.notified.close()
         if running.process.poll() is None:
             running.process.kill()
             running.process.send_signal(signal.SIGCONT)

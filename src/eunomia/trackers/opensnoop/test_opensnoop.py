@@ -263,23 +263,29 @@ def test_too_many_open_files_are_seen():
     assert (row["errno"], row["resolved"]) == ("EMFILE", "/etc/passwd")
 
 
+def opened_by(acts: str, act: str, file: Path) -> tuple[int, Seen]:
+    """Make a file, have a process open it in its own way; return its pid and what was seen."""
+    file.touch()
+    with tracked("opensnoop") as seen:
+        child = subprocess.Popen([acts, act, str(file)])
+        assert child.wait() == 0
+    return child.pid, seen
+
+
 on_x86_64 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="x86_64 alone has this ABI")
 
 
 @on_x86_64
 def test_opens_by_the_32_bit_abi_are_seen_like_any_other(acts: str, tmp_path: Path):
     file = tmp_path / "file"
-    file.touch()
-    with tracked("opensnoop") as seen:
-        child = subprocess.Popen([acts, "ia32-opens", str(file)])
-        assert child.wait() == 0
-    rows = seen.rows(pid=child.pid, path=str(file))
+    pid, seen = opened_by(acts, "ia32-opens", file)
+    rows = seen.rows(pid=pid, path=str(file))
     assert [(r["flags"], r["errno"]) for r in rows] == [
         ("O_RDONLY", ""), ("O_WRONLY|O_CREAT|O_TRUNC", ""), ("O_RDWR|O_EXCL", ""), ("O_RDONLY|O_DIRECTORY", "ENOTDIR"),
     ]  # fmt: skip
     assert {r["resolved"] for r in rows} == {str(file)}
     assert functions.works() or {r["latency_ns"] for r in rows} == {None}  # its tracepoints leave these calls out
-    below = seen.row(pid=child.pid, path="no/such")
+    below = seen.row(pid=pid, path="no/such")
     assert (below["resolved"], below["errno"], below["flags"]) == ("/no/such", "ENOENT", "O_WRONLY")
 
 
@@ -296,11 +302,8 @@ def test_other_calls_of_the_32_bit_abi_are_not_taken_for_opens(acts: str):
 @on_x86_64
 def test_opens_by_x32_are_seen_also_where_the_kernel_refuses_them(acts: str, tmp_path: Path):
     file = tmp_path / "file"
-    file.touch()
-    with tracked("opensnoop") as seen:
-        child = subprocess.Popen([acts, "x32-opens", str(file)])
-        assert child.wait() == 0
-    rows = seen.rows(pid=child.pid, path=str(file))
+    pid, seen = opened_by(acts, "x32-opens", file)
+    rows = seen.rows(pid=pid, path=str(file))
     if functions.works() and not rows:
         pytest.skip("not supported by this kernel: the x32 ABI")
     assert [r["flags"] for r in rows] == ["O_RDONLY|O_NOFOLLOW", "O_WRONLY"]

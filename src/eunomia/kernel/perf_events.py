@@ -33,11 +33,6 @@ class PerfEvent(NamedTuple):
     rate: int
     frequent: bool
 
-    @property
-    def by_hardware(self) -> bool:
-        """Whether a counter of the processor counts it, which virtual machines often lack."""
-        return self.type != _TYPES["software"]
-
     def __str__(self) -> str:
         return f"{self.name}, {self.rate} times a second" if self.frequent else f"{self.name}, every {self.rate}"
 

@@ -29,7 +29,6 @@ _LOOKUPS = frozenset({1, 89, 107, 145, 156, 195, 210})  # helpers that return a 
 # Addresses: the number of their region, and from bit 0 the offset in it.
 _VALUE, _MAP, _DATA, _FRAME, _OTHER = (kind << 56 for kind in range(1, 6))
 _NUMBER = 36  # bits of the distance
-_DISTANCE = (1 << _NUMBER) - 1
 
 
 class _Start(NamedTuple):

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 
 from eunomia.kernel.diagnose import not_permitted, strerror
 from eunomia.kernel.errors import TOO_MANY_FILES, KernelError, Unsupported
-from eunomia.kernel.libbpf import ffi, lib
+from eunomia.kernel.libbpf import error, ffi, lib
 from eunomia.kernel.spec import ARRAY, PROG_ARRAY
 
 
@@ -44,7 +43,7 @@ def array(name: str, value: bytes) -> int:
 def write(fd: int, value: bytes) -> None:
     """Write the value of an array that has one; raises :class:`OSError`."""
     if lib.bpf_map_update_elem(fd, ffi.from_buffer(bytes(4)), ffi.from_buffer(value), 0):
-        raise OSError(ffi.errno, os.strerror(ffi.errno))
+        raise error()
 
 
 def _create(type_: int, name: str, value_size: int, entries: int) -> int:

@@ -30,7 +30,7 @@ MEASURES = {
     "start": "start to first event, memory, wheel",
     "idle": "what a run takes while nothing happens",
     "tax": "what any program on the same hooks costs the calls of others",
-    "unwanted": "a system call that nobody wants, beside an empty program on the same hook",
+    "unwanted": "a system call that no handler wants, beside an empty program on the same hook",
     "swap": "an object replaced while it runs",
     "cost": "cost to the workload",
 }

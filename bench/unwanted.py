@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a system call costs that nobody wants, with any number of handlers of others on the shared hook."""
+"""What a system call costs that no handler wants, with any number of handlers of other calls on the shared hook."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* An object without our headers: its probe may never wake whoever waits on its ring. */
+/* An object without our headers: its probe may never wake the reader of its ring. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -7,7 +7,7 @@ import os
 
 
 def notify() -> None:
-    """Send the message of sd_notify(3); nothing where nobody waits for it, or has stopped waiting."""
+    """Send the message of sd_notify(3), unless no service manager asked for it, or it has gone."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in {"/", "@"}:
         return

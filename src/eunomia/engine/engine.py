@@ -117,7 +117,7 @@ class Engine:
             # attached before trackers on the same hooks, so that it sees events first
             self._joins.follow_processes(self._hierarchy, self._ring_size)
         waiting, self._first = self._first, []
-        # derivers are told of containers as they are learnt of, and none is there before its source is loaded
+        # a deriver must exist before containers are learnt of, and its source must be loaded before it
         derives = any(isinstance(s, Source) and s.found is not None and s.found.tracker.derive for s, _ in waiting)
         for source, options in waiting:
             self._load(source, options, meanwhile=None if derives else self._learn_containers)

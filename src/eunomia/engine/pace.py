@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Milliseconds. Between two drains that find rows the loop sleeps, so that batches form.
 PAUSE_MIN, PAUSE_MAX = 1, 10
 IDLE = 1000  # the longest sleep; probes end it earlier
-IGNORED_IDLE = 50  # ... and where there are rings to be emptied that nobody reads
+IGNORED_IDLE = 50  # ... and where rings without a reader must be emptied
 UNWRITTEN = 10  # while rows wait for a slow reader
 
 _FULL = 1 / 3  # of a ring: past this the pause is halved, below three quarters of it lengthened

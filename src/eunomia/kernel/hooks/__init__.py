@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One program on each hook, whoever wants it: stubs that tail-call handlers, which come and go by one store."""
+"""One program on each hook: a stub that tail-calls handlers, which come and go by one store."""
 
 from _thread import RLock
 

@@ -17,11 +17,16 @@ from loads import Load, workloads
 from machine import NotMeasured, eunomia, running, say, stop, tool, wait_attached
 
 COALESCED = "opensnoop --coalesce 1s"
-OURS = ("opensnoop", COALESCED, "process", "syscall")
+UNTIMED = "syscall --set latency=false"
+OURS = ("opensnoop", COALESCED, "process", "syscall", UNTIMED)
 OPENING = ("openclose", "nginx")  # the loads whose events COALESCED counts
-# Debian's tool in C that answers the same question.
-TWINS = {"opensnoop": "opensnoop", COALESCED: "opensnoop", "process": "execsnoop", "syscall": "syscount"}
-TWIN_OPTIONS = {"syscount": ["-i", "1"]}
+# Debian's tool in C that answers the same question; syscount times calls only if asked to.
+TWINS = {
+    "opensnoop": "opensnoop", COALESCED: "opensnoop", "process": "execsnoop",
+    "syscall": "syscount -i 1 --latency", UNTIMED: "syscount -i 1",
+}  # fmt: skip
+TIMES_TWIN = 1.1  # what `syscall` may cost, over its twin, of these loads
+LIKE_TWIN = {(load, watcher) for load in ("getppid", "readwrite") for watcher in ("syscall", UNTIMED)}
 
 RATIO_BOUNDS = {
     ("openclose", "opensnoop"): 1.5, ("nginx", "opensnoop"): 1.12, ("exec", "process"): 1.03,
@@ -62,8 +67,8 @@ class Cell:
 
 def _command(watcher: str) -> list[str]:
     if watcher.startswith("C "):
-        name = watcher[2:]
-        return [tool(name), *TWIN_OPTIONS.get(name, [])]
+        name, *options = watcher[2:].split()
+        return [tool(name), *options]
     return [eunomia(), "run", *watcher.split(), "-o", "json", "--output", "/dev/null"]
 
 
@@ -143,6 +148,10 @@ def figures(cells: dict[tuple[str, str], Cell]) -> list[Figure]:
         else:
             bound = RATIO_BOUNDS.get((load, watcher))
             found.append(Figure(f"cost: {what}", cell.ratio, "x", bound, beside, cell.why))
+        if (load, watcher) in LIKE_TWIN:
+            twin = cells[load, f"C {TWINS[watcher]}"]
+            over = cell.extra_ns / twin.extra_ns if cell.extra_ns is not None and twin.extra_ns else None
+            found.append(Figure(f"cost: {what}, what it adds over what the twin adds", over, "x", TIMES_TWIN, beside))
         if (load, watcher) in NONE_LOST:
             lost = float(cell.lost) if cell.pairs else None
             note = f"of {cell.emitted + cell.lost:,}" if cell.pairs else cell.why

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from eunomia.kernel import attach, entries, iterator, settings, sizes
+from eunomia.kernel import attach, casts, entries, iterator, settings, sizes
 from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
 from eunomia.kernel.beside import beside
 from eunomia.kernel.coalesced import CoalescedReader, Windows
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _ITERATED = frozenset({"lines", "records"})
 _READER = "eunomia_reader"  # of eunomia/syscall_time.h: which of those it is that ask when calls began
+_TIMED = "latency"  # of the same: whether the object asks at all
 _UNREAD = "eunomia_unread_"  # of eunomia/stream.h: the constant that turns a stream off
 
 Readers = RingReader | PerfReader | TableReader | PythonStreamReader
@@ -223,12 +224,19 @@ class Loaded:
     ) -> tuple[Mapping[str, object], Mapping[str, int]]:
         """Return settings and shared maps with those of an object that asks when system calls began."""
         ends = any(p.section.startswith("syscall_exit") for p in self._chosen)
-        if not ends or _READER not in self.spec.settings:
+        if not ends or _READER not in self.spec.settings or not self._is_timed(set_):
             return set_, share
         from eunomia.kernel.hooks.begun import MAP, Reader
 
         self._begun = Reader()
         return {_READER: self._begun.bit, **set_}, {MAP: self._begun.map, **share}
+
+    def _is_timed(self, set_: Mapping[str, object]) -> bool:
+        setting = self.spec.settings[_TIMED]
+        image = bytearray(self.spec.images[setting.section])
+        if _TIMED in set_:
+            settings.write(setting, set_[_TIMED], image)
+        return bool(image[setting.offset])
 
     def _size(self, ring_size: int | None, map_sizes: Mapping[str, int]) -> None:
         for handle in walk_maps(self._object):
@@ -246,6 +254,7 @@ class Loaded:
 
     def _prepare(self, set_: Mapping[str, object], share: Mapping[str, int]) -> None:
         chosen = {p.name: p for p in self._chosen}
+        set_ = {**casts.settings(self.spec.settings), **set_}
         for handle in walk_programs(self._object):
             program = chosen.get(text(lib.bpf_program__name(handle)))
             lib.bpf_program__set_autoload(handle, program is not None)

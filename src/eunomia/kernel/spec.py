@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
-from eunomia.kernel import elf, entries, lengths, settings, sizes, unions
+from eunomia.kernel import casts, elf, entries, lengths, settings, sizes, unions
 from eunomia.kernel.btf import Btf
 from eunomia.kernel.diagnose import open_error
 from eunomia.kernel.errors import BadObject, BadSetting
@@ -164,16 +164,16 @@ class Spec:
         Raises :class:`BadObject` if it is not a BPF object for this kind of machine, and
         :class:`BadSetting` if ``events`` names something that does not exist.
         """
-        self.data = data
+        elf.check(data, name)
+        self.data = casts.resolved(data)
         self.name = name
         self.quick = quick
-        elf.check(data, name)
         self._object = self._open()
         try:
             self.btf = self._btf()
             self.programs = [self._program(p) for p in walk_programs(self._object)]
             self.maps = {m.name: sizes.by_default(m) for m in map(self._map, walk_maps(self._object))}
-            self.own = any(m.startswith(LEDGER) for m in self.maps)
+            self.own = quick or any(m.startswith(LEDGER) for m in self.maps)
             self.images = self._images()
             self.settings = settings.find(self.btf, self.images)
             self.tables = entries.tables(self.btf, self.maps, self.own)

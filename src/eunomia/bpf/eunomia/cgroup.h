@@ -8,6 +8,7 @@
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include <eunomia/current.h>
 #include <eunomia/kernel.h>
 
 /* If containers are in v1 only: the controller that separates them, enum cgroup_subsys_id plus 1. */
@@ -26,11 +27,11 @@ static __always_inline __u64 eunomia_cgroup_of(const struct task_struct *task)
 	return BPF_CORE_READ(state, cgroup, kn, id);
 }
 
-/* The current task's. */
+/* The current task's: what bpf_get_current_cgroup_id() returns, without a call and a lock. */
 static __always_inline __u64 eunomia_cgroup(void)
 {
 	if (!eunomia_subsystem)
-		return bpf_get_current_cgroup_id();
+		return task_current()->cgroups->dfl_cgrp->kn->id;
 	return eunomia_cgroup_of((const struct task_struct *)bpf_get_current_task());
 }
 

@@ -21,10 +21,10 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-/* Always 0; the verifier does not know: it would have the kernel patch code whenever handlers come and go. */
-volatile __u32 eunomia_slot SEC(".data.eunomia.s") = 0;
-
-/* What a handler calls in the end, by the slot that it was called from. User space keeps it. */
+/*
+ * What a handler calls in the end, by the slot that it was called from. User space keeps it. Where there is one slot the
+ * kernel writes a direct jump into the handler, or none, whenever that changes.
+ */
 #define EUNOMIA_NEXT(name_, slots_) \
 	struct { \
 		__uint(type, BPF_MAP_TYPE_PROG_ARRAY); \
@@ -43,7 +43,7 @@ volatile __u32 eunomia_slot SEC(".data.eunomia.s") = 0;
 		_Pragma("GCC diagnostic ignored \"-Wint-conversion\"") \
 		handle_##name_(___bpf_ctx_cast(args)); \
 		_Pragma("GCC diagnostic pop") \
-		bpf_tail_call(ctx, &next_##name_, eunomia_slot); \
+		bpf_tail_call(ctx, &next_##name_, 0); \
 		return 0; \
 	} \
 	static __always_inline void handle_##name_(unsigned long long *ctx, ##args)
@@ -55,7 +55,7 @@ volatile __u32 eunomia_slot SEC(".data.eunomia.s") = 0;
 	SEC(section_) int name_(void *ctx) \
 	{ \
 		handle_##name_(ctx); \
-		bpf_tail_call(ctx, &next_##name_, eunomia_slot); \
+		bpf_tail_call(ctx, &next_##name_, 0); \
 		return 0; \
 	} \
 	static __always_inline void handle_##name_(record_)

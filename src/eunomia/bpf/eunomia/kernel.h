@@ -132,11 +132,8 @@ struct fdtable {
 	struct file **fd;
 };
 
-#define SMALL_FILES 64	/* NR_OPEN_DEFAULT of a 64-bit kernel */
-
 struct files_struct {
 	struct fdtable *fdt;
-	struct file *fd_array[SMALL_FILES];
 };
 
 struct mm_struct {

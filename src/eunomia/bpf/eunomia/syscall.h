@@ -22,10 +22,11 @@
 #include <bpf/bpf_core_read.h>
 
 struct syscall {
-	struct task_struct *task;	/* the current one: its members can be read as they are */
-	struct pt_regs *regs;		/* these too */
+	struct task_struct *task;	/* the current one, as helpers want it; its members: task_current() */
+	struct pt_regs *regs;		/* their members can be read as they are */
 	long ret;			/* what the call returned; of one that begins, its number */
 	__u32 index;			/* its number, and by the 32-bit ABI or x32 SYSCALL_INDEX_* more */
+	bool compat;			/* whether the 32-bit ABI was used: numbers and structs are others there */
 };
 
 #define SYSCALL_INDEX_COMPAT	1024
@@ -42,24 +43,13 @@ struct syscall {
 	EUNOMIA_SYSCALL("syscall_enter" EUNOMIA_EACH(EUNOMIA_CALL_TEXT, calls_), name_, SYSCALL_INDEXES, call.index)
 
 /* Where any call ends, also one that has no index: its number is syscall_number(). */
-#define SYSCALL_ANY_EXIT(name_) EUNOMIA_SYSCALL("syscall_exit", name_, 1, eunomia_slot)
+#define SYSCALL_ANY_EXIT(name_) EUNOMIA_SYSCALL("syscall_exit", name_, 1, 0)
 
 /* Where any call begins. */
-#define SYSCALL_ANY_ENTER(name_) EUNOMIA_SYSCALL("syscall_enter", name_, 1, eunomia_slot)
+#define SYSCALL_ANY_ENTER(name_) EUNOMIA_SYSCALL("syscall_enter", name_, 1, 0)
 
 /* Whether it is the call of a name, by any ABI. */
 #define syscall_is(call_, name_) eunomia_call_is((call_)->index, EUNOMIA_CALL_##name_)
-
-/* Whether the 32-bit ABI was used, as by `int 0x80`: numbers and structs are others there. */
-static __always_inline bool syscall_is_compat(const struct syscall *call)
-{
-	/* x86: TS_COMPAT, arm64: TIF_32BIT */
-#if defined(__TARGET_ARCH_x86)
-	return call->task->thread_info.status & 2;
-#else
-	return call->task->thread_info.flags >> 22 & 1;
-#endif
-}
 
 /* The number as the kernel got it, of which any 32 bits may be set. */
 static __always_inline __u32 syscall_number(const struct syscall *call)
@@ -74,7 +64,7 @@ static __always_inline __u32 syscall_number(const struct syscall *call)
 /* The same as a syscall_t. */
 static __always_inline syscall_t syscall_id(const struct syscall *call)
 {
-	return syscall_number(call) | (syscall_is_compat(call) ? SYSCALL_COMPAT : 0);
+	return syscall_number(call) | (call->compat ? SYSCALL_COMPAT : 0);
 }
 
 /* An argument, 0 to 5; `at` is a constant. */
@@ -83,7 +73,7 @@ static __always_inline unsigned long syscall_arg(const struct syscall *call, int
 	const struct pt_regs *regs = call->regs;
 
 #if defined(__TARGET_ARCH_x86)
-	if (syscall_is_compat(call))
+	if (call->compat)
 		return (__u32)(at == 0 ? regs->bx : at == 1 ? regs->cx : at == 2 ? regs->dx : at == 3 ? regs->si :
 			       at == 4 ? regs->di : regs->bp);
 	return at == 0 ? regs->di : at == 1 ? regs->si : at == 2 ? regs->dx : at == 3 ? regs->r10 :
@@ -106,10 +96,16 @@ static __always_inline void eunomia_call(struct syscall *call, unsigned long lon
 	call->task = bpf_get_current_task_btf();
 	call->regs = (void *)ctx[0];
 	call->ret = ctx[1];
+	/* x86: TS_COMPAT, arm64: TIF_32BIT */
+#if defined(__TARGET_ARCH_x86)
+	call->compat = call->task->thread_info.status & 2;
+#else
+	call->compat = call->task->thread_info.flags >> 22 & 1;
+#endif
 	call->index = syscall_number(call) & ~SYSCALL_X32_BIT;
 	if (call->index >= SYSCALL_INDEX_COMPAT)
 		call->index = SYSCALL_INDEXES;
-	else if (syscall_is_compat(call))
+	else if (call->compat)
 		call->index += SYSCALL_INDEX_COMPAT;
 	else if (syscall_number(call) & SYSCALL_X32_BIT)
 		call->index += SYSCALL_INDEX_X32;

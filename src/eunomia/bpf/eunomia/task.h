@@ -4,6 +4,7 @@
 #define EUNOMIA_TASK_H
 
 #include <eunomia/probe.h>
+#include <eunomia/current.h>
 
 #define TASK_FIELDS \
 	time_ns_t time doc("when it happened"); \
@@ -52,12 +53,7 @@ static __always_inline __u64 task_start(const struct task_struct *task)
 	return BPF_CORE_READ(task, group_leader, start_time);
 }
 
-/*
- * Below, `task` is the result of bpf_get_current_task_btf(), whose members are read directly, which costs much less than
- * bpf_probe_read_kernel(). But for each pointer that is read from the task itself the verifier searches the kernel's BTF
- * by name, which takes about a millisecond: read such pointers only if much is read through them, once, and before
- * branches.
- */
+/* Below, `task` is task_current(). */
 
 /* After task_fields() and parent_fields(), of which it uses the pids. */
 #define exec_id_fields(event, task) \
@@ -68,16 +64,6 @@ static __always_inline __u64 task_start(const struct task_struct *task)
 		(event)->parent_exec_id.start = task_start(parent_); \
 		(event)->parent_exec_id.pid = (event)->ppid; \
 	} while (0)
-
-/* Whether the system call that a task is in came by the 32-bit ABI, whose numbers mean other calls. */
-static __always_inline bool task_in_compat_call(const struct task_struct *task)
-{
-#if defined(__TARGET_ARCH_x86)
-	return task->thread_info.status & 2;	/* TS_COMPAT */
-#else
-	return task->thread_info.flags >> 22 & 1;	/* TIF_32BIT */
-#endif
-}
 
 static __always_inline __u32 task_pid_ns(const struct task_struct *task)
 {
@@ -90,19 +76,6 @@ static __always_inline __u32 task_pid_ns(const struct task_struct *task)
 			      level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, ns));
 	return BPF_CORE_READ(ns, ns.inum);
 }
-
-/* The same where nothing is known of the task to the verifier, or where a start counts for more than a call. */
-#define namespace_fields_read(event, task) \
-	do { \
-		const struct nsproxy *proxy_ = BPF_CORE_READ(task, nsproxy); \
-		(event)->pid_ns = task_pid_ns(task); \
-		(event)->user_ns = BPF_CORE_READ(task, cred, user_ns, ns.inum); \
-		(event)->mnt_ns = BPF_CORE_READ(proxy_, mnt_ns, ns.inum); \
-		(event)->net_ns = BPF_CORE_READ(proxy_, net_ns, ns.inum); \
-		(event)->uts_ns = BPF_CORE_READ(proxy_, uts_ns, ns.inum); \
-		(event)->ipc_ns = BPF_CORE_READ(proxy_, ipc_ns, ns.inum); \
-		(event)->cgroup_ns = BPF_CORE_READ(proxy_, cgroup_ns, ns.inum); \
-	} while (0)
 
 #define namespace_fields(event, task) \
 	do { \

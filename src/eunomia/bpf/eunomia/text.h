@@ -93,6 +93,15 @@ static __always_inline void dentry_read(struct dentry_view *view, const struct d
 	const __u32 hashed = bpf_core_field_offset(struct dentry, d_hash) +
 			     bpf_core_field_offset(struct hlist_bl_node, pprev);
 
+	if (kernel_has(dentry)) {
+		dentry = kernel_struct(dentry, dentry);
+		view->hashed = dentry->d_hash.pprev;
+		view->parent = dentry->d_parent;
+		view->hash = dentry->d_name.hash;
+		view->len = dentry->d_name.len;
+		view->name = dentry->d_name.name;
+		return;
+	}
 	if (bpf_core_field_offset(struct dentry, d_parent) == hashed + 8 &&
 	    bpf_core_field_offset(struct dentry, d_name) == hashed + 16 &&
 	    bpf_core_field_offset(struct qstr, len) == 4 && bpf_core_field_offset(struct qstr, name) == 8) {
@@ -101,6 +110,7 @@ static __always_inline void dentry_read(struct dentry_view *view, const struct d
 	}
 	view->hashed = BPF_CORE_READ(dentry, d_hash.pprev);
 	view->parent = BPF_CORE_READ(dentry, d_parent);
+	view->hash = BPF_CORE_READ(dentry, d_name.hash);
 	view->len = BPF_CORE_READ(dentry, d_name.len);
 	view->name = BPF_CORE_READ(dentry, d_name.name);
 }
@@ -164,63 +174,39 @@ static long path_step(__u32 index, struct text **ctx)
 
 /*
  * A number for a path by its names up to the root of its mount, begun with `hash`; two paths that look different have
- * different ones. 0 where there are more names than it takes, or none.
+ * different ones. 0 where there are more names than it takes, or none. `path` is in a map: what the verifier knows to be
+ * an address cannot be part of a number.
  */
 static __always_inline __u64 path_identity(const struct path *path, __u64 hash)
 {
-	const struct dentry *dentry = path->dentry;
-	struct dentry_view view;
-
 	hash = coalesce_mix(hash, (__u64)path->mnt);
-	for (int i = 0; i < PATH_NAMES; i++) {
-		dentry_read(&view, dentry);
-		hash = coalesce_mix(hash, (__u64)dentry) + ((__u64)view.len << 32 | view.hash);
-		if (!i && !view.hashed)
-			hash++;	/* removed, and shown as such */
-		if (view.parent == dentry)
-			return i ? coalesce_mix(hash, i) : 0;
-		dentry = view.parent;
-	}
-	return 0;
-}
+	if (kernel_has(dentry)) {
+		const struct dentry *dentry = kernel_struct(dentry, path->dentry);
 
-/*
- * The open file of a small descriptor, of which the verifier then knows what it is: all that hangs on it is read
- * at once. NULL for larger ones, and where the table of files has ever been larger. Below the verifier's feet an index
- * must be a constant.
- */
-static __always_inline struct file *small_file(const struct files_struct *files, __u32 fd)
-{
-	if (fd >= SMALL_FILES || files->fdt->max_fds > SMALL_FILES)
-		return NULL;
-	/* another number to the verifier: it would follow each value of the caller's through all that comes after */
-	barrier_var(fd);
-	fd &= SMALL_FILES - 1;
-#define FILE_1(n) case n: return files->fd_array[n];
-#define FILES_4(n) FILE_1(n) FILE_1(n + 1) FILE_1(n + 2) FILE_1(n + 3)
-#define FILES_16(n) FILES_4(n) FILES_4(n + 4) FILES_4(n + 8) FILES_4(n + 12)
-	switch (fd) {
-	FILES_16(0)
-	FILES_16(16)
-	FILES_16(32)
-	FILES_16(48)
-	}
-	return NULL;
-}
+		/* or removed, and shown as such */
+		hash = coalesce_mix(hash, dentry->d_inode->i_generation + !dentry->d_hash.pprev);
+		for (int i = 0; i < PATH_NAMES; i++) {
+			const struct dentry *parent = dentry->d_parent;
 
-/* As path_identity(), of a file that the verifier knows; whose addresses cannot be part of a number then. */
-static __always_inline __u64 file_identity(const struct file *file, __u64 hash)
-{
-	const struct dentry *dentry = file->f_path.dentry;
+			hash = coalesce_mix(hash, dentry->d_inode->i_ino) +
+			       ((__u64)dentry->d_name.len << 32 | dentry->d_name.hash);
+			if (parent == dentry)
+				return i ? coalesce_mix(hash, i) : 0;
+			dentry = parent;
+		}
+	} else {
+		const struct dentry *dentry = path->dentry;
+		struct dentry_view view;
 
-	hash = coalesce_mix(hash, dentry->d_inode->i_generation + !dentry->d_hash.pprev);
-	for (int i = 0; i < PATH_NAMES; i++) {
-		const struct dentry *parent = dentry->d_parent;
-
-		hash = coalesce_mix(hash, dentry->d_inode->i_ino) + ((__u64)dentry->d_name.len << 32 | dentry->d_name.hash);
-		if (parent == dentry)
-			return i ? coalesce_mix(hash, i) : 0;
-		dentry = parent;
+		for (int i = 0; i < PATH_NAMES; i++) {
+			dentry_read(&view, dentry);
+			hash = coalesce_mix(hash, (__u64)dentry) + ((__u64)view.len << 32 | view.hash);
+			if (!i && !view.hashed)
+				hash++;
+			if (view.parent == dentry)
+				return i ? coalesce_mix(hash, i) : 0;
+			dentry = view.parent;
+		}
 	}
 	return 0;
 }
@@ -294,12 +280,15 @@ static __noinline int nameless_prepend(struct text *text)
  * another mount namespace, or of a mount that hangs nowhere. Loops in the kernel (bpf_loop, since 5.17):
  * unrolled, it would be too long for the verifier.
  */
-static __always_inline __u32 path_prepend(struct text *text, __u32 at, const struct path *path,
-					  const struct path *root)
+__attribute__((noinline, weak)) __u32 path_prepend(struct text *text, __u32 at, const struct path *path,
+						   const struct path *root)
 {
-	const struct vfsmount *mnt = path->mnt;
+	const struct vfsmount *mnt;
 	__u64 start;
 
+	if (!text || !path || !root)
+		return at;
+	mnt = path->mnt;
 	if (!path->dentry || !mnt)
 		return at;
 	text->walk.dentry = text->walk.first = path->dentry;
@@ -345,29 +334,54 @@ static __always_inline __u32 path_prepend(struct text *text, __u32 at, const str
 /* The root directory of a task: paths inside a container start there. */
 static __always_inline void task_root(struct path *ret, const struct task_struct *task)
 {
-	path_read(ret, BPF_CORE_READ(task, fs), struct fs_struct, root);
+	if (kernel_has(task_struct)) {
+		const struct fs_struct *fs = kernel_struct(task_struct, task)->fs;
+
+		ret->mnt = fs->root.mnt;
+		ret->dentry = fs->root.dentry;
+	} else {
+		path_read(ret, BPF_CORE_READ(task, fs), struct fs_struct, root);
+	}
 }
 
 static __always_inline void task_cwd(struct path *ret, const struct task_struct *task)
 {
-	path_read(ret, BPF_CORE_READ(task, fs), struct fs_struct, pwd);
+	if (kernel_has(task_struct)) {
+		const struct fs_struct *fs = kernel_struct(task_struct, task)->fs;
+
+		ret->mnt = fs->pwd.mnt;
+		ret->dentry = fs->pwd.dentry;
+	} else {
+		path_read(ret, BPF_CORE_READ(task, fs), struct fs_struct, pwd);
+	}
 }
 
 static __always_inline void file_path(struct path *ret, const struct file *file)
 {
-	path_read(ret, file, struct file, f_path);
+	if (kernel_has(file)) {
+		file = kernel_struct(file, file);
+		ret->mnt = file->f_path.mnt;
+		ret->dentry = file->f_path.dentry;
+	} else {
+		path_read(ret, file, struct file, f_path);
+	}
 }
 
 /* The open file behind a descriptor of a task; NULL where there is none. */
 static __always_inline struct file *task_file(const struct task_struct *task, __u32 fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files, *file = NULL;
+	const struct fdtable *table;
+	struct file *file = NULL;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	if (kernel_has(task_struct)) {
+		table = kernel_struct(task_struct, task)->files->fdt;
+		if (fd < table->max_fds)
+			bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd);
+	} else {
+		table = BPF_CORE_READ(task, files, fdt);
+		if (fd < BPF_CORE_READ(table, max_fds))
+			bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	}
 	return file;
 }
 

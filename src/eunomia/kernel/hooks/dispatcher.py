@@ -22,7 +22,7 @@ NUMBERS = 1024  # of each ABI
 NATIVE, COMPAT, X32 = 0, NUMBERS, 2 * NUMBERS
 _X32_BIT = 30
 _MOST_ANY, _MOST = 8, 23  # handlers; with the tail call between the two they are 32
-_WANTED = NUMBERS  # in the state: whether handlers of any call are there, and behind it a 0
+_WANTED = NUMBERS  # in the state: whether handlers of any call are there
 _STATE = NUMBERS + 8
 
 
@@ -42,7 +42,7 @@ class Dispatcher:
             by_number = self._by_number()
             self._numbered = self._place.load(f"eu_{event}_nr", code.move(6, 1) + by_number)
             state = code.map_value(9, self._state)
-            any_ = code.load(4, 3, 9, _WANTED + 4) + code.map_(2, self._first) + code.call(code.TAIL_CALL)
+            any_ = code.number(3, 0) + code.map_(2, self._first) + code.call(code.TAIL_CALL)
             any_ = state + code.load(1, 0, 9, _WANTED) + code.jump_if(0, "==", 0, any_)
             self._root = self._place.load(f"eu_{event}", code.move(6, 1) + any_ + by_number)
         except BaseException:

@@ -151,13 +151,8 @@ class Functions:
 
     def _stub(self, function: Function, index: int) -> tuple[int, int]:
         name = f"eu_{function.name.rpartition('sys_')[2]}"
-        memory = table.array(name, index.to_bytes(8, "little"))  # for the reason that stub.py gives
-        try:
-            calls = code.map_value(3, memory) + code.load(4, 3, 3, 0) + code.map_(2, self._table)
-            calls += code.call(code.TAIL_CALL) + code.EXIT
-            program = table.load(_TRACING, self._attach_type, function.id, name, calls)
-        finally:
-            os.close(memory)
+        calls = code.map_(2, self._table) + code.number(3, index) + code.call(code.TAIL_CALL) + code.EXIT
+        program = table.load(_TRACING, self._attach_type, function.id, name, calls)
         link: int = lib.eu_attach_raw(program, ffi.NULL)
         if link < 0:
             os.close(program)

@@ -57,18 +57,13 @@ class PrivateStub:
             if lib.bpf_program__type(handle) == _RAW_TRACEPOINT:
                 self.words = _words(program)
                 read = code.load(8, 0, 1, 8 * (self.words - 1))
-            index = table.array(name, bytes(8))  # for the reason that hooks/stub.py gives
-            try:
-                calls = read + code.map_value(3, index) + code.load(4, 3, 3, 0) + code.map_(2, self._table)
-                calls += code.call(code.TAIL_CALL) + code.EXIT
-                type_ = lib.bpf_program__expected_attach_type(handle)
-                self._program = lib.eu_load_like(
-                    program, type_, f"eu_{name}".encode()[:15], ffi.from_buffer(calls), len(calls) // 8
-                )
-                if self._program < 0:
-                    raise table.refused(f"the stub of {name}", self._program)
-            finally:
-                os.close(index)  # the program keeps it
+            calls = read + code.map_(2, self._table) + code.number(3, 0) + code.call(code.TAIL_CALL) + code.EXIT
+            type_ = lib.bpf_program__expected_attach_type(handle)
+            self._program = lib.eu_load_like(
+                program, type_, f"eu_{name}".encode()[:15], ffi.from_buffer(calls), len(calls) // 8
+            )
+            if self._program < 0:
+                raise table.refused(f"the stub of {name}", self._program)
             self.put(program)  # whether it may be called from here
             self.put(-1)
         except BaseException:

@@ -49,6 +49,17 @@ struct open_call {
 	bool direct;	/* into a table of io_uring's: there is no descriptor */
 };
 
+/*
+ * What is made before the path is, and in front of where that ends. In the map the verifier knows nothing of it, and
+ * does not follow each of its values; and on the stack there is no room.
+ */
+struct open_room {
+	struct open_call call;
+	struct path root;	/* of the task */
+	struct path path;	/* of what was opened, or of the directory that a relative path starts from */
+	struct open_key key;
+};
+
 /* As in linux/openat2.h. */
 struct how {
 	__u64 flags, mode, resolve;
@@ -67,25 +78,29 @@ static __always_inline void start_directory(struct path *ret, const struct task_
 	}
 }
 
-/* Whether the open was counted behind an equal one; `name` is 0 if no number stands for its path. */
-static __always_inline bool counted(const struct task_struct *task, __u64 cgroup, const struct dentry *root,
-				    const struct path *file, __u64 name, __u32 flags, __s32 errno,
-				    struct coalesced *equal)
+static __always_inline struct open_room *room_of(struct text *text)
 {
-	struct open_key key = {
-		.cgroup = cgroup,
-		.start = task->pid == task->tgid ? task->start_time : task_start(task),
-		.name = name,
-		.file = *file,
-		.root = root,
-		.pid = task->tgid,
-		.uid = bpf_get_current_uid_gid(),
-		.flags = flags,
-		.errno = errno,
-	};
+	_Static_assert(sizeof(struct open_room) <= FIXED_ROOM, "paths come before it");
+	return (struct open_room *)text->bytes;
+}
 
-	__builtin_memcpy(key.comm, task->comm, sizeof(key.comm));
-	return name && coalesce(open, equal, &key, bpf_ktime_get_ns());
+/* Whether the open was counted behind an equal one; `name` is 0 if no number stands for its path. */
+static __always_inline bool counted(struct open_room *room, const struct task_struct *task, __u64 cgroup, __u64 name,
+				    __s32 errno, struct coalesced *equal)
+{
+	struct open_key *key = &room->key;
+
+	key->cgroup = cgroup;
+	key->start = task->group_leader->start_time;
+	key->name = name;
+	key->file = room->path;
+	key->root = room->root.dentry;
+	key->pid = task->tgid;
+	key->uid = task->cred->uid.val;
+	key->flags = room->call.flags;
+	key->errno = errno;
+	__builtin_memcpy(key->comm, task->comm, sizeof(key->comm));
+	return name && coalesce(open, equal, key, bpf_ktime_get_ns());
 }
 
 /*
@@ -124,57 +139,44 @@ static __always_inline long read_path(void *to, const struct open_call *call)
 	return size < 1 ? 1 : size;
 }
 
-static __always_inline int on_exit(const struct task_struct *task, const struct open_call *call, __u64 cgroup,
-				   long ret)
+/* Of the call that `text` has room for. */
+static __always_inline int on_exit(struct text *text, __u64 cgroup, long ret)
 {
-	/*
-	 * Direct loads, because the verifier knows the type of `task`: bpf_probe_read_kernel() would cost more for each
-	 * open. Each load from the task itself costs the verifier milliseconds, because it searches the kernel's BTF.
-	 */
-	const struct fs_struct *fs = task->fs;
-	struct path root = { .mnt = fs->root.mnt, .dentry = fs->root.dentry }, path = {};
+	const struct task_struct *task = task_current();
+	struct open_room *room = room_of(text);
+	const struct open_call *call = &room->call;
 	bool has_file = ret >= 0 && !call->direct, relative = false;
 	struct open_event event = {};
 	struct coalesced equal = {};
-	struct file *file = NULL;
 	__u32 start = TEXT_MIDDLE;
-	struct text *text;
-	__u64 copied = 0, length, name = 0;
+	__u64 copied = 0, length, name;
 	long size;
 
+	room->path.mnt = NULL;
+	room->path.dentry = NULL;
+	task_root(&room->root, task);
 	if (has_file) {
-		const struct files_struct *files = task->files;
+		const struct file *file = task_file(task, ret);
 
-		file = small_file(files, ret);
-		if (file) {
-			path.mnt = file->f_path.mnt;
-			path.dentry = file->f_path.dentry;
-			if (coalesces(open))
-				name = file_identity(file, eunomia_seed);
-		} else {
-			bpf_probe_read_kernel(&file, sizeof(file), files->fdt->fd + ret);
-			if (file)
-				file_path(&path, file);
-			if (coalesces(open) && file)
-				name = path_identity(&path, eunomia_seed);
+		if (file)
+			file_path(&room->path, file);
+		if (coalesces(open) && room->path.dentry) {
+			name = path_identity(&room->path, eunomia_seed);
+			if (counted(room, task, cgroup, name, 0, &equal))
+				return 0;
 		}
-		if (coalesces(open) && counted(task, cgroup, root.dentry, &path, name, call->flags, 0, &equal))
-			return 0;
 	}
-	text = text_of(&open_text);
-	if (!text)
-		return 0;
 	/* read at the end: its page is present now, because the kernel itself has read it */
 	size = read_path(&text->bytes[TEXT_MIDDLE], call);
 	if (!has_file) {
 		relative = size > 1 && (call->rooted || text->bytes[TEXT_MIDDLE] != '/');
 		if (relative)
-			start_directory(&path, task, call->dirfd);
+			start_directory(&room->path, task, call->dirfd);
 		if (coalesces(open)) {
 			name = text_identity(text, size, eunomia_seed + call->rooted + 2 * call->direct);
-			if (path.mnt)
-				name = path_identity(&path, name);
-			if (counted(task, cgroup, root.dentry, &path, name, call->flags, ret < 0 ? -ret : 0, &equal))
+			if (room->path.mnt)
+				name = path_identity(&room->path, name);
+			if (counted(room, task, cgroup, name, ret < 0 ? -ret : 0, &equal))
 				return 0;
 		}
 	}
@@ -184,12 +186,11 @@ static __always_inline int on_exit(const struct task_struct *task, const struct 
 	event.errno = ret < 0 ? -ret : 0;
 	event.fd = has_file ? ret : -1;
 	if (has_file) {
-		if (file)
-			start = path_prepend(text, TEXT_MIDDLE, &path, &root);
+		start = path_prepend(text, TEXT_MIDDLE, &room->path, &room->root);
 	} else if (size > 1) {
-		if (relative && path.mnt) {
+		if (relative && room->path.mnt) {
 			text->bytes[TEXT_MIDDLE - 1] = '/';
-			start = path_prepend(text, TEXT_MIDDLE - 1, &path, &root);
+			start = path_prepend(text, TEXT_MIDDLE - 1, &room->path, &room->root);
 		}
 		if (!relative || start != TEXT_MIDDLE)
 			event.resolved.len = size - 1;	/* the path, after its directory */
@@ -214,25 +215,32 @@ static __always_inline int on_exit(const struct task_struct *task, const struct 
 
 SYSCALL_EXIT(opened, open, creat, openat, openat2)
 {
-	struct open_call asked = { .dirfd = AT_FDCWD, .flags = CREAT_FLAGS };
-	__u64 cgroup = eunomia_cgroup();
-	struct how how = {};
 	bool at = !syscall_is(call, open) && !syscall_is(call, creat);
+	__u64 cgroup = eunomia_cgroup();
+	struct open_call *asked;
+	struct how how = {};
+	struct text *text;
 
 	if (!eunomia_wants(cgroup))
 		return;
-	if (at)
-		asked.dirfd = syscall_arg(call, 0);
-	asked.path = (const char *)(at ? syscall_arg(call, 1) : syscall_arg(call, 0));
+	text = text_of(&open_text);
+	if (!text)
+		return;
+	asked = &room_of(text)->call;
+	asked->dirfd = at ? syscall_arg(call, 0) : AT_FDCWD;
+	asked->path = (const char *)(at ? syscall_arg(call, 1) : syscall_arg(call, 0));
+	asked->kept = asked->direct = false;
 	if (syscall_is(call, openat2)) {
 		bpf_probe_read_user(&how, sizeof(how), (const void *)syscall_arg(call, 2));
-		asked.flags = how.flags;
-		asked.rooted = how.resolve & RESOLVE_IN_ROOT;
-	} else if (!syscall_is(call, creat)) {
-		asked.flags = at ? syscall_arg(call, 2) : syscall_arg(call, 1);
+		asked->flags = how.flags;
+	} else if (syscall_is(call, creat)) {
+		asked->flags = CREAT_FLAGS;
+	} else {
+		asked->flags = at ? syscall_arg(call, 2) : syscall_arg(call, 1);
 	}
-	asked.start = syscall_begun(call);
-	on_exit(call->task, &asked, cgroup, call->ret);
+	asked->rooted = how.resolve & RESOLVE_IN_ROOT;
+	asked->start = syscall_begun(call);
+	on_exit(text, cgroup, call->ret);
 }
 
 /*
@@ -293,15 +301,18 @@ HANDLER("raw_tp/io_uring_submit_req", ring_asked, struct io_kiocb *req)
 HANDLER("raw_tp/io_uring_complete", ring_opened, void *ring_context, struct io_kiocb *req)
 {
 	struct ring_open *ring;
-	struct open_call asked;
+	struct open_call *asked;
+	struct text *text;
 
 	if (!is_open(req))
 		return;
 	ring = bpf_map_lookup_elem(&ring_opens, &req);
-	if (!ring)
+	text = text_of(&open_text);
+	if (!ring || !text)
 		return;
-	asked = ring->asked;
-	asked.path = ring->path;
-	on_exit(bpf_get_current_task_btf(), &asked, eunomia_cgroup(), BPF_CORE_READ(req, cqe.res));
+	asked = &room_of(text)->call;
+	*asked = ring->asked;
+	asked->path = ring->path;
+	on_exit(text, eunomia_cgroup(), BPF_CORE_READ(req, cqe.res));
 	bpf_map_delete_elem(&ring_opens, &req);
 }

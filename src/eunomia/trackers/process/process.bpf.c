@@ -62,21 +62,11 @@ struct {
 	__type(value, __u8);
 } ended SEC(".maps");
 
-static __always_inline void task_paths(struct path *root, struct path *cwd, const struct task_struct *task)
-{
-	const struct fs_struct *fs = task->fs;
-
-	root->mnt = fs->root.mnt;
-	root->dentry = fs->root.dentry;
-	cwd->mnt = fs->pwd.mnt;
-	cwd->dentry = fs->pwd.dentry;
-}
-
-/* All three happen in the task that they are about: of the current one the verifier knows what it is. */
+/* All three happen in the task that they are about. */
 
 HANDLER("raw_tp/sched_process_exec", on_exec)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	const struct task_struct *task = task_current();
 	__u64 cgroup = eunomia_cgroup(), size;
 	struct exec_event event = {};
 	struct path root, path, exe_path;
@@ -94,7 +84,8 @@ HANDLER("raw_tp/sched_process_exec", on_exec)
 	parent_fields(&event, task);
 	exec_id_fields(&event, task);
 	namespace_fields(&event, task);
-	task_paths(&root, &path, task);
+	task_root(&root, task);
+	task_cwd(&path, task);
 	mm = task->mm;
 	exe_path.mnt = mm->exe_file->f_path.mnt;
 	exe_path.dentry = mm->exe_file->f_path.dentry;
@@ -122,45 +113,47 @@ HANDLER("raw_tp/sched_process_exec", on_exec)
 	stream_text(exec, text, &event, exe, end);
 }
 
-/* The walk's place in the map serves here too; no path is walked any more. */
-struct argv_copy {
-	struct text *text;
-	__u64 argv;
-	__u32 width;	/* of the pointers there, in bytes */
-	bool cut;
-};
-
-static long copy_argument(__u32 index, struct argv_copy *copy)
+/*
+ * Arguments are copied from `number` on in user space, whose pointers are `least` bytes wide, to `at`; `outside` says
+ * that there are more than fit. No path is walked any more, so the walk's place in the map serves here too.
+ */
+static long copy_argument(__u32 index, struct text **ctx)
 {
-	__u64 at = copy->text->walk.at;
-	__u64 argument = 0;
+	struct text *text = *ctx;
+	__u64 at = text->walk.at, argument = 0;
 	long size;
 
-	if (bpf_probe_read_user(&argument, copy->width == 4 ? 4 : 8, (const void *)copy->argv + index * copy->width) ||
-	    !argument)
+	if (bpf_probe_read_user(&argument, text->walk.least == 4 ? 4 : 8, (const void *)text->walk.number) || !argument)
 		return 1;
-	if (index == FAILED_ARGS || at < TEXT_MIDDLE || at > TEXT_MIDDLE + TEXT_TAIL - ARGUMENT_MAX) {
-		copy->cut = true;
+	text->walk.number += text->walk.least;
+	text->walk.outside = true;
+	if (index == FAILED_ARGS || BELOW(at, TEXT_MIDDLE) || ABOVE(at, TEXT_MIDDLE + TEXT_TAIL - ARGUMENT_MAX))
 		return 1;
-	}
-	size = read_user_string(&copy->text->bytes[at], ARGUMENT_MAX, (const char *)argument);
-	copy->cut = size < 0 || size == ARGUMENT_MAX;
+	size = read_user_string(&text->bytes[at], ARGUMENT_MAX, (const char *)argument);
 	if (size > 0)
-		copy->text->walk.at = at + size;
-	return copy->cut;
+		text->walk.at = at + size;
+	if (size < 0 || size == ARGUMENT_MAX)
+		return 1;
+	text->walk.outside = false;
+	return 0;
 }
+
+/* What was asked for. It stands in the map, in front of where paths end, for the same reason as a walk. */
+struct exec_call {
+	const char *name;
+	__u64 argv, pointer_size, fd;
+	bool at;
+};
 
 /* An exec that failed leaves its arguments where the caller had them. */
 SYSCALL_EXIT(on_failed_exec, execve, execveat)
 {
-	bool at = syscall_is(call, execveat);
-	struct task_struct *task = call->task;
+	const struct task_struct *task = task_current();
 	__u64 cgroup = eunomia_cgroup();
 	struct exec_event event = {};
-	struct argv_copy copy = {};
+	struct exec_call *asked;
 	struct path root, path;
 	struct text *text;
-	const char *name;
 	__u32 cwd, end, start;
 	long size;
 
@@ -169,25 +162,28 @@ SYSCALL_EXIT(on_failed_exec, execve, execveat)
 	text = text_of(&failed_text);
 	if (!text)
 		return;
+	_Static_assert(sizeof(*asked) <= FIXED_ROOM, "paths come before it");
+	asked = (struct exec_call *)text->bytes;
+	asked->at = syscall_is(call, execveat);
+	asked->fd = syscall_arg(call, 0);
+	asked->name = (const char *)(asked->at ? syscall_arg(call, 1) : syscall_arg(call, 0));
+	asked->argv = asked->at ? syscall_arg(call, 2) : syscall_arg(call, 1);
+	asked->pointer_size = call->index < SYSCALL_INDEX_COMPAT ? 8 : 4;
 	task_fields(&event, cgroup);
 	parent_fields(&event, task);
 	exec_id_fields(&event, task);
-	namespace_fields_read(&event, task);	/* few execs fail: the verifier's time counts for more */
+	namespace_fields(&event, task);
 	event.errno = -call->ret;
 	task_root(&root, task);
 	task_cwd(&path, task);
 	cwd = path_prepend(text, TEXT_MIDDLE, &path, &root);
 
-	name = (const char *)(at ? syscall_arg(call, 1) : syscall_arg(call, 0));
-	copy.argv = at ? syscall_arg(call, 2) : syscall_arg(call, 1);
-	copy.width = call->index < SYSCALL_INDEX_COMPAT ? 8 : 4;
-	copy.text = text;
-	size = read_user_string(&text->bytes[TEXT_MIDDLE], PATH_MAX, name);
+	size = read_user_string(&text->bytes[TEXT_MIDDLE], PATH_MAX, asked->name);
 	if (size < 0)
 		size = 0;
 	start = cwd;
-	if (at && size == 1) {	/* fexecve(3): the program is the descriptor's */
-		struct file *file = task_file(task, syscall_arg(call, 0));
+	if (asked->at && size == 1) {	/* fexecve(3): the program is the descriptor's */
+		struct file *file = task_file(task, asked->fd);
 
 		if (file) {
 			file_path(&path, file);
@@ -195,10 +191,13 @@ SYSCALL_EXIT(on_failed_exec, execve, execveat)
 		}
 	}
 	text->walk.at = TEXT_MIDDLE + size;
-	bpf_loop(FAILED_ARGS + 1, copy_argument, &copy, 0);
+	text->walk.number = asked->argv;
+	text->walk.least = asked->pointer_size;
+	text->walk.outside = false;
+	bpf_loop(FAILED_ARGS + 1, copy_argument, &text, 0);
 	end = text->walk.at;
 
-	event.argv_cut = copy.cut;
+	event.argv_cut = text->walk.outside;
 	event.cwd.off = sizeof(event) + cwd - start;
 	event.cwd.len = TEXT_MIDDLE - cwd;
 	event.exe.off = event.cwd.off + event.cwd.len;
@@ -214,7 +213,7 @@ SYSCALL_EXIT(on_failed_exec, execve, execveat)
 
 HANDLER("raw_tp/sched_process_fork", on_fork, struct task_struct *current, struct task_struct *child)
 {
-	struct task_struct *parent = bpf_get_current_task_btf();
+	const struct task_struct *parent = task_current();
 	__u64 cgroup = eunomia_cgroup();
 	struct fork_event event = {};
 
@@ -234,7 +233,7 @@ HANDLER("raw_tp/sched_process_fork", on_fork, struct task_struct *current, struc
 
 HANDLER("raw_tp/sched_process_exit", on_exit)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	const struct task_struct *task = task_current();
 	const struct signal_struct *signal = task->signal;
 	__u64 cgroup = eunomia_cgroup();
 	struct ended_key key = {};

@@ -31,7 +31,7 @@ struct syscall_value {
 	char comm[16] doc("command name of the thread that made the first of these calls");
 	__u64 count doc("calls that ended in the interval");
 	__u64 errors doc("of them, calls that returned an error");
-	duration_ns_t total_ns doc("time that all of them took together");
+	duration_ns_t total_ns none(0) doc("time that all of them took together; none where calls are not timed");
 } doc("system calls of one kind that a process made in an interval");
 
 TABLE(syscall, struct syscall_key, struct syscall_value, SYSCALL_ENTRIES);
@@ -69,9 +69,9 @@ SYSCALL_ANY_EXIT(ended)
 	begun = syscall_beginning(call);
 	if (begun)
 		duration = bpf_ktime_get_ns() - begun->time;
-	else if (!failed)
-		return;	/* it began before we did */
-	/* seccomp refuses a call before anybody hears that it began; a sigreturn has none of its registers any more */
+	else if (latency ? !failed : (__s32)syscall_number(call) < 0)
+		return;	/* it began before we did, or is a sigreturn, which has none of its registers any more */
+	/* seccomp refuses a call before anybody hears that it began */
 	key.syscall = begun ? begun->syscall : syscall_id(call);
 	key.pid = call->task->tgid;
 	table = bpf_map_lookup_elem(&syscall, &zero);
@@ -85,7 +85,8 @@ SYSCALL_ANY_EXIT(ended)
 		return;
 	}
 	__sync_fetch_and_add(&value->count, 1);
-	__sync_fetch_and_add(&value->total_ns, duration);
+	if (latency)
+		__sync_fetch_and_add(&value->total_ns, duration);
 	if (failed && !is_sigreturn(key.syscall))
 		__sync_fetch_and_add(&value->errors, 1);
 }

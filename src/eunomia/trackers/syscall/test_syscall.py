@@ -13,7 +13,7 @@ from tests.harness import Seen, batch_of, schema_of, tracked
 from tests.runtimes.docker import Docker
 
 from eunomia.kernel.spec import Spec
-from eunomia.source import Source, open_source
+from eunomia.source import Options, Source, open_source
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -70,6 +70,15 @@ def test_counts_are_exact(count: int, threads: int, acts: str):
     assert row["identity"] == "host"
     assert seen.ledger("syscall").balanced
     assert seen.ledger("syscall").lost == 0
+
+
+def test_calls_are_counted_but_not_timed_if_no_times_are_asked_for(acts: str):
+    with tracked("syscall", options=Options(settings={"latency": "false"})) as seen:
+        child = subprocess.Popen([acts, "getppid", "5000", "8"])
+        assert child.wait() == 0
+    row = seen.row("syscall", pid=child.pid, syscall="getppid")
+    assert (row["count"], row["errors"], row["total_ns"]) == (40_000, 0, None)
+    assert "-1" not in {r["syscall"] for r in seen.rows("syscall", pid=child.pid)}
 
 
 def test_calls_that_fail_are_counted_as_errors(acts: str):

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from eunomia.cli.tree import ASCII, BOXES, branch, command, placed
+from eunomia.cli.tree import ASCII, BOXES, branch, command
+from eunomia.engine.process_tree import placed
 from eunomia.identity import ON_HOST
 from eunomia.process_identity import Process
 from tests import needs

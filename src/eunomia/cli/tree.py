@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 from eunomia.cli import selectors
 from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import argparse
 
     from eunomia.cli.parser import Subparsers
+    from eunomia.engine.process_tree import Entry
     from eunomia.identity import Identity
     from eunomia.process_identity import Process
-    from eunomia.processes.process_table import ProcessTable
 
 EXAMPLES = """\
 examples:
@@ -27,17 +27,7 @@ examples:
 """
 
 _KTHREADD = 2  # the parent of kernel threads
-_DEEPEST = 48  # levels that are drawn
 _WIDEST_NAME = 24
-
-
-class Entry(NamedTuple):
-    """A process in the tree; ``lines`` says for each level above whether more processes of it follow."""
-
-    process: Process
-    identity: Identity
-    lines: tuple[bool, ...]
-    depth: int
 
 
 class Drawing(NamedTuple):
@@ -74,6 +64,7 @@ def go(args: argparse.Namespace) -> int:
     from eunomia.cli.errors import need_proc, say_fault, say_without_cgroups
     from eunomia.containers.registry import Registry
     from eunomia.containers.selection import Selection
+    from eunomia.engine.process_tree import placed, snapshot
     from eunomia.faults import Faults
     from eunomia.processes.users import Users
 
@@ -105,41 +96,6 @@ def go(args: argparse.Namespace) -> int:
     else:
         _write_tree(entries)
     return 0
-
-
-def snapshot(users: Any = None) -> ProcessTable:
-    """Return the processes that run now; raises the errors of loading a probe."""
-    from eunomia.containers import cgroup_files
-    from eunomia.kernel.loaded import Loaded
-    from eunomia.kernel.spec import Spec
-    from eunomia.processes import OBJECT
-    from eunomia.processes.process_table import ProcessTable
-    from eunomia.processes.running_processes import batch_of
-
-    spec = Spec.open(OBJECT, quick=True)
-    with Loaded.attached(spec, programs=("found",), set_=cgroup_files.current().constants()) as live:
-        table = ProcessTable(users)
-        table.fill(batch_of(spec.streams["life"].schema, live.iterate("found")))
-    if users is not None:
-        for process in table:
-            process.user = users.name(process)
-    return table
-
-
-def placed(processes: Iterable[tuple[Process, Identity]]) -> Iterator[Entry]:
-    """Yield processes in tree order: each before its children, children by their start."""
-    identities = dict(processes)
-    below: dict[Process | None, list[Process]] = {}
-    for process in sorted(identities, key=lambda p: (p.start, p.pid), reverse=True):
-        parent = process.parent if process.parent in identities else None
-        below.setdefault(parent, []).append(process)
-    todo: list[tuple[Process, tuple[bool, ...], int]] = [(p, (), 0) for p in below.get(None, ())]
-    while todo:
-        process, lines, depth = todo.pop()
-        yield Entry(process, identities[process], lines, depth)
-        children = below.get(process, ())  # the last one first
-        for at, child in enumerate(children):
-            todo.append((child, (*lines, at > 0)[-_DEEPEST:], depth + 1))
 
 
 def branch(entry: Entry, drawing: Drawing) -> str:

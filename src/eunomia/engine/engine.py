@@ -184,6 +184,14 @@ class Engine:
         if added.live is not None:
             self._waiter.take(added.live)
 
+    def prepare(self, source: Source, options: Options | None = None) -> RunningSource:
+        """Load and attach a source in the calling thread, for :meth:`add`; the engine goes on meanwhile.
+
+        Its rows wait until it is added; one that is not added must be closed. Only while the engine runs. Raises what
+        :meth:`Source.load` raises.
+        """
+        return self._probes(source, options or Options())
+
     def _load(
         self,
         source: Source | RunningSource,
@@ -192,7 +200,7 @@ class Engine:
     ) -> RunningSource:
         if isinstance(source, Source):
             source = self._probes(source, options, meanwhile=meanwhile)
-        else:
+        elif not isinstance(source, ProbeSource):
             source.wake = self._commands.wake
         self.sources.append(source)
         return source

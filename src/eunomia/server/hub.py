@@ -1,0 +1,567 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The hub: one engine in a thread of its own, and the trackers that it runs, by id.
+
+Any thread may call it. What loads an object does so in the calling thread, so the engine's never waits for the
+verifier; changes of the engine are submitted to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from threading import Event, Lock, RLock, Thread, Timer
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from eunomia import tracker as kinds
+from eunomia.columns.joined import ACTOR, is_of
+from eunomia.engine import Engine
+from eunomia.engine.output import Output, Queue
+from eunomia.engine.sources import RunningSource
+from eunomia.engine.trial import TrialFailed
+from eunomia.faults import Faults
+from eunomia.filters import Filters as Wanted
+from eunomia.filters import process_mask
+from eunomia.kernel import settings
+from eunomia.kernel.errors import BadSetting, KernelError
+from eunomia.server.journal import Journal
+from eunomia.server.journal_sink import JournalSink, described
+from eunomia.server.models import (
+    Filters,
+    Generation,
+    Kind,
+    Ledger,
+    OutputAccount,
+    OutputRequest,
+    ReaderAccount,
+    SourceAccount,
+    Tracker,
+    TrackerPatch,
+    TrackerRequest,
+    UpdateRequest,
+    Value,
+)
+from eunomia.server.objects import Objects, digest_of
+from eunomia.server.opening import filters_of, options_of, source_of
+from eunomia.server.problems import ApiError
+from eunomia.sinks import Sink, StreamInfo, open_sink
+from eunomia.sinks.writer import open_writer
+from eunomia.source import Source
+
+MOST = 256  # trackers at a time
+KEPT = 5  # generations of a tracker whose objects are kept
+_LINGER = 60.0  # seconds for which a journal goes on after its last reader has left
+_ENDED = 64  # trackers that have ended and are still shown
+
+
+def now() -> str:
+    """Return the time, as the API writes it."""
+    return iso(time.time())
+
+
+def iso(seconds: float) -> str:
+    """Return a time since the epoch, as the API writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+class Entry:
+    """A tracker that the hub runs, or has run."""
+
+    def __init__(self, id_: str, request: TrackerRequest, digest: str) -> None:
+        self.id = id_
+        self.request = request
+        self.started = now()
+        self.state = "running"
+        self.detail = ""
+        self.journal = Journal()
+        self.history = [Generation(1, digest, self.started, "running", dict(request.settings))]
+        self.requests = [request]  # by generation
+        self.at = 0  # of the history: what runs
+        self.timer: Timer | None = None
+        self.stops = ""
+        self.readers: dict[str, Callable[[], ReaderAccount]] = {}
+        self.watched = 0  # generation of the journal's output; 0 while nothing is written to it
+        self.linger: Timer | None = None
+        self.outputs: list[str] = []
+        self.notes: list[str] = []
+        self.variant = ""
+        self.infos: list[StreamInfo] = []
+        self.tables: frozenset[str] = frozenset()
+        self.busy = Lock()  # held while it is changed
+
+    @property
+    def current(self) -> Generation:
+        """The object that runs."""
+        return self.history[self.at]
+
+
+class Hub:
+    """Starts, changes and stops trackers. As a context manager it leaves nothing attached."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        *,
+        faults: Faults | None = None,
+        interval: float = 1.0,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``interval`` is that of tables, in seconds; ``changed`` is called when trackers came, went or changed."""
+        self.objects = objects
+        self.faults = Faults() if faults is None else faults
+        self.entries: dict[str, Entry] = {}
+        self._engine = Engine(None, self.faults)
+        self._interval = interval
+        self._changed = changed
+        self._lock = RLock()
+        self._ready = Event()
+        self._thread: Thread | None = None
+        self._error: BaseException | None = None
+        self._closing = False
+        self.failed: Callable[[], None] = lambda: None  # called when the engine has ended by itself
+
+    def __enter__(self) -> Hub:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # The engine's thread
+
+    def start(self) -> None:
+        """Start the engine's thread; raises what starting the engine raises."""
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._engine.start()
+            self._ready.set()
+            self._engine.run(interval=self._interval, forever=True)
+        except BaseException as error:  # the server ends, and says why
+            self._error = error
+            self._ready.set()
+            self.end_streams("failed", str(error))
+            self.failed()
+
+    def end_streams(self, state: str = "stopped", detail: str = "the server stops") -> None:
+        """End what readers read; nothing follows."""
+        for entry in list(self.entries.values()):
+            if not entry.journal.ended:
+                entry.journal.end(_ended(state, detail))
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the engine; None while it runs."""
+        return self._error
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for what reads its registry."""
+        return self._engine
+
+    def do(self, command: Callable[[], Any]) -> Any:
+        """Have the engine's thread call something, and return its result."""
+        if self._error is not None:
+            raise ApiError(503, f"the engine has ended: {self._error}")
+        try:
+            return self._engine.submit(command).result()
+        except RuntimeError as error:
+            if self._closing:
+                raise ApiError(503, "the server is stopping") from None
+            raise error
+
+    def close(self) -> None:
+        """Stop everything, and free it."""
+        self._closing = True
+        for entry in self.entries.values():
+            for timer in (entry.timer, entry.linger):
+                if timer is not None:
+                    timer.cancel()
+        self._engine.stop()
+        if self._thread is not None:
+            self._thread.join()
+        self._engine.close()
+        self.end_streams()
+
+    # Trackers
+
+    def begin(self, request: TrackerRequest) -> Entry:
+        """Start a tracker; it is attached when this returns. Raises :class:`ApiError`."""
+        with self._lock:
+            if sum(e.state == "running" for e in self.entries.values()) >= MOST:
+                raise ApiError(409, f"{MOST} trackers run, and no more can")
+            id_ = request.id or self._free(request.kind or "object")
+            there = self.entries.get(id_)
+            if there is not None and there.state == "running":
+                raise ApiError(409, f"there is a tracker {id_} already", field="id")
+            entry = Entry(id_, request, "")
+            self.entries[id_] = entry
+        try:
+            with entry.busy:
+                self._attach(entry, request)
+        except BaseException:
+            with self._lock:
+                del self.entries[id_]
+                if there is not None:
+                    self.entries[id_] = there
+            raise
+        if request.duration:
+            self._stop_after(entry, request.duration)
+        self._forget_ended()
+        self._changed()
+        return entry
+
+    def _free(self, word: str) -> str:
+        taken = {e.id for e in self.entries.values() if e.state == "running"}
+        return next(name for n in range(1, 10_000) if (name := word if n == 1 else f"{word}-{n}") not in taken)
+
+    def _attach(self, entry: Entry, request: TrackerRequest) -> None:
+        source = source_of(request, entry.id, self.objects.get)
+        try:
+            entry.history[0].object = digest_of(source.spec.data)
+            options = options_of(request, source)
+            wanted = filters_of(request.filters)
+            _check_added(request)
+            try:
+                running = self._engine.prepare(source, options)
+            except KernelError as error:
+                raise _refused(error) from None
+        except BaseException:
+            source.spec.close()
+            raise
+        try:
+            _check_filters(running, wanted)
+            self.do(lambda: self._engine.add(running))
+        except BaseException:
+            running.close()
+            raise
+        entry.notes = [*running.notes, *(f"{entry.id}: {sentence}" for sentence in source.left_out)]
+        self._describe(entry, source)
+        try:
+            self._connect_files(entry, request.outputs, wanted)
+        except BaseException:
+            self.do(lambda: self._engine.remove(entry.id))
+            raise
+
+    def _describe(self, entry: Entry, source: Source) -> None:
+        entry.variant = source.variant
+
+        def read() -> tuple[list[StreamInfo], frozenset[str]]:
+            streams = [s for one in self._engine.sources if one.name == entry.id for s in one.streams]
+            return [s.info for s in streams], frozenset(s.key[1] for s in streams if s.is_table)
+
+        entry.infos, entry.tables = self.do(read)
+
+    def _connect_files(self, entry: Entry, outputs: Sequence[OutputRequest], wanted: Wanted) -> None:
+        done: list[str] = []
+        try:
+            for number, one in enumerate(outputs):
+                name = f"{entry.id}:{one.format}:{one.file}"
+                self.do(partial(self._connect, entry, one, name, number, wanted))
+                done.append(name)
+        except BaseException:
+            for name in done:
+                with suppress(KeyError):
+                    self.do(partial(self._engine.disconnect, name))
+            raise
+        entry.outputs = done
+
+    def _connect(self, entry: Entry, one: OutputRequest, name: str, number: int, wanted: Wanted) -> None:
+        def open_(streams: Sequence[StreamInfo]) -> Sink:
+            ours = [s for s in streams if s.tracker == entry.id]
+            return open_sink(one.format, open_writer(one.file, one.rotate), ours, one.columns or None)
+
+        needs = any(is_of(ACTOR, column) for column in one.columns)
+        output = Output(name, open_, wanted, streams=(entry.id,), queue=Queue(), processes=needs)
+        try:
+            self._engine.connect(output)
+        except OSError as error:
+            raise ApiError(422, f"{one.file}: {error.strerror}", field=f"outputs[{number}].file") from None
+        except (ValueError, KernelError) as error:
+            raise ApiError(422, str(error), field=f"outputs[{number}]") from None
+
+    def get(self, id_: str) -> Entry:
+        """Return a tracker; raises :class:`ApiError` if there is none."""
+        entry = self.entries.get(id_)
+        if entry is None:
+            raise ApiError(404, f"there is no tracker {id_}")
+        return entry
+
+    def running(self, id_: str) -> Entry:
+        """Return a tracker that runs; raises :class:`ApiError` if there is none."""
+        entry = self.get(id_)
+        if entry.state != "running":
+            raise ApiError(409, f"tracker {id_} has {entry.state}")
+        return entry
+
+    def stop(self, id_: str) -> Entry:
+        """Stop a tracker: its remaining rows are passed on, its account stays. Raises :class:`ApiError`."""
+        entry = self.running(id_)
+        with entry.busy:
+            if entry.state != "running":
+                return entry
+            self.do(lambda: self._engine.remove(id_))
+            self._end(entry, "stopped", "")
+        self._changed()
+        return entry
+
+    def _end(self, entry: Entry, state: str, detail: str) -> None:
+        entry.state, entry.detail = state, detail
+        entry.current.outcome = state
+        for timer in (entry.timer, entry.linger):
+            if timer is not None:
+                timer.cancel()
+        for name in [*entry.outputs, *([_journal_name(entry)] if entry.watched else [])]:
+            with suppress(KeyError):
+                self.do(partial(self._engine.disconnect, name))
+        entry.watched = 0
+        entry.journal.end(_ended(state, detail))
+
+    def _stop_after(self, entry: Entry, seconds: float) -> None:
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer, entry.stops = None, ""
+        if seconds:
+            entry.timer = Timer(seconds, self._over, (entry,))
+            entry.timer.daemon = True
+            entry.stops = iso(time.time() + seconds)
+            entry.timer.start()
+
+    def _over(self, entry: Entry) -> None:
+        with suppress(ApiError):
+            if self.entries.get(entry.id) is entry:
+                self.stop(entry.id)
+
+    def _forget_ended(self) -> None:
+        with self._lock:
+            ended = [e.id for e in self.entries.values() if e.state != "running"]
+            for id_ in ended[:-_ENDED]:
+                del self.entries[id_]
+
+    def patch(self, id_: str, patch: TrackerPatch) -> Entry:
+        """Change a tracker that runs; raises :class:`ApiError`, and then nothing has changed."""
+        entry = self.running(id_)
+        with entry.busy:
+            request = entry.request
+            if patch.settings is not UNSET and patch.settings != request.settings:
+                self._replace(entry, UpdateRequest(settings=patch.settings), replaces_settings=True)
+                request = entry.request
+            if patch.filters is not UNSET or patch.outputs is not UNSET:
+                filters = request.filters if patch.filters is UNSET else patch.filters
+                outputs = request.outputs if patch.outputs is UNSET else patch.outputs
+                self._reconnect(entry, outputs, filters)
+                entry.request = msgspec.structs.replace(request, filters=filters, outputs=outputs)
+            if patch.duration is not UNSET:
+                self._stop_after(entry, patch.duration)
+        self._changed()
+        return entry
+
+    def _reconnect(self, entry: Entry, outputs: list[OutputRequest], filters: Filters) -> None:
+        wanted = filters_of(filters)
+        before, request = entry.outputs, entry.request
+        for name in before:
+            self.do(partial(self._engine.disconnect, name))
+        entry.outputs = []
+        try:
+            self._connect_files(entry, outputs, wanted)
+            if entry.watched:
+                self.do(lambda: self._watch_again(entry, wanted))
+        except BaseException:
+            self._connect_files(entry, request.outputs, filters_of(request.filters))
+            raise
+
+    # Other objects in its place
+
+    def update(self, id_: str, request: UpdateRequest) -> Entry:
+        """Have a tracker run another object; raises :class:`ApiError`, and then the old one goes on."""
+        entry = self.running(id_)
+        with entry.busy:
+            if entry.state != "running":
+                raise ApiError(409, f"tracker {id_} has {entry.state}")
+            self._replace(entry, request)
+        self._changed()
+        return entry
+
+    def rollback(self, id_: str, generation: int) -> Entry:
+        """Have a tracker run the object of an earlier generation; raises :class:`ApiError`."""
+        entry = self.running(id_)
+        with entry.busy:
+            number = generation or entry.at
+            if not 1 <= number <= len(entry.history) or number == entry.current.number:
+                there = f"1 to {len(entry.history)}, and {entry.current.number} runs"
+                raise ApiError(422, f"there is no earlier generation {number}: there are {there}", field="generation")
+            old = entry.requests[number - 1]
+            self._replace(entry, UpdateRequest(object=old.object, settings=old.settings), base=old)
+        self._changed()
+        return entry
+
+    def _replace(
+        self,
+        entry: Entry,
+        update: UpdateRequest,
+        *,
+        base: TrackerRequest | None = None,
+        replaces_settings: bool = False,
+    ) -> None:
+        request = base or entry.request
+        whole = base is not None or replaces_settings
+        given: dict[str, Value] = update.settings if whole else {**request.settings, **update.settings}
+        request = msgspec.structs.replace(request, settings=given)
+        if update.object:
+            request = msgspec.structs.replace(request, object=update.object, kind="")
+        source = source_of(request, entry.id, self.objects.get)
+        try:
+            digest = digest_of(source.spec.data)
+            options = options_of(request, source)
+            future = self._engine.replace(entry.id, source, options, trial=update.trial, fresh_maps=update.fresh_maps)
+        except KeyError:
+            source.spec.close()
+            raise ApiError(409, f"tracker {entry.id} does not run any more") from None
+        except (KernelError, ValueError) as error:
+            source.spec.close()
+            raise _refused(error) from None
+        except BaseException:
+            source.spec.close()
+            raise
+        made = Generation(len(entry.history) + 1, digest, now(), "on trial", dict(given))
+        try:
+            made.detail = " ".join(future.result())
+        except TrialFailed as failed:
+            made.outcome, made.detail = "failed", str(failed)
+            entry.history.append(made)
+            entry.requests.append(request)
+            raise ApiError(409, f"{failed}: the old object goes on") from None
+        entry.current.outcome = "replaced"
+        made.outcome = "running"
+        entry.history.append(made)
+        entry.requests.append(request)
+        entry.at = len(entry.history) - 1
+        entry.request = msgspec.structs.replace(request, filters=entry.request.filters, outputs=entry.request.outputs)
+        self._describe(entry, source)
+
+    # Readers of a tracker's rows
+
+    def watch(self, entry: Entry) -> None:
+        """Have rows written to a tracker's journal: somebody reads it."""
+        with entry.busy:
+            if entry.linger is not None:
+                entry.linger.cancel()
+                entry.linger = None
+            if not entry.watched and entry.state == "running":
+                wanted = filters_of(entry.request.filters)
+                self.do(lambda: self._watch_again(entry, wanted))
+
+    def _watch_again(self, entry: Entry, wanted: Wanted) -> None:
+        before, entry.watched = _journal_name(entry), entry.watched + 1
+        added = entry.request.add
+
+        def open_(streams: Sequence[StreamInfo]) -> Sink:
+            return JournalSink(entry.journal, entry.id, streams, added)
+
+        needs = any(is_of(ACTOR, column) for column in added)
+        self._engine.connect(Output(_journal_name(entry), open_, wanted, streams=(entry.id,), processes=needs))
+        with suppress(KeyError):
+            self._engine.disconnect(before)
+
+    def unwatch(self, entry: Entry) -> None:
+        """Have no more rows written to a journal that nobody reads, after a while in which readers may come back."""
+        with entry.busy:
+            if entry.readers or not entry.watched or entry.state != "running":
+                return
+            entry.linger = Timer(_LINGER, self._leave, (entry,))
+            entry.linger.daemon = True
+            entry.linger.start()
+
+    def _leave(self, entry: Entry) -> None:
+        with entry.busy:
+            if entry.readers or not entry.watched or entry.state != "running":
+                return
+            name, entry.watched = _journal_name(entry), 0
+            with suppress(KeyError, ApiError):
+                self.do(lambda: self._engine.disconnect(name))
+
+    # Answers
+
+    def shown(self, entry: Entry) -> Tracker:
+        """Return a tracker as the API shows it."""
+        return Tracker(
+            entry.id, entry.request.kind, entry.state, entry.current.object, entry.current.number, entry.started,
+            entry.request, entry.variant, entry.stops, described(entry.infos, entry.tables), entry.notes,
+            len(entry.readers),
+        )  # fmt: skip
+
+    def ledger(self, id_: str = "") -> Ledger:
+        """Return the accounts of a tracker, or of all."""
+
+        def ours(label: str) -> bool:
+            return not id_ or label.partition("/")[0] == id_
+
+        sources, outputs = self.do(lambda: (self._engine.ledger(), self._engine.accounts()))
+        readers = [read() for e in list(self.entries.values()) if ours(e.id) for read in list(e.readers.values())]
+        return Ledger(
+            [
+                SourceAccount(e.stream, e.emitted, e.lost, e.filtered, e.events.shown if e.events else None)
+                for e in sources
+                if ours(e.stream)
+            ],
+            [
+                OutputAccount(e.output, e.stream, e.received, e.filtered, e.delivered, dict(e.dropped), e.waiting)
+                for e in outputs
+                if ours(e.stream)
+            ],
+            readers,
+        )
+
+
+def kinds_known() -> list[Kind]:
+    """Return the trackers that can be started by name."""
+    from eunomia.kernel.spec import Spec
+
+    found = []
+    for one in kinds.every():
+        if one.broken:
+            continue
+        spec = Spec.open(one.object, quick=one.quick, derived=one.tracker.derived)
+        spec.close()
+        can = {s.name: s.ctype for s in settings.listed(spec.settings, {})}
+        found.append(Kind(one.name, one.tracker.title, list(spec.streams), can))
+    return found
+
+
+def _journal_name(entry: Entry) -> str:
+    return f"{entry.id}:journal:{entry.watched}"
+
+
+def _check_filters(running: RunningSource, wanted: Wanted) -> None:
+    """Raise :class:`ApiError` if records lack a field that a filter needs."""
+    for stream in running.streams:
+        for schema in stream.schemas:
+            try:
+                process_mask(wanted, schema, stream.label)
+            except BadSetting as error:
+                raise ApiError(422, str(error).replace("--", ""), field="filters") from None
+
+
+def _ended(state: str, detail: str) -> bytes:
+    return msgspec.json.encode({"state": state, "detail": detail}) + b"\n"
+
+
+def _check_added(request: TrackerRequest) -> None:
+    from eunomia.columns.joined import joined, members
+
+    for name in request.add:
+        if not (members(name) or joined(name)):
+            raise ApiError(422, f"there is no column {name!r} to add", field="add")
+
+
+def _refused(error: Exception) -> ApiError:
+    return ApiError(422, str(error), field="object", kind="about:blank")

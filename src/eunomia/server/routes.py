@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The routes of the API, each with what it takes and answers: the application and its description are made of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from eunomia import __version__
+from eunomia.server import hub as hubs
+from eunomia.server import inventory
+from eunomia.server.hub import Hub
+from eunomia.server.models import (
+    Containers,
+    Health,
+    History,
+    Kinds,
+    Ledger,
+    Processes,
+    RollbackRequest,
+    Snapshot,
+    Tracker,
+    TrackerPatch,
+    TrackerRequest,
+    Trackers,
+    UpdateRequest,
+    Uploaded,
+)
+from eunomia.server.opening import spec_of
+from eunomia.server.problems import ApiError, invalid
+from eunomia.server.subscribe import Reader, last_id, wanted
+from eunomia.source import LARGEST
+
+READ, RUN, LOAD, ADMIN, NOBODY = "read", "run", "load", "admin", ""
+
+
+class Route(NamedTuple):
+    """``takes`` and ``gives`` are structs of :mod:`eunomia.server.models`; ``scope`` is what a caller must have."""
+
+    method: str
+    path: str
+    call: Callable[[Request], Awaitable[Response]]
+    scope: str
+    summary: str
+    takes: Any = None
+    gives: Any = None
+    status: int = 200
+    query: tuple[str, ...] = ()
+
+
+def answer(body: object, status: int = 200) -> Response:
+    """Return a struct as JSON."""
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+async def body_of(request: Request, struct: Any) -> Any:
+    """Return the request's body; raises :class:`ApiError` if it is not what it should be."""
+    data = await request.body()
+    try:
+        return msgspec.json.decode(data or b"{}", type=struct)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    except msgspec.DecodeError as error:
+        raise ApiError(400, f"the body is not JSON: {error}") from None
+
+
+def hub_of(request: Request | WebSocket) -> Hub:
+    """Return the hub that a request is for."""
+    hub: Hub = request.app.state.hub
+    return hub
+
+
+async def _kinds(request: Request) -> Response:
+    return answer(Kinds(await asyncio.to_thread(hubs.kinds_known)))
+
+
+async def _list(request: Request) -> Response:
+    hub = hub_of(request)
+    return answer(Trackers([hub.shown(entry) for entry in list(hub.entries.values())]))
+
+
+async def _start(request: Request) -> Response:
+    hub = hub_of(request)
+    wish: TrackerRequest = await body_of(request, TrackerRequest)
+    entry = await asyncio.to_thread(hub.begin, wish)
+    made = answer(hub.shown(entry), 201)
+    made.headers["location"] = f"/v1/trackers/{entry.id}"
+    return made
+
+
+async def _get(request: Request) -> Response:
+    hub = hub_of(request)
+    return answer(hub.shown(hub.get(request.path_params["id"])))
+
+
+async def _stop(request: Request) -> Response:
+    hub = hub_of(request)
+    return answer(hub.shown(await asyncio.to_thread(hub.stop, request.path_params["id"])))
+
+
+async def _patch(request: Request) -> Response:
+    hub = hub_of(request)
+    patch = await body_of(request, TrackerPatch)
+    return answer(hub.shown(await asyncio.to_thread(hub.patch, request.path_params["id"], patch)))
+
+
+async def _update(request: Request) -> Response:
+    hub = hub_of(request)
+    wish = await body_of(request, UpdateRequest)
+    return answer(hub.shown(await asyncio.to_thread(hub.update, request.path_params["id"], wish)))
+
+
+async def _rollback(request: Request) -> Response:
+    hub = hub_of(request)
+    wish = await body_of(request, RollbackRequest)
+    entry = await asyncio.to_thread(hub.rollback, request.path_params["id"], wish.generation)
+    return answer(hub.shown(entry))
+
+
+async def _history(request: Request) -> Response:
+    return answer(History(hub_of(request).get(request.path_params["id"]).history))
+
+
+async def _ledger(request: Request) -> Response:
+    hub = hub_of(request)
+    id_ = request.path_params.get("id", "")
+    if id_:
+        hub.get(id_)
+    return answer(await asyncio.to_thread(hub.ledger, id_))
+
+
+async def _snapshot(request: Request) -> Response:
+    entry = hub_of(request).get(request.path_params["id"])
+    text = request.query_params.get("rows", "100")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
+        raise ApiError(422, "rows is from 1 to 10000", field="rows")
+    rows = [msgspec.json.decode(line) for line in entry.journal.latest(int(text))]
+    return answer(Snapshot(rows))
+
+
+async def _events(request: Request) -> Response:
+    hub = hub_of(request)
+    entry = hub.get(request.path_params["id"])
+    query = request.query_params
+    after = last_id(request.headers.get("last-event-id") or query.get("last_event_id"))
+    reader = Reader(hub, entry, wanted(query), after)
+    await reader.open()
+
+    async def stream() -> AsyncIterator[bytes]:
+        try:
+            yield b"retry: 1000\n\n"
+            async for messages in reader.messages():
+                yield b"".join(message.event() for message in messages) or b": alive\n\n"
+        finally:
+            await asyncio.shield(reader.close())
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def websocket(socket: WebSocket) -> None:
+    """Send a tracker's rows by WebSocket."""
+    hub = hub_of(socket)
+    try:
+        entry = hub.get(socket.path_params["id"])
+        reader = Reader(hub, entry, wanted(socket.query_params), last_id(socket.query_params.get("last_event_id")))
+    except ApiError as error:
+        await socket.accept()
+        await socket.close(4000 + error.status - 400, str(error)[:120])
+        return
+    await socket.accept()
+    await reader.open()
+    gone = asyncio.create_task(_until_gone(socket))
+    sending = asyncio.create_task(_send(socket, reader))
+    try:
+        await asyncio.wait([gone, sending], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (gone, sending):
+            task.cancel()
+        await asyncio.gather(gone, sending, return_exceptions=True)
+        await asyncio.shield(reader.close())
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    try:
+        while True:
+            await socket.receive_text()
+    except (WebSocketDisconnect, KeyError, RuntimeError):
+        return
+
+
+async def _send(socket: WebSocket, reader: Reader) -> None:
+    async for messages in reader.messages():
+        for message in messages:
+            await socket.send_text(message.frame())
+    await socket.close()
+
+
+async def _upload(request: Request) -> Response:
+    hub = hub_of(request)
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > LARGEST:
+            raise ApiError(413, f"it has more than {LARGEST >> 20} MiB, which no BPF object has")
+    return answer(await asyncio.to_thread(_keep, hub, bytes(data)), 201)
+
+
+def _keep(hub: Hub, data: bytes) -> Uploaded:
+    spec = spec_of(data, "object")
+    spec.close()
+    used = frozenset(g.object for e in list(hub.entries.values()) for g in e.history[-hubs.KEPT :])
+    digest = hub.objects.put(data, used)
+    return Uploaded(digest, len(data), [p.name for p in spec.programs], list(spec.streams))
+
+
+async def _containers(request: Request) -> Response:
+    return answer(await asyncio.to_thread(inventory.containers, hub_of(request)))
+
+
+async def _processes(request: Request) -> Response:
+    return answer(await asyncio.to_thread(inventory.processes, hub_of(request)))
+
+
+async def _live(request: Request) -> Response:
+    return answer(Health("ok", __version__))
+
+
+async def _ready(request: Request) -> Response:
+    error = hub_of(request).error
+    if error is not None:
+        raise ApiError(503, f"the engine has ended: {error}")
+    return answer(Health("ready", __version__))
+
+
+_ID = "/v1/trackers/{id}"
+_READERS = ("stream", "pid", "uid", "comm", "container", "last_event_id")
+
+ROUTES = (
+    Route("GET", "/v1/kinds", _kinds, READ, "List the trackers that can be started by name.", gives=Kinds),
+    Route(
+        "GET",
+        "/v1/trackers",
+        _list,
+        READ,
+        "List the trackers that run, and the latest that have ended.",
+        gives=Trackers,
+    ),
+    Route(
+        "POST",
+        "/v1/trackers",
+        _start,
+        RUN,
+        "Start a tracker; it is attached when the answer comes.",
+        TrackerRequest,
+        Tracker,
+        201,
+    ),
+    Route("GET", _ID, _get, READ, "Show a tracker.", gives=Tracker),
+    Route(
+        "PATCH", _ID, _patch, RUN, "Change filters, settings, outputs or duration of a tracker.", TrackerPatch, Tracker
+    ),
+    Route("DELETE", _ID, _stop, RUN, "Stop a tracker: its remaining rows are passed on.", gives=Tracker),
+    Route(
+        "PUT", f"{_ID}/object", _update, LOAD, "Replace the object of a tracker while it runs.", UpdateRequest, Tracker
+    ),
+    Route("POST", f"{_ID}/rollback", _rollback, RUN, "Go back to an earlier object.", RollbackRequest, Tracker),
+    Route("GET", f"{_ID}/history", _history, READ, "List the objects that a tracker has run.", gives=History),
+    Route("GET", f"{_ID}/ledger", _ledger, READ, "Show the accounts of a tracker.", gives=Ledger),
+    Route(
+        "GET",
+        f"{_ID}/snapshot",
+        _snapshot,
+        READ,
+        "Show the latest rows, while somebody reads the stream.",
+        gives=Snapshot,
+        query=("rows",),
+    ),
+    Route("GET", f"{_ID}/events", _events, READ, "Stream the rows as server-sent events.", query=_READERS),
+    Route("GET", "/v1/ledger", _ledger, READ, "Show all accounts.", gives=Ledger),
+    Route(
+        "POST", "/v1/objects", _upload, LOAD, "Upload a BPF object (application/octet-stream).", bytes, Uploaded, 201
+    ),
+    Route("GET", "/v1/containers", _containers, READ, "List the containers that run.", gives=Containers),
+    Route("GET", "/v1/processes", _processes, READ, "List the processes that run, as a tree.", gives=Processes),
+    Route("GET", "/healthz", _live, NOBODY, "Say that the server lives.", gives=Health),
+    Route("GET", "/readyz", _ready, NOBODY, "Say whether the engine works.", gives=Health),
+)

@@ -21,7 +21,8 @@ from eunomia.typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eunomia.containers.registry import Registry
     from eunomia.identity import Identity
-    from eunomia.kernel.loaded import Loaded, MapHandle
+    from eunomia.kernel.loaded import Loaded
+    from eunomia.kernel.map_handle import MapHandle
 
 _ORDER = "<" if sys.byteorder == "little" else ">"
 _ROOM = 1024  # max_entries of EUNOMIA_SET, except for cgroups

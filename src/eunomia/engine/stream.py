@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from eunomia.filters import cgroup_field
-from eunomia.kernel.loaded import Count
+from eunomia.kernel.count import Count
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.process_field import process_field
 from eunomia.python_stream import PythonStreamReader

@@ -14,11 +14,13 @@ from eunomia.kernel import attach, casts, entries, iterator, settings, sizes
 from eunomia.kernel.attachment import Attachment, HandlerAttachment, Hook
 from eunomia.kernel.beside import beside
 from eunomia.kernel.coalesced import CoalescedReader, Windows
+from eunomia.kernel.count import Count
 from eunomia.kernel.diagnose import attach_error, load_error, no_descriptors
 from eunomia.kernel.errors import BadSetting, KernelError, NotPermitted, Unsupported
 from eunomia.kernel.hooks.chain import Handler
 from eunomia.kernel.iterator import IteratorReader
 from eunomia.kernel.libbpf import error, ffi, lib, log_start, log_take, text
+from eunomia.kernel.map_handle import MapHandle
 from eunomia.kernel.map_snapshot import GlobalsReader, SwappedReader, TableReader
 from eunomia.kernel.ring import PerfReader, RingReader
 from eunomia.kernel.spec import (
@@ -41,7 +43,7 @@ from eunomia.kernel.spec import (
     walk_programs,
 )
 from eunomia.python_stream import PythonStreamReader
-from eunomia.typing import TYPE_CHECKING, Any, NamedTuple, Self
+from eunomia.typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from eunomia.kernel.attach import Link
@@ -59,59 +61,6 @@ Readers = RingReader | PerfReader | TableReader | PythonStreamReader
 
 _COALESCE = "eunomia_coalesce_"  # of eunomia/coalesce.h: the constant by which a stream's equal events are counted
 _SEED = "eunomia_seed"  # ... and what numbers for equal things begin with
-
-
-class Count(NamedTuple):
-    """Records that a stream's probe has emitted and lost; ``lost`` is None if the object does not count them.
-
-    If equal events are counted, ``events`` is the number that the records stand for, and ``behind`` the lost ones that
-    were counted behind a lost record.
-    """
-
-    emitted: int
-    lost: int | None
-    events: int | None = None
-    behind: int = 0
-
-    def after(self, before: Count) -> Count:
-        """Return the count of both, where this one's stream went on with the other's."""
-        lost = None if self.lost is None or before.lost is None else self.lost + before.lost
-        events = None
-        if self.events is not None or before.events is not None:
-            events = sum(count.emitted if count.events is None else count.events for count in (before, self))
-        return Count(self.emitted + before.emitted, lost, events, self.behind + before.behind)
-
-    def negated(self) -> Count:
-        """Return what takes this one out of a sum."""
-        lost = None if self.lost is None else -self.lost
-        return Count(-self.emitted, lost, None if self.events is None else -self.events, -self.behind)
-
-
-class MapHandle:
-    """A live map, with keys and values as bytes; ``fd`` is its descriptor, valid while the object is loaded."""
-
-    def __init__(self, handle: Any) -> None:
-        self.fd: int = lib.bpf_map__fd(handle)
-        self.key_size: int = lib.bpf_map__key_size(handle)
-        self.value_size: int = lib.bpf_map__value_size(handle)
-
-    def update(self, key: bytes, value: bytes) -> None:
-        """Set an entry; raises :class:`OSError`, with E2BIG if the map is full."""
-        if lib.bpf_map_update_elem(self.fd, ffi.from_buffer(key), ffi.from_buffer(value), 0):
-            raise error()
-
-    def delete(self, key: bytes) -> None:
-        """Remove an entry, if it exists."""
-        if lib.bpf_map_delete_elem(self.fd, ffi.from_buffer(key)) and ffi.errno != errno.ENOENT:
-            raise error()
-
-    def lookup(self, key: bytes) -> bytes | None:
-        """Return an entry's value, of every CPU if the map is per-CPU; None if there is none."""
-        per_cpu = (self.value_size + 7) // 8 * 8 * lib.libbpf_num_possible_cpus()
-        out = ffi.new("char[]", max(per_cpu, self.value_size))
-        if lib.bpf_map_lookup_elem(self.fd, ffi.from_buffer(key), out):
-            return None
-        return bytes(ffi.buffer(out))
 
 
 class Loaded:

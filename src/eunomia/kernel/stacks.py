@@ -15,7 +15,7 @@ from eunomia.stream_schema import Field, Schema
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eunomia.kernel.loaded import MapHandle
+    from eunomia.kernel.map_handle import MapHandle
 
 _LIMIT = 16384  # stacks of one map that are remembered
 _PROCESSES = 256  # processes of which the mappings are remembered

@@ -36,9 +36,13 @@ class Misfit(NamedTuple):
     path: Path
     sentence: str
 
+    @property
+    def where(self) -> str:
+        """The path as text."""
+        return written(self.path)
+
     def __str__(self) -> str:
-        where = written(self.path)
-        return f"{where}: {self.sentence}" if where else self.sentence
+        return f"{self.where}: {self.sentence}" if self.path else self.sentence
 
 
 def written(path: Path) -> str:

@@ -76,12 +76,13 @@ def translate(original: Original, path: Path, known: Sequence[str]) -> Translate
     if not name:
         return Translated({}, [], [Misfit((*path, "name"), "it is missing")])
     notes, misfits = [], []
+    named = f"{written(path)} {name!r}".lstrip()
     kind = name if name in known else _SAME.get(name, name)
     if kind not in known and name in _CLOSE:
         kind, difference = _CLOSE[name]
-        notes.append(f"{written(path)} {name!r}: {kind} takes its place: {difference}")
+        notes.append(f"{named}: {kind} takes its place: {difference}")
     if kind not in known:
-        notes.append(f"{written(path)} {name!r}: there is no such tracker yet; left out")
+        notes.append(f"{named}: there is no such tracker yet; left out")
         kind = ""
     fields: dict[str, Any] = {"kind": kind} if kind else {}
     for number, handler in enumerate(original.export_handlers):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from eunomia.server import audit, private_file
 from eunomia.server.audit import AuditLog, current, files, kept_head, kept_head_path, local, snapshot
-from eunomia.server.audit_chain import LONGEST, RECOVERED, START, Head, Record, decode, encode, parse_head
+from eunomia.server.audit_chain import LONGEST, RECOVERED, START, Head, Record, decode, encode
 from eunomia.server.audit_verify import verify
 
 WHO = {"kind": "token", "token": "0123456789ab"}

@@ -15,7 +15,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ _KEPT = timedelta(days=90)  # for which ended tokens are still listed
 _LARGEST = 16 << 20  # bytes of a file that is read
 
 
-class Scope(Enum):
+class Scope(StrEnum):
     """What a caller may do. Each scope includes those above it."""
 
     READ = "read"  # see trackers, streams, containers

@@ -126,11 +126,14 @@ def test_the_socket_is_its_owner_s_alone(server: Server):
     assert server.socket.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_second_server_on_the_same_socket_is_refused(server: Server):
+def test_a_second_server_on_the_same_socket_or_state_is_refused(server: Server):
     from tests.server.conftest import EUNOMIA
 
-    command = [EUNOMIA, "server", "--socket", server.socket, "--state", server.state]
+    command = [EUNOMIA, "server", "--socket", server.socket, "--state", server.state.with_name("other")]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "listens on" in refused.stderr
+    command = [EUNOMIA, "server", "--socket", server.socket.with_name("other.sock"), "--state", server.state]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "is a server running?" in refused.stderr) == (1, True)
     assert server.ask("GET", "/healthz").status == 200

@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
-from pathlib import Path
 
 from eunomia.cli import ready
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
-from eunomia.cli.words import seconds
+from eunomia.cli.words import seconds, words
 from eunomia.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
     from eunomia.cli.parser import Subparsers
-
-SOCKET = "/run/eunomia/eunomia.sock"
-STATE = "/var/lib/eunomia"
+    from eunomia.server.config import Config
 
 EXAMPLES = """\
 examples:
@@ -38,14 +33,21 @@ def add(subparsers: Subparsers) -> None:
         description="Run trackers that clients start, change and stop by an HTTP API, until SIGTERM.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("--socket", metavar="FILE", default=SOCKET, help=f"the API's Unix socket ({SOCKET})")
-    parser.add_argument("--state", metavar="DIRECTORY", default=STATE, help=f"where it keeps objects ({STATE})")
-    parser.add_argument("--interval", metavar="TIME", default="1s", help="how often tables are read (1s)")
+    parser.add_argument("--config", metavar="FILE", help="what to listen on and what to run: docs/configuration.md")
+    parser.add_argument("--check-config", action="store_true", help="say what is wrong with the file, and end")
+    parser.add_argument("--socket", metavar="FILE", help="the API's Unix socket (/run/eunomia/eunomia.sock)")
+    parser.add_argument(
+        "--listen", action="append", default=[], metavar="ADDRESS:PORT",
+        help="also TCP: on 127.0.0.1 with a token, elsewhere with --tls too; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--tls", metavar="CERTIFICATE,KEY", help="files of the certificate and its key, for --listen")
+    parser.add_argument("--state", metavar="DIRECTORY", help="where it remembers what runs (/var/lib/eunomia)")
+    parser.add_argument("--interval", metavar="TIME", help="how often tables are read (1s)")
     parser.set_defaults(go=go)
 
 
 def go(args: argparse.Namespace) -> int:
-    """Serve until stopped; return 0, or 1 if the engine failed."""
+    """Serve until stopped; return 0, or 1 if the engine failed or the configuration is wrong."""
     try:
         import uvicorn  # noqa: F401
     except ImportError:
@@ -54,38 +56,84 @@ def go(args: argparse.Namespace) -> int:
     import signal
 
     from eunomia.faults import Faults
-    from eunomia.server.app import application
-    from eunomia.server.hub import Hub
-    from eunomia.server.objects import Objects
-    from eunomia.server.serve import Listener, Place, on_unix
+    from eunomia.server.service import service
+    from eunomia.server.state import StateError
 
-    interval = seconds(args.interval, "--interval")
+    if args.check_config:
+        return _check(args)
+    config = _configured(args)
     need_proc()
-    path = Path(args.socket)
-    try:
-        objects = Objects(Path(args.state) / "objects")
-        place = on_unix(path)
-    except OSError as error:
-        raise OSError(f"{error.filename or args.socket}: {error.strerror or error}") from None
     say_without_cgroups()
     try:
-        with Hub(objects, faults=Faults(say_fault), interval=interval) as hub:
-            listener = Listener(application(hub), [Place(place)], hub.end_streams)
-            hub.failed = listener.stop
+        with service(config, Faults(say_fault), say) as (hub, listener, where):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda *_: listener.stop())
             gc.freeze()
 
             def started() -> None:
-                sys.stderr.write(f"eunomia: the API is on {path}\n")
+                sys.stderr.write(f"eunomia: the API is on {', '.join(where)}\n")
                 ready.notify()
 
             listener.run(started)
             if hub.error is not None:
                 say(f"the engine has ended: {hub.error}")
                 return 1
-    finally:
-        place.close()
-        with suppress(OSError):
-            os.unlink(path)
+    except StateError as error:
+        say(str(error))
+        return 1
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        raise OSError(f"{what}{error.strerror or error}") from None
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from eunomia.server.config import check
+
+    if not args.config:
+        raise UsageError("--check-config: name the file with --config")
+    found = check(args.config)
+    for sentence in found:
+        say(sentence)
+    return 1 if found else 0
+
+
+def _configured(args: argparse.Namespace) -> Config:
+    """Return what the file says, changed by the options. Raises :class:`UsageError`."""
+    import msgspec
+
+    from eunomia.server.config import Config, ConfigError, Tls, address, is_loopback, read
+
+    config = Config()
+    if args.config:
+        try:
+            found = read(args.config)
+        except ConfigError as error:
+            for sentence in error.problems[:-1]:
+                say(sentence)
+            raise UsageError(error.problems[-1]) from None
+        for note in found.notes:
+            say(note)
+        if found.translated:
+            sys.stderr.write(found.translated)
+        config = found.config
+    server = config.server
+    changed: dict[str, object] = {name: value for name in ("socket", "state") if (value := getattr(args, name))}
+    if args.interval:
+        changed["interval"] = seconds(args.interval, "--interval")
+    if args.tls:
+        certificate, _, key = args.tls.partition(",")
+        changed["tls"] = Tls(certificate, key or certificate)
+    if args.listen:
+        changed["listen"] = words(args.listen)
+    server = msgspec.structs.replace(server, **changed)
+    for word in server.listen:
+        try:
+            host, _ = address(word)
+        except ValueError as error:
+            raise UsageError(f"--listen: {error}") from None
+        if server.tls is None and not is_loopback(host):
+            raise UsageError(f"--listen: {word} can be reached from other machines: add --tls CERTIFICATE,KEY")
+    if server.pin:
+        raise UsageError("pin: probes that stay while the server is away are not supported yet")
+    return msgspec.structs.replace(config, server=server)

@@ -11,21 +11,25 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route as Path
+from starlette.routing import Route as Path  # the API's own are Route
 from starlette.routing import WebSocketRoute
 
 from eunomia.server import openapi
+from eunomia.server.audit import AuditLog
+from eunomia.server.auth import require
 from eunomia.server.hub import Hub
+from eunomia.server.original_calls import original_calls
 from eunomia.server.page import page
 from eunomia.server.problems import ApiError
-from eunomia.server.routes import ROUTES, websocket
+from eunomia.server.recorded import recorded
+from eunomia.server.routes import ROUTES, Route, websocket
 
 _PROBLEM = "application/problem+json"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def application(hub: Hub) -> Starlette:
-    """Return the API to a hub. Who may call it is checked around it, see :mod:`eunomia.server.serve`."""
+def application(hub: Hub, audit: AuditLog) -> Starlette:
+    """Return the API to a hub. Who calls is found out around it, see :mod:`eunomia.server.service`."""
     description = msgspec.json.encode(openapi.description())
 
     async def described(request: Request) -> Response:
@@ -36,7 +40,8 @@ def application(hub: Hub) -> Starlette:
 
     app = Starlette(
         routes=[
-            *(Path(r.path, _safely(r.call), methods=[r.method]) for r in ROUTES),
+            *(Path(r.path, _safely(r, audit), methods=[r.method]) for r in ROUTES),
+            *(Path(path, call, methods=[method]) for method, path, call in original_calls(hub, audit)),
             WebSocketRoute("/v1/trackers/{id}/ws", websocket),
             Path("/openapi.json", described),
             Path("/docs", docs),
@@ -47,10 +52,13 @@ def application(hub: Hub) -> Starlette:
     return app
 
 
-def _safely(call: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _safely(route: Route, audit: AuditLog) -> Callable[[Request], Awaitable[Response]]:
     async def called(request: Request) -> Response:
         try:
-            return await call(request)
+            require(request.scope, route.scope)
+            if route.method == "GET":
+                return await route.call(request)
+            return await recorded(audit, request, f"{route.method} {route.path}", route.call)
         except ApiError as error:
             return problem(error)
 

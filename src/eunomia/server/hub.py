@@ -108,15 +108,22 @@ class Hub:
         *,
         faults: Faults | None = None,
         interval: float = 1.0,
-        changed: Callable[[], None] = lambda: None,
+        most: int = MOST,
+        kept: Callable[[Entry], None] = lambda _: None,
+        forgotten: Callable[[Entry], None] = lambda _: None,
     ) -> None:
-        """``interval`` is that of tables, in seconds; ``changed`` is called when trackers came, went or changed."""
+        """``interval`` is that of tables, in seconds, ``most`` the number of trackers that may run.
+
+        ``kept`` is called with a tracker that has started or changed and is to run again after a restart, ``forgotten``
+        with one that is not.
+        """
         self.objects = objects
         self.faults = Faults() if faults is None else faults
         self.entries: dict[str, Entry] = {}
         self._engine = Engine(None, self.faults)
         self._interval = interval
-        self._changed = changed
+        self._most = most
+        self._kept, self._forgotten = kept, forgotten
         self._lock = RLock()
         self._ready = Event()
         self._thread: Thread | None = None
@@ -194,20 +201,28 @@ class Hub:
 
     # Trackers
 
-    def begin(self, request: TrackerRequest) -> Entry:
-        """Start a tracker; it is attached when this returns. Raises :class:`ApiError`."""
+    def begin(self, request: TrackerRequest, past: Sequence[Generation] = (), at: int = 0) -> Entry:
+        """Start a tracker; it is attached when this returns. Raises :class:`ApiError`.
+
+        ``past`` is its history, if it ran before a restart, of which the generation at place ``at`` ran.
+        """
         with self._lock:
-            if sum(e.state == "running" for e in self.entries.values()) >= MOST:
-                raise ApiError(409, f"{MOST} trackers run, and no more can")
+            if sum(e.state == "running" for e in self.entries.values()) >= self._most:
+                raise ApiError(409, f"{self._most} trackers run, and no more can")
             id_ = request.id or self._free(request.kind or "object")
             there = self.entries.get(id_)
             if there is not None and there.state == "running":
                 raise ApiError(409, f"there is a tracker {id_} already", field="id")
-            entry = Entry(id_, request, "")
+            entry = Entry(id_, msgspec.structs.replace(request, id=id_), "")
+            if past:
+                entry.history = [msgspec.structs.replace(g) for g in past]
+                entry.at = at
+                entry.requests = [self._request_of(entry.request, g) for g in past]
             self.entries[id_] = entry
         try:
             with entry.busy:
                 self._attach(entry, request)
+                self._keep(entry)
         except BaseException:
             with self._lock:
                 del self.entries[id_]
@@ -217,8 +232,22 @@ class Hub:
         if request.duration:
             self._stop_after(entry, request.duration)
         self._forget_ended()
-        self._changed()
         return entry
+
+    def _request_of(self, request: TrackerRequest, past: Generation) -> TrackerRequest:
+        """Return the request of a generation that ran before a restart."""
+        if past.object in self.objects:
+            return msgspec.structs.replace(request, kind="", object=past.object, settings=past.settings)
+        return msgspec.structs.replace(request, settings=past.settings)
+
+    def _keep(self, entry: Entry) -> None:
+        """Have a tracker run again after a restart; if that cannot be, it does not run now either."""
+        try:
+            self._kept(entry)
+        except Exception as error:
+            self.do(partial(self._engine.remove, entry.id))
+            self._end(entry, "failed", str(error))
+            raise ApiError(500, f"the state could not be kept: {error}") from None
 
     def _free(self, word: str) -> str:
         taken = {e.id for e in self.entries.values() if e.state == "running"}
@@ -227,7 +256,8 @@ class Hub:
     def _attach(self, entry: Entry, request: TrackerRequest) -> None:
         source = source_of(request, entry.id, self.objects.get)
         try:
-            entry.history[0].object = digest_of(source.spec.data)
+            entry.current.object = _digest(request, source)
+            entry.current.outcome = "running"
             options = options_of(request, source)
             wanted = filters_of(request.filters)
             _check_added(request)
@@ -311,7 +341,7 @@ class Hub:
                 return entry
             self.do(lambda: self._engine.remove(id_))
             self._end(entry, "stopped", "")
-        self._changed()
+            self._forgotten(entry)
         return entry
 
     def _end(self, entry: Entry, state: str, detail: str) -> None:
@@ -362,7 +392,7 @@ class Hub:
                 entry.request = msgspec.structs.replace(request, filters=filters, outputs=outputs)
             if patch.duration is not UNSET:
                 self._stop_after(entry, patch.duration)
-        self._changed()
+            self._kept(entry)
         return entry
 
     def _reconnect(self, entry: Entry, outputs: list[OutputRequest], filters: Filters) -> None:
@@ -388,7 +418,7 @@ class Hub:
             if entry.state != "running":
                 raise ApiError(409, f"tracker {id_} has {entry.state}")
             self._replace(entry, request)
-        self._changed()
+            self._kept(entry)
         return entry
 
     def rollback(self, id_: str, generation: int) -> Entry:
@@ -401,7 +431,7 @@ class Hub:
                 raise ApiError(422, f"there is no earlier generation {number}: there are {there}", field="generation")
             old = entry.requests[number - 1]
             self._replace(entry, UpdateRequest(object=old.object, settings=old.settings), base=old)
-        self._changed()
+            self._kept(entry)
         return entry
 
     def _replace(
@@ -420,7 +450,7 @@ class Hub:
             request = msgspec.structs.replace(request, object=update.object, kind="")
         source = source_of(request, entry.id, self.objects.get)
         try:
-            digest = digest_of(source.spec.data)
+            digest = _digest(request, source)
             options = options_of(request, source)
             future = self._engine.replace(entry.id, source, options, trial=update.trial, fresh_maps=update.fresh_maps)
         except KeyError:
@@ -535,6 +565,14 @@ def kinds_known() -> list[Kind]:
         can = {s.name: s.ctype for s in settings.listed(spec.settings, {})}
         found.append(Kind(one.name, one.tracker.title, list(spec.streams), can))
     return found
+
+
+def _digest(request: TrackerRequest, source: Source) -> str:
+    """Return the digest of the object that a request names; of a tracker's, that of its file."""
+    if source.found is None:
+        return request.object
+    with open(source.found.object, "rb") as file:
+        return digest_of(file.read())
 
 
 def _journal_name(entry: Entry) -> str:

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from eunomia import __version__
 from eunomia.server import hub as hubs
 from eunomia.server import inventory
+from eunomia.server.auth import require
 from eunomia.server.hub import Hub
 from eunomia.server.models import (
     Containers,
@@ -37,6 +38,7 @@ from eunomia.server.problems import ApiError, invalid
 from eunomia.server.subscribe import Reader, last_id, wanted
 from eunomia.source import LARGEST
 
+OPEN = frozenset({"/healthz", "/readyz"})  # answered to everybody who can connect
 READ, RUN, LOAD, ADMIN, NOBODY = "read", "run", "load", "admin", ""
 
 
@@ -88,6 +90,8 @@ async def _list(request: Request) -> Response:
 async def _start(request: Request) -> Response:
     hub = hub_of(request)
     wish: TrackerRequest = await body_of(request, TrackerRequest)
+    if wish.object:
+        require(request.scope, LOAD)
     entry = await asyncio.to_thread(hub.begin, wish)
     made = answer(hub.shown(entry), 201)
     made.headers["location"] = f"/v1/trackers/{entry.id}"
@@ -167,6 +171,7 @@ async def websocket(socket: WebSocket) -> None:
     """Send a tracker's rows by WebSocket."""
     hub = hub_of(socket)
     try:
+        require(socket.scope, READ)
         entry = hub.get(socket.path_params["id"])
         reader = Reader(hub, entry, wanted(socket.query_params), last_id(socket.query_params.get("last_event_id")))
     except ApiError as error:

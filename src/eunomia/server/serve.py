@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
+from eunomia.server.peer import PeerProtocol
+
 _BACKLOG = 128
 _GRACE = 3  # seconds that requests under way have at the end
 
@@ -109,7 +111,7 @@ class Listener:
 def _server(app: Any, place: Place) -> _Server:
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=PeerProtocol,
         ws="wsproto",
         lifespan="off",
         loop="asyncio",

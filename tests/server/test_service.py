@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The server as a whole: what runs again after a kill, who may call it, and what is written down of it."""
+
+import http.client
+import json
+import signal
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from eunomia.server.audit_verify import verify
+from eunomia.server.tokens import Scope, Tokens
+from tests import needs
+from tests.server.conftest import EUNOMIA, Server
+
+
+def over_tcp(port: int, path: str, token: str = "", method: str = "GET", body: bytes | None = None) -> tuple[int, dict]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, body, {"Authorization": f"Bearer {token}"} if token else {})
+    answer = connection.getresponse()
+    found = answer.status, json.loads(answer.read())
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_what_ran_when_the_server_was_killed_runs_again(tmp_path: Path):
+    needs.root()
+    first = Server(tmp_path)
+    first.ask("POST", "/v1/trackers", {"kind": "process", "id": "p", "filters": {"comms": ["true"]}})
+    first.ask("POST", "/v1/trackers", {"kind": "syscall"})
+    first.ask("PATCH", "/v1/trackers/syscall", {"settings": {"latency": False}})
+    first.ask("POST", "/v1/trackers", {"kind": "opensnoop"})
+    first.ask("DELETE", "/v1/trackers/opensnoop")
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    (tmp_path / "notify").unlink()
+    again = Server(tmp_path)
+    try:
+        trackers = {t["id"]: t for t in again.ask("GET", "/v1/trackers").body["trackers"]}
+        assert {name: t["state"] for name, t in trackers.items()} == {"p": "running", "syscall": "running"}
+        assert trackers["p"]["request"]["filters"] == {"comms": ["true"]}
+        assert (trackers["syscall"]["generation"], trackers["syscall"]["request"]["settings"]) == (
+            2,
+            {"latency": False},
+        )
+        back = again.ask("POST", "/v1/trackers/syscall/rollback", {})
+        assert (back.status, back.body["request"].get("settings", {})) == (200, {}), back.body
+    finally:
+        assert again.stop() == 0
+    log = tmp_path / "state/audit/audit.jsonl"
+    assert verify([(log, log.stat().st_size)]).findings == []
+
+
+def test_what_a_file_declares_runs(tmp_path: Path):
+    needs.root()
+    file = tmp_path / "server.toml"
+    file.write_text('[[trackers]]\nid = "who"\nkind = "process"\nfilters = { comms = ["sh"] }\n')
+    server = Server(tmp_path, "--config", str(file))
+    try:
+        (tracker,) = server.ask("GET", "/v1/trackers").body["trackers"]
+        assert (tracker["id"], tracker["kind"], tracker["request"]["filters"]) == ("who", "process", {"comms": ["sh"]})
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path):
+    file = tmp_path / "server.toml"
+    file.write_text('[[trackers]]\nid = "who"\nkind = "procss"\n')
+    for more in ([], ["--check-config"]):
+        done = subprocess.run([EUNOMIA, "server", "--config", file, *more], capture_output=True, text=True, check=False)
+        assert done.returncode in {1, 2}
+        assert f"{file}:3: trackers[0].kind" in done.stderr
+
+
+def test_over_tcp_a_token_says_what_a_caller_may_do(tmp_path: Path, port: int):
+    needs.root()
+    server = Server(tmp_path, "--listen", f"127.0.0.1:{port}")
+    tokens = Tokens(tmp_path / "state")
+    reads = tokens.create("reads", {Scope.READ}, timedelta(days=1))[1]
+    runs = tokens.create("runs", {Scope.RUN}, timedelta(days=1))[1]
+    try:
+        assert over_tcp(port, "/healthz")[0] == 200
+        assert over_tcp(port, "/v1/trackers")[0] == 401
+        assert over_tcp(port, "/v1/trackers", "nonsense")[0] == 401
+        assert over_tcp(port, "/v1/trackers", reads) == (200, {"trackers": []})
+        wish = b'{"kind": "process"}'
+        assert over_tcp(port, "/v1/trackers", reads, "POST", wish)[0] == 403
+        assert over_tcp(port, "/v1/trackers", runs, "POST", wish)[0] == 201
+        assert over_tcp(port, "/v1/objects", runs, "POST", b"x")[0] == 403
+        assert over_tcp(port, "/v1/trackers", runs, "POST", b'{"object": "sha256:%b"}' % (b"0" * 64))[0] == 403
+    finally:
+        assert server.stop() == 0
+    lines = (tmp_path / "state/audit/audit.jsonl").read_text().splitlines()
+    started = [r for r in map(json.loads, lines) if r["action"] == "POST /v1/trackers" and r["outcome"] == "done"]
+    assert [r["who"]["name"] for r in started] == ["runs"]
+
+
+def test_tcp_that_others_can_reach_needs_tls():
+    done = subprocess.run([EUNOMIA, "server", "--listen", "0.0.0.0:8527"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--tls" in done.stderr
+
+
+def test_the_originals_three_calls_are_answered(server: Server):
+    started = server.ask("POST", "/start", {"name": "process", "export_handlers": [{"name": "plain_text", "args": []}]})
+    assert (started.status, started.body["status"], started.body["id"]) == (200, "ok", 1)
+    assert server.ask("GET", "/list").body == {"status": "ok", "list": [{"id": 1, "name": "process"}]}
+    assert server.ask("POST", "/stop", {"id": 1}).body == {"status": "ok"}
+    assert server.ask("GET", "/list").body["list"] == []
+    assert server.ask("POST", "/stop", {"id": 1}).body["status"] == "error"

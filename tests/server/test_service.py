@@ -3,7 +3,10 @@
 
 import http.client
 import json
+import os
 import signal
+import socket
+import ssl
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +30,6 @@ def over_tcp(port: int, path: str, token: str = "", method: str = "GET", body: b
 
 @pytest.fixture
 def port() -> int:
-    import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -119,3 +121,53 @@ def test_the_originals_three_calls_are_answered(server: Server):
     assert server.ask("POST", "/stop", {"id": 1}).body == {"status": "ok"}
     assert server.ask("GET", "/list").body["list"] == []
     assert server.ask("POST", "/stop", {"id": 1}).body["status"] == "error"
+
+
+def test_a_socket_that_systemd_opened_is_served_and_its_watchdog_is_told(tmp_path: Path):
+    needs.root()
+    activate = needs.program("systemd-socket-activate", "systemd")
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(str(tmp_path / "notify"))
+    told.settimeout(60)
+    path = tmp_path / "activated"
+    command = [activate, "-l", path, EUNOMIA, "server", "--state", tmp_path / "state", "--socket", tmp_path / "unused"]
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
+        command[1:1] = ["-E", name]
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+    process = subprocess.Popen(command, env=environment)
+    try:
+        while not path.exists():
+            assert process.poll() is None
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.recv(64).startswith(b"HTTP/1.1 200")
+        assert [told.recv(64) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        assert not (tmp_path / "unused").exists()
+    finally:
+        process.terminate()
+        assert process.wait() == 0
+        told.close()
+
+
+def test_tls_is_served_with_the_given_certificate(tmp_path: Path, port: int):
+    needs.root()
+    openssl = needs.program("openssl", "openssl")
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run([*made, *subject, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = Server(tmp_path, "--listen", f"127.0.0.1:{port}", "--tls", f"{certificate},{key}")
+    _, token = Tokens(tmp_path / "state").create("reads", {Scope.READ}, timedelta(days=1))
+    try:
+        context = ssl.create_default_context(cafile=str(certificate))
+        connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
+        connection.request("GET", "/v1/trackers", headers={"Authorization": f"Bearer {token}"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        plain = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        plain.request("GET", "/healthz")
+        with pytest.raises((http.client.HTTPException, OSError)):
+            plain.getresponse()
+    finally:
+        assert server.stop() == 0

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
+from eunomia.server import systemd
 from eunomia.server.peer import PeerProtocol
 
 _BACKLOG = 128
@@ -81,10 +82,16 @@ class _Server(uvicorn.Server):
 class Listener:
     """Serves an application on some sockets until :meth:`stop`."""
 
-    def __init__(self, app: Any, places: Sequence[Place], stopping: Callable[[], None]) -> None:
-        """``stopping`` is called when it begins to stop, and must end what streams."""
+    def __init__(
+        self, app: Any, places: Sequence[Place], stopping: Callable[[], None], works: Callable[[], object]
+    ) -> None:
+        """``stopping`` is called when it begins to stop, and must end what streams.
+
+        ``works`` returns while the engine works; a watchdog that runs is told so.
+        """
         self._servers = [(_server(app, place), place.socket) for place in places]
         self._stopping = stopping
+        self._works = works
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -97,7 +104,11 @@ class Listener:
         while not all(server.started for server, _ in self._servers) and not any(task.done() for task in tasks):
             await asyncio.sleep(0.005)
         ready()
-        await asyncio.gather(*tasks)
+        alive = asyncio.create_task(systemd.keep_alive(self._works))
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            alive.cancel()
 
     def stop(self) -> None:
         """Stop; any thread may call it, and a signal handler."""

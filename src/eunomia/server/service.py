@@ -7,6 +7,7 @@ import contextlib
 import grp
 import os
 import pwd
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from eunomia.faults import Faults
 from eunomia.server import config as configuration
+from eunomia.server import systemd
 from eunomia.server.app import application
 from eunomia.server.asgi import Application
 from eunomia.server.audit import AuditLog
@@ -67,7 +69,7 @@ def service(config: Config, faults: Faults, say: Callable[[str], None]) -> Itera
             faults=faults,
         )  # fmt: skip
         audit.append({"kind": "server", "pid": os.getpid()}, "server.start", "", "done")
-        listener = Listener(api, places, hub.end_streams)
+        listener = Listener(api, places, hub.end_streams, works=lambda: hub.do(lambda: None))
         hub.failed = listener.stop
         yield Service(hub, listener, where)
         audit.append({"kind": "server", "pid": os.getpid()}, "server.stop", "", "done")
@@ -77,8 +79,11 @@ def service(config: Config, faults: Faults, say: Callable[[str], None]) -> Itera
 
 
 def _places(config: Config, stack: contextlib.ExitStack) -> tuple[list[Place], list[str]]:
-    server, places, where = config.server, [], []
-    if server.socket:
+    server, where = config.server, []
+    activated = systemd.sockets()
+    places = [Place(stack.enter_context(one)) for one in activated if one.family == socket.AF_UNIX]
+    where += [str(place.socket.getsockname()) for place in places]
+    if server.socket and not places:
         path = Path(server.socket)
         made = on_unix(path)
         stack.callback(made.close)

@@ -41,7 +41,22 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--socket", metavar="FILE", default=SOCKET, help=f"the API's Unix socket ({SOCKET})")
     parser.add_argument("--state", metavar="DIRECTORY", default=STATE, help=f"where it keeps objects ({STATE})")
     parser.add_argument("--interval", metavar="TIME", default="1s", help="how often tables are read (1s)")
+    parser.add_argument(
+        "--keep-capability", metavar="NAME", action="append", default=[],
+        help="one that is not given up after the start, as SYS_ADMIN for objects with uprobes; may be repeated",
+    )  # fmt: skip
     parser.set_defaults(go=go)
+
+
+def _kept(names: list[str]) -> frozenset[str]:
+    from eunomia.server import privileges
+
+    for name in names:
+        try:
+            privileges.number(name)
+        except ValueError as error:
+            raise UsageError(f"--keep-capability: {error}") from None
+    return privileges.SERVER | frozenset(names)
 
 
 def go(args: argparse.Namespace) -> int:
@@ -54,12 +69,14 @@ def go(args: argparse.Namespace) -> int:
     import signal
 
     from eunomia.faults import Faults
+    from eunomia.server import privileges
     from eunomia.server.app import application
     from eunomia.server.hub import Hub
     from eunomia.server.objects import Objects
     from eunomia.server.serve import Listener, Place, on_unix
 
     interval = seconds(args.interval, "--interval")
+    keep = _kept(args.keep_capability)
     need_proc()
     path = Path(args.socket)
     try:
@@ -69,6 +86,7 @@ def go(args: argparse.Namespace) -> int:
         raise OSError(f"{error.filename or args.socket}: {error.strerror or error}") from None
     say_without_cgroups()
     try:
+        privileges.drop(keep)
         with Hub(objects, faults=Faults(say_fault), interval=interval) as hub:
             listener = Listener(application(hub), [Place(place)], hub.end_streams)
             hub.failed = listener.stop

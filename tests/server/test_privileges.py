@@ -2,8 +2,10 @@
 """What is not needed is given up, and what is kept suffices: for root, and for a user with ambient capabilities."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -11,8 +13,11 @@ import pytest
 
 from eunomia.server import privileges
 from tests import needs
+from tests.kernel import compiled
+from tests.server.conftest import Server
 
 EUNOMIA = str(Path(sys.executable).with_name("eunomia"))
+FOREIGN = Path(__file__).parents[1] / "foreign"
 USER = 65533
 
 
@@ -135,6 +140,45 @@ def test_the_server_gives_up_what_it_does_not_need_in_all_of_its_threads(server)
         assert int(status["CapEff"], 16) & ~allowed == int(status["CapPrm"], 16) & ~allowed == 0
         assert int(status["CapBnd"], 16) & ~allowed == 0
         assert status["NoNewPrivs"] == "1"
+
+
+def children(process: int) -> set[int]:
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+
+
+def test_what_is_uploaded_is_read_by_a_process_without_rights(server):
+    assert not children(server.process.pid)
+    assert server.ask("POST", "/v1/objects", b"\x7fELF" + b"?" * 100).status == 422
+    (helper,) = children(server.process.pid)
+    status = status_of(helper)
+    assert status["Uid"].split() == ["65534"] * 4
+    assert int(status["CapPrm"], 16) == 0
+    uploaded = server.ask("POST", "/v1/objects", compiled.bpf((FOREIGN / "minimal.bpf.c").read_text()))
+    assert uploaded.status == 201, uploaded.body
+    assert uploaded.body["programs"] == ["handle_tp"]
+
+
+def test_a_user_with_ambient_capabilities_serves_trackers_and_uploads():
+    needs.root()
+    before = as_user(*privileges.TRACKERS)
+    folder = Path(tempfile.mkdtemp(prefix="eunomia-user-"))
+    os.chown(folder, USER, USER)
+    try:
+        server = Server(folder, before=before)
+        try:
+            assert status_of(server.process.pid)["Uid"].split() == [str(USER)] * 4
+            for kind in ("process", "opensnoop", "syscall", "container"):
+                answer = server.ask("POST", "/v1/trackers", {"kind": kind})
+                assert answer.status == 201, answer.body
+            uploaded = server.ask("POST", "/v1/objects", compiled.bpf((FOREIGN / "minimal.bpf.c").read_text()))
+            assert uploaded.status == 201, uploaded.body
+            answer = server.ask("POST", "/v1/trackers", {"object": uploaded.body["object"]})
+            assert answer.status == 201, answer.body
+        finally:
+            assert server.stop() == 0, server.errors.read_text()
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_capability_that_there_is_not_is_a_usage_error(tmp_path):

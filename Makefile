@@ -25,7 +25,7 @@ MAKEFLAGS += --no-builtin-rules
 export PYTHON
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help build run test test-k8s test-trees test-kernels fuzz fuzz-native lint bench wheel clean deps test-deps bench-deps
+.PHONY: help build run test test-k8s test-trees test-kernels fuzz fuzz-uploads fuzz-native lint bench wheel clean deps test-deps bench-deps
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ test-kernels: build $(VENV)/.dev ## test containers on stock kernels in virtual 
 
 fuzz: build $(VENV)/.dev ## break the inputs of all readers until Ctrl-C: make fuzz ARGS="--seed 7 --rounds 1000 btf bolt"
 	$(BIN)/python -m tests.fuzz --keep $(ARGS)
+
+fuzz-uploads: build $(VENV)/.dev ## read 10,000 broken objects as uploaded ones are, and count what is left: ARGS="--seed 7 --objects 500"
+	$(BIN)/python -m tests.fuzz.uploads $(ARGS)
 
 fuzz-native: build $(VENV)/.dev ## break the inputs of the binding in C, under sanitizers, until Ctrl-C: make fuzz-native ARGS="--seed 7"
 	$(BIN)/python -m tests.fuzz.native $(ARGS)

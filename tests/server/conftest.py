@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,12 +63,14 @@ class Events:
 class Server:
     """A server that runs, and its API."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, before: Sequence[str] = ()) -> None:
         self.socket = directory / "s"
         self.state = directory / "state"
-        command = [EUNOMIA, "server", "--socket", self.socket, "--state", self.state, "--interval", "100ms", *options]
+        command = [*before, EUNOMIA, "server", "--socket", self.socket, "--state", self.state]
+        command += ["--interval", "100ms", *options]
         told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         told.bind(str(directory / "notify"))
+        os.chmod(directory / "notify", 0o666)  # the server may run as another user
         self.errors = directory / "stderr"
         with open(self.errors, "w") as errors:
             self.process = subprocess.Popen(

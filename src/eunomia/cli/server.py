@@ -43,7 +43,22 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--tls", metavar="CERTIFICATE,KEY", help="files of the certificate and its key, for --listen")
     parser.add_argument("--state", metavar="DIRECTORY", help="where it remembers what runs (/var/lib/eunomia)")
     parser.add_argument("--interval", metavar="TIME", help="how often tables are read (1s)")
+    parser.add_argument(
+        "--keep-capability", metavar="NAME", action="append", default=[],
+        help="one that is not given up after the start, as SYS_ADMIN for objects with uprobes; may be repeated",
+    )  # fmt: skip
     parser.set_defaults(go=go)
+
+
+def _kept(names: list[str]) -> frozenset[str]:
+    from eunomia.server import privileges
+
+    for name in names:
+        try:
+            privileges.number(name)
+        except ValueError as error:
+            raise UsageError(f"--keep-capability: {error}") from None
+    return privileges.SERVER | frozenset(names)
 
 
 def go(args: argparse.Namespace) -> int:
@@ -56,16 +71,18 @@ def go(args: argparse.Namespace) -> int:
     import signal
 
     from eunomia.faults import Faults
+    from eunomia.server import privileges
     from eunomia.server.service import service
     from eunomia.server.state import StateError
 
     if args.check_config:
         return _check(args)
     config = _configured(args)
+    keep = _kept(args.keep_capability)
     need_proc()
     say_without_cgroups()
     try:
-        with service(config, Faults(say_fault), say) as (hub, listener, where):
+        with service(config, Faults(say_fault), say, lambda: privileges.drop(keep)) as (hub, listener, where):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda *_: listener.stop())
             gc.freeze()

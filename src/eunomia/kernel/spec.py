@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 
 from eunomia.kernel import casts, elf, entries, lengths, settings, sizes, unions
 from eunomia.kernel.btf import Btf
@@ -336,10 +336,7 @@ class Spec:
 
         if not bytecode.prints(self.data):
             return []
-        with open(PRINTK, "rb") as file:
-            follower = Spec(file.read(), "printk")
-        follower.close()
-        stream = follower.streams["printk"]
+        stream = printed()
         name = "printk_" if "printk" in self.maps else "printk"
         shape = naming(stream.schema, [p.name for p in self.programs])
         return [stream._replace(name=name, kind="printk", schema=shape, how="the programs' calls of bpf_printk()")]
@@ -589,6 +586,15 @@ def is_iterator(program: Program) -> bool:
 def _derived(name: str, shape: Schema) -> StreamSpec:
     place = Map(name, 0, "none", 0, 0, 0, internal=True)
     return StreamSpec(name, "derived", shape, place, "columns declared in Python")
+
+
+@cache
+def printed() -> StreamSpec:
+    """Return the stream of the object that reads what others print."""
+    with open(PRINTK, "rb") as file:
+        follower = Spec(file.read(), "printk")
+    follower.close()
+    return follower.streams["printk"]
 
 
 def lines_schema(name: str) -> Schema:

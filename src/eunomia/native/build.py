@@ -87,7 +87,7 @@ def _declarations() -> str:
     return "\n".join(line for line in lines if not line.startswith("#"))
 
 
-_SOURCES = ("native", "attach", "ring", "perf", "early", "tables", "columns", "text", "kernel_btf", "hooks")
+_SOURCES = ("native", "attach", "ring", "perf", "early", "tables", "columns", "text", "kernel_btf", "hooks", "confine")
 
 ffi = FFI()
 ffi.cdef(_LIBBPF + _INOTIFY + _declarations())

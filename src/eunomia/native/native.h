@@ -98,6 +98,13 @@ void eu_use_function(int btf_id);
 int eu_attach_raw(int prog_fd, const char *name);
 int eu_attach_event(int prog_fd, const char *category, const char *name);
 
+int eu_shrink_bounding_set(uint64_t keep);
+int eu_keep_capabilities(uint64_t keep);
+int eu_become(unsigned int id);
+int eu_leave_network(int in_user_namespace);
+int eu_prctl(int option, unsigned long value);
+int eu_only_compute(void);
+
 void eu_keep_memory(void);
 struct eu_ring *eu_ring_open(int fd, size_t size);
 void eu_ring_close(struct eu_ring *ring);

@@ -9,13 +9,17 @@ from eunomia import tracker
 from eunomia.containers.selectors import Selectors
 from eunomia.filters import Filters as Wanted
 from eunomia.kernel import entries, settings
-from eunomia.kernel.errors import BadObject
+from eunomia.kernel.errors import BadObject, BadSetting, KernelError
 from eunomia.kernel.foreign.choice import Wish
 from eunomia.kernel.spec import Spec
 from eunomia.kernel.wait import ring_size
 from eunomia.server.models import Filters, TrackerRequest, Value
 from eunomia.server.problems import ApiError
 from eunomia.source import NoSuchTracker, Options, Source, open_source
+from eunomia.typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eunomia.kernel.foreign.sandbox import Description
 
 _SHORTEST = 0.01  # seconds of a window in which equal events are counted
 
@@ -39,15 +43,24 @@ def source_of(request: TrackerRequest, name: str, get: Callable[[str], bytes]) -
     return source
 
 
-def spec_of(data: bytes, name: str, events: Mapping[str, str] | None = None) -> Spec:
-    """Read an object that somebody sent; raises :class:`ApiError`."""
-    from eunomia.kernel import elf
-    from eunomia.kernel.foreign import open_in_child
+def described(data: bytes, name: str, events: Mapping[str, str] | None = None) -> Description:
+    """Read an object that somebody sent, in a process without rights; raises :class:`ApiError`."""
+    from eunomia.kernel.foreign import sandbox
 
     try:
-        elf.check(data, name)
-        if not open_in_child.survives_opening(data):
-            raise BadObject(f"{name}: it is broken: libbpf crashes on it, or does not finish reading it")
+        return sandbox.inspect(data, name, events)
+    except BadObject as error:
+        raise ApiError(422, str(error), field="object") from None
+    except BadSetting as error:
+        raise ApiError(422, str(error), field="events") from None
+    except KernelError as error:
+        raise ApiError(503, f"no object is read here: {error}", field="object") from None
+
+
+def spec_of(data: bytes, name: str, events: Mapping[str, str] | None = None) -> Spec:
+    """Read an object that somebody sent, here, after a process without rights has; raises :class:`ApiError`."""
+    described(data, name, events)
+    try:
         return Spec(data, name, events)
     except BadObject as error:
         raise ApiError(422, str(error), field="object") from None

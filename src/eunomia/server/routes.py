@@ -33,7 +33,7 @@ from eunomia.server.models import (
     UpdateRequest,
     Uploaded,
 )
-from eunomia.server.opening import spec_of
+from eunomia.server.opening import described
 from eunomia.server.problems import ApiError, invalid
 from eunomia.server.subscribe import Reader, last_id, wanted
 from eunomia.source import LARGEST
@@ -217,11 +217,10 @@ async def _upload(request: Request) -> Response:
 
 
 def _keep(hub: Hub, data: bytes) -> Uploaded:
-    spec = spec_of(data, "object")
-    spec.close()
+    found = described(data, "object")
     used = frozenset(g.object for e in list(hub.entries.values()) for g in e.history[-hubs.KEPT :])
     digest = hub.objects.put(data, used)
-    return Uploaded(digest, len(data), [p.name for p in spec.programs], list(spec.streams))
+    return Uploaded(digest, len(data), [p.name for p in found.programs], [s.name for s in found.streams])
 
 
 async def _containers(request: Request) -> Response:

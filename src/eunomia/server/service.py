@@ -42,9 +42,12 @@ class Service(NamedTuple):
 
 
 @contextlib.contextmanager
-def service(config: Config, faults: Faults, say: Callable[[str], None]) -> Iterator[Service]:
+def service(
+    config: Config, faults: Faults, say: Callable[[str], None], opened: Callable[[], None] = lambda: None
+) -> Iterator[Service]:
     """Open the state, start the engine and what is to run, and listen; free it all at the end.
 
+    ``opened`` is called when files and sockets are open, and before there are other threads.
     Raises :class:`OSError`, :class:`StateError`, and what starting the engine raises.
     """
     server = config.server
@@ -59,6 +62,7 @@ def service(config: Config, faults: Faults, say: Callable[[str], None]) -> Itera
             state.objects, faults=faults, interval=server.interval, most=server.limits.trackers,
             kept=lambda entry: state.put(_kept(entry)), forgotten=lambda entry: state.remove(entry.id),
         )  # fmt: skip
+        opened()
         stack.enter_context(hub)
         _run_again(hub, state, say)
         _declare(hub, config.trackers, say)

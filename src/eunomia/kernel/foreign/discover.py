@@ -594,8 +594,18 @@ def _similar(name: str, known: Sequence[str]) -> str:
     return f": did you mean {close[0]}?" if close else ""
 
 
+_kept_names: list[bytes] = []
+
+
+def keep_kernel_names() -> None:
+    """Read now, and keep, what a process that can open no file may ask for later."""
+    _kept_names[:] = [_kernel_names()]
+
+
 def _kernel_names() -> bytes:
     """Return the strings of the kernel's BTF, each between NULs; empty if it has none."""
+    if _kept_names:
+        return _kept_names[0]
     try:
         with open("/sys/kernel/btf/vmlinux", "rb") as file:
             return file.read()

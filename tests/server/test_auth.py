@@ -214,7 +214,7 @@ def test_a_damaged_file_of_tokens_is_reported_once_and_lets_nobody_in(served, to
 def test_who_is_refused_again_and_again_has_to_wait_and_others_do_not(served, tokens):
     server = served(Authentication(app(), tokens), "127.0.0.1")
     _, text = tokens.create("ci", ["read"], DAY)
-    answers = [server.ask("GET", "/whoami", token="wrong") for _ in range(60)]  # noqa: S106
+    answers = [server.ask("GET", "/whoami", Authorization="Bearer wrong") for _ in range(60)]
     first = [a.status for a in answers].index(429)
     assert first >= 20
     assert int(answers[first].headers["retry-after"]) >= 1

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from eunomia.server.audit import AuditLog, current
+from eunomia.server.audit import AuditLog, directory_of
 
 TOKEN = {"kind": "token", "token": "0123456789ab", "name": "ci", "address": "192.0.2.1"}
 PEER = {"kind": "peer", "uid": 1000, "pid": 42}
@@ -13,13 +13,17 @@ PEER = {"kind": "peer", "uid": 1000, "pid": 42}
 
 @pytest.fixture
 def state(tmp_path):
-    log = AuditLog(tmp_path)
+    log = AuditLog(directory_of(tmp_path))
     with log.action(TOKEN, "tracker.start", "opensnoop") as action:
         action.details["id"] = "t1"
     log.append(PEER, "tracker.stop", "t1\x1b[2J\u202e\n", "failed", {"error": "\x7f", "n": 1 << 80})
     log.append(PEER, "tracker.start", "process", "done")
     log.close()
     return tmp_path
+
+
+def log_of(state):
+    return directory_of(state) / "audit.jsonl"
 
 
 def shown(eunomia, state, *words):
@@ -70,12 +74,12 @@ def test_a_whole_log_is_said_to_be_whole(eunomia, state):
     head = eunomia("audit", "head", "--state", state).out.strip()
     done = eunomia("audit", "verify", "--state", state, "--head", head)
     assert (done.code, done.out, done.err) == (0, f"4 records, none changed, removed or moved; the last is {head}\n", "")
-    done = eunomia("audit", "verify", current(state), "--head", head)
+    done = eunomia("audit", "verify", log_of(state), "--head", head)
     assert done.code == 0
 
 
 def test_a_changed_line_is_named_and_the_exit_code_is_1(eunomia, state):
-    path = current(state)
+    path = log_of(state)
     path.write_bytes(path.read_bytes().replace(b'"id":"t1"', b'"id":"t2"'))
     done = eunomia("audit", "verify", "--state", state)
     assert (done.code, done.out) == (1, f"{path}:2: the line was changed: its hash is not that of its content\n")
@@ -90,7 +94,7 @@ def test_a_changed_line_is_named_and_the_exit_code_is_1(eunomia, state):
 
 def test_a_removed_end_is_found_by_the_kept_head_and_by_a_noted_one(eunomia, state):
     head = eunomia("audit", "head", "--state", state).out.strip()
-    path = current(state)
+    path = log_of(state)
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
     for words in (["--state", state], [path, "--head", head]):
         done = eunomia("audit", "verify", *words)
@@ -99,7 +103,7 @@ def test_a_removed_end_is_found_by_the_kept_head_and_by_a_noted_one(eunomia, sta
 
 
 def test_a_part_of_a_log_is_verified_from_the_record_before_it(eunomia, state, tmp_path):
-    lines = current(state).read_bytes().splitlines(keepends=True)
+    lines = log_of(state).read_bytes().splitlines(keepends=True)
     part = tmp_path / "part.jsonl"
     part.write_bytes(b"".join(lines[2:]))
     assert "records 1 to 2" in eunomia("audit", "verify", part).out
@@ -112,7 +116,7 @@ def test_a_part_of_a_log_is_verified_from_the_record_before_it(eunomia, state, t
 
 @pytest.mark.parametrize("words", [["show"], ["verify"], ["head"]])
 def test_where_there_is_no_log_that_is_said(eunomia, tmp_path, words):
-    assert eunomia("audit", *words, "--state", tmp_path).one_line(1) == f"{tmp_path}: there is no audit log"
+    assert eunomia("audit", *words, "--state", tmp_path).one_line(1) == f"{tmp_path}/audit: there is no audit log"
     assert not [*tmp_path.iterdir()]
 
 

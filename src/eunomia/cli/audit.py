@@ -80,13 +80,19 @@ def go(args: argparse.Namespace) -> int:
 
 def _head(args: argparse.Namespace) -> int:
     from eunomia.server.audit import head
-    from eunomia.server.private_file import state_directory
 
-    found = head(state_directory(args.state))
+    found = head(_directory(args))
     if not found.sequence:
-        raise FileNotFoundError(2, "there is no audit log", str(state_directory(args.state)))
+        raise FileNotFoundError(2, "there is no audit log", str(_directory(args)))
     sys.stdout.write(f"{found}\n")
     return 0
+
+
+def _directory(args: argparse.Namespace) -> Path:
+    from eunomia.server.audit import directory_of
+    from eunomia.server.private_file import state_directory
+
+    return directory_of(state_directory(args.state))
 
 
 # Verify
@@ -98,7 +104,6 @@ def _verify(args: argparse.Namespace) -> int:
     from eunomia.cli.page import write_json
     from eunomia.server.audit_chain import Head
     from eunomia.server.audit_verify import verify, verify_directory
-    from eunomia.server.private_file import state_directory
 
     heads = [_parsed(text, "--head") for text in args.head]
     after = _parsed(args.after, "--after") if args.after else Head()
@@ -108,7 +113,7 @@ def _verify(args: argparse.Namespace) -> int:
         paths = [Path(name) for name in args.files]
         result = verify([(path, path.stat().st_size) for path in paths], after, heads)
     else:
-        result = verify_directory(state_directory(args.state), after, heads)
+        result = verify_directory(_directory(args), after, heads)
     is_whole = not result.findings
     if args.format == "json":
         told: dict[str, object] = {"whole": is_whole, "records": result.records, "head": str(result.head)}
@@ -150,9 +155,8 @@ def _show(args: argparse.Namespace) -> int:
 
     from eunomia.cli.page import GREEN, RED, Page
     from eunomia.server.audit import snapshot
-    from eunomia.server.private_file import state_directory
 
-    directory = state_directory(args.state)
+    directory = _directory(args)
     wanted = _wanted(args)
     last = number(args.last, "--last", 1) if args.last else None
     files, _ = snapshot(directory)

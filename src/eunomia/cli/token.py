@@ -82,7 +82,7 @@ def _create(args: argparse.Namespace) -> int:
     from datetime import timedelta
 
     from eunomia.cli.page import write_json
-    from eunomia.server.audit import AuditLog, local
+    from eunomia.server.audit import AuditLog, directory_of, local
     from eunomia.server.private_file import state_directory
     from eunomia.server.tokens import Tokens, check_name, scopes_of
 
@@ -93,10 +93,10 @@ def _create(args: argparse.Namespace) -> int:
         scopes_of(scopes)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    directory = state_directory(args.state)
-    tokens = Tokens(directory)
+    state = state_directory(args.state)
+    tokens = Tokens(state)
     tokens.all()  # before anything is recorded: a file that cannot be used
-    with AuditLog(directory).action(local(), "token.create", args.name, {"scopes": scopes}) as action:
+    with AuditLog(directory_of(state)).action(local(), "token.create", args.name, {"scopes": scopes}) as action:
         token, text = tokens.create(args.name, scopes, lifetime)
         action.details |= {"token": token.id, "expires": _time(token.expires, "never")}
     if args.format == "json":
@@ -138,19 +138,19 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    from eunomia.server.audit import AuditLog, local
+    from eunomia.server.audit import AuditLog, directory_of, local
     from eunomia.server.private_file import state_directory
     from eunomia.server.tokens import Tokens
 
-    directory = state_directory(args.state)
-    tokens = Tokens(directory)
+    state = state_directory(args.state)
+    tokens = Tokens(state)
     known = {token.id for token in tokens.all()}
     unknown = [number for number in args.ids if number not in known]
     if unknown:
         say(f"there is no token with the id {unknown[0][:40]!r}: eunomia token list shows them; none was revoked")
         return 1
     for number in args.ids:
-        with AuditLog(directory).action(local(), "token.revoke", number):
+        with AuditLog(directory_of(state)).action(local(), "token.revoke", number):
             token = tokens.revoke(number)
         sys.stdout.write(f"token {token.id} ({token.name}) is revoked\n")
     return 0

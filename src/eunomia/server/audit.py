@@ -23,6 +23,11 @@ SIZE = 64 << 20  # bytes at which a new file is begun
 _BLOCK = 2 * LONGEST
 
 
+def directory_of(state: Path) -> Path:
+    """Return the directory of the log in a state directory."""
+    return state / "audit"
+
+
 def current(directory: Path) -> Path:
     """Return the path of the file that is written."""
     return directory / "audit.jsonl"

@@ -30,7 +30,7 @@ def complete(line, cwd="/sys/kernel"):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("eunomia ", {"run", "containers", "tree", "list", "info", "doctor", "server", "completion"}),
+        ("eunomia ", {"run", "containers", "tree", "list", "info", "doctor", "server", "token", "audit", "completion"}),
         ("eunomia d", {"doctor"}),
         ("eunomia run pro", {"process"}),
         ("eunomia run process sys", {"syscall"}),

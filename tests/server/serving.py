@@ -123,8 +123,11 @@ class Served:
         answer = self.begin(method, path, body, given)
         return Answer(answer.status, json.loads(answer.read()), {k.lower(): v for k, v in answer.getheaders()})
 
-    def websocket(self, token: str = "", talk: tuple[str, ...] = ()) -> Any:
-        """Return what the server said: the status and problem of a refusal, or its messages."""
+    def websocket(self, token: str = "", talk: tuple[Any, ...] = ()) -> Any:
+        """Return what the server said: the status and problem of a refusal, its messages, or why it closed.
+
+        ``talk`` is what is said in turn with the server; a function in it is called in place of that.
+        """
         headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
         with self.connect() as wire:
             client = WSConnection(ConnectionType.CLIENT)
@@ -142,7 +145,10 @@ class Served:
                             got.append(event.data)
                             if not left:
                                 return got
-                            wire.sendall(client.send(Message(data=left.pop(0))))
+                            if callable(left[0]):
+                                left.pop(0)()
+                            else:
+                                wire.sendall(client.send(Message(data=left.pop(0))))
                         case RejectConnection():
                             status = event.status_code
                         case RejectData():

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eunomia.server import audit, private_file
-from eunomia.server.audit import AuditLog, current, files, kept_head, kept_head_path, local, snapshot
+from eunomia.server.audit import AuditLog, current, files, kept_head, kept_head_path, local
 from eunomia.server.audit_chain import LONGEST, RECOVERED, START, Head, Record, decode, encode
-from eunomia.server.audit_verify import verify
+from eunomia.server.audit_verify import verify, verify_directory
 
 WHO = {"kind": "token", "token": "0123456789ab"}
 JSON = st.recursive(
@@ -38,8 +38,7 @@ def written(directory, count, size=0):
 
 
 def checked(directory, heads=()):
-    found, kept = snapshot(directory)
-    return verify(found, heads=[*([kept] if kept else []), *heads])
+    return verify_directory(directory, heads=heads)
 
 
 def records(directory):
@@ -67,7 +66,7 @@ def test_each_record_continues_the_one_before(tmp_path):
         WHO, "tracker.start", "t1", "done", {"n": 1},
     )  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", found[0]["time"])
-    assert log.head() == heads[-1] == kept_head(tmp_path)
+    assert audit.head(tmp_path) == heads[-1] == kept_head(tmp_path)
     assert checked(tmp_path) == (3, heads[-1], [], [])
 
 
@@ -285,6 +284,24 @@ def _last(content):
 
 
 # Tampering
+
+
+def test_a_log_that_is_gone_or_empty_or_has_no_kept_head_is_found(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        checked(tmp_path)
+    written(tmp_path, 3)
+    content = current(tmp_path).read_bytes()
+    current(tmp_path).write_bytes(b"")
+    gone = f"{current(tmp_path)}: the end is cut off: records 1 to 3 should follow, whose hash was noted"
+    assert [str(f) for f in checked(tmp_path).findings] == [gone]
+    current(tmp_path).unlink()
+    assert [str(f) for f in checked(tmp_path).findings] == [gone]
+    current(tmp_path).write_bytes(content)
+    assert not checked(tmp_path).findings
+    for spoil in (lambda: kept_head_path(tmp_path).write_bytes(b"3:x"), kept_head_path(tmp_path).unlink):
+        spoil()
+        [finding] = checked(tmp_path).findings
+        assert (finding.file, finding.line) == (str(kept_head_path(tmp_path)), 0)
 
 
 @pytest.fixture(scope="module")

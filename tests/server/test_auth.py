@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Who is let in, by real connections: uvicorn on a Unix socket and on TCP."""
 
+import http.client
 import json
 import os
 import shutil
@@ -157,6 +158,39 @@ def test_a_token_that_ended_is_refused_at_the_next_request_and_says_how(served, 
         assert server.websocket(text)[0] == 401
 
 
+@pytest.mark.parametrize("at", ["unix", "127.0.0.1"])
+@pytest.mark.parametrize("how", ["revoked", "expired", "damaged"])
+def test_streams_and_websockets_end_with_their_token(served, tokens, monkeypatch, at, how):
+    monkeypatch.setattr(Authentication, "look_every", 0.05)
+    server = served(Authentication(app(), tokens), at)
+    token, text = tokens.create("ci", ["read"], DAY)
+    stream = server.begin("GET", "/stream", headers={"Authorization": f"Bearer {text}"})
+    assert stream.read(20) == b"x" * 20
+
+    def end():
+        content = tokens.path.read_text()
+        if how == "revoked":
+            tokens.revoke(token.id)
+        else:
+            tokens.path.write_text("{" if how == "damaged" else content.replace(f"{token.expires:%Y-%m-%dT%H:%M:%SZ}", "2020-01-01T00:00:00Z"))
+
+    assert server.websocket(text, talk=("abc", end)) == 1008
+    with pytest.raises(http.client.IncompleteRead):
+        stream.read()
+
+
+def test_a_stream_goes_on_while_its_token_is_valid(served, tokens, monkeypatch):
+    monkeypatch.setattr(Authentication, "look_every", 0.01)
+    server = served(Authentication(app(), tokens), "127.0.0.1")
+    _, text = tokens.create("ci", ["read"], DAY)
+    stream = server.begin("GET", "/stream", headers={"Authorization": f"Bearer {text}"})
+    for _ in range(10):
+        tokens.revoke(tokens.create("other", ["read"], DAY)[0].id)
+        assert stream.read(10) == b"x" * 10
+    stream.close()
+    assert server.ask("POST", "/size", b"x" * 1_000_000, token=text).body == {"size": 1_000_000}
+
+
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "Bearer a b", "Token x", "Bearer \xff", "Bearer eunomia_000000000000_" + "A" * 43])
 def test_what_is_no_token_is_refused(served, tokens, value):
     server = served(Authentication(app(), tokens), "127.0.0.1")
@@ -214,7 +248,7 @@ def test_a_damaged_file_of_tokens_is_reported_once_and_lets_nobody_in(served, to
 def test_who_is_refused_again_and_again_has_to_wait_and_others_do_not(served, tokens):
     server = served(Authentication(app(), tokens), "127.0.0.1")
     _, text = tokens.create("ci", ["read"], DAY)
-    answers = [server.ask("GET", "/whoami", token="wrong") for _ in range(60)]  # noqa: S106
+    answers = [server.ask("GET", "/whoami", Authorization="Bearer wrong") for _ in range(60)]
     first = [a.status for a in answers].index(429)
     assert first >= 20
     assert int(answers[first].headers["retry-after"]) >= 1

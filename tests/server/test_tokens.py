@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eunomia.server.audit import AuditLog, directory_of
 from eunomia.server.tokens import BadTokens, Scope, Tokens, scopes_of
 from tests import needs
 
@@ -205,7 +206,10 @@ def test_what_root_makes_for_the_servers_user_that_user_can_use(tmp_path):
     state.mkdir(mode=0o700)
     os.chown(state, SERVER, SERVER)
     _, text = Tokens(state).create("ci", ["run"], None)
-    assert {(f.stat().st_uid, f.stat().st_gid, stat.S_IMODE(f.stat().st_mode)) for f in state.iterdir()} == {(SERVER, SERVER, 0o600)}
+    AuditLog(directory_of(state)).append({}, "a", "b", "done")
+    assert {(f.stat().st_uid, stat.S_IMODE(f.stat().st_mode)) for f in (state / "audit").iterdir()} == {(SERVER, 0o600)}
+    assert ((state / "audit").stat().st_uid, stat.S_IMODE((state / "audit").stat().st_mode)) == (SERVER, 0o700)
+    assert {(f.stat().st_uid, f.stat().st_gid, stat.S_IMODE(f.stat().st_mode)) for f in state.iterdir() if f.is_file()} == {(SERVER, SERVER, 0o600)}
     assert Tokens(state).verify(text), "root reads what the server's user owns"
 
 

@@ -43,6 +43,10 @@ class _Command:
         self.is_plain &= readable and told.keys() <= _KNOWN
         self.values[dest] = told.get("default", False if action == "store_true" else None)
 
+    def add_subparsers(self, **_: object) -> _Command:
+        self.is_plain = False
+        return self
+
     def add_argument_group(self, *_: object) -> _Command:
         return self
 

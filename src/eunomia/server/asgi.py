@@ -19,12 +19,24 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Connection, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
-_LINGER = 2.0  # seconds
+LINGER = 2.0  # seconds
 _LINGER_BYTES = 32 << 20
 
 
-async def refuse(connection: Connection, receive: Receive, send: Send, error: ApiError, headers: Headers = ()) -> None:
-    """Answer with a problem (RFC 9457) and close the connection; a WebSocket is refused in the same way."""
+async def refuse(
+    connection: Connection,
+    receive: Receive,
+    send: Send,
+    error: ApiError,
+    headers: Headers = (),
+    *,
+    linger: float = LINGER,
+) -> None:
+    """Answer with a problem (RFC 9457) and close the connection; a WebSocket is refused in the same way.
+
+    The rest of a body is taken for ``linger`` seconds: a client whose connection is closed while it still sends may
+    not see the answer.
+    """
     body = msgspec.json.encode(error.problem())
     start = {
         "type": "http.response.start",
@@ -39,7 +51,7 @@ async def refuse(connection: Connection, receive: Receive, send: Send, error: Ap
     if connection["type"] == "http":
         await send(start)
         await send({"type": "http.response.body", "body": body, "more_body": True})
-        await _linger(receive)
+        await _linger(receive, linger)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     elif "websocket.http.response" in connection.get("extensions", {}):
         await send({**start, "type": "websocket.http.response.start"})
@@ -48,11 +60,10 @@ async def refuse(connection: Connection, receive: Receive, send: Send, error: Ap
         await send({"type": "websocket.close", "code": 1008, "reason": error.detail[:100]})
 
 
-async def _linger(receive: Receive) -> None:
-    """Take the rest of a body for a while: if the connection is closed before it, the client may miss the answer."""
+async def _linger(receive: Receive, seconds: float) -> None:
     left = _LINGER_BYTES
     with suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER):
+        async with asyncio.timeout(seconds):
             while left > 0:
                 message = await receive()
                 left -= len(message.get("body", b""))

@@ -23,6 +23,11 @@ SIZE = 64 << 20  # bytes at which a new file is begun
 _BLOCK = 2 * LONGEST
 
 
+def directory_of(state: Path) -> Path:
+    """Return the directory of the log in a state directory."""
+    return state / "audit"
+
+
 def current(directory: Path) -> Path:
     """Return the path of the file that is written."""
     return directory / "audit.jsonl"
@@ -122,11 +127,6 @@ class AuditLog:
             raise
         self.append(who, action, target, under_way.outcome, {"begun": begun.sequence, **under_way.details})
 
-    def head(self) -> Head:
-        """Return the number and hash of the last record."""
-        with self._lock, private_file.locked(self.directory / "audit.lock"):
-            return self._last()[0]
-
     # With the lock held
 
     def _forget(self) -> None:
@@ -144,27 +144,9 @@ class AuditLog:
         self._file = private_file.create(current(self.directory), os.O_RDWR | os.O_APPEND)
         if is_new:
             private_file.sync_directory(self.directory)
-        self._head, tail = self._last()
+        self._head, tail = _end(self.directory)
         if not tail.ended or tail.torn:
             self._end_the_line(tail)
-
-    def _last(self) -> tuple[Head, _Tail]:
-        """Return the end of the chain, and how the current file ends.
-
-        If the head that is kept beside the log is ahead of the log, records have been removed from its end. The chain
-        goes on from the kept head all the same: the gap stays, and verify finds it.
-        """
-        found, last = _Tail(None, b"", True), None
-        for path in reversed(files(self.directory)):
-            tail = _tail(path)
-            if path == current(self.directory):
-                found = tail
-            last = tail.last
-            if last is not None:
-                break
-        kept = kept_head(self.directory)
-        in_log = last.head if last is not None else Head()
-        return (kept if kept is not None and kept.sequence > in_log.sequence else in_log), found
 
     def _end_the_line(self, tail: _Tail) -> None:
         """End a line that was cut short; if that is no record, say what was found there."""
@@ -240,6 +222,31 @@ def _quiet(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def head(directory: Path) -> Head:
+    """Return the number and hash of the last record; ``0:0...`` if there is none."""
+    with _quiet(directory):
+        return _end(directory)[0]
+
+
+def _end(directory: Path) -> tuple[Head, _Tail]:
+    """Return the end of the chain, and how the current file ends.
+
+    If the head that is kept beside the log is ahead of the log, records have been removed from its end. The chain
+    goes on from the kept head all the same: the gap stays, and verify finds it.
+    """
+    found, last = _Tail(None, b"", True), None
+    for path in reversed(files(directory)):
+        tail = _tail(path)
+        if path == current(directory):
+            found = tail
+        last = tail.last
+        if last is not None:
+            break
+    kept = kept_head(directory)
+    in_log = last.head if last is not None else Head()
+    return (kept if kept is not None and kept.sequence > in_log.sequence else in_log), found
 
 
 def _place(stat: os.stat_result) -> tuple[int, ...]:

@@ -13,20 +13,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from eunomia.server.audit import current, kept_head_path, snapshot
 from eunomia.server.audit_chain import LONGEST, RECOVERED, Head, Record, decode, stated_hash
 
 _PIECE = 1 << 20
 
 
 class Finding(NamedTuple):
-    """What is wrong, or worth knowing, at a line."""
+    """What is wrong, or worth knowing, at a line; ``line`` 0 is the whole file."""
 
     file: str
     line: int
     what: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.what}"
+        return f"{self.file}:{self.line}: {self.what}" if self.line else f"{self.file}: {self.what}"
 
 
 class Result(NamedTuple):
@@ -76,10 +77,26 @@ def verify(files: Sequence[tuple[Path, int]], after: Head = Head(), heads: Seque
     """
     chain = _Chain(after, heads)
     for at, (path, size) in enumerate(files):
+        chain.begin_file(path)
         for line in lines(path, size):
             chain.take(line)
         chain.end_file(is_last=at == len(files) - 1)
     return chain.result()
+
+
+def verify_directory(directory: Path, after: Head = Head(), heads: Sequence[Head] = ()) -> Result:  # noqa: B008
+    """Check the log of a directory, also against the head that is kept beside it.
+
+    Raises :class:`FileNotFoundError` if there is none.
+    """
+    found, kept = snapshot(directory)
+    if not found and kept is None:
+        raise FileNotFoundError(2, "there is no audit log", str(directory))
+    result = verify(found or [(current(directory), 0)], after, [*heads, *([kept] if kept is not None else [])])
+    if kept is None and result.records > 1:
+        what = "it is missing or cannot be read, so a removed end cannot be told from none: compare with --head"
+        result.findings.append(Finding(str(kept_head_path(directory)), 0, what))
+    return result
 
 
 class _Chain:
@@ -98,10 +115,14 @@ class _Chain:
         self._at = _Line(Path(), 0, 0, b"")  # the last line
         self._files: dict[str, None] = {}
 
+    def begin_file(self, path: Path) -> None:
+        """Take the begin of a file."""
+        self._at = _Line(path, 0, 0, b"")
+        self._files.setdefault(str(path))
+
     def take(self, line: _Line) -> None:
         """Take the next line."""
         self._at = line._replace(content=b"")
-        self._files.setdefault(str(line.file))
         found = decode(line.content)
         if isinstance(found, Record):
             self._take_record(line, found)
@@ -228,6 +249,8 @@ def _open(path: Path) -> BinaryIO:
 
 def lines(path: Path, size: int) -> Iterator[_Line]:
     """Yield the lines of a file's first ``size`` bytes, without their newlines."""
+    if not size:
+        return
     with _open(path) as file:
         number, start = 0, 0
         while start < size:

@@ -7,6 +7,7 @@ Unix socket is known by its user: root and the server's own user may do everythi
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from eunomia.faults import Faults
-from eunomia.server.asgi import Application, Connection, Headers, Receive, Send, header, refuse
+from eunomia.server.asgi import Application, Connection, Headers, Message, Receive, Send, header, refuse
 from eunomia.server.peer import Peer, origin
 from eunomia.server.problems import ApiError
 from eunomia.server.rate import Buckets
@@ -59,8 +60,14 @@ def require(connection: Mapping[str, Any], scope: str) -> None:
         raise ApiError(403, f"this needs the scope {scope}; {_called(caller)} has {has}")
 
 
+def _token_of(caller: Caller | None) -> str:
+    """Return the id of a caller's token; "" for others."""
+    return str(caller.who.get("token", "")) if caller is not None else ""
+
+
 def _called(caller: Caller) -> str:
-    return f"token {caller.who['token']}" if "token" in caller.who else f"user {caller.who['uid']}"
+    token = _token_of(caller)
+    return f"token {token}" if token else f"user {caller.who['uid']}"
 
 
 class Authentication:
@@ -68,6 +75,8 @@ class Authentication:
 
     ``uids`` are the scopes of other users of the Unix socket; ``open_paths`` are answered to everyone who can connect.
     """
+
+    look_every = 5.0  # seconds between looks whether the token of a stream is still valid
 
     def __init__(
         self,
@@ -107,7 +116,32 @@ class Authentication:
                 headers = [(b"retry-after", str(math.ceil(wait)).encode())]
             await refuse(connection, receive, send, error, headers)
             return
-        await self._app(connection, receive, send)
+        token = _token_of(state["caller"])
+        await self._app(connection, self._while_valid(token, connection, receive, send) if token else receive, send)
+
+    def _while_valid(self, number: str, connection: Connection, receive: Receive, send: Send) -> Receive:
+        """Return what says that the client is gone once its token has ended: streams go on for long."""
+
+        async def receive_while_valid() -> Message:
+            waiting = asyncio.ensure_future(receive())
+            try:
+                while not (await asyncio.wait({waiting}, timeout=self.look_every))[0]:
+                    if not self._is_valid(number):
+                        if connection["type"] == "http":
+                            return {"type": "http.disconnect"}
+                        await send({"type": "websocket.close", "code": 1008, "reason": "the token has ended"})
+                        return {"type": "websocket.disconnect", "code": 1008}
+                return await waiting
+            finally:
+                waiting.cancel()
+
+        return receive_while_valid
+
+    def _is_valid(self, number: str) -> bool:
+        try:
+            return self._tokens is not None and any(t.id == number and t.state() == "valid" for t in self._tokens.all())
+        except BadTokens:
+            return False
 
     def _caller(self, connection: Connection) -> Caller:
         told = header(connection, b"authorization")

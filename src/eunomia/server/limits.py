@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from eunomia.server.asgi import Application, Connection, Message, Receive, Send, header, refuse
+from eunomia.server.asgi import LINGER, Application, Connection, Message, Receive, Send, header, refuse
 from eunomia.server.peer import origin
 from eunomia.server.problems import ApiError
 from eunomia.server.rate import Buckets
@@ -111,7 +111,7 @@ class _Body:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
-            return await self._refuse(ApiError(408, f"the body was not there within {self._seconds:g} s"))
+            return await self._refuse(ApiError(408, f"the body was not there within {self._seconds:g} s"), linger=0)
         self._size += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
         if self._size > self._most:
@@ -123,10 +123,10 @@ class _Body:
             self._has_answer = True
             await self._send(message)
 
-    async def _refuse(self, error: ApiError) -> Message:
+    async def _refuse(self, error: ApiError, linger: float = LINGER) -> Message:
         self.is_refused = True
         if not self._has_answer:  # else uvicorn closes the connection, as the answer stays unfinished
-            await refuse(self._connection, self._receive, self._send, error)
+            await refuse(self._connection, self._receive, self._send, error, linger=linger)
         return {"type": "http.disconnect"}
 
 

@@ -17,15 +17,23 @@ from pathlib import Path
 STATE = Path("/var/lib/eunomia")
 
 
-def state_directory(given: str | os.PathLike[str] | None = None) -> Path:
-    """Return the state directory: as given, as systemd says ($STATE_DIRECTORY), or /var/lib/eunomia."""
-    named = given or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(named) if named else STATE
+def state_directory(given: str | None = None) -> Path:
+    """Return the state directory: the one that is given, or /var/lib/eunomia."""
+    return Path(given) if given else STATE
 
 
 def make_directory(path: Path) -> None:
-    """Make the state directory, for its owner alone, if it is not there."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory for its owner alone, if it is not there: the owner of the directory that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    made = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _give_to_owner_of(path.parent, made)
+    finally:
+        os.close(made)
 
 
 def create(path: Path, flags: int) -> int:

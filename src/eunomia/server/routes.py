@@ -92,6 +92,8 @@ async def _start(request: Request) -> Response:
     wish: TrackerRequest = await body_of(request, TrackerRequest)
     if wish.object:
         require(request.scope, LOAD)
+    if wish.outputs:  # which the server writes, with its own rights
+        require(request.scope, ADMIN)
     entry = await asyncio.to_thread(hub.begin, wish)
     made = answer(hub.shown(entry), 201)
     made.headers["location"] = f"/v1/trackers/{entry.id}"
@@ -111,6 +113,8 @@ async def _stop(request: Request) -> Response:
 async def _patch(request: Request) -> Response:
     hub = hub_of(request)
     patch = await body_of(request, TrackerPatch)
+    if patch.outputs:
+        require(request.scope, ADMIN)
     return answer(hub.shown(await asyncio.to_thread(hub.patch, request.path_params["id"], patch)))
 
 

@@ -67,7 +67,10 @@ def service(
         _run_again(hub, state, say)
         _declare(hub, config.trackers, say)
         api: Application = application(hub, audit)
-        bounds = Bounds(body=server.limits.body, rate=server.limits.requests, burst=4 * server.limits.requests)
+        bounds = Bounds(
+            body=server.limits.body, bodies={"/v1/objects": server.limits.object}, rate=server.limits.requests,
+            burst=4 * server.limits.requests,
+        )  # fmt: skip
         api = Authentication(
             Limits(api, bounds), tokens, uids=dict.fromkeys(_members(server.group), _OTHERS), open_paths=OPEN,
             faults=faults,

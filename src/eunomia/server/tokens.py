@@ -60,6 +60,15 @@ def scopes_of(names: Iterable[str]) -> frozenset[Scope]:
     return frozenset(found)
 
 
+def check_name(name: str) -> None:
+    """Raise :class:`ValueError` for a name that no token may have."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name[:40]!r} is no name for a token: it has 1 to 64 letters, digits, '.', '_', '@' and '-', "
+            "and begins with a letter or a digit"
+        )
+
+
 class BadTokens(ValueError):
     """The file of tokens cannot be used; nobody is let in by a token."""
 
@@ -153,11 +162,7 @@ class Tokens:
 
     def create(self, name: str, scopes: Iterable[str], lifetime: timedelta | None) -> tuple[Token, str]:
         """Make a token; return it, and its text, which is kept nowhere. Raises :class:`ValueError`."""
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{name[:40]!r} is no name for a token: it has 1 to 64 letters, digits, '.', '_', '@' and '-', "
-                "and begins with a letter or a digit"
-            )
+        check_name(name)
         wanted = {Scope(name) for name in scopes if scopes_of([name])}
         if not wanted:
             raise ValueError("a token needs a scope")

@@ -19,11 +19,10 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from tests.fuzz.mutate import mutated
-from tests.kernel import compiled
-
 from eunomia.kernel.errors import BadObject
 from eunomia.kernel.foreign import sandbox
+from tests.fuzz.mutate import mutated
+from tests.kernel import compiled
 
 ROOT = Path(__file__).parents[2]
 WARM_UP = 100  # objects after which memory is as large as it gets

@@ -49,9 +49,12 @@ def test_all_that_a_file_may_have_is_read(write, tmp_path):
         allow = ["registry.example.com/trackers/*"]
         [server.limits]
         trackers = 10
-        readers = 20
-        requests = 1.5
+        rate = 1.5
+        burst = 20
+        requests = 30
+        requests_each = 3
         body = 2048
+        body_seconds = 5
         object = 4096
         objects = 1_048_576
 
@@ -80,7 +83,7 @@ def test_all_that_a_file_may_have_is_read(write, tmp_path):
     assert server.tls == config.Tls(f"{tmp_path}/tls/server.pem", "/etc/key.pem")
     assert (server.tokens, server.state, server.interval) == (f"{tmp_path}/tokens.json", "/var/lib/mine", 0.5)
     assert (server.pin, server.require_signed, server.allow) == (True, False, ["registry.example.com/trackers/*"])
-    assert server.limits == config.Limits(10, 20, 1.5, 2048, 4096, 1 << 20)
+    assert server.limits == config.Limits(10, 1.5, 20, 30, 3, 2048, 5, 4096, 1 << 20)
     web, mine = found.trackers
     assert web.request() == TrackerRequest(
         kind="opensnoop", id="web", coalesce=1, duration=30.5, streams=["open"], add=["process.argv"],

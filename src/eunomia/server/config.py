@@ -37,12 +37,20 @@ class Tls(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Limits(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The most of each kind. ``requests`` are those of one caller in a second; ``body`` and ``object`` are bytes."""
+    """The most that callers may ask for. A caller is a token, or a user of the Unix socket.
+
+    ``rate`` is in requests of a caller per second, for longer than ``burst`` requests; ``requests`` are those at a
+    time, of all callers, with streams that are read. ``body`` and ``object`` are bytes of a request, ``objects`` those
+    of all objects that are kept.
+    """
 
     trackers: Annotated[int, Meta(ge=1, le=4096)] = 256
-    readers: Annotated[int, Meta(ge=1, le=65536)] = 1024
-    requests: Annotated[float, Meta(ge=0.1, le=1e6)] = 50
+    rate: Annotated[float, Meta(ge=0.1, le=1e6)] = 50
+    burst: Annotated[float, Meta(ge=1, le=1e6)] = 200
+    requests: Annotated[int, Meta(ge=1, le=65536)] = 1024
+    requests_each: Annotated[int, Meta(ge=1, le=65536)] = 512
     body: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
+    body_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
     object: Annotated[int, Meta(ge=1024, le=1 << 30)] = 64 << 20
     objects: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20
 
@@ -113,7 +121,7 @@ def read(path: str) -> Read:
     if original_config.is_original(data):
         original, misfits = original_config.translate(data)
         _refuse(path, lines, misfits)
-        data, translated, notes = original.data, original.text, tuple(original.notes)
+        data, translated, notes = original.data, original.text, tuple(map(str, original.notes))
         lines = None
     config, misfits = _fitted(data)
     _refuse(path, lines, misfits)

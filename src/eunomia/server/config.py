@@ -51,7 +51,7 @@ class Limits(Struct, forbid_unknown_fields=True, omit_defaults=True):
     requests_each: Annotated[int, Meta(ge=1, le=65536)] = 512
     body: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     body_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
-    object: Annotated[int, Meta(ge=1024, le=1 << 30)] = 64 << 20
+    object: Annotated[int, Meta(ge=1024, le=64 << 20)] = 64 << 20
     objects: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20
 
 

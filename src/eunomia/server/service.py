@@ -27,7 +27,7 @@ from eunomia.server.problems import ApiError
 from eunomia.server.routes import OPEN
 from eunomia.server.serve import Listener, Place, on_tcp, on_unix
 from eunomia.server.state import Entry as Kept
-from eunomia.server.state import State
+from eunomia.server.state import State, StateError
 from eunomia.server.tokens import Tokens
 
 _OTHERS = ("run",)  # scopes of the users of the socket's group
@@ -49,7 +49,7 @@ def service(config: Config, faults: Faults, say: Callable[[str], None]) -> Itera
     """
     server = config.server
     with contextlib.ExitStack() as stack:
-        state = stack.enter_context(contextlib.closing(State(server.state)))
+        state = stack.enter_context(contextlib.closing(State(server.state, server.limits.objects)))
         for sentence in state.said:
             say(sentence)
         audit = stack.enter_context(contextlib.closing(AuditLog(Path(server.state) / "audit")))
@@ -57,13 +57,14 @@ def service(config: Config, faults: Faults, say: Callable[[str], None]) -> Itera
         places, where = _places(config, stack)
         hub = Hub(
             state.objects, faults=faults, interval=server.interval, most=server.limits.trackers,
-            kept=lambda entry: state.put(_kept(entry)), forgotten=lambda entry: state.remove(entry.id),
+            kept=lambda entry: _written(lambda: state.put(_kept(entry))),
+            forgotten=lambda entry: _written(lambda: state.remove(entry.id)),
         )  # fmt: skip
         stack.enter_context(hub)
         _run_again(hub, state, say)
         _declare(hub, config.trackers, say)
         api: Application = application(hub, audit)
-        bounds = Bounds(body=server.limits.body, rate=server.limits.requests, burst=4 * server.limits.requests)
+        bounds = _bounds(server.limits)
         api = Authentication(
             Limits(api, bounds), tokens, uids=dict.fromkeys(_members(server.group), _OTHERS), open_paths=OPEN,
             faults=faults,
@@ -73,6 +74,13 @@ def service(config: Config, faults: Faults, say: Callable[[str], None]) -> Itera
         hub.failed = listener.stop
         yield Service(hub, listener, where)
         audit.append({"kind": "server", "pid": os.getpid()}, "server.stop", "", "done")
+
+
+def _bounds(limits: configuration.Limits) -> Bounds:
+    return Bounds(
+        limits.body, {"/v1/objects": limits.object}, limits.body_seconds, limits.rate, limits.burst, limits.requests,
+        limits.requests_each,
+    )  # fmt: skip
 
 
 # Where it listens
@@ -131,6 +139,14 @@ def _members(group: str) -> list[int]:
 
 
 # What runs again
+
+
+def _written(change: Callable[[], None]) -> None:
+    """Change the state; a client is told if that failed."""
+    try:
+        change()
+    except StateError as error:
+        raise ApiError(500, f"{error}; after a restart the server runs what was written before") from None
 
 
 def _kept(entry: Entry) -> Kept:

@@ -20,7 +20,7 @@ from msgspec import Raw, Struct
 
 from eunomia.server.durable import check_directory, replace
 from eunomia.server.models import Generation, TrackerRequest
-from eunomia.server.objects import Objects, digest_of
+from eunomia.server.objects import LIMIT, Objects, digest_of
 
 VERSION = 1
 KEPT = 5  # generations before the current one, for rollback
@@ -77,15 +77,15 @@ class State:
     is on the disk. Raises :class:`StateError`.
     """
 
-    def __init__(self, directory: str) -> None:
-        """Open the directory, which is made if it is missing."""
+    def __init__(self, directory: str, limit: int = LIMIT) -> None:
+        """Open the directory, which is made if it is missing; ``limit`` is that of the bytes of its objects."""
         self.directory = directory
         self.said: list[str] = []  # what was wrong with the file that was found
         self._lock = Lock()
         try:
             check_directory(directory)
             self._alone = _lock(directory)
-            self.objects = Objects(Path(directory, "objects"))
+            self.objects = Objects(Path(directory, "objects"), limit)
             self._entries = {entry.id: entry for entry in self._read()}
         except OSError as error:
             raise StateError(f"state directory {error.filename or directory}: {error.strerror or error}") from None

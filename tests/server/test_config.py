@@ -49,9 +49,12 @@ def test_all_that_a_file_may_have_is_read(write, tmp_path):
         allow = ["registry.example.com/trackers/*"]
         [server.limits]
         trackers = 10
-        readers = 20
-        requests = 1.5
+        rate = 1.5
+        burst = 20
+        requests = 30
+        requests_each = 3
         body = 2048
+        body_seconds = 5
         object = 4096
         objects = 1_048_576
 
@@ -80,7 +83,7 @@ def test_all_that_a_file_may_have_is_read(write, tmp_path):
     assert server.tls == config.Tls(f"{tmp_path}/tls/server.pem", "/etc/key.pem")
     assert (server.tokens, server.state, server.interval) == (f"{tmp_path}/tokens.json", "/var/lib/mine", 0.5)
     assert (server.pin, server.require_signed, server.allow) == (True, False, ["registry.example.com/trackers/*"])
-    assert server.limits == config.Limits(10, 20, 1.5, 2048, 4096, 1 << 20)
+    assert server.limits == config.Limits(10, 1.5, 20, 30, 3, 2048, 5, 4096, 1 << 20)
     web, mine = found.trackers
     assert web.request() == TrackerRequest(
         kind="opensnoop", id="web", coalesce=1, duration=30.5, streams=["open"], add=["process.argv"],
@@ -189,6 +192,7 @@ kind = "process"
 filters = { uids = ["root"], pid = 3 }
 """)
     assert [one.partition(": ")[0] for one in refused(path)] == ["3", "6", "10", "10"]
+    assert "trackers[1].id" in " ".join(refused(write('[[trackers]]\nid = "a"\nkind = 1\n[[trackers]]\nid = "B"\nkind = "process"')))
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "[::]", "example.com"])
@@ -269,3 +273,47 @@ def test_the_examples_of_the_documentation_are_read(example):
 
 def test_there_are_examples():
     assert list(ROOT.glob("docs/examples/*.toml"))
+
+
+PAGE = (ROOT / "docs/configuration.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("section", "struct"),
+    [("## `[server]`", config.Server), ("## `[server.limits]`", config.Limits), ("## `[[trackers]]`", Declared)],
+)
+def test_the_page_has_each_key_and_no_other(section, struct):
+    text = PAGE.partition(section)[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {key.strip().strip("`") for row in rows for key in row.split(",")}
+    assert named == set(struct.__struct_fields__) - {"limits"}
+
+
+def test_the_example_has_each_key_of_the_server():
+    example = (ROOT / "docs/examples/server.toml").read_text()
+    for key in (*config.Server.__struct_fields__, *config.Limits.__struct_fields__):
+        assert f"{key} = " in example or key == "limits", key
+
+
+def test_the_example_says_what_is_usual():
+    """What is not a comment there is what a file without it has, except for what has no usual value."""
+    example = read(str(ROOT / "docs/examples/server.toml")).config.server
+    assert config.msgspec.structs.replace(example, listen=[]) == config.Server()
+
+
+def test_the_page_shows_what_is_really_said(write):
+    path = write("""
+[server]
+listen = ["192.0.2.1:80"]
+[[trackers]]
+id = "web"
+kind = "opensnoop"
+
+[trackers.filters]
+uid = [0]
+[[trackers]]
+id = "all"
+kind = "opensnop"
+""")
+    shown = PAGE.partition("each with its line and its path:\n\n")[2].partition("\n\n")[0]
+    assert [said.replace(path, "    /etc/eunomia/server.toml") for said in check(path)] == shown.splitlines()

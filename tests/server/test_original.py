@@ -35,10 +35,10 @@ def test_a_request_with_all_fields_is_understood_and_what_is_left_out_is_said():
     assert (said["status"], said["id"]) == ("ok", 1)
     assert said["notes"] == [
         "'files': opensnoop takes its place: it shows which files are opened, not how much is read and written",
-        "export_handlers[0] 'stdout': a server has no terminal: `eunomia attach ID` shows the rows as a table",
+        "export_handlers[0]: 'stdout': a server has no terminal: `eunomia attach ID` shows the rows as a table",
         "export_handlers[0].args: the original does not use them either; left out",
-        "args[0] -p 7: filters.pids",
-        "args[2] 'c': it has no counterpart; left out",
+        "args[0]: -p 7: filters.pids",
+        "args[2]: 'c': it has no counterpart; left out",
         "odd: there is no such field; left out",
     ]
     listed = answer(original.listing([tracker("opensnoop", "opensnoop")], numbers))

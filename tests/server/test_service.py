@@ -171,3 +171,49 @@ def test_tls_is_served_with_the_given_certificate(tmp_path: Path, port: int):
             plain.getresponse()
     finally:
         assert server.stop() == 0
+
+
+def test_a_file_of_the_originals_form_runs_and_its_translation_is_printed(tmp_path: Path):
+    needs.root()
+    file = tmp_path / "original.json"
+    file.write_text(json.dumps({"enabled_trackers": [{"name": "process"}, {"name": "memleak"}], "seccomp_data": []}))
+    server = Server(tmp_path, "--config", str(file))
+    try:
+        (tracker,) = server.ask("GET", "/v1/trackers").body["trackers"]
+        assert (tracker["id"], tracker["state"]) == ("process", "running")
+    finally:
+        assert server.stop() == 0
+    said = server.errors.read_text()
+    assert "# enabled_trackers[1]: 'memleak': there is no such tracker yet; left out\n" in said
+    assert '[[trackers]]\nid = "process"\nkind = "process"\n' in said
+
+
+def test_the_limits_of_the_file_hold(tmp_path: Path):
+    needs.root()
+    file = tmp_path / "server.toml"
+    file.write_text("[server.limits]\ntrackers = 1\nbody = 1024\nrate = 0.1\nburst = 4\n")
+    server = Server(tmp_path, "--config", str(file))
+    try:
+        assert server.ask("POST", "/v1/trackers", {"kind": "process"}).status == 201
+        assert server.ask("POST", "/v1/trackers", {"kind": "syscall"}).status == 409
+        assert server.ask("POST", "/v1/trackers", {"kind": "x" * 2000}).status == 413
+        answers = [server.ask("GET", "/v1/trackers").status for _ in range(3)]
+        assert 429 in answers
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_change_that_the_state_cannot_keep_is_a_problem_that_says_so(tmp_path: Path):
+    needs.root()
+    server = Server(tmp_path)
+    try:
+        assert server.ask("POST", "/v1/trackers", {"kind": "process"}).status == 201
+        blocked = tmp_path / "state/state.json.new"
+        blocked.mkdir()
+        answer = server.ask("PATCH", "/v1/trackers/process", {"duration": 600})
+        assert answer.status == 500
+        assert "the state cannot be written" in answer.body["detail"]
+        blocked.rmdir()
+        assert server.ask("PATCH", "/v1/trackers/process", {"duration": 600}).status == 200
+    finally:
+        assert server.stop() == 0

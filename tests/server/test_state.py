@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eunomia.server import durable, state
+from eunomia.server import state
 from eunomia.server.models import Filters, Generation, TrackerRequest
 from eunomia.server.objects import Objects, digest_of
 from eunomia.server.problems import ApiError
@@ -284,7 +284,7 @@ class TestObjects:
             digest = now.objects.put(b"object")
             now.put(entry("mine", object_=digest))
         with opened(place) as after:
-            assert after.objects.get(after.entries[0].object) == b"object"
+            assert after.objects.get(after.entries[0].request.object) == b"object"
 
     def test_that_were_changed_on_the_disk_are_refused(self, place):
         with opened(place) as now:
@@ -308,7 +308,7 @@ class TestObjects:
             now.objects._spare = 0  # nothing that is not in use
             one = entry("mine", object_=now.objects.put(b"0"))
             now.put(one)
-            digests = [one.object]
+            digests = [one.request.object]
             for number in range(2, 10):
                 digests.append(now.objects.put(b"%d" % number))
                 ran = Generation(number=number, object=digests[-1], time="2026-11-27T12:00:00Z", outcome="running")
@@ -360,13 +360,3 @@ class TestObjects:
 def test_generations_after_the_current_one_stay_too():
     ran = [Generation(number=n, object="x", time="", outcome="replaced") for n in range(1, 11)]
     assert [g.number for g in bounded(ran, 8)] == [3, 4, 5, 6, 7, 8, 9, 10]
-
-
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    durable.replace(str(path), b"first")
-    durable.replace(str(path), b"second")
-    assert path.read_bytes() == b"second"
-    with pytest.raises(FileNotFoundError):
-        durable.replace(str(tmp_path / "missing" / "file"), b"x")
-    assert os.listdir(tmp_path) == ["file"]

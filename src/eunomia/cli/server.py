@@ -129,9 +129,8 @@ def _configured(args: argparse.Namespace) -> Config:
             for sentence in error.problems[:-1]:
                 say(sentence)
             raise UsageError(error.problems[-1]) from None
-        for note in found.notes:
-            say(note)
         if found.translated:
+            say(f"{args.config} has the original's form; this is it in ours, to be saved:")
             sys.stderr.write(found.translated)
         config = found.config
     server = config.server

@@ -26,6 +26,7 @@ from eunomia.server.toml_lines import line_of
 LARGEST = 1 << 20  # bytes of a file
 _SOCKET_PATH = 107  # bytes of a Unix socket's path
 _PORTS = 1 << 16
+_MOST = 4096  # trackers
 _NEEDS_TLS = "give the server [server.tls], or listen on 127.0.0.1"
 
 
@@ -37,13 +38,21 @@ class Tls(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Limits(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The most of each kind. ``requests`` are those of one caller in a second; ``body`` and ``object`` are bytes."""
+    """The most that callers may ask for. A caller is a token, or a user of the Unix socket.
+
+    ``rate`` is in requests of a caller per second, for longer than ``burst`` requests; ``requests`` are those at a
+    time, of all callers, with streams that are read. ``body`` and ``object`` are bytes of a request, ``objects`` those
+    of all objects that are kept.
+    """
 
     trackers: Annotated[int, Meta(ge=1, le=4096)] = 256
-    readers: Annotated[int, Meta(ge=1, le=65536)] = 1024
-    requests: Annotated[float, Meta(ge=0.1, le=1e6)] = 50
+    rate: Annotated[float, Meta(ge=0.1, le=1e6)] = 50
+    burst: Annotated[float, Meta(ge=1, le=1e6)] = 200
+    requests: Annotated[int, Meta(ge=1, le=65536)] = 1024
+    requests_each: Annotated[int, Meta(ge=1, le=65536)] = 512
     body: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
-    object: Annotated[int, Meta(ge=1024, le=1 << 30)] = 64 << 20
+    body_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
+    object: Annotated[int, Meta(ge=1024, le=64 << 20)] = 64 << 20
     objects: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20
 
 
@@ -81,7 +90,7 @@ class Config(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """All that a file says."""
 
     server: Server = msgspec.field(default_factory=Server)
-    trackers: Annotated[list[Declared], Meta(max_length=4096)] = []
+    trackers: Annotated[list[Declared], Meta(max_length=_MOST)] = []
 
 
 class Read(NamedTuple):
@@ -113,12 +122,11 @@ def read(path: str) -> Read:
     if original_config.is_original(data):
         original, misfits = original_config.translate(data)
         _refuse(path, lines, misfits)
-        data, translated, notes = original.data, original.text, tuple(original.notes)
+        data, translated, notes = original.data, original.text, tuple(map(str, original.notes))
         lines = None
-    config, misfits = _fitted(data)
-    _refuse(path, lines, misfits)
-    assert config is not None
-    _refuse(path, lines, list(_contradictions(config)))
+    server, trackers, misfits = _fitted(data)
+    _refuse(path, lines, [*misfits, *_contradictions(server, trackers)])
+    config = msgspec.convert(data, Config)
     return Read(_resolved(config, os.path.dirname(os.path.abspath(path))), translated, notes)
 
 
@@ -201,30 +209,34 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(path: str, text: str | None, misfits: Sequence[Misfit]) -> None:
     if misfits:
-        raise ConfigError([f"{path}{_line(text, misfit.path)}: {misfit}" for misfit in misfits])
+        placed = [(line_of(text, misfit.path) if text is not None else None, misfit) for misfit in misfits]
+        placed.sort(key=lambda one: one[0] or 0)
+        raise ConfigError([f"{path}{f':{line}' if line else ''}: {misfit}" for line, misfit in placed])
 
 
-def _line(text: str | None, place: Path) -> str:
-    line = line_of(text, place) if text is not None else None
-    return f":{line}" if line else ""
+def _fitted(data: dict[str, Any]) -> tuple[Server, dict[int, Declared], list[Misfit]]:
+    """Return the parts of a file that fit, and what does not: a mistake in one part hides none in others."""
+    trackers = data.get("trackers", [])
+    listed = trackers if isinstance(trackers, list) else []
+    top = {**data, "server": {}, "trackers": trackers if trackers is not listed or len(listed) > _MOST else []}
+    _, misfits = fitted(top, Config)
+    server, found = fitted(data.get("server", {}), Server, ("server",))
+    misfits += found
+    fits: dict[int, Declared] = {}
+    for number, value in enumerate(listed[:_MOST]):
+        tracker, found = fitted(value, Declared, ("trackers", number))
+        misfits += found
+        if tracker is not None:
+            fits[number] = tracker
+    return server or Server(), fits, misfits
 
 
-def _fitted(data: dict[str, Any]) -> tuple[Config | None, list[Misfit]]:
-    """Return the file's content; what is wrong in one tracker does not hide what is wrong in others."""
-    if not isinstance(data.get("trackers"), list):
-        return fitted(data, Config)
-    _, found = fitted({**data, "trackers": []}, Config)
-    for number, tracker in enumerate(data["trackers"]):
-        found += fitted(tracker, Declared, ("trackers", number))[1]
-    return (None, found) if found else fitted(data, Config)
-
-
-def _contradictions(config: Config) -> Iterator[Misfit]:
+def _contradictions(server: Server, trackers: dict[int, Declared]) -> Iterator[Misfit]:
     """Yield what each value allows and all together do not."""
-    yield from _of_server(config.server)
+    yield from _of_server(server)
     ids: dict[str, int] = {}
     files: dict[str, str] = {}
-    for number, tracker in enumerate(config.trackers):
+    for number, tracker in trackers.items():
         at: Path = ("trackers", number)
         if tracker.id in ids:
             yield Misfit((*at, "id"), f"'{tracker.id}' is the id of trackers[{ids[tracker.id]}] too")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from threading import Lock
 
-from eunomia.server.durable import check_directory, replace
+from eunomia.server import private_file
 from eunomia.server.problems import ApiError
 
 LIMIT = 256 << 20  # bytes of all objects
@@ -34,7 +34,7 @@ class Objects:
 
     def __init__(self, directory: Path, limit: int = LIMIT, spare: int = SPARE) -> None:
         """Open the store; raises :class:`OSError`."""
-        check_directory(str(directory))
+        private_file.check_directory(directory)
         self._directory = directory
         self._limit = limit
         self._spare = spare
@@ -57,7 +57,8 @@ class Objects:
             if not self._make_room(len(data), self._used | frozenset(used)):
                 size = f"{len(data)} bytes: those that run have most of {self._limit}"
                 raise ApiError(507, f"no room for an object of {size}; stop some")
-            replace(str(path), data)
+            private_file.replace(path, data)
+            private_file.sync_directory(self._directory)
         return digest
 
     def get(self, digest: str) -> bytes:

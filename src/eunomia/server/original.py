@@ -73,13 +73,14 @@ def start(body: bytes, known: Sequence[str]) -> Start:
     original, misfits = fitted(data, Original)
     if original is None:
         raise ApiError(422, misfits[0].sentence, field=misfits[0].where)
-    fields, notes, misfits = original_tracker.translate(original, (), known)
+    fields, said, misfits = original_tracker.translate(original, (), known)
     if misfits:
         raise ApiError(422, misfits[0].sentence, field=misfits[0].where)
     name = original.name or original.url
     if not fields:
         raise ApiError(422, unknown(name, known), field="name")
     assert isinstance(data, dict)
+    notes = [str(note) for note in said]
     notes += [f"{key}: there is no such field; left out" for key in data if key not in Original.__struct_fields__]
     request, misfits = fitted(fields, TrackerRequest)
     if request is None:  # a process id that is too large

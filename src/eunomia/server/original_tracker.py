@@ -27,11 +27,21 @@ class Original(Struct):
     args: list[str | int | float | bool] = []
 
 
+class Note(NamedTuple):
+    """What became of a value of the original's."""
+
+    path: Path
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{written(self.path)}: {self.sentence}" if self.path else self.sentence
+
+
 class Translated(NamedTuple):
-    """The fields of a request of ours, empty if there is no such tracker, and a sentence for each difference."""
+    """The fields of a request of ours, empty if there is no such tracker, and what became of each value."""
 
     fields: dict[str, Any]
-    notes: list[str]
+    notes: list[Note]
     misfits: list[Misfit]
 
 
@@ -63,11 +73,18 @@ _OPTIONS = {
     "process": _PID,
     "syscall": _PID,
 }  # fmt: skip
+_BECOMES = {
+    "pids": "filters.pids",
+    "uids": "filters.uids",
+    "comms": "filters.comms; names are compared as a whole",
+    "duration": "duration",
+}
+_DIGITS = 11  # of a number that is too large for all of these
 
 
-def handler_note(path: Path, name: str) -> str:
+def handler_note(path: Path, name: str) -> Note:
     """Return what takes the place of an export handler."""
-    return f"{written(path)} {name!r}: {_HANDLERS.get(name, 'the original has no such handler; left out')}"
+    return Note(path, f"{name!r}: {_HANDLERS.get(name, 'the original has no such handler; left out')}")
 
 
 def translate(original: Original, path: Path, known: Sequence[str]) -> Translated:
@@ -76,49 +93,50 @@ def translate(original: Original, path: Path, known: Sequence[str]) -> Translate
     if not name:
         return Translated({}, [], [Misfit((*path, "name"), "it is missing")])
     notes, misfits = [], []
-    named = f"{written(path)} {name!r}".lstrip()
     kind = name if name in known else _SAME.get(name, name)
     if kind not in known and name in _CLOSE:
         kind, difference = _CLOSE[name]
-        notes.append(f"{named}: {kind} takes its place: {difference}")
+        notes.append(Note(path, f"{name!r}: {kind} takes its place: {difference}"))
     if kind not in known:
-        notes.append(f"{named}: there is no such tracker yet; left out")
+        notes.append(Note(path, f"{name!r}: there is no such tracker yet; left out"))
         kind = ""
     fields: dict[str, Any] = {"kind": kind} if kind else {}
     for number, handler in enumerate(original.export_handlers):
         place: Path = (*path, "export_handlers", number)
         notes.append(handler_note(place, handler.name))
         if handler.args:
-            notes.append(f"{written((*place, 'args'))}: the original does not use them either; left out")
+            notes.append(Note((*place, "args"), "the original does not use them either; left out"))
     if kind:
         misfits = list(_add_options(fields, notes, [str(arg) for arg in original.args], (*path, "args")))
     return Translated(fields, notes, misfits)
 
 
-def _add_options(fields: dict[str, Any], notes: list[str], args: Sequence[str], path: Path) -> Iterator[Misfit]:
+def _add_options(fields: dict[str, Any], notes: list[Note], args: Sequence[str], path: Path) -> Iterator[Misfit]:
     """Add what the arguments of a tracker ask for; yield those that are wrong."""
     options = _OPTIONS.get(fields["kind"], {})
+    filters: dict[str, list[str | int]] = {}
     at = 0
     while at < len(args):
-        place, option, value = at, *_split(args[at])
+        place: Path = (*path, at)
+        word, (option, value) = args[at], _split(args[at])
         at += 1
-        field_ = options.get(option)
-        if field_ is None:
-            notes.append(f"{written((*path, place))} {args[place]!r}: it has no counterpart; left out")
+        name = options.get(option)
+        if name is None:
+            notes.append(Note(place, f"{word!r}: it has no counterpart; left out"))
             continue
         if not value and at < len(args):
             value, at = args[at], at + 1
-        if field_ == "comms":
-            fields.setdefault("filters", {}).setdefault("comms", []).append(value)
-            notes.append(f"{written((*path, place))} {option} {value}: filters.comms; names are compared as a whole")
-        elif not (value.isascii() and value.isdigit() and len(value) < 11):
-            yield Misfit((*path, place), f"{option} needs a whole number, not {value!r}")
-        elif field_ == "duration":
-            fields["duration"] = int(value)
-            notes.append(f"{written((*path, place))} {option} {value}: duration")
+        is_number = value.isascii() and value.isdigit() and len(value) < _DIGITS
+        if name != "comms" and not is_number:
+            yield Misfit(place, f"{option} needs a whole number, not {value!r}")
+            continue
+        if name == "duration":
+            fields[name] = int(value)
         else:
-            fields.setdefault("filters", {}).setdefault(field_, []).append(int(value))
-            notes.append(f"{written((*path, place))} {option} {value}: filters.{field_}")
+            filters.setdefault(name, []).append(value if name == "comms" else int(value))
+        notes.append(Note(place, f"{option} {value}: {_BECOMES[name]}"))
+    if filters:
+        fields["filters"] = filters
 
 
 def _split(word: str) -> tuple[str, str]:

@@ -36,6 +36,21 @@ def make_directory(path: Path) -> None:
         os.close(made)
 
 
+def check_directory(path: Path) -> None:
+    """Make a directory, or refuse one that is not this user's own, or in which others could exchange files.
+
+    Raises :class:`OSError`: what is in it is loaded into the kernel.
+    """
+    if not path.is_dir():
+        make_directory(path)
+        sync_directory(path.parent)
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise OSError(1, f"it belongs to user {found.st_uid}, not to the server's ({os.geteuid()})", str(path))
+    if found.st_mode & 0o022:
+        raise OSError(1, "others may write to it: chmod go-w it", str(path))
+
+
 def create(path: Path, flags: int) -> int:
     """Open a file, made with mode 0600 for the directory's owner if it is not there; return the descriptor."""
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW
@@ -79,15 +94,19 @@ def replace(path: Path, content: bytes, *, sync: bool = True) -> None:
     beside.unlink(missing_ok=True)
     new = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        _give_to_owner_of(path.parent, new)
-        left = memoryview(content)
-        while left:
-            left = left[os.write(new, left) :]
-        if sync:
-            os.fsync(new)
-    finally:
-        os.close(new)
-    beside.replace(path)
+        try:
+            _give_to_owner_of(path.parent, new)
+            left = memoryview(content)
+            while left:
+                left = left[os.write(new, left) :]
+            if sync:
+                os.fsync(new)
+        finally:
+            os.close(new)
+        beside.replace(path)
+    except BaseException:  # the disk is full
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def sync_directory(path: Path) -> None:

@@ -27,7 +27,7 @@ from eunomia.server.problems import ApiError
 from eunomia.server.routes import OPEN
 from eunomia.server.serve import Listener, Place, on_tcp, on_unix
 from eunomia.server.state import Entry as Kept
-from eunomia.server.state import State
+from eunomia.server.state import State, StateError
 from eunomia.server.tokens import Tokens
 
 _OTHERS = ("run",)  # scopes of the users of the socket's group
@@ -52,7 +52,7 @@ def service(
     """
     server = config.server
     with contextlib.ExitStack() as stack:
-        state = stack.enter_context(contextlib.closing(State(server.state)))
+        state = stack.enter_context(contextlib.closing(State(server.state, server.limits.objects)))
         for sentence in state.said:
             say(sentence)
         audit = stack.enter_context(contextlib.closing(AuditLog(Path(server.state) / "audit")))
@@ -60,17 +60,15 @@ def service(
         places, where = _places(config, stack)
         hub = Hub(
             state.objects, faults=faults, interval=server.interval, most=server.limits.trackers,
-            kept=lambda entry: state.put(_kept(entry)), forgotten=lambda entry: state.remove(entry.id),
+            kept=lambda entry: _written(lambda: state.put(_kept(entry))),
+            forgotten=lambda entry: _written(lambda: state.remove(entry.id)),
         )  # fmt: skip
         opened()
         stack.enter_context(hub)
         _run_again(hub, state, say)
         _declare(hub, config.trackers, say)
         api: Application = application(hub, audit)
-        bounds = Bounds(
-            body=server.limits.body, bodies={"/v1/objects": server.limits.object}, rate=server.limits.requests,
-            burst=4 * server.limits.requests,
-        )  # fmt: skip
+        bounds = _bounds(server.limits)
         api = Authentication(
             Limits(api, bounds), tokens, uids=dict.fromkeys(_members(server.group), _OTHERS), open_paths=OPEN,
             faults=faults,
@@ -80,6 +78,13 @@ def service(
         hub.failed = listener.stop
         yield Service(hub, listener, where)
         audit.append({"kind": "server", "pid": os.getpid()}, "server.stop", "", "done")
+
+
+def _bounds(limits: configuration.Limits) -> Bounds:
+    return Bounds(
+        limits.body, {"/v1/objects": limits.object}, limits.body_seconds, limits.rate, limits.burst, limits.requests,
+        limits.requests_each,
+    )  # fmt: skip
 
 
 # Where it listens
@@ -138,6 +143,14 @@ def _members(group: str) -> list[int]:
 
 
 # What runs again
+
+
+def _written(change: Callable[[], None]) -> None:
+    """Change the state; a client is told if that failed."""
+    try:
+        change()
+    except StateError as error:
+        raise ApiError(500, f"{error}; after a restart the server runs what was written before") from None
 
 
 def _kept(entry: Entry) -> Kept:

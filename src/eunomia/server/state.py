@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from eunomia.server.durable import check_directory, replace
+from eunomia.server import private_file
 from eunomia.server.models import Generation, TrackerRequest
-from eunomia.server.objects import Objects, digest_of
+from eunomia.server.objects import LIMIT, Objects, digest_of
 
 VERSION = 1
 KEPT = 5  # generations before the current one, for rollback
@@ -34,22 +34,13 @@ class StateError(Exception):
 
 
 class Entry(Struct, omit_defaults=True):
-    """A tracker that is to run. ``generation`` is the number of the one that runs, one of ``generations``.
-
-    ``number`` is its id in the original's API, 0 if it has none.
-    """
+    """A tracker that is to run. ``generation`` is the number of the one that runs, one of ``generations``."""
 
     id: str
     request: TrackerRequest
     started: str
     generation: int
     generations: list[Generation]
-    number: int = 0
-
-    @property
-    def object(self) -> str:
-        """The digest of the object that runs; the name of a built-in tracker."""
-        return next((g.object for g in self.generations if g.number == self.generation), self.request.object)
 
     def objects(self) -> set[str]:
         """Return the digests of all objects that this tracker may run again."""
@@ -77,15 +68,15 @@ class State:
     is on the disk. Raises :class:`StateError`.
     """
 
-    def __init__(self, directory: str) -> None:
-        """Open the directory, which is made if it is missing."""
+    def __init__(self, directory: str, limit: int = LIMIT) -> None:
+        """Open the directory, which is made if it is missing; ``limit`` is that of the bytes of its objects."""
         self.directory = directory
         self.said: list[str] = []  # what was wrong with the file that was found
         self._lock = Lock()
         try:
-            check_directory(directory)
+            private_file.check_directory(Path(directory))
             self._alone = _lock(directory)
-            self.objects = Objects(Path(directory, "objects"))
+            self.objects = Objects(Path(directory, "objects"), limit)
             self._entries = {entry.id: entry for entry in self._read()}
         except OSError as error:
             raise StateError(f"state directory {error.filename or directory}: {error.strerror or error}") from None
@@ -121,7 +112,8 @@ class State:
         body = msgspec.json.encode(list(entries.values()))
         data = msgspec.json.encode(_Envelope(VERSION, digest_of(body), Raw(body)))
         try:
-            replace(os.path.join(self.directory, _FILE), data)
+            private_file.replace(Path(self.directory, _FILE), data)
+            private_file.sync_directory(Path(self.directory))
         except OSError as error:
             raise StateError(f"the state cannot be written to {self.directory}: {error.strerror or error}") from None
         self._entries = entries

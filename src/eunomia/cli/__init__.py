@@ -17,7 +17,7 @@ from eunomia.typing import Any
 
 COMMANDS = (
     *("run", "containers", "tree", "list", "info", "doctor", "server", "completion"),
-    "build",
+    *("build", "push", "pull", "sign", "verify"),
 )
 
 # Objects that may refer to others, made and still there, before garbage is looked for: a start makes some 20 000 that

@@ -25,6 +25,8 @@ lxc-start | lxc | real containers for the tests
 newuidmap | uidmap | real containers of ordinary users for the tests
 podman | podman | real containers for the tests
 runc | runc | real containers for the tests
+docker-registry | docker-registry | a real registry for the tests
+openssl | openssl | keys, certificates and signatures that Eunomia did not make
 /usr/lib/cni/ptp | containernetworking-plugins | a network for the tests' pods
 ip | iproute2 | a network for the test containers
 iptables | iptables | a network for the test containers

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Opens sources by name: trackers and object files."""
+"""Opens sources by name: trackers, object files, and trackers in a registry."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from eunomia.typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from eunomia.kernel.foreign.choice import Wish
+    from eunomia.oci.settings import Settings
+
+_REGISTRY = "oci://"
 
 
 class NoSuchTracker(LookupError):
@@ -37,12 +40,18 @@ class Options(NamedTuple):
 
 
 class Source:
-    """A named spec with its tracker; ``found`` is None for a foreign object."""
+    """A named spec with its tracker; ``found`` is None for a foreign object.
 
-    def __init__(self, name: str, spec: Spec, found: tracker.FoundTracker | None = None) -> None:
+    ``origin`` says where it was pulled from and who signed it, if it is from a registry.
+    """
+
+    def __init__(
+        self, name: str, spec: Spec, found: tracker.FoundTracker | None = None, origin: str = ""
+    ) -> None:
         self.name = name
         self.spec = spec
         self.found = found
+        self.origin = origin
         self.variant = ""
         self.left_out: list[str] = []  # notes on programs that do not run, set when it is loaded
 
@@ -74,11 +83,21 @@ class Source:
         return live
 
 
-def open_source(word: str, events: Mapping[str, str] | None = None) -> Source:
+def is_in_registry(word: str) -> bool:
+    """Whether a word names a tracker in a registry."""
+    return word.startswith(_REGISTRY)
+
+
+def open_source(
+    word: str, events: Mapping[str, str] | None = None, registries: Settings | None = None
+) -> Source:
     """Return the source of a name: a path, if it has a slash or ends in ``.o``, else a tracker.
 
-    Raises :class:`NoSuchTracker` or :class:`BadObject`.
+    What begins with ``oci://`` is pulled, as ``registries`` say, or else /etc/eunomia/oci.toml.
+    Raises :class:`NoSuchTracker`, :class:`BadObject` or :class:`~eunomia.oci.errors.DistributionError`.
     """
+    if is_in_registry(word):
+        return _pull(word, events, registries)
     if "/" in word or word.endswith(".o"):
         shown = word if word.isprintable() else repr(word)
         if os.path.isdir(word):
@@ -118,14 +137,41 @@ def _read(path: str) -> bytes:
 
 
 def _open_foreign(path: str, events: Mapping[str, str] | None) -> Spec:
+    return _open_bytes(_read(path), name_of(path), events)
+
+
+def _open_bytes(data: bytes, name: str, events: Mapping[str, str] | None) -> Spec:
     from eunomia.kernel import elf
     from eunomia.kernel.foreign import open_in_child
 
-    data = _read(path)
-    elf.check(data, name_of(path))
+    elf.check(data, name)
     if not open_in_child.survives_opening(data):
         raise BadObject("it is broken: libbpf crashes on it, or does not finish reading it")
-    return Spec(data, name_of(path), events)
+    return Spec(data, name, events)
+
+
+def _pull(word: str, events: Mapping[str, str] | None, registries: Settings | None) -> Source:
+    from eunomia.oci import fetch, reference, settings
+
+    pulled = fetch.fetch(reference.parse(word), registries or settings.read())
+    name, declared = pulled.config.name, pulled.config.tracker
+    try:
+        spec = _open_bytes(pulled.object, name, events)
+    except BadObject as error:
+        raise BadObject(f"{pulled.reference}: {str(error).removeprefix(f'{name}: ')}") from None
+    found = None
+    if declared is not None:
+        known = {program.name for program in spec.programs}
+        variants = tuple(tracker.Variant(v.name, tuple(v.programs)) for v in declared.variants)
+        missing = {name for v in variants for name in v.programs} | {*declared.always}
+        if missing := missing - known:
+            spec.close()
+            names = ", ".join(sorted(missing))
+            raise BadObject(f"{pulled.reference}: it declares programs that it does not have: {names}")
+        columns = {stream: tuple(names) for stream, names in declared.columns.items()}
+        declaration = tracker.Tracker(declared.title, variants, tuple(declared.always), columns, whole=declared.whole)
+        found = tracker.FoundTracker(name, declaration, "")
+    return Source(name, spec, found, f"{pulled.reference}, {pulled.decision.why}")
 
 
 def _no_such(word: str) -> str:

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from eunomia.cli import COMMANDS
 from tests import needs
 from tests.cli.conftest import EUNOMIA
 
@@ -30,7 +31,7 @@ def complete(line, cwd="/sys/kernel"):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("eunomia ", {"run", "containers", "tree", "list", "info", "doctor", "server", "token", "audit", "completion"}),
+        ("eunomia ", {*COMMANDS}),
         ("eunomia d", {"doctor"}),
         ("eunomia run pro", {"process"}),
         ("eunomia run process sys", {"syscall"}),

@@ -19,7 +19,7 @@ NOUNS = {
     "metadata_limits", "process_field", "process_identity", "python_schema", "python_stream", "resolve_in_root",
     "stream_schema", "tables", "typing",
 }  # fmt: skip
-PARTS = {"containers", "kernel", "kubernetes", "processes", "sinks", "tracker", "trackers"}
+PARTS = {"containers", "kernel", "kubernetes", "oci", "processes", "sinks", "tracker", "trackers"}
 ENGINE = {"engine", "filters", "ledger", "source"}
 FACES = {"cli", "server"}
 
@@ -29,6 +29,7 @@ HEAVY = {
     # typing, argparse and signal are there for what they import: see docs/decisions/0023
     *("argparse", "datetime", "decimal", "difflib", "enum", "gettext", "inspect", "locale", "msgspec", "re", "shlex"),
     *("signal", "threading", "typing", "typing_extensions", "uuid"),
+    *("eunomia.oci", "cryptography", "nacl", "urllib3"),  # for trackers from a registry alone
     *("eunomia.kernel.binaries", "eunomia.kernel.foreign.choice", "eunomia.kernel.perf_events"),
 }
 

@@ -15,7 +15,10 @@ from io import TextIOWrapper
 
 from eunomia.typing import Any
 
-COMMANDS = ("run", "containers", "tree", "list", "info", "doctor", "server", "token", "audit", "completion")
+COMMANDS = (
+    *("run", "containers", "tree", "list", "info", "doctor", "server", "token", "audit", "completion"),
+    *("build", "push", "pull", "sign", "verify"),
+)
 
 # Objects that may refer to others, made and still there, before garbage is looked for: a start makes some 20 000 that
 # stay, and rows come and go by the thousand and refer to nothing that refers to them.

@@ -46,10 +46,12 @@ def _what(prefix: str, **_: object) -> Iterable[str]:
 def _sources(args: argparse.Namespace) -> Iterator[Source]:
     """Open the sources on the command line that can be opened; without any, all trackers."""
     from eunomia import tracker
-    from eunomia.source import open_source
+    from eunomia.source import is_in_registry, open_source
 
     given = getattr(args, "what", None) or tracker.built_in()
     for word in given:
+        if is_in_registry(word):  # no registry is asked for a Tab
+            continue
         try:
             source = open_source(word)
         except (OSError, ValueError, LookupError):

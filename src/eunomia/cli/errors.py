@@ -63,6 +63,7 @@ def no_such_command(word: str, commands: Sequence[str]) -> UsageError:
 def failed(error: Exception) -> int:
     """Report an error; return the exit code: 2 for errors of the command line, else 1."""
     from eunomia.kernel.errors import BadObject, BadSetting, KernelError, VerifierError
+    from eunomia.oci.errors import BadReference, DistributionError
     from eunomia.source import NoSuchTracker
 
     debug = os.environ.get("EUNOMIA_DEBUG", "0") not in {"", "0"}
@@ -70,14 +71,14 @@ def failed(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, UsageError | BadSetting | NoSuchTracker):
+    if isinstance(error, UsageError | BadSetting | NoSuchTracker | BadReference):
         say(str(error))
         return 2
     if isinstance(error, VerifierError):
         if debug:
             sys.stderr.write(_lines_escaped(error.log))
         say(f"{error} (EUNOMIA_DEBUG=1 shows the verifier's whole log)")
-    elif isinstance(error, BadObject | KernelError):
+    elif isinstance(error, BadObject | KernelError | DistributionError):
         say(str(error))
     elif isinstance(error, OSError):
         say(_of_system(error))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from eunomia.cli import values
+from eunomia.cli import registries, values
 from eunomia.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def add(subparsers: Subparsers) -> None:
         description="Describe a tracker or an object, without loading it.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("what", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
+    parser.add_argument(
+        "what", metavar="TRACKER|OBJECT", help="a tracker's name, an object's path, or oci://REGISTRY/NAME"
+    )
     parser.add_argument(
         "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
     )
@@ -53,6 +55,7 @@ def add(subparsers: Subparsers) -> None:
         help="the struct of a buffer's records, of all or of those in which FIELD has this VALUE",
     )
     values.add(parser)
+    registries.add(parser)
     parser.set_defaults(go=go)
 
 
@@ -61,7 +64,7 @@ def go(args: argparse.Namespace) -> int:
     from eunomia.cli.words import events
     from eunomia.source import open_source
 
-    source = open_source(args.what, events(args.event) or None)
+    source = open_source(args.what, events(args.event) or None, registries.for_words(args, [args.what]))
     try:
         values.choose(args, [source])
         if args.format == "json":
@@ -238,7 +241,7 @@ def _schema_facts(schema: Schema) -> dict[str, Any]:
 
 
 def _readme(source: Source) -> str:
-    path = os.path.join(source.found.folder, "README.md") if source.found else ""
+    path = os.path.join(source.found.folder, "README.md") if source.found and source.found.folder else ""
     return path if os.path.exists(path) else ""
 
 

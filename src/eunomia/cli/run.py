@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 
-from eunomia.cli import cluster, ready, selectors, settings, stopping, values
+from eunomia.cli import cluster, ready, registries, selectors, settings, stopping, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
@@ -41,6 +41,7 @@ examples:
   eunomia run opensnoop --add process.argv,process.ancestors
   eunomia run ./my.bpf.o --set min_us=100       any libbpf object, with a setting
   eunomia run ./my.bpf.o --watch                the same, reloaded when the file changes
+  eunomia run oci://registry.example.com/trackers/mine:1.0
   eunomia run process -o csv:p.csv --rotate 100MB --duration 1h
   eunomia run process -o table -o json:events.jsonl -o csv:p.csv
 """
@@ -54,7 +55,10 @@ def add(subparsers: Any) -> None:
         description="Run trackers, or objects built with libbpf, and show their rows until Ctrl-C.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("what", nargs="+", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
+    parser.add_argument(
+        "what", nargs="+", metavar="TRACKER|OBJECT",
+        help="a tracker's name, an object's path, or oci://REGISTRY/NAME[:TAG][@sha256:...]",
+    )  # fmt: skip
     out = parser.add_argument_group("output")
     out.add_argument(
         "-o", dest="outputs", action="append", default=[], metavar="FORMAT[:FILE]",
@@ -108,6 +112,7 @@ def add(subparsers: Any) -> None:
     )  # fmt: skip
     more.add_argument("--streams", metavar="A,B,...", help="only these streams")
     more.add_argument("--ring-size", metavar="SIZE", help="the size of each ring, as in 8MiB")
+    registries.add(parser)
     author = parser.add_argument_group("for authors of objects")
     author.add_argument(
         "--watch", action="store_true", help="reload an object when its file changes, without losing an event"
@@ -137,7 +142,8 @@ def go(args: argparse.Namespace) -> int:
     events = read_events(args.event)
     if events and not any(map(_is_object, args.what)):
         raise UsageError("--event: it is for objects; trackers declare their structs")
-    sources = _distinct([open_source(word, events if _is_object(word) else None) for word in args.what])
+    pulled = registries.for_words(args, args.what)
+    sources = _distinct([open_source(word, events if _is_object(word) else None, pulled) for word in args.what])
     values.choose(args, sources)
     _check_streams(sources, streams)
     if window:
@@ -178,8 +184,10 @@ def _watch(
                 raise UsageError(f"{option}: it is for objects that change while they run: add --watch")
         return None
     from eunomia.cli.watch import Watch, Watched
-    from eunomia.source import open_source
+    from eunomia.source import is_in_registry, open_source
 
+    if any(map(is_in_registry, args.what)):
+        raise UsageError("--watch: it is for files: what a registry has is not watched")
     if trial > _LONGEST_TRIAL:
         raise UsageError(f"--trial: {shown(args.trial)} is more than {_LONGEST_TRIAL}s")
     now = list(sources)
@@ -420,6 +428,8 @@ def _check_coalesce(sources: Sequence[Source], streams: Sequence[str]) -> None:
 
 def _say_hints(sources: Sequence[Source], sized: Mapping[str, Mapping[str, int]]) -> None:
     for source in sources:
+        if source.origin:
+            say(f"{source.name}: {source.origin}")
         for sentence in source.left_out:
             say(f"{source.name}: {sentence}")
         if not source.spec.streams:

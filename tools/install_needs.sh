@@ -26,6 +26,7 @@ newuidmap | uidmap | real containers of ordinary users for the tests
 podman | podman | real containers for the tests
 runc | runc | real containers for the tests
 docker-registry | docker-registry | a real registry for the tests
+systemd-socket-activate | systemd | opens sockets as the service manager does
 openssl | openssl | keys, certificates and signatures that Eunomia did not make
 /usr/lib/cni/ptp | containernetworking-plugins | a network for the tests' pods
 ip | iproute2 | a network for the test containers

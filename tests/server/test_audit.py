@@ -123,6 +123,21 @@ def test_an_action_is_recorded_before_it_is_done_and_after(tmp_path):
     ]
 
 
+def test_a_record_is_on_the_disk_before_its_head_is_noted(tmp_path, monkeypatch):
+    log = AuditLog(tmp_path)
+    log.append(WHO, "a", "b", "done")
+    synced = []
+
+    def fsync(descriptor, really=os.fsync):
+        really(descriptor)
+        synced.append((os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")), len(records(tmp_path)), kept_head(tmp_path).sequence))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    log.append(WHO, "a", "b", "done")
+    assert synced == [("audit.jsonl", 2, 1), ("audit.head.new", 2, 1)]
+    assert kept_head(tmp_path).sequence == 2
+
+
 def test_files_are_for_their_owner_alone(tmp_path):
     written(tmp_path / "state", 3, size=300)
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The server as a whole: what runs again after a kill, who may call it, and what is written down of it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -8,12 +9,14 @@ import signal
 import socket
 import ssl
 import subprocess
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eunomia.server.audit_verify import verify
+from eunomia.server.state import State
 from eunomia.server.tokens import Scope, Tokens
 from tests import needs
 from tests.server.conftest import EUNOMIA, Server
@@ -217,3 +220,68 @@ def test_a_change_that_the_state_cannot_keep_is_a_problem_that_says_so(tmp_path:
         assert server.ask("PATCH", "/v1/trackers/process", {"duration": 600}).status == 200
     finally:
         assert server.stop() == 0
+
+
+def test_after_a_kill_generations_keep_their_numbers_and_each_that_is_left_can_be_gone_back_to(tmp_path: Path):
+    needs.root()
+    first = Server(tmp_path)
+    first.ask("POST", "/v1/trackers", {"kind": "syscall", "id": "s"})
+    for number in range(2, 11):
+        changed = first.ask("PATCH", "/v1/trackers/s", {"settings": {"latency": number % 2 == 1}})
+        assert (changed.status, changed.body["generation"]) == (200, number)
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    (tmp_path / "notify").unlink()
+    again = Server(tmp_path)
+    try:
+        generations = again.ask("GET", "/v1/trackers/s/history").body["generations"]
+        assert [g["number"] for g in generations] == [5, 6, 7, 8, 9, 10]
+        assert again.ask("GET", "/v1/trackers/s").body["generation"] == 10
+        gone = again.ask("POST", "/v1/trackers/s/rollback", {"generation": 4})
+        assert (gone.status, gone.body["field"]) == (422, "generation")
+        back = again.ask("POST", "/v1/trackers/s/rollback", {"generation": 7}).body
+        assert (back["generation"], back["request"]["settings"]) == (11, {"latency": True})
+        back = again.ask("POST", "/v1/trackers/s/rollback", {}).body
+        assert (back["generation"], back["request"]["settings"]) == (12, {"latency": False})
+    finally:
+        assert again.stop() == 0
+
+
+def test_a_tracker_that_is_to_stop_stops_at_its_time_however_often_the_server_is_killed(tmp_path: Path):
+    needs.root()
+    first = Server(tmp_path)
+    given = first.ask("POST", "/v1/trackers", {"kind": "process", "id": "given", "duration": 3600}).body
+    first.ask("POST", "/v1/trackers", {"kind": "process", "id": "patched"})
+    patched = first.ask("PATCH", "/v1/trackers/patched", {"duration": 7200}).body
+    first.ask("POST", "/v1/trackers", {"kind": "process", "id": "freed", "duration": 3600})
+    first.ask("PATCH", "/v1/trackers/freed", {"duration": 0})
+    first.ask("POST", "/v1/trackers", {"kind": "process", "id": "over"})
+    first.ask("PATCH", "/v1/trackers/over", {"duration": 600})
+    server, said = first, []
+    for _ in range(2):
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        (tmp_path / "notify").unlink()
+        edit(tmp_path / "state", "over", "2026-01-01T00:00:00Z")
+        server = Server(tmp_path)
+        said += [line for line in server.errors.read_text().splitlines() if "tracker over" in line]
+    try:
+        there = {t["id"]: t for t in server.ask("GET", "/v1/trackers").body["trackers"]}
+        assert {id_: t["state"] for id_, t in there.items()} == dict.fromkeys(("given", "patched", "freed"), "running")
+        for before in (given, patched):
+            now = there[before["id"]]
+            apart = datetime.fromisoformat(now["stops"]) - datetime.fromisoformat(before["stops"])
+            assert abs(apart.total_seconds()) <= 3
+            assert now["started"] == before["started"]
+        assert "stops" not in there["freed"]
+    finally:
+        assert server.stop() == 0
+    assert said == ["eunomia: tracker over was to stop at 2026-01-01T00:00:00Z, and does not run again"]
+
+
+def edit(directory: Path, id_: str, stops: str) -> None:
+    """Have a tracker's time in a state be in the past."""
+    with contextlib.closing(State(str(directory))) as state:
+        for entry in state.entries:
+            if entry.id == id_:
+                state.put(msgspec.structs.replace(entry, stops=stops))

@@ -222,6 +222,8 @@ class Hub:
         try:
             with entry.busy:
                 self._attach(entry, request)
+                if request.duration:
+                    self._stop_after(entry, request.duration)
                 self._keep(entry)
         except BaseException:
             with self._lock:
@@ -229,8 +231,6 @@ class Hub:
                 if there is not None:
                     self.entries[id_] = there
             raise
-        if request.duration:
-            self._stop_after(entry, request.duration)
         self._forget_ended()
         return entry
 
@@ -425,11 +425,12 @@ class Hub:
         """Have a tracker run the object of an earlier generation; raises :class:`ApiError`."""
         entry = self.running(id_)
         with entry.busy:
-            number = generation or entry.at
-            if not 1 <= number <= len(entry.history) or number == entry.current.number:
-                there = f"1 to {len(entry.history)}, and {entry.current.number} runs"
+            numbers = [g.number for g in entry.history]  # the first ones are gone after a restart
+            number = generation or (numbers[entry.at - 1] if entry.at else 0)
+            if number not in numbers or number == entry.current.number:
+                there = f"{', '.join(map(str, numbers))}, and {entry.current.number} runs"
                 raise ApiError(422, f"there is no earlier generation {number}: there are {there}", field="generation")
-            old = entry.requests[number - 1]
+            old = entry.requests[numbers.index(number)]
             self._replace(entry, UpdateRequest(object=old.object, settings=old.settings), base=old)
             self._kept(entry)
         return entry
@@ -462,7 +463,7 @@ class Hub:
         except BaseException:
             source.spec.close()
             raise
-        made = Generation(len(entry.history) + 1, digest, now(), "on trial", dict(given))
+        made = Generation(entry.history[-1].number + 1, digest, now(), "on trial", dict(given))
         try:
             made.detail = " ".join(future.result())
         except TrialFailed as failed:

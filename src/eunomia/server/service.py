@@ -10,6 +10,7 @@ import pwd
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from eunomia.server.auth import Authentication
 from eunomia.server.config import Config, Declared
 from eunomia.server.hub import Entry, Hub
 from eunomia.server.limits import Bounds, Limits
+from eunomia.server.models import TrackerPatch
 from eunomia.server.problems import ApiError
 from eunomia.server.routes import OPEN
 from eunomia.server.serve import Listener, Place, on_tcp, on_unix
@@ -30,6 +32,7 @@ from eunomia.server.state import Entry as Kept
 from eunomia.server.state import State, StateError
 from eunomia.server.tokens import Tokens
 
+_SOON = 0.01  # seconds
 _OTHERS = ("run",)  # scopes of the users of the socket's group
 
 
@@ -154,18 +157,28 @@ def _written(change: Callable[[], None]) -> None:
 
 
 def _kept(entry: Entry) -> Kept:
-    return Kept(entry.id, entry.request, entry.started, entry.current.number, list(entry.history))
+    return Kept(entry.id, entry.request, entry.started, entry.current.number, list(entry.history), entry.stops)
 
 
 def _run_again(hub: Hub, state: State, say: Callable[[str], None]) -> None:
     """Start the trackers that ran when the server ended; one that cannot is reported, and stays in the state."""
     for kept in state.entries:
+        if kept.stops and _seconds_until(kept.stops) <= 0:
+            say(f"tracker {kept.id} was to stop at {kept.stops}, and does not run again")
+            state.remove(kept.id)
+            continue
         at = next((n for n, g in enumerate(kept.generations) if g.number == kept.generation), 0)
         try:
             entry = hub.begin(kept.request, kept.generations, at)
             entry.started = kept.started
+            left = max(_seconds_until(kept.stops), _SOON) if kept.stops else 0.0
+            hub.patch(entry.id, TrackerPatch(duration=left))
         except ApiError as error:
             say(f"tracker {kept.id}, which ran before, could not be started: {error}")
+
+
+def _seconds_until(time: str) -> float:
+    return (datetime.fromisoformat(time) - datetime.now(UTC)).total_seconds()
 
 
 def _declare(hub: Hub, declared: list[Declared], say: Callable[[str], None]) -> None:

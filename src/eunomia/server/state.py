@@ -34,13 +34,17 @@ class StateError(Exception):
 
 
 class Entry(Struct, omit_defaults=True):
-    """A tracker that is to run. ``generation`` is the number of the one that runs, one of ``generations``."""
+    """A tracker that is to run. ``generation`` is the number of the one that runs, one of ``generations``.
+
+    ``stops`` is when it is to be stopped; empty for never.
+    """
 
     id: str
     request: TrackerRequest
     started: str
     generation: int
     generations: list[Generation]
+    stops: str = ""
 
     def objects(self) -> set[str]:
         """Return the digests of all objects that this tracker may run again."""

@@ -69,7 +69,7 @@ def read(
         policy.Policy(required, tuple(loaded), known.allow, known.match_identity),
         (*known.plain_http, *plain_http),
         ca_file or known.ca_file,
-        cache.Cache(cache.place(), known.cache_size),
+        cache.Cache(where, known.cache_size) if (where := cache.place()) else None,
     )
 
 

@@ -11,7 +11,7 @@ from random import Random
 
 from eunomia.kernel.errors import BadObject, BadSetting
 from tests.containers.bolt_file import Writer, fnv
-from tests.fuzz import host, records, runtimes, server
+from tests.fuzz import artefacts, host, records, runtimes, server
 from tests.fuzz.target import FOLDER, ID, Target
 from tests.kernel import compiled
 
@@ -297,6 +297,7 @@ def _targets() -> dict[str, Target]:
         **host.TARGETS,
         **records.TARGETS,
         **server.TARGETS,
+        **artefacts.TARGETS,
     }
 
 

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from eunomia.oci.reference import digest_of
@@ -21,8 +23,12 @@ class HostileRegistry(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls:  # a certificate and its key
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.host = f"127.0.0.1:{self.server_address[1]}"
         self.contents: dict[str, bytes] = {}
         self.answers: dict[str, Callable[[Any], None]] = {}
@@ -52,6 +58,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return
         found = self.server.contents.get(self.path, b"{}" if self.path == "/v2/" else None)
         body(found if found is not None else b'{"errors": []}', 404 if found is None else 200)(self)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.do_GET()
+
+    do_PUT = do_HEAD = do_POST  # noqa: N815
 
     def log_message(self, *_: object) -> None: ...
 

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What was pulled stays on disk, up to a bound, whoever else writes there."""
 
+import fcntl
 import os
+import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from eunomia.oci.cache import Cache, place
 from eunomia.oci.reference import digest_of
 from eunomia.oci.signatures import Signature
+from tests import needs
 
 KIB = 1024
 
@@ -125,6 +130,36 @@ def test_processes_that_write_at_the_same_time_keep_it_whole_and_bounded(tmp_pat
     for name in os.listdir(cache.directory):
         if name != "lock":
             assert cache.get(name.replace("-", ":")) is not None, name
+
+
+def test_who_writes_waits_for_the_one_that_is_writing(tmp_path):
+    cache = Cache(str(tmp_path / "cache"))
+    cache.put(b"x")
+    script = "import sys; from eunomia.oci.cache import Cache; Cache(sys.argv[1]).put(b'y')"
+    with open(os.path.join(cache.directory, "lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writer = subprocess.Popen([sys.executable, "-c", script, cache.directory])
+        waits = re.compile(rf"-> FLOCK .*:{os.fstat(lock.fileno()).st_ino} ")
+        while writer.poll() is None and not waits.search(Path("/proc/locks").read_text()):
+            time.sleep(0.01)
+        assert writer.poll() is None, "it did not wait"
+        assert cache.get(digest_of(b"y")) is None
+    assert writer.wait() == 0
+    assert cache.get(digest_of(b"y")) == b"y"
+
+
+def test_without_a_home_nothing_is_kept(tmp_path, eunomia, registry, built):
+    nobody = 65534
+    needs.root()
+    assert eunomia("push", built, f"{registry.host}/homeless:1").code == 0
+    tmp_path.chmod(0o777)
+    done = eunomia(
+        "pull", f"{registry.host}/homeless:1", "--insecure-unsigned", nobody=True, cwd=tmp_path,
+        environment={"HOME": "", "XDG_CACHE_HOME": "relative"},
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert os.listdir(tmp_path) == ["mine.bpf.o"]
+    assert (tmp_path / "mine.bpf.o").stat().st_uid == nobody
 
 
 def test_it_is_below_the_user_s_cache_or_the_system_s():

@@ -23,11 +23,11 @@ _UNFINISHED = "unfinished"
 
 
 def place(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the directory of the cache."""
+    """Return the directory of the cache; empty for a user without a home."""
     base = environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
         base = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
-    return os.path.join(base, "eunomia", "oci")
+    return os.path.join(base, "eunomia", "oci") if os.path.isabs(base) else ""
 
 
 class _Entry(NamedTuple):

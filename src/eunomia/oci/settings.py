@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Sequence
 from glob import glob
+from typing import Annotated
 
 import msgspec
 
@@ -29,7 +30,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     match_identity: bool = False
     plain_http: tuple[str, ...] = ()
     ca_file: str = ""
-    cache_size: int = cache.BOUND
+    cache_size: Annotated[int, msgspec.Meta(ge=0)] = cache.BOUND
 
 
 class Settings(NamedTuple):
@@ -69,7 +70,7 @@ def read(
         policy.Policy(required, tuple(loaded), known.allow, known.match_identity),
         (*known.plain_http, *plain_http),
         ca_file or known.ca_file,
-        cache.Cache(cache.place(), known.cache_size),
+        cache.Cache(where, known.cache_size) if (where := cache.place()) else None,
     )
 
 
@@ -101,5 +102,5 @@ def _read_file(path: str) -> _File:
     _check_owner(path)
     try:
         return msgspec.convert(tomllib.loads(data.decode()), _File)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of tomllib, of msgspec, of decode()
         raise DistributionError(f"{path}: {error}") from None

@@ -16,6 +16,7 @@ import pytest
 
 from tests import needs
 
+KILLS = int(os.environ.get("EUNOMIA_KILLS", "40"))  # times that a writer is killed; 200 before a release
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 
 

@@ -15,6 +15,7 @@ from eunomia.server.models import Filters, Generation, TrackerRequest
 from eunomia.server.objects import Objects, digest_of
 from eunomia.server.problems import ApiError
 from eunomia.server.state import Entry, State, StateError, bounded
+from tests.server.conftest import KILLS
 
 
 def entry(id_: str = "process", *, object_: str = "", generations: int = 1, **request) -> Entry:
@@ -106,7 +107,7 @@ class TestKilledAtAnyMoment:
         with opened(place) as now:
             for one in self.of(0):
                 now.put(one)
-        for _ in range(200):
+        for _ in range(KILLS):
             last = self.killed(place, number + 1, draw)
             cut += (place / "state.json.new").exists()
             with opened(place) as after:
@@ -115,7 +116,7 @@ class TestKilledAtAnyMoment:
                 assert after.entries == self.of(number)
                 assert number in {last, last + 1}, "what was reported as written is there"
                 assert sorted(os.listdir(place)) == ["lock", "objects", "state.json"]
-        assert number >= 200
+        assert number >= KILLS
         assert cut, "some were killed in the middle of a write"
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from threading import RLock
 from typing import NamedTuple
 
 import msgspec
@@ -112,20 +113,22 @@ class _Read(NamedTuple):
 
 
 class Tokens:
-    """The tokens of a state directory. Several processes may use it: what one changes, the others see."""
+    """The tokens of a state directory. Several threads and processes may use it: what one changes, the others see."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "tokens.json"
         self._uses_path = directory / "tokens-used.json"
         self._lock = directory / "tokens.lock"
+        self._reading = RLock()  # a thread that reads the file again closes it for the others
         self._read: _Read | None = None
         self._uses: dict[str, datetime] = {}  # those that this process noted
 
     def close(self) -> None:
         """Close the file."""
-        if self._read is not None:
-            os.close(self._read.descriptor)
-            self._read = None
+        with self._reading:
+            if self._read is not None:
+                os.close(self._read.descriptor)
+                self._read = None
 
     # Asking
 
@@ -206,6 +209,10 @@ class Tokens:
     # Reading
 
     def _current(self) -> dict[str, Token]:
+        with self._reading:
+            return self._as_it_is()
+
+    def _as_it_is(self) -> dict[str, Token]:
         """Return the tokens by id; the file is read again when it has changed."""
         try:
             stamp = _stamp(os.stat(self.path, follow_symlinks=False))

@@ -25,7 +25,7 @@ MAKEFLAGS += --no-builtin-rules
 export PYTHON
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help build run test test-k8s test-trees test-kernels fuzz fuzz-uploads fuzz-native lint bench wheel clean deps test-deps bench-deps
+.PHONY: help build run test test-k8s test-image test-trees test-kernels fuzz fuzz-uploads fuzz-native lint bench wheel clean deps test-deps bench-deps
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ test: test-deps lint ## check and test everything (root, for probes and containe
 
 test-k8s: test-deps build $(VENV)/.dev ## test on a real Kubernetes (root): KUBERNETES_BIN_DIR=/path make test-k8s
 	$(BIN)/python -m pytest tests/kubernetes/real $(ARGS)
+
+test-image: wheel ## build the OCI image with a Docker of its own, and run its server (root); its base is made by debootstrap
+	$(BIN)/python -m pytest tests/server/real_image.py $(ARGS)
 
 test-trees: build $(VENV)/.dev ## compare files of real runtimes with their own words: make test-trees TREES=/path
 	TREES=$(TREES) $(BIN)/python -m pytest tests/containers/real_trees.py $(ARGS)

@@ -33,6 +33,9 @@ ip | iproute2 | a network for the test containers
 iptables | iptables | a network for the test containers
 /var/lib/dpkg/info/busybox-static.list | busybox-static | the test containers' image
 ps | procps | looks at what the tests leave behind
+strace | strace | lists the system calls of the server
+systemd-analyze | systemd | checks the unit files
+capsh | libcap2-bin | names capabilities as the kernel does
 bpftool | bpftool | counts what is left in the kernel, and writes its types as C
 zsh | zsh | tries the completion of commands
 fish | fish | tries the completion of commands

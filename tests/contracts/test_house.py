@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.contracts import ROOT
 
 CODE = {".py", ".c", ".h", ".sh", ".toml"}
-PLACES = ("src", "tests", "tools", "bench", "docs", "examples", "deploy")
+PLACES = ("src", "tests", "tools", "bench", "docs", "examples", "packaging")
 KERNEL = "(GPL-2.0-only OR BSD-2-Clause)"
 
 

@@ -195,6 +195,12 @@ filters = { uids = ["root"], pid = 3 }
     assert "trackers[1].id" in " ".join(refused(write('[[trackers]]\nid = "a"\nkind = 1\n[[trackers]]\nid = "B"\nkind = "process"')))
 
 
+def test_of_a_thousand_mistakes_a_hundred_are_said(write):
+    said = refused(write("".join(f"[[trackers]]\nid = 't{n}'\nkind = 'process'\nknd = 1\n" for n in range(1000))))
+    assert said[:2] == [f"{line}: trackers[{n}].knd: there is no 'knd': did you mean kind?" for n, line in ((0, 4), (1, 8))]
+    assert (len(said), said[-1]) == (101, "and 900 more")
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "[::]", "example.com"])
 def test_without_tls_only_this_machine_is_served(write, host):
     (said,) = refused(write(f'[server]\nlisten = ["{host}:80"]'))

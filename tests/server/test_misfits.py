@@ -81,6 +81,17 @@ uids = [1,
 [[trackers]]
 outputs = [{ file = "/a" }, { file = "/b" }]
 settings."odd.key" = 5
+[trackers.filters]
+pids = [7]
+[[trackers]]
+[[trackers.outputs]]
+file = "a"
+[[trackers.outputs]]
+file = "b"
+[a.b]
+c.d = 1
+[a]
+e = 2
 '''
 
 
@@ -102,6 +113,15 @@ settings."odd.key" = 5
         (("trackers", 2), 23),
         (("trackers", 2, "outputs", 1, "file"), 24),
         (("trackers", 2, "settings", "odd.key"), 25),
+        (("trackers", 2, "filters", "pids", 0), 27),
+        (("trackers", 2, "outputs", 0), 24),
+        (("trackers", 3), 28),
+        (("trackers", 3, "outputs", 0, "file"), 30),
+        (("trackers", 3, "outputs", 1, "file"), 32),
+        (("trackers", 3, "outputs", 1), 31),
+        (("a", "b", "c", "d"), 34),
+        (("a", "e"), 36),
+        (("a",), 33),
         (("nothing",), None),
         ((), None),
     ],
@@ -114,5 +134,5 @@ def test_the_line_of_a_value_is_where_its_statement_begins(path, line):
 def test_a_line_in_a_long_file_is_found_or_given_up_in_bounded_work():
     many = "".join(f'[[trackers]]\nid = "t{i}"\nkind = "process"\n' for i in range(500))
     assert line_of(many, ("trackers", 499, "kind")) == 1500
-    endless = "a = [\n" + "1\n,\n" * 100_000 + "]\nb = 1\n"
+    endless = "a = [\n" + "1\n,\n" * 20_000 + "]\nb = 1\n"
     assert line_of(endless, ("b",)) is None

@@ -27,6 +27,7 @@ LARGEST = 1 << 20  # bytes of a file
 _SOCKET_PATH = 107  # bytes of a Unix socket's path
 _PORTS = 1 << 16
 _MOST = 4096  # trackers
+_SAID = 100  # mistakes
 _NEEDS_TLS = "give the server [server.tls], or listen on 127.0.0.1"
 
 
@@ -211,7 +212,9 @@ def _refuse(path: str, text: str | None, misfits: Sequence[Misfit]) -> None:
     if misfits:
         placed = [(line_of(text, misfit.path) if text is not None else None, misfit) for misfit in misfits]
         placed.sort(key=lambda one: one[0] or 0)
-        raise ConfigError([f"{path}{f':{line}' if line else ''}: {misfit}" for line, misfit in placed])
+        said = [f"{path}{f':{line}' if line else ''}: {misfit}" for line, misfit in placed]
+        more = [f"{path}: and {len(said) - _SAID} more"] if len(said) > _SAID else []
+        raise ConfigError([*said[:_SAID], *more])
 
 
 def _fitted(data: dict[str, Any]) -> tuple[Server, dict[int, Declared], list[Misfit]]:

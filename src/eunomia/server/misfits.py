@@ -7,6 +7,7 @@ import copy
 import difflib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -77,7 +78,7 @@ def explained(error: msgspec.ValidationError, value: Any, kind: Any) -> Misfit:
     """Return the place and the reason of msgspec's error in converting ``value`` to ``kind``."""
     sentence, _, place = str(error).partition(" - at `")
     path = _path(place.removeprefix("key` in `"), error, value, kind)
-    node = _node(msgspec.inspect.type_info(kind), path)
+    node = _node(_described(kind), path)
     quoted = sentence.split("`")[1] if "`" in sentence else ""
     if sentence.startswith("Object contains unknown field"):
         return Misfit((*path, quoted), unknown(quoted, _fields(node)))
@@ -87,6 +88,11 @@ def explained(error: msgspec.ValidationError, value: Any, kind: Any) -> Misfit:
     if isinstance(node, msgspec.inspect.LiteralType):
         return Misfit(path, unknown(str(given), [str(v) for v in node.values]))
     return Misfit(path, f"{_shown(given)} is not {_expected(sentence, quoted)}")
+
+
+@lru_cache(16)
+def _described(kind: Any) -> Any:
+    return msgspec.inspect.type_info(kind)
 
 
 def unknown(word: str, known: Sequence[str]) -> str:

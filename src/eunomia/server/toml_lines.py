@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import tomllib
-from bisect import bisect_left
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from eunomia.server.misfits import Path
 
-_MOST = 1 << 20  # characters to parse in search of a line
+_MORE = 256 << 10  # characters to parse in search of lines, beside each once
 
 
 def line_of(text: str, path: Path) -> int | None:
@@ -17,46 +18,66 @@ def line_of(text: str, path: Path) -> int | None:
 
     ``text`` is valid TOML. None if there is no such statement, or if the search takes too long.
     """
-    lines = text.replace("\r\n", "\n").split("\n")
-    starts = _statements(lines)
-    while path and starts:
-        # what a beginning of the file has, longer ones have too
-        ends = [*starts[1:], len(lines)]
-        at = bisect_left(ends, True, key=lambda end: _has(_parsed(lines[:end]), path))
-        if at < len(ends):
-            return starts[at] + 1
+    lines = _lines(text)
+    while path and path not in lines:
         path = path[:-1]
-    return None
+    return lines.get(path)
 
 
-def _statements(lines: list[str]) -> list[int]:
-    """Return the index of each statement's first line; a statement is the least that is TOML by itself."""
-    starts, start, left = [], 0, _MOST
+@lru_cache(1)
+def _lines(text: str) -> dict[Path, int]:
+    """Return the line of each path."""
+    found: dict[Path, int] = {}
+    counts: dict[Path, int] = {}  # of the tables in a list that [[...]] makes
+    header: Path = ()
+    for line, statement in _statements(text):
+        data = tomllib.loads(statement)
+        if statement.lstrip().startswith("["):
+            header = _header(data, counts)
+            for depth in range(1, len(header) + 1):
+                found.setdefault(header[:depth], line)
+        else:
+            for path in _paths(data, header):
+                found.setdefault(path, line)
+    return found
+
+
+def _header(data: Any, counts: dict[Path, int]) -> Path:
+    """Return the path of the table that a header begins."""
+    path: Path = ()
+    while data:
+        ((key, data),) = data.items()
+        path = (*path, key)
+        if isinstance(data, list):  # [[...]], the last word of it
+            counts[path] = counts.get(path, 0) + 1
+            return (*path, counts[path] - 1)
+        if path in counts:
+            path = (*path, counts[path] - 1)
+    return path
+
+
+def _paths(value: Any, path: Path) -> Iterator[Path]:
+    if path:
+        yield path
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield from _paths(inner, (*path, key))
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each statement, and the number of its first line; it is the least that is TOML by itself."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    start, left = 0, len(text) + _MORE
     for at, line in enumerate(lines):
         if line.partition("#")[0].rstrip().endswith(",") and at + 1 < len(lines):  # a list goes on
             continue
-        statement = lines[start : at + 1]
-        left -= sum(map(len, statement))
+        statement = "\n".join(lines[start : at + 1])
+        left -= len(statement)
         if left < 0:
-            return []
-        if _parsed(statement) is not None:
-            starts.append(start)
-            start = at + 1
-    return starts
-
-
-def _parsed(lines: list[str]) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads("\n".join(lines))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _has(data: dict[str, Any] | None, path: Path) -> bool:
-    value: Any = data
-    for step in path:
+            return
         try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
+            tomllib.loads(statement)
+        except (ValueError, RecursionError):
+            continue
+        yield start + 1, statement
+        start = at + 1

@@ -10,6 +10,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import uvicorn
 from eunomia.server.peer import PeerProtocol
 
 _BACKLOG = 128
+_THREADS = 16  # that wait for the engine, or load objects
 _GRACE = 3  # seconds that requests under way have at the end
 
 
@@ -93,10 +95,12 @@ class Listener:
 
     async def _serve(self, ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, "api"))
         tasks = [asyncio.create_task(server.serve(sockets=[place])) for server, place in self._servers]
         while not all(server.started for server, _ in self._servers) and not any(task.done() for task in tasks):
             await asyncio.sleep(0.005)
-        ready()
+        if all(server.started for server, _ in self._servers):
+            ready()
         await asyncio.gather(*tasks)
 
     def stop(self) -> None:
@@ -122,6 +126,7 @@ def _server(app: Any, place: Place) -> _Server:
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=64 << 10,
         ws_max_size=1 << 20,
+        ws_ping_timeout=None,  # the answer of a slow reader comes behind all that it has to read
     )
     config.load()
     if place.tls is not None:

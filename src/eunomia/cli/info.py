@@ -42,9 +42,7 @@ def add(subparsers: Subparsers) -> None:
         epilog=EXAMPLES,
     )
     parser.add_argument("what", metavar="TRACKER|OBJECT", help="a tracker's name, or an object's path")
-    parser.add_argument(
-        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
-    )
+    parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="format (table)")
     parser.add_argument(
         "--event",
         action="append",

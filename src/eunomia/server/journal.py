@@ -114,7 +114,7 @@ class Journal:
                 return self._place - self.ended, self._last, self._schema
             for entry in self._entries:
                 if entry.last > after or (entry.kind != ROW and entry.last == after):
-                    return entry.place - 1, after, None
+                    return 0 if entry.before > after else entry.place - 1, after, None
             return self._place, after, None
 
     def read(self, place: int, after: int) -> tuple[Entry | None, int, Entry | None]:
@@ -129,6 +129,11 @@ class Journal:
             entry = self._entries[max(0, place + 1 - oldest)]
             schema = self._gone if place + 1 < oldest and self._gone and self._gone.place > place else None
             return entry, max(0, entry.before - after), schema
+
+    def gone(self, after: int) -> int:
+        """Return how many rows behind row ``after`` are gone."""
+        with self._lock:
+            return max(0, self._entries[0].before - after) if self._entries else 0
 
     def latest(self, most: int) -> list[bytes]:
         """Return the latest rows, oldest first, that were written without a pause."""

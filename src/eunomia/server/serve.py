@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -80,11 +81,18 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's log is about a fault: at the end it cancels the streams of those who do not read."""
+    cancels = record.exc_info is not None and record.exc_info[0] is asyncio.CancelledError
+    return not cancels and not str(record.msg).startswith("Cancel ")
+
+
 class Listener:
     """Serves an application on some sockets until :meth:`stop`."""
 
     def __init__(self, app: Any, places: Sequence[Place], stopping: Callable[[], None]) -> None:
         """``stopping`` is called when it begins to stop, and must end what streams."""
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._servers = [(_server(app, place), place.socket) for place in places]
         self._stopping = stopping
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -63,10 +63,13 @@ class Reader:
         self._loop = asyncio.get_running_loop()
         self._told = False
         self._filtered = self._delivered = self._lost = 0
+        self._had: int | None = None  # the number of the row that it has had last
 
     def account(self) -> ReaderAccount:
         """Return what became of the rows; any thread may ask."""
         filtered, delivered, lost = self._filtered, self._delivered, self._lost
+        if self._had is not None:  # what it has lost, and will be told when it reads on
+            lost += self._entry.journal.gone(self._had)
         return ReaderAccount(self.id, filtered + delivered + lost, filtered, delivered, lost)
 
     def _tell(self) -> None:
@@ -110,6 +113,7 @@ class Reader:
         while True:
             self._told = False
             self._more.clear()
+            self._had = after
             entry, lost, schema = journal.read(place, after)
             if entry is None:
                 if journal.ended:
@@ -121,6 +125,7 @@ class Reader:
                 continue
             found: list[Message] = []
             if lost:
+                self._had = entry.before
                 self._lost += lost
                 found.append(Message("lost", entry.before, b'{"lost":%d}' % lost))
             if schema is not None:
@@ -130,7 +135,8 @@ class Reader:
                 rows = self._rows(entry, after)
             else:
                 found.append(Message(entry.kind, entry.last, entry.data.rstrip()))
-            place, after = entry.place, max(after, entry.last)
+            place = entry.place
+            self._had = after = max(after, entry.last)
             if found or rows:
                 yield found + rows
                 self._delivered += len(rows)

@@ -18,6 +18,7 @@ from eunomia.server import openapi
 from eunomia.server.audit import AuditLog
 from eunomia.server.auth import require
 from eunomia.server.hub import Hub
+from eunomia.server.metrics import Answers
 from eunomia.server.original_calls import original_calls
 from eunomia.server.page import page
 from eunomia.server.problems import ApiError
@@ -30,7 +31,7 @@ _PROBLEM = "application/problem+json"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def application(hub: Hub, audit: AuditLog) -> Starlette:
+def application(hub: Hub, audit: AuditLog, answers: Answers) -> Starlette:
     """Return the API to a hub. Who calls is found out around it, see :mod:`eunomia.server.service`."""
     description = msgspec.json.encode(openapi.description())
 
@@ -50,7 +51,7 @@ def application(hub: Hub, audit: AuditLog) -> Starlette:
         ],
         exception_handlers={HTTPException: _http, Exception: _failed},
     )
-    app.state.hub = hub
+    app.state.hub, app.state.answers = hub, answers
     return app
 
 

@@ -15,9 +15,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from eunomia import __version__
 from eunomia.server import hub as hubs
-from eunomia.server import inventory
+from eunomia.server import inventory, metrics
 from eunomia.server.auth import require
 from eunomia.server.hub import Hub
+from eunomia.server.metrics import Answers
 from eunomia.server.models import (
     Containers,
     Health,
@@ -247,6 +248,14 @@ async def _processes(request: Request) -> Response:
     return answer(await asyncio.to_thread(inventory.processes, hub_of(request)))
 
 
+async def _metrics(request: Request) -> Response:
+    hub = hub_of(request)
+    ledger = await asyncio.to_thread(hub.ledger)
+    answers: Answers = request.app.state.answers
+    shown = [hub.shown(entry) for entry in list(hub.entries.values())]
+    return Response(metrics.text(shown, ledger, answers.by_status), media_type=metrics.TYPE)
+
+
 async def _live(request: Request) -> Response:
     return answer(Health("ok", __version__))
 
@@ -308,6 +317,7 @@ ROUTES = (
     ),
     Route("GET", "/v1/containers", _containers, READ, "List the containers that run.", gives=Containers),
     Route("GET", "/v1/processes", _processes, READ, "List the processes that run, as a tree.", gives=Processes),
+    Route("GET", "/metrics", _metrics, READ, "Show the server's own state to Prometheus.", gives=str),
     Route("GET", "/healthz", _live, NOBODY, "Say that the server lives.", gives=Health),
     Route("GET", "/readyz", _ready, NOBODY, "Say whether the engine works.", gives=Health),
 )

@@ -70,7 +70,14 @@ def test_each_scope_includes_the_smaller_ones():
 
 
 def test_an_unknown_scope_or_name_is_refused_and_nothing_is_written(tokens):
-    for name, scopes in (("ci", ["root"]), ("ci", []), ("", ["read"]), ("a b", ["read"]), ("a\x1b[2J", ["read"]), ("x" * 65, ["read"])):
+    for name, scopes in (
+        ("ci", ["root"]),
+        ("ci", []),
+        ("", ["read"]),
+        ("a b", ["read"]),
+        ("a\x1b[2J", ["read"]),
+        ("x" * 65, ["read"]),
+    ):
         with pytest.raises(ValueError):
             tokens.create(name, scopes, DAY)
     assert not tokens.path.exists()
@@ -153,7 +160,17 @@ def test_a_damaged_account_of_uses_is_as_none(tokens):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"tokens": 1}', b'{"tokens": [{}]}', b'{"version": 2, "tokens": []}', b"\xff\xfe", b'{"tokens": [], "more": 1}', b"null"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"tokens": 1}',
+        b'{"tokens": [{}]}',
+        b'{"version": 2, "tokens": []}',
+        b"\xff\xfe",
+        b'{"tokens": [], "more": 1}',
+        b"null",
+    ],
 )
 def test_a_damaged_file_lets_nobody_in_and_is_not_replaced(tokens, content):
     _, text = tokens.create("ci", ["run"], None)
@@ -194,7 +211,11 @@ def test_a_file_of_another_user_is_refused(tokens):
 def test_what_is_no_plain_file_is_refused_without_waiting(tokens, tmp_path, kind):
     _, text = tokens.create("ci", ["run"], None)
     moved = tokens.path.rename(tmp_path / "elsewhere")
-    {"link": lambda: tokens.path.symlink_to(moved), "fifo": lambda: os.mkfifo(tokens.path), "directory": tokens.path.mkdir}[kind]()
+    {
+        "link": lambda: tokens.path.symlink_to(moved),
+        "fifo": lambda: os.mkfifo(tokens.path),
+        "directory": tokens.path.mkdir,
+    }[kind]()
     with pytest.raises(BadTokens):
         Tokens(tokens.path.parent).verify(text)
 
@@ -205,7 +226,9 @@ def test_what_root_makes_for_the_servers_user_that_user_can_use(tmp_path):
     state.mkdir(mode=0o700)
     os.chown(state, SERVER, SERVER)
     _, text = Tokens(state).create("ci", ["run"], None)
-    assert {(f.stat().st_uid, f.stat().st_gid, stat.S_IMODE(f.stat().st_mode)) for f in state.iterdir()} == {(SERVER, SERVER, 0o600)}
+    assert {(f.stat().st_uid, f.stat().st_gid, stat.S_IMODE(f.stat().st_mode)) for f in state.iterdir()} == {
+        (SERVER, SERVER, 0o600)
+    }
     assert Tokens(state).verify(text), "root reads what the server's user owns"
 
 

@@ -132,7 +132,9 @@ def _others() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
     def original(name: str, summary: str, **more: Any) -> dict[str, Any]:
         found = described(name, f"{summary}, as the original did.", "200", any_json, **more)
-        found["responses"] |= {s: {"description": HTTPStatus(int(s)).phrase, "content": any_json} for s in sorted(same)}
+        for status in sorted(same):  # a problem where the original's code is not reached
+            said = _problem(HTTPStatus(int(status)).phrase)
+            found["responses"][status] = {**said, "content": {**any_json, **said["content"]}}
         return found
 
     body = {"required": True, "content": any_json}

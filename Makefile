@@ -25,7 +25,7 @@ MAKEFLAGS += --no-builtin-rules
 export PYTHON
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help build run test test-k8s test-image test-trees test-kernels fuzz fuzz-uploads fuzz-native lint bench wheel clean deps test-deps bench-deps
+.PHONY: help build run test test-k8s test-image test-trees test-kernels fuzz fuzz-uploads fuzz-native fuzz-api api lint bench wheel clean deps test-deps bench-deps
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,13 @@ fuzz-uploads: build $(VENV)/.dev ## read 10,000 broken objects as uploaded ones 
 
 fuzz-native: build $(VENV)/.dev ## break the inputs of the binding in C, under sanitizers, until Ctrl-C: make fuzz-native ARGS="--seed 7"
 	$(BIN)/python -m tests.fuzz.native $(ARGS)
+
+fuzz-api: build $(VENV)/.dev ## call all that the API describes with schemathesis (root): make fuzz-api ARGS="-n 50 --seed 7"
+	@$(PIP) install 'schemathesis>=4'
+	$(BIN)/python -m tests.server.fuzz_api $(ARGS)
+
+api: build ## write docs/api.md from the API's description
+	$(BIN)/python tools/gen_api.py >docs/api.md.new && mv docs/api.md.new docs/api.md
 
 lint: build $(VENV)/.dev ## ruff, mypy, and every C warning an error
 	$(BIN)/ruff check .

@@ -32,6 +32,7 @@ MEASURES = {
     "tax": "what any program on the same hooks costs the calls of others",
     "unwanted": "a system call that no handler wants, beside an empty program on the same hook",
     "swap": "an object replaced while it runs",
+    "api": "the server's API: starts, a thousand cycles, swaps, slow readers",
     "cost": "cost to the workload",
 }
 

@@ -532,5 +532,3 @@ def _distinct(values: Sequence[Any], index: Sequence[int] | None) -> Coded:
             kept.append(value)
         moved.append(at)
     return Coded(kept, array("I", map(moved.__getitem__, index)) if len(kept) > 1 else None)
-
-

@@ -140,9 +140,7 @@ class Entry(NamedTuple):
         return _json(fields)
 
 
-def combined(
-    sources: Sequence[SourceEntry], outputs: Sequence[OutputEntry]
-) -> list[Entry | SourceEntry | OutputEntry]:
+def combined(sources: Sequence[SourceEntry], outputs: Sequence[OutputEntry]) -> list[Entry | SourceEntry | OutputEntry]:
     """Return both sides: one line per stream if there is one output, else the streams' and then the outputs'."""
     if len({entry.output for entry in outputs}) > 1:
         return [*sources, *outputs]

@@ -127,9 +127,7 @@ _WIDTH = len("2026-11-23T20:05:29.123456789Z\n")
 def times(data: bytes | bytearray | memoryview, stride: int, offset: int, count: int, clock: int) -> list[str]:
     """Return the time at ``offset`` of each record as RFC 3339; ``clock`` is added to each, in ns."""
     out = bytearray(_WIDTH * count)
-    _native.lib.eu_rfc3339(
-        _native.ffi.from_buffer(data), stride, offset, count, clock, _native.ffi.from_buffer(out)
-    )
+    _native.lib.eu_rfc3339(_native.ffi.from_buffer(data), stride, offset, count, clock, _native.ffi.from_buffer(out))
     return out.decode("ascii").splitlines()
 
 

@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from eunomia.server import openapi
 from tests import needs
 
 KILLS = int(os.environ.get("EUNOMIA_KILLS", "40"))  # times that a writer is killed; 200 before a release
@@ -24,6 +27,27 @@ class Answer(NamedTuple):
     status: int
     body: Any
     headers: dict[str, str]
+
+
+def check(method: str, path: str, answer: Answer) -> None:
+    """Fail if an answer is not as described; of what is not served at all, that it is a problem."""
+    description = openapi.description()
+    schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
+    for template, item in description["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path) and method.lower() in item:
+            responses = item[method.lower()]["responses"]
+            assert str(answer.status) in responses, f"{method} {template} does not describe {answer}"
+            content = responses[str(answer.status)]["content"]
+            kind = answer.headers["content-type"].partition(";")[0]
+            assert kind in content, f"{method} {template} does not describe {kind}: {answer}"
+            schema = content[kind]["schema"]
+            break
+    else:
+        assert answer.status in {404, 405}, answer
+    if answer.body is not None:
+        validator = Draft202012Validator({**schema, "components": description["components"]})
+        errors = [f"{e.json_path}: {e.message}" for e in validator.iter_errors(answer.body)]
+        assert not errors, f"{method} {path}: {errors}"
 
 
 class _Connection(http.client.HTTPConnection):
@@ -93,7 +117,11 @@ class Server:
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
-        return Answer(answer.status, json.loads(text) if text else None, {k.lower(): v for k, v in answer.getheaders()})
+        headers = {k.lower(): v for k, v in answer.getheaders()}
+        is_json = headers.get("content-type", "").endswith("json")
+        found = Answer(answer.status, (json.loads(text) if is_json else text.decode()) if text else None, headers)
+        check(method, path.partition("?")[0], found)
+        return found
 
     def events(self, path: str, **headers: str) -> Events:
         connection = _Connection(self.socket)

@@ -30,7 +30,11 @@ class Answer(NamedTuple):
 
 def said(connection) -> dict[str, Any]:
     caller = caller_of(connection.scope)
-    return {"caller": caller and caller.id, "scopes": sorted(caller.scopes) if caller else [], "who": caller and dict(caller.who)}
+    return {
+        "caller": caller and caller.id,
+        "scopes": sorted(caller.scopes) if caller else [],
+        "who": caller and dict(caller.who),
+    }
 
 
 async def _whoami(request: Request) -> JSONResponse:
@@ -92,7 +96,9 @@ class Served:
             listening = socket.create_server((at, 0), family=socket.AF_INET6 if ":" in at else socket.AF_INET)
         listening.listen()
         self.at = at if isinstance(at, Path) else listening.getsockname()[:2]
-        config = uvicorn.Config(application, http=http, ws="wsproto", lifespan="off", log_config=None, loop="asyncio", **options)
+        config = uvicorn.Config(
+            application, http=http, ws="wsproto", lifespan="off", log_config=None, loop="asyncio", **options
+        )
         self._server = _Server(config)
         self._thread = threading.Thread(target=lambda: self._server.run([listening]))
         self._thread.start()
@@ -111,7 +117,9 @@ class Served:
         made.settimeout(60)
         return made
 
-    def begin(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+    def begin(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> http.client.HTTPResponse:
         """Return an answer whose body has not been read."""
         connection = http.client.HTTPConnection("localhost", timeout=60)
         connection.sock = self.connect()
@@ -119,7 +127,9 @@ class Served:
         return connection.getresponse()
 
     def ask(self, method: str, path: str, body: Any = None, token: str = "", **headers: str) -> Answer:
-        given = {k.replace("_", "-"): v for k, v in headers.items()} | ({"Authorization": f"Bearer {token}"} if token else {})
+        given = {k.replace("_", "-"): v for k, v in headers.items()} | (
+            {"Authorization": f"Bearer {token}"} if token else {}
+        )
         answer = self.begin(method, path, body, given)
         return Answer(answer.status, json.loads(answer.read()), {k.lower(): v for k, v in answer.getheaders()})
 

@@ -25,7 +25,11 @@ from tests.server.conftest import KILLS
 
 WHO = {"kind": "token", "token": "0123456789ab"}
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters()),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters()),
     lambda below: st.lists(below) | st.dictionaries(st.text(st.characters()), below),
 )
 
@@ -102,7 +106,13 @@ def test_details_that_are_no_json_are_refused_and_nothing_is_written(tmp_path):
 
 def test_a_record_that_is_too_long_is_shortened_and_says_so(tmp_path):
     log = AuditLog(tmp_path)
-    log.append({"kind": "\U0001f600" * 9000, **{f"{i}" * 9000: "x" * 9000 for i in range(20)}}, "a" * 99999, "\udc80" * 99999, "o" * 99999, {"x": "y" * LONGEST})
+    log.append(
+        {"kind": "\U0001f600" * 9000, **{f"{i}" * 9000: "x" * 9000 for i in range(20)}},
+        "a" * 99999,
+        "\udc80" * 99999,
+        "o" * 99999,
+        {"x": "y" * LONGEST},
+    )
     log.append(WHO, "a", "b", "done", {"x": "y" * LONGEST})
     assert all(len(line) <= LONGEST for line in current(tmp_path).read_bytes().splitlines())
     assert records(tmp_path)[1]["details"]["shortened"]["bytes"] > LONGEST
@@ -147,7 +157,12 @@ def test_files_are_for_their_owner_alone(tmp_path):
 
 def test_a_full_file_is_set_aside_and_the_chain_goes_on_in_the_next(tmp_path):
     written(tmp_path, 10, size=3 * len(encode(Head(), WHO, "tracker.start", "t1", "done", details={"n": 1})[0]))
-    assert [f.name for f in files(tmp_path)] == ["audit-000000000000000003.jsonl", "audit-000000000000000006.jsonl", "audit-000000000000000009.jsonl", "audit.jsonl"]
+    assert [f.name for f in files(tmp_path)] == [
+        "audit-000000000000000003.jsonl",
+        "audit-000000000000000006.jsonl",
+        "audit-000000000000000009.jsonl",
+        "audit.jsonl",
+    ]
     result = checked(tmp_path)
     assert (result.records, result.findings, result.notes) == (10, [], [])
     files(tmp_path)[1].unlink()
@@ -182,7 +197,9 @@ def test_records_of_several_threads_and_processes_make_one_chain(tmp_path):
     script = f"from pathlib import Path; from tests.server.test_audit import written; written(Path({str(tmp_path)!r}), 25, 2000)"
     started = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]
     log = AuditLog(tmp_path, 2000)
-    threads = [threading.Thread(target=lambda: [log.append(local(), "a", "b", "done") for _ in range(25)]) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: [log.append(local(), "a", "b", "done") for _ in range(25)]) for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -242,7 +259,9 @@ def test_a_log_whose_writer_is_killed_is_whole_each_time(tmp_path):
     printed, kills = 0, 0
     while kills < KILLS:
         # One interpreter forks the writers: to start one for each takes far longer than what is tested.
-        with subprocess.Popen([sys.executable, "-c", FORKING, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        with subprocess.Popen(
+            [sys.executable, "-c", FORKING, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as parent:
             for _ in range(50):
                 parent.stdin.write("go\n")
                 parent.stdin.flush()
@@ -340,7 +359,9 @@ def forged(line, **members):
     """A record with other content and the right hash for it."""
     record = json.loads(line) | members
     before = Head(record["sequence"] - 1, record["previous"])
-    made, _ = encode(before, record["who"], record["action"], record["target"], record["outcome"], details=record["details"])
+    made, _ = encode(
+        before, record["who"], record["action"], record["target"], record["outcome"], details=record["details"]
+    )
     return made
 
 
@@ -348,7 +369,9 @@ def rechained(lines, before):
     """The lines written anew, as a forger does who knows the format."""
     for line in lines:
         record = json.loads(line)
-        made, before = encode(before, record["who"], record["action"], record["target"], record["outcome"], details=record["details"])
+        made, before = encode(
+            before, record["who"], record["action"], record["target"], record["outcome"], details=record["details"]
+        )
         yield made
 
 
@@ -377,7 +400,11 @@ def test_changed_members_are_found_even_if_the_line_has_the_right_hash(log_lines
     result = verified([*log_lines[:at], changed, *log_lines[at + 1 :]], head_of(log_lines), copy)
     [finding] = result.findings
     assert finding.line in {at + 1, at + 2}
-    assert ("has another hash than was noted" if at == 11 else f"does not continue the line before it: its previous hash is another than that of record {at + 1}") in finding.what
+    assert (
+        "has another hash than was noted"
+        if at == 11
+        else f"does not continue the line before it: its previous hash is another than that of record {at + 1}"
+    ) in finding.what
 
 
 @settings(max_examples=100, deadline=None)
@@ -471,7 +498,12 @@ def test_no_end_can_be_cut_off_behind_the_back_of_the_kept_head(log_lines, copy,
 def test_a_removed_end_stays_visible_when_the_log_goes_on(tmp_path):
     written(tmp_path, 5)
     lines = current(tmp_path).read_bytes().splitlines(keepends=True)
-    for left in (b"".join(lines[:3]), b"".join(lines[:4]) + lines[4][:50], b"".join(lines[:4]) + lines[4].replace(b"t4", b"t5"), b""):
+    for left in (
+        b"".join(lines[:3]),
+        b"".join(lines[:4]) + lines[4][:50],
+        b"".join(lines[:4]) + lines[4].replace(b"t4", b"t5"),
+        b"",
+    ):
         current(tmp_path).write_bytes(left)
         private_file.replace(kept_head_path(tmp_path), f"{decode(lines[4][:-1]).head}\n".encode())
         written(tmp_path, 2)
@@ -497,13 +529,24 @@ def test_a_record_of_a_torn_line_covers_no_other_bytes(copy, data):
         line, head = encode(head, WHO, "a", f"t{i}", "done", details={})
         lines.append(line)
     torn = b'{"action":"tor'
-    told, head = encode(head, WHO, RECOVERED, "audit.jsonl", "done", details={"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()})
+    told, head = encode(
+        head,
+        WHO,
+        RECOVERED,
+        "audit.jsonl",
+        "done",
+        details={"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()},
+    )
     end, head = encode(head, WHO, "a", "t4", "done", details={})
     assert not verified([*lines, torn, told, end], head, copy).findings
     other = data.draw(st.binary(max_size=40).filter(lambda b: b not in {torn, b""} and b"\n" not in b))
     assert [f.line for f in verified([*lines, other, told, end], head, copy).findings] == [4]
     assert [f.line for f in verified([*lines, torn, other, told, end], head, copy).findings] == [4, 5]
-    moved = data.draw(st.sampled_from([[torn, *lines, told, end], [*lines[:1], torn, *lines[1:], told, end], [*lines, told, torn, end]]))
+    moved = data.draw(
+        st.sampled_from(
+            [[torn, *lines, told, end], [*lines[:1], torn, *lines[1:], told, end], [*lines, told, torn, end]]
+        )
+    )
     assert verified(moved, head, copy).findings
 
 

@@ -67,7 +67,15 @@ def served(place):
 
 
 def as_other(served, *token):
-    done = subprocess.run([PYTHON, "-c", AS_OTHER, served.at, *token], user=OTHER, group=OTHER, extra_groups=[], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [PYTHON, "-c", AS_OTHER, served.at, *token],
+        user=OTHER,
+        group=OTHER,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     status, _, body = done.stdout.partition(" ")
     return int(status), json.loads(body)
 
@@ -130,7 +138,12 @@ def test_on_tcp_nobody_comes_in_without_a_token(served, tokens, at):
     assert refused.status == 401
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.headers["www-authenticate"] == 'Bearer realm="eunomia"'
-    assert refused.body | {"detail": ""} == {"type": "about:blank", "title": "Unauthorized", "status": 401, "detail": ""} | ({"field": ""} if "field" in refused.body else {})
+    assert refused.body | {"detail": ""} == {
+        "type": "about:blank",
+        "title": "Unauthorized",
+        "status": 401,
+        "detail": "",
+    } | ({"field": ""} if "field" in refused.body else {})
     status, problem = server.websocket()
     assert (status, problem["status"]) == (401, 401)
 
@@ -223,7 +236,9 @@ def test_a_server_without_tokens_lets_only_users_in(served):
     needs.root()
     application = Authentication(app(), None)
     assert served(application, "unix").ask("GET", "/whoami").status == 200
-    assert served(application, "127.0.0.1").ask("GET", "/whoami", token="eunomia_000000000000_" + "A" * 43).status == 401
+    assert (
+        served(application, "127.0.0.1").ask("GET", "/whoami", token="eunomia_000000000000_" + "A" * 43).status == 401
+    )
 
 
 def test_open_paths_are_open_and_no_others(served, tokens):
@@ -235,12 +250,16 @@ def test_open_paths_are_open_and_no_others(served, tokens):
 
 def test_a_damaged_file_of_tokens_is_reported_once_and_lets_nobody_in(served, tokens):
     said = []
-    server = served(Authentication(app(), tokens, faults=Faults(lambda sentence, error: said.append(sentence))), "127.0.0.1")
+    server = served(
+        Authentication(app(), tokens, faults=Faults(lambda sentence, error: said.append(sentence))), "127.0.0.1"
+    )
     _, text = tokens.create("ci", ["read"], DAY)
     tokens.path.write_text("{")
     answers = [server.ask("GET", "/whoami", token=text) for _ in range(3)]
     assert [a.status for a in answers] == [503] * 3
-    assert str(tokens.path) not in answers[0].body["detail"], "what the server's files are called is not the client's business"
+    assert str(tokens.path) not in answers[0].body["detail"], (
+        "what the server's files are called is not the client's business"
+    )
     assert len(said) == 1
     assert str(tokens.path) in said[0]
 

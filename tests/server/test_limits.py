@@ -111,7 +111,9 @@ def test_an_application_that_has_answered_cannot_answer_twice(served):
 
     server = served(FREE._replace(body=10), application=early)
     with server.connect() as wire:
-        wire.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n" + b"x" * 16 + b"\r\n")
+        wire.sendall(
+            b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n" + b"x" * 16 + b"\r\n"
+        )
         got = b""
         while piece := wire.recv(1000):
             got += piece

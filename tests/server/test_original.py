@@ -27,7 +27,12 @@ def test_a_tracker_is_started_by_its_name():
 
 
 def test_a_request_with_all_fields_is_understood_and_what_is_left_out_is_said():
-    body = {"name": "files", "export_handlers": [{"name": "stdout", "args": ["a", "b"]}], "args": ["-p", "7", "c"], "odd": 1}
+    body = {
+        "name": "files",
+        "export_handlers": [{"name": "stdout", "args": ["a", "b"]}],
+        "args": ["-p", "7", "c"],
+        "odd": 1,
+    }
     asked = original.start(msgspec.json.encode(body), KNOWN)
     assert asked.request == TrackerRequest(kind="opensnoop", filters=Filters(pids=[7]))
     numbers = Numbers()
@@ -52,7 +57,9 @@ def test_a_list_has_what_runs_with_numbers_that_stay():
         "status": "ok",
         "list": [{"id": 1, "name": "process"}, {"id": 2, "name": "opensnoop"}],
     }
-    assert answer(original.listing([two, tracker(state="stopped")], numbers))["list"] == [{"id": 2, "name": "opensnoop"}]
+    assert answer(original.listing([two, tracker(state="stopped")], numbers))["list"] == [
+        {"id": 2, "name": "opensnoop"}
+    ]
     again = tracker(started="2026-11-27T13:00:00Z")
     assert answer(original.listing([again, two], numbers))["list"] == [
         {"id": 2, "name": "opensnoop"},

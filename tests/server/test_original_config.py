@@ -116,7 +116,10 @@ def test_a_whole_file_in_json(write):
 
 def test_a_whole_file_with_tables(write):
     found = read(write(TABLES, "original.toml"))
-    assert [(t.id, t.kind, t.duration) for t in found.config.trackers] == [("process", "process", 20), ("syscall", "syscall", 20)]
+    assert [(t.id, t.kind, t.duration) for t in found.config.trackers] == [
+        ("process", "process", 20),
+        ("syscall", "syscall", 20),
+    ]
     assert [t.filters for t in found.config.trackers] == [Filters(pids=[17], containers=["4711"])] * 2
     assert found.config.server == config.Server()
 
@@ -206,7 +209,9 @@ def test_without_trackers_those_start_that_the_original_starts(write):
 
 
 def test_a_process_can_be_selected(write):
-    found = read(write({"enabled_trackers": [{"name": "process"}], "tracing_selected": "pid", "tracing_target_id": "42"}))
+    found = read(
+        write({"enabled_trackers": [{"name": "process"}], "tracing_selected": "pid", "tracing_target_id": "42"})
+    )
     assert found.config.trackers[0].filters == Filters(pids=[42])
 
 
@@ -219,7 +224,10 @@ def test_exit_after_without_auto_exit_does_not_hold(write):
 def test_an_address_that_others_reach_is_left_out(write):
     found = read(write({"enabled_trackers": [{"name": "process"}], "server_host": "192.0.2.1", "server_port": 80}))
     assert found.config.server.listen == []
-    assert "server_port: 192.0.2.1:80 can be reached from other machines, which needs [server.tls]; left out" in found.notes
+    assert (
+        "server_port: 192.0.2.1:80 can be reached from other machines, which needs [server.tls]; left out"
+        in found.notes
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 
 
 def request(id_: str = "web", **fields) -> TrackerRequest:
-    return TrackerRequest(id=id_, **({"kind": "process"} if "object" not in fields and "kind" not in fields else {}), **fields)
+    return TrackerRequest(
+        id=id_, **({"kind": "process"} if "object" not in fields and "kind" not in fields else {}), **fields
+    )
 
 
 def tracker(of: TrackerRequest, state: str = "running", object_: str = "") -> Tracker:
@@ -81,7 +83,9 @@ class TestOneTracker:
         assert (change.action, change.how) == ("update", "object")
 
     def test_that_was_updated_to_what_is_declared_is_unchanged(self):
-        assert only(diff([request(object=TWO)], [tracker(request(object=ONE), object_=TWO)], never)).action == "unchanged"
+        assert (
+            only(diff([request(object=TWO)], [tracker(request(object=ONE), object_=TWO)], never)).action == "unchanged"
+        )
 
     @pytest.mark.parametrize("state", ["failed", "stopped"])
     def test_that_does_not_run_any_more_is_created_again(self, state):
@@ -167,7 +171,9 @@ class TestHosts:
     def test_are_given_by_comma_in_one_or_several_words(self):
         assert plan.hosts_of(["a, b", "c"]) == ["a", "b", "c"]
 
-    @pytest.mark.parametrize(("word", "said"), [("a,,b", "a host is empty"), ("", "a host is empty"), ("a,b,a", "'a' is there twice")])
+    @pytest.mark.parametrize(
+        ("word", "said"), [("a,,b", "a host is empty"), ("", "a host is empty"), ("a,b,a", "'a' is there twice")]
+    )
     def test_are_given_once_and_not_empty(self, word, said):
         with pytest.raises(ValueError, match=said):
             plan.hosts_of([word])

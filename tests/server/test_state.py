@@ -185,7 +185,17 @@ class TestAFileThatCannotBeUsed:
         assert "its format 0 is no longer read (this eunomia reads 1)" in self.reopened(written)
 
     @pytest.mark.parametrize(
-        "content", [b"[]", b"null", b"{}", b'{"version": "1"}', b'{"version": true}', b"\xff\xfe", b"[" * 100_000, b'{"a":' * 9999]
+        "content",
+        [
+            b"[]",
+            b"null",
+            b"{}",
+            b'{"version": "1"}',
+            b'{"version": true}',
+            b"\xff\xfe",
+            b"[" * 100_000,
+            b'{"a":' * 9999,
+        ],
     )
     def test_is_no_state_file(self, written, content):
         written.write_bytes(content)
@@ -340,7 +350,9 @@ class TestObjects:
         store = Objects(tmp_path / "objects", limit=100, spare=100)
         used = [store.put(bytes([n]) * 30) for n in range(3)]
         store.use(used)
-        with pytest.raises(ApiError, match="no room for an object of 11 bytes: those that run have most of 100; stop some"):
+        with pytest.raises(
+            ApiError, match="no room for an object of 11 bytes: those that run have most of 100; stop some"
+        ):
             store.put(b"x" * 11)
         assert set(store) == set(used)
 

@@ -71,7 +71,14 @@ def test_each_scope_includes_the_smaller_ones():
 
 
 def test_an_unknown_scope_or_name_is_refused_and_nothing_is_written(tokens):
-    for name, scopes in (("ci", ["root"]), ("ci", []), ("", ["read"]), ("a b", ["read"]), ("a\x1b[2J", ["read"]), ("x" * 65, ["read"])):
+    for name, scopes in (
+        ("ci", ["root"]),
+        ("ci", []),
+        ("", ["read"]),
+        ("a b", ["read"]),
+        ("a\x1b[2J", ["read"]),
+        ("x" * 65, ["read"]),
+    ):
         with pytest.raises(ValueError):
             tokens.create(name, scopes, DAY)
     assert not tokens.path.exists()
@@ -154,7 +161,17 @@ def test_a_damaged_account_of_uses_is_as_none(tokens):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"tokens": 1}', b'{"tokens": [{}]}', b'{"version": 2, "tokens": []}', b"\xff\xfe", b'{"tokens": [], "more": 1}', b"null"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"tokens": 1}',
+        b'{"tokens": [{}]}',
+        b'{"version": 2, "tokens": []}',
+        b"\xff\xfe",
+        b'{"tokens": [], "more": 1}',
+        b"null",
+    ],
 )
 def test_a_damaged_file_lets_nobody_in_and_is_not_replaced(tokens, content):
     _, text = tokens.create("ci", ["run"], None)
@@ -195,7 +212,11 @@ def test_a_file_of_another_user_is_refused(tokens):
 def test_what_is_no_plain_file_is_refused_without_waiting(tokens, tmp_path, kind):
     _, text = tokens.create("ci", ["run"], None)
     moved = tokens.path.rename(tmp_path / "elsewhere")
-    {"link": lambda: tokens.path.symlink_to(moved), "fifo": lambda: os.mkfifo(tokens.path), "directory": tokens.path.mkdir}[kind]()
+    {
+        "link": lambda: tokens.path.symlink_to(moved),
+        "fifo": lambda: os.mkfifo(tokens.path),
+        "directory": tokens.path.mkdir,
+    }[kind]()
     with pytest.raises(BadTokens):
         Tokens(tokens.path.parent).verify(text)
 

@@ -45,9 +45,7 @@ def add(subparsers: Subparsers) -> None:
         description="List the containers that run now, of all runtimes; with --watch, what happens to them afterwards.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "-o", dest="format", choices=("table", "json", "csv"), default="table", help="format (table)"
-    )
+    parser.add_argument("-o", dest="format", choices=("table", "json", "csv"), default="table", help="format (table)")
     parser.add_argument("--columns", metavar="A,B,...", help="show these columns, in this order")
     parser.add_argument("--watch", action="store_true", help="go on with what happens, until Ctrl-C (root)")
     parser.add_argument("--duration", metavar="TIME", help="end --watch after this time, as in 30s, 5m, 1h")

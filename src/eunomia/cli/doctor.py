@@ -30,9 +30,7 @@ def add(subparsers: Subparsers) -> None:
         description="Check kernel, privileges, hooks and container runtimes, and say what to do about problems.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
-    )
+    parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="format (table)")
     parser.set_defaults(go=go)
 
 

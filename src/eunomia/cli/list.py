@@ -25,9 +25,7 @@ def add(subparsers: Subparsers) -> None:
         description="List the trackers, the question that each answers, and whether this kernel can run it.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
-    )
+    parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="format (table)")
     parser.set_defaults(go=go)
 
 

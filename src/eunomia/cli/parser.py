@@ -73,9 +73,7 @@ def parser(commands: Sequence[str] = COMMANDS) -> Parser:
         epilog=EXAMPLES,
     )
     top.add_argument("--version", action="version", version=f"eunomia {__version__}")
-    subparsers = top.add_subparsers(
-        title="commands", metavar="COMMAND", dest="command", required=True, prog=top.prog
-    )
+    subparsers = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True, prog=top.prog)
     for name in commands:
         import_module(f"eunomia.cli.{name}").add(subparsers)
     if len(commands) == 1:

@@ -92,7 +92,10 @@ def add(subparsers: Any) -> None:
         help="a setting: a global, a member of one (cfg.min_ns=5, ports[2]=80), an entry of a map (map[KEY]=VALUE)",
     )  # fmt: skip
     more.add_argument(
-        "--event", action="append", default=[], metavar="MAP=[FIELD:VALUE=]STRUCT",
+        "--event",
+        action="append",
+        default=[],
+        metavar="MAP=[FIELD:VALUE=]STRUCT",
         help="the struct of a buffer's records, of all or of those in which FIELD has this VALUE",
     )
     more.add_argument(

@@ -52,9 +52,7 @@ def add(subparsers: Subparsers) -> None:
         description="Show the processes that run now as a tree, with their users and containers.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "-o", dest="format", choices=("table", "json"), default="table", help="format (table)"
-    )
+    parser.add_argument("-o", dest="format", choices=("table", "json"), default="table", help="format (table)")
     selectors.add(parser, host=False)
     parser.set_defaults(go=go)
 

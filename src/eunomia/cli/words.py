@@ -98,5 +98,3 @@ def byte_size(word: str, option: str) -> int:
         return parse_size(word)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
-
-

@@ -149,9 +149,7 @@ class FileWatcher:
         except (OSError, ValueError):  # ValueError: a NUL
             return True
         mask = _OF_DIRECTORIES if stat.S_ISDIR(kind) else _OF_FILES
-        watch: int = lib.inotify_add_watch(
-            self._inotify, os.fsencode(path), mask | _DONT_FOLLOW | _EXCL_UNLINK
-        )
+        watch: int = lib.inotify_add_watch(self._inotify, os.fsencode(path), mask | _DONT_FOLLOW | _EXCL_UNLINK)
         if watch < 0:
             return int(ffi.errno) not in {errno.ENOSPC, errno.ENOMEM}
         before = self._watches.get(path)

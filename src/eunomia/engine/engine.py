@@ -8,7 +8,7 @@ prints nothing and changes no settings of Python; its caller does.
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from eunomia.engine.commands import Commands
 from eunomia.engine.joins import Joins
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from eunomia.engine.output import Output
     from eunomia.engine.stream import Stream
     from eunomia.engine.trial import Trial
+    from eunomia.filters import Filters
     from eunomia.sinks import StreamInfo
 
 T = TypeVar("T")
@@ -200,7 +201,9 @@ class Engine:
     ) -> RunningSource:
         if isinstance(source, Source):
             source = self._probes(source, options, meanwhile=meanwhile)
-        elif not isinstance(source, ProbeSource):
+        if isinstance(source, ProbeSource):
+            source.follow_filter()
+        else:
             source.wake = self._commands.wake
         self.sources.append(source)
         return source
@@ -437,6 +440,25 @@ class Engine:
         if self._waiter is not None:
             self._want()
 
+    def refilter(self, names: Collection[str], filters: Filters) -> None:
+        """Have the outputs of these names take other rows from now on, and update the kernel's filters.
+
+        Raises :class:`BadSetting` if streams lack fields that the filters need, or there are too many for the
+        kernel: then nothing has changed.
+        """
+        changed = [output for output in self.outputs if output.name in names]
+        self._filter.check([filters if output in changed else output.filters for output in self.outputs])
+        before = [(output, output.filters) for output in changed]
+        try:
+            for output in changed:
+                output.want(filters)
+            self._want()
+        except BaseException:
+            for output, old in before:
+                output.want(old)
+            self._want()
+            raise
+
     def _want(self) -> None:
         self._filter.want([(o.filters, o.selection) for o in self.outputs])
         self._plan()
@@ -471,6 +493,10 @@ class Engine:
         The future has its result or exception. Raises :class:`RuntimeError` if the engine is closed.
         """
         return self._commands.submit(command)
+
+    def refuse(self) -> None:
+        """Refuse commands from now on, and cancel those that wait: nobody runs them any more."""
+        self._commands.close()
 
     def step(self, tables: bool = False) -> bool:
         """Run submitted commands, then drain, join and pass on; return whether there were rows.

@@ -97,6 +97,11 @@ class Output:
         """Whether it takes rows of a stream."""
         return not self._wanted or stream.label in self._wanted or stream.key[0] in self._wanted
 
+    def want(self, filters: Filters) -> None:
+        """Take other rows from now on; :meth:`plan` has to be called for each stream."""
+        self.selection = filters.selection()
+        self.filters = filters
+
     def open(self, streams: Sequence[StreamInfo], faults: Faults) -> None:
         """Make the sink; raises whatever that raises."""
         self._faults = faults

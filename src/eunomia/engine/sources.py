@@ -119,6 +119,7 @@ class ProbeSource(RunningSource):
         self._hierarchy = hierarchy
         self._filter = kernel_filter
         self._filters = has_filters(source.spec.maps)  # in the kernel
+        self._loaded = kernel_filter.changes  # they may change while it is loaded
         self.live = source.load(
             set_=self._constants(),
             ring_size=options.ring_size,
@@ -133,9 +134,7 @@ class ProbeSource(RunningSource):
             swappable=True,
             meanwhile=meanwhile,
         )
-        self._since: int = kernel_filter.changes if before is None else before._since
-        if before is None and self._filters:
-            kernel_filter.take(self.live)
+        self._since: int = self._loaded if before is None else before._since
         self.streams = list(self._streams(self.live))
         self.rings = {name: self.live.readers[name] for name in self.live.spec.raw}
         source.spec.close()
@@ -143,9 +142,11 @@ class ProbeSource(RunningSource):
     def follow_filter(self) -> None:
         """Have its probes follow the filters from now on; they have those of the time when it was loaded."""
         assert self.live is not None
-        if self._filters:
+        if not self._filters:
+            return
+        self._filter.take(self.live)
+        if self._loaded != self._filter.changes:
             self._filter.fill(self.live)
-            self._filter.take(self.live)
             write(self.live, self._filter.word)
 
     @property

@@ -44,8 +44,8 @@ class Btf:
         self._ours = ours
         self._order = "<" if sys.byteorder == "little" else ">"
         try:
-            magic, _version, _flags, header, types_at, types_size, strings_at, strings_size = (
-                struct.unpack_from(self._order + "HBBIIIII", raw)
+            magic, _version, _flags, header, types_at, types_size, strings_at, strings_size = struct.unpack_from(
+                self._order + "HBBIIIII", raw
             )
             if magic != 0xEB9F:
                 raise BadObject("its .BTF section is not BTF")

@@ -58,9 +58,7 @@ def _check_header(data: bytes, name: str) -> str:
     if not data:
         raise BadObject(f"{name}: the file is empty")
     if data[:4] != b"\x7fELF":
-        raise BadObject(
-            f"{name}: not an ELF file, so no BPF object: compile with clang -target bpf -g -O2 -c"
-        )
+        raise BadObject(f"{name}: not an ELF file, so no BPF object: compile with clang -target bpf -g -O2 -c")
     if len(data) < 20 or data[5] not in (1, 2):
         raise BadObject(f"{name}: truncated ELF file: its header is incomplete")
     order = "<" if data[5] == 1 else ">"

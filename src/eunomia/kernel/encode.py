@@ -16,6 +16,7 @@ _LONGEST = 400  # characters of a number: Python refuses to read thousands of di
 _ECHOED = 40  # characters of a wrong value that an error repeats
 _TRUTH = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
 
+
 def encode(type_: Type, value: object) -> bytes:
     """Return the bytes of a value, given as text or as a Python number, bool or list.
 

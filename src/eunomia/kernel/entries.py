@@ -163,4 +163,3 @@ def merged(entry: Entry, before: bytes) -> bytes:
     memory = bytearray(before)
     settings.write(entry.part, entry.value, memory)
     return bytes(memory)
-

@@ -310,9 +310,7 @@ class Loaded:
                 if failed.errno == errno.E2BIG:
                     room = self._sized[map_.name].max_entries
                     raise BadSetting(f"map {map_.name} has room for {room} entries: raise --map-size") from None
-                raise KernelError(
-                    f"{self.spec.name}: {entry.part.name} could not be set: {failed.strerror}"
-                ) from None
+                raise KernelError(f"{self.spec.name}: {entry.part.name} could not be set: {failed.strerror}") from None
 
     def _load(self, meanwhile: Callable[[], None] | None) -> None:
         failed, said = self._verified() if meanwhile is None else beside(meanwhile, self._verified)
@@ -360,9 +358,7 @@ class Loaded:
         tables = (self.maps[f"{name}_a"].fd, self.maps[f"{name}_b"].fd)
         windows = Windows(name, self.maps[name].fd, tables, self._window)
         table = self._sized[stream.coalescing.table.name]
-        return CoalescedReader(
-            stream._replace(coalescing=stream.coalescing._replace(table=table)), fd, size, windows
-        )
+        return CoalescedReader(stream._replace(coalescing=stream.coalescing._replace(table=table)), fd, size, windows)
 
     def _with_stacks(self, stream: StreamSpec) -> StreamSpec:
         maps = {m.name: self.maps[m.name] for m in self.spec.maps.values() if m.type == STACK_TRACE}

@@ -30,9 +30,7 @@ _ORDER = "<" if sys.byteorder == "little" else ">"
 _NUMBERS = frozenset({"", "duration", "float", "wide"})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-_MAX_WORDS = frozenset(
-    "max maximum peak highest greatest largest biggest worst longest slowest hwm".split()
-)
+_MAX_WORDS = frozenset("max maximum peak highest greatest largest biggest worst longest slowest hwm".split())
 _MIN_WORDS = frozenset("min minimum lowest least smallest shortest fastest best".split())
 _LAST_WORDS = frozenset("last latest newest recent updated seen modified".split())
 _FIRST_WORDS = frozenset("first earliest oldest start started begin began since created birth born".split())

@@ -55,9 +55,7 @@ def lack() -> str:
     if has(SYS_ADMIN):
         return ""
     missing = [
-        name
-        for name, bit in (("BPF", BPF), ("PERFMON", PERFMON), ("DAC_READ_SEARCH", DAC_READ_SEARCH))
-        if not has(bit)
+        name for name, bit in (("BPF", BPF), ("PERFMON", PERFMON), ("DAC_READ_SEARCH", DAC_READ_SEARCH)) if not has(bit)
     ]
     mount = "" if tracefs_mounted() else "tracefs mounted by root (mount -t tracefs none /sys/kernel/tracing)"
     if not missing and not mount:

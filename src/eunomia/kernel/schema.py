@@ -133,9 +133,7 @@ def _unique(fields: list[Field]) -> list[Field]:
         if field.name:
             renamed.setdefault(field.name, name)
         seen[name] = field._replace(name=name)
-    fields = [
-        f._replace(length=renamed.get(f.length, ""), count_in=renamed.get(f.count_in, "")) for f in seen.values()
-    ]
+    fields = [f._replace(length=renamed.get(f.length, ""), count_in=renamed.get(f.count_in, "")) for f in seen.values()]
     return [_chosen(f, seen.get(renamed.get(f.tag, ""))) if f.tag else f for f in fields]
 
 

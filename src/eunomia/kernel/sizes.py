@@ -76,9 +76,7 @@ def given(owner: str, maps: Mapping[str, Map], sizes: Mapping[str, int]) -> dict
             raise BadSetting(f"{owner} has no map '{name}' whose size can be set: {has}")
         page = os.sysconf("SC_PAGESIZE")
         if map_.type in _RINGS and (entries % page or entries & (entries - 1)):
-            raise BadSetting(
-                f"map {name}: a ring's size in bytes is a power of two, at least {page}: {entries} is not"
-            )
+            raise BadSetting(f"map {name}: a ring's size in bytes is a power of two, at least {page}: {entries} is not")
         sized[name] = map_._replace(max_entries=entries, chosen="")
     return sized
 
@@ -103,6 +101,4 @@ def _check_inner(handle: Any, name: str) -> None:
     if inner == ffi.NULL or lib.bpf_map__max_entries(inner):
         return
     if lib.bpf_map__type(inner) not in {*_NO_SIZE, _PERF_EVENT_ARRAY}:
-        raise KernelError(
-            f"map {name}: its inner maps declare no size: add `__uint(max_entries, N);` to them"
-        )
+        raise KernelError(f"map {name}: its inner maps declare no size: add `__uint(max_entries, N);` to them")

@@ -487,9 +487,7 @@ class Spec:
 
     def _swapped(self, map_: Map) -> StreamSpec:
         inner = self.maps[f"{map_.name}_a"]
-        return StreamSpec(
-            map_.name, "swapped", self._entries(map_.name, inner), map_, "the map's key and value"
-        )
+        return StreamSpec(map_.name, "swapped", self._entries(map_.name, inner), map_, "the map's key and value")
 
     def _entries(self, name: str, map_: Map) -> Schema:
         key, value = (self.btf.map_member(name, part) for part in ("key", "value"))
@@ -522,9 +520,7 @@ class Spec:
         return bytecode.walked(self.data)
 
     def _table(self, map_: Map, chosen: Mapping[str, str]) -> StreamSpec:
-        stream = StreamSpec(
-            map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value"
-        )
+        stream = StreamSpec(map_.name, "table", self._entries(map_.name, map_), map_, "the map's key and value")
         if map_.type not in PER_CPU:
             return stream
         from eunomia.kernel import percpu
@@ -546,9 +542,7 @@ class Spec:
             wanted.setdefault(name, {})[word[len(name) + 1 :]] = rule
         for name in [*wanted, *rows]:
             if name not in tables:
-                raise BadSetting(
-                    f"{self.name} shows no per-CPU map {name!r}: there are {', '.join(tables) or 'none'}"
-                )
+                raise BadSetting(f"{self.name} shows no per-CPU map {name!r}: there are {', '.join(tables) or 'none'}")
         for name, rules in wanted.items():
             map_ = tables[name].map
             percpu.check(self._entries(name, map_), aligned(map_.key_size), rules)

@@ -226,9 +226,7 @@ def service(data: bytes | msgspec.Raw) -> ServiceObject:
     if not meta.uid:
         raise Malformed("a service without a uid")
     name, namespace = bounded(meta.name), bounded(meta.namespace)
-    return ServiceObject(
-        bounded(meta.uid), name, namespace, bounded(meta.resource_version), texts(found.spec.selector)
-    )
+    return ServiceObject(bounded(meta.uid), name, namespace, bounded(meta.resource_version), texts(found.spec.selector))
 
 
 def owner(data: bytes | bytearray | msgspec.Raw) -> tuple[str, Owner]:

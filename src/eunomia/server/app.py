@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,17 +18,20 @@ from eunomia.server import openapi
 from eunomia.server.audit import AuditLog
 from eunomia.server.auth import require
 from eunomia.server.hub import Hub
+from eunomia.server.metrics import Answers
 from eunomia.server.original_calls import original_calls
 from eunomia.server.page import page
 from eunomia.server.problems import ApiError
 from eunomia.server.recorded import recorded
 from eunomia.server.routes import ROUTES, Route, websocket
 
+Call = Callable[[Request], Awaitable[Response]]
+
 _PROBLEM = "application/problem+json"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def application(hub: Hub, audit: AuditLog) -> Starlette:
+def application(hub: Hub, audit: AuditLog, answers: Answers) -> Starlette:
     """Return the API to a hub. Who calls is found out around it, see :mod:`eunomia.server.service`."""
     description = msgspec.json.encode(openapi.description())
 
@@ -40,19 +43,38 @@ def application(hub: Hub, audit: AuditLog) -> Starlette:
 
     app = Starlette(
         routes=[
-            *(Path(r.path, _safely(r, audit), methods=[r.method]) for r in ROUTES),
-            *(Path(path, call, methods=[method]) for method, path, call in original_calls(hub, audit)),
+            *_paths((r.method, r.path, _safely(r, audit)) for r in ROUTES),
+            *_paths(original_calls(hub, audit)),
             WebSocketRoute("/v1/trackers/{id}/ws", websocket),
-            Path("/openapi.json", described),
-            Path("/docs", docs),
+            _only("/openapi.json", {"GET": described}),
+            _only("/docs", {"GET": docs}),
         ],
-        exception_handlers={HTTPException: _http},
+        exception_handlers={HTTPException: _http, Exception: _failed},
     )
-    app.state.hub = hub
+    app.state.hub, app.state.answers = hub, answers
     return app
 
 
-def _safely(route: Route, audit: AuditLog) -> Callable[[Request], Awaitable[Response]]:
+def _paths(calls: Iterable[tuple[str, str, Call]]) -> list[Path]:
+    """Return the paths, each with all of its methods."""
+    found: dict[str, dict[str, Call]] = {}
+    for method, path, call in calls:
+        found.setdefault(path, {})[method] = call
+    return [_only(path, by_method) for path, by_method in found.items()]
+
+
+def _only(path: str, calls: Mapping[str, Call]) -> Path:
+    """Return a path that has these methods alone: Starlette would add HEAD, of which a stream has no end."""
+
+    async def called(request: Request) -> Response:
+        return await calls[request.method](request)
+
+    made = Path(path, called, methods=list(calls))
+    made.methods = set(calls)
+    return made
+
+
+def _safely(route: Route, audit: AuditLog) -> Call:
     async def called(request: Request) -> Response:
         try:
             require(request.scope, route.scope)
@@ -71,7 +93,13 @@ def problem(error: ApiError) -> Response:
 
 
 def _http(request: Request, error: Any) -> Response:
+    """Return what Starlette refuses as a problem."""
     answer = problem(ApiError(error.status_code, str(error.detail)))
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    """Return a fault of ours as a problem; Starlette raises it again, for the log."""
+    return problem(ApiError(500, f"the server failed: {type(error).__name__}"))

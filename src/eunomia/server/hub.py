@@ -8,11 +8,12 @@ verifier; changes of the engine are submitted to it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from functools import partial
 from threading import Event, Lock, RLock, Thread, Timer
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -28,7 +29,7 @@ from eunomia.filters import Filters as Wanted
 from eunomia.filters import process_mask
 from eunomia.kernel import settings
 from eunomia.kernel.errors import BadSetting, KernelError
-from eunomia.server.journal import Journal
+from eunomia.server.journal import END, PAUSE, Journal
 from eunomia.server.journal_sink import JournalSink, described
 from eunomia.server.models import (
     Filters,
@@ -52,10 +53,13 @@ from eunomia.sinks import Sink, StreamInfo, open_sink
 from eunomia.sinks.writer import open_writer
 from eunomia.source import Source
 
+T = TypeVar("T")
+
 MOST = 256  # trackers at a time
 KEPT = 5  # generations of a tracker whose objects are kept
 _LINGER = 60.0  # seconds for which a journal goes on after its last reader has left
 _ENDED = 64  # trackers that have ended and are still shown
+_PAUSED = b'{"detail":"nobody read: rows were not kept until here"}\n'
 
 
 def now() -> str:
@@ -75,7 +79,7 @@ class Entry:
         self.id = id_
         self.request = request
         self.started = now()
-        self.state = "running"
+        self.state = "starting"
         self.detail = ""
         self.journal = Journal()
         self.history = [Generation(1, digest, self.started, "running", dict(request.settings))]
@@ -84,19 +88,35 @@ class Entry:
         self.timer: Timer | None = None
         self.stops = ""
         self.readers: dict[str, Callable[[], ReaderAccount]] = {}
-        self.watched = 0  # generation of the journal's output; 0 while nothing is written to it
+        self.watched = False  # whether rows are written to the journal; the engine's thread sets it
         self.linger: Timer | None = None
         self.outputs: list[str] = []
         self.notes: list[str] = []
+        self.on_trial = False  # whether an object is being replaced
         self.variant = ""
         self.infos: list[StreamInfo] = []
         self.tables: frozenset[str] = frozenset()
         self.busy = Lock()  # held while it is changed
 
     @property
+    def lives(self) -> bool:
+        """Whether it starts or runs."""
+        return self.state in {"starting", "running"}
+
+    @property
     def current(self) -> Generation:
         """The object that runs."""
         return self.history[self.at]
+
+
+class Replacing(NamedTuple):
+    """A tracker's object that takes the place of another, until its trial is over."""
+
+    entry: Entry
+    source: Source
+    request: TrackerRequest
+    made: Generation
+    trial: Future[list[str]]
 
 
 class Hub:
@@ -128,7 +148,6 @@ class Hub:
         self._ready = Event()
         self._thread: Thread | None = None
         self._error: BaseException | None = None
-        self._closing = False
         self.failed: Callable[[], None] = lambda: None  # called when the engine has ended by itself
 
     def __enter__(self) -> Hub:
@@ -155,6 +174,7 @@ class Hub:
             self._engine.run(interval=self._interval, forever=True)
         except BaseException as error:  # the server ends, and says why
             self._error = error
+            self._engine.refuse()
             self._ready.set()
             self.end_streams("failed", str(error))
             self.failed()
@@ -163,7 +183,7 @@ class Hub:
         """End what readers read; nothing follows."""
         for entry in list(self.entries.values()):
             if not entry.journal.ended:
-                entry.journal.end(_ended(state, detail))
+                entry.journal.add(END, _ended(state, detail))
 
     @property
     def error(self) -> BaseException | None:
@@ -175,28 +195,36 @@ class Hub:
         """The engine, for what reads its registry."""
         return self._engine
 
-    def do(self, command: Callable[[], Any]) -> Any:
-        """Have the engine's thread call something, and return its result."""
-        if self._error is not None:
-            raise ApiError(503, f"the engine has ended: {self._error}")
+    def submit(self, command: Callable[[], T]) -> Future[T]:
+        """Have the engine's thread call something; raises :class:`ApiError` if there is none any more."""
         try:
-            return self._engine.submit(command).result()
-        except RuntimeError as error:
-            if self._closing:
-                raise ApiError(503, "the server is stopping") from None
-            raise error
+            return self._engine.submit(command)
+        except RuntimeError:
+            raise self._over_and_done() from None
+
+    def do(self, command: Callable[[], T]) -> T:
+        """Have the engine's thread call something, and return its result."""
+        return self._result(self.submit(command))
+
+    def _result(self, future: Future[T]) -> T:
+        try:
+            return future.result()
+        except CancelledError:
+            raise self._over_and_done() from None
+
+    def _over_and_done(self) -> ApiError:
+        return ApiError(503, f"the engine has ended: {self._error}" if self._error else "the server is stopping")
 
     def close(self) -> None:
         """Stop everything, and free it."""
-        self._closing = True
-        for entry in self.entries.values():
-            for timer in (entry.timer, entry.linger):
-                if timer is not None:
-                    timer.cancel()
         self._engine.stop()
         if self._thread is not None:
             self._thread.join()
         self._engine.close()
+        for entry in list(self.entries.values()):
+            for timer in (entry.timer, entry.linger):
+                if timer is not None:
+                    timer.cancel()
         self.end_streams()
 
     # Trackers
@@ -207,11 +235,11 @@ class Hub:
         ``past`` is its history, if it ran before a restart, of which the generation at place ``at`` ran.
         """
         with self._lock:
-            if sum(e.state == "running" for e in self.entries.values()) >= self._most:
+            if sum(e.lives for e in self.entries.values()) >= self._most:
                 raise ApiError(409, f"{self._most} trackers run, and no more can")
             id_ = request.id or self._free(request.kind or "object")
             there = self.entries.get(id_)
-            if there is not None and there.state == "running":
+            if there is not None and there.lives:
                 raise ApiError(409, f"there is a tracker {id_} already", field="id")
             entry = Entry(id_, msgspec.structs.replace(request, id=id_), "")
             if past:
@@ -219,18 +247,22 @@ class Hub:
                 entry.at = at
                 entry.requests = [self._request_of(entry.request, g) for g in past]
             self.entries[id_] = entry
-        try:
-            with entry.busy:
+        with entry.busy:
+            try:
                 self._attach(entry, request)
+                entry.state = "running"
                 if request.duration:
                     self._stop_after(entry, request.duration)
                 self._keep(entry)
-        except BaseException:
-            with self._lock:
-                del self.entries[id_]
-                if there is not None:
-                    self.entries[id_] = there
-            raise
+            except BaseException as error:
+                with self._lock:
+                    del self.entries[id_]
+                    if there is not None:
+                        self.entries[id_] = there
+                entry.state = "failed"
+                if not entry.journal.ended:
+                    entry.journal.add(END, _ended("failed", str(error)))
+                raise
         self._forget_ended()
         return entry
 
@@ -250,7 +282,7 @@ class Hub:
             raise ApiError(500, f"the state could not be kept: {error}") from None
 
     def _free(self, word: str) -> str:
-        taken = {e.id for e in self.entries.values() if e.state == "running"}
+        taken = {e.id for e in self.entries.values() if e.lives}
         return next(name for n in range(1, 10_000) if (name := word if n == 1 else f"{word}-{n}") not in taken)
 
     def _attach(self, entry: Entry, request: TrackerRequest) -> None:
@@ -291,19 +323,27 @@ class Hub:
 
         entry.infos, entry.tables = self.do(read)
 
-    def _connect_files(self, entry: Entry, outputs: Sequence[OutputRequest], wanted: Wanted) -> None:
+    def _connect_files(
+        self, entry: Entry, outputs: Sequence[OutputRequest], wanted: Wanted, there: Mapping[str, str] = {}
+    ) -> None:
+        """Connect a tracker's outputs, but for those that are ``there``, names by file."""
+        names: list[str] = []
         done: list[str] = []
         try:
             for number, one in enumerate(outputs):
-                name = f"{entry.id}:{one.format}:{one.file}"
-                self.do(partial(self._connect, entry, one, name, number, wanted))
-                done.append(name)
+                name = there.get(one.file) or f"{entry.id}:{one.format}:{one.file}"
+                if name in names or any(one.file == other.file for other in outputs[:number]):
+                    raise ApiError(422, f"{one.file} is there twice", field=f"outputs[{number}].file")
+                names.append(name)
+                if one.file not in there:
+                    self.do(partial(self._connect, entry, one, name, number, wanted))
+                    done.append(name)
         except BaseException:
             for name in done:
                 with suppress(KeyError):
                     self.do(partial(self._engine.disconnect, name))
             raise
-        entry.outputs = done
+        entry.outputs = names
 
     def _connect(self, entry: Entry, one: OutputRequest, name: str, number: int, wanted: Wanted) -> None:
         def open_(streams: Sequence[StreamInfo]) -> Sink:
@@ -329,8 +369,7 @@ class Hub:
     def running(self, id_: str) -> Entry:
         """Return a tracker that runs; raises :class:`ApiError` if there is none."""
         entry = self.get(id_)
-        if entry.state != "running":
-            raise ApiError(409, f"tracker {id_} has {entry.state}")
+        _check_running(entry)
         return entry
 
     def stop(self, id_: str) -> Entry:
@@ -341,20 +380,20 @@ class Hub:
                 return entry
             self.do(lambda: self._engine.remove(id_))
             self._end(entry, "stopped", "")
+            self._stop_after(entry, 0)
             self._forgotten(entry)
         return entry
 
     def _end(self, entry: Entry, state: str, detail: str) -> None:
         entry.state, entry.detail = state, detail
         entry.current.outcome = state
-        for timer in (entry.timer, entry.linger):
-            if timer is not None:
-                timer.cancel()
-        for name in [*entry.outputs, *([_journal_name(entry)] if entry.watched else [])]:
+        for name in entry.outputs:
             with suppress(KeyError):
                 self.do(partial(self._engine.disconnect, name))
-        entry.watched = 0
-        entry.journal.end(_ended(state, detail))
+        self.do(lambda: self._leave(entry))
+        entry.journal.add(END, _ended(state, detail))
+        if not entry.readers:
+            entry.journal.trim()
 
     def _stop_after(self, entry: Entry, seconds: float) -> None:
         if entry.timer is not None:
@@ -373,7 +412,7 @@ class Hub:
 
     def _forget_ended(self) -> None:
         with self._lock:
-            ended = [e.id for e in self.entries.values() if e.state != "running"]
+            ended = [e.id for e in self.entries.values() if not e.lives]
             for id_ in ended[:-_ENDED]:
                 del self.entries[id_]
 
@@ -381,9 +420,11 @@ class Hub:
         """Change a tracker that runs; raises :class:`ApiError`, and then nothing has changed."""
         entry = self.running(id_)
         with entry.busy:
+            _check_running(entry)
             request = entry.request
             if patch.settings is not UNSET and patch.settings != request.settings:
-                self._replace(entry, UpdateRequest(settings=patch.settings), replaces_settings=True)
+                update = UpdateRequest(settings=patch.settings)
+                self._settle(self._replace(entry, update, replaces_settings=True))
                 request = entry.request
             if patch.filters is not UNSET or patch.outputs is not UNSET:
                 filters = request.filters if patch.filters is UNSET else patch.filters
@@ -396,42 +437,71 @@ class Hub:
         return entry
 
     def _reconnect(self, entry: Entry, outputs: list[OutputRequest], filters: Filters) -> None:
-        wanted = filters_of(filters)
-        before, request = entry.outputs, entry.request
-        for name in before:
-            self.do(partial(self._engine.disconnect, name))
-        entry.outputs = []
+        """Change filters in place, so that no row is missed; open new outputs, and close those that are gone."""
+        wanted, before = filters_of(filters), filters_of(entry.request.filters)
+        old = {one.file: (name, one) for name, one in zip(entry.outputs, entry.request.outputs, strict=True)}
+        for number, one in enumerate(outputs):
+            if one.file in old and old[one.file][1] != one:
+                detail = f"{one.file} is written in another way: name another file"
+                raise ApiError(422, detail, field=f"outputs[{number}].file")
+        self._refilter(entry, wanted)
+        kept = entry.outputs
         try:
-            self._connect_files(entry, outputs, wanted)
-            if entry.watched:
-                self.do(lambda: self._watch_again(entry, wanted))
+            self._connect_files(entry, outputs, wanted, {file: name for file, (name, _) in old.items()})
         except BaseException:
-            self._connect_files(entry, request.outputs, filters_of(request.filters))
+            entry.outputs = kept
+            self._refilter(entry, before)
             raise
+        for name in kept:
+            if name not in entry.outputs:
+                with suppress(KeyError):
+                    self.do(partial(self._engine.disconnect, name))
+
+    def _refilter(self, entry: Entry, wanted: Wanted) -> None:
+        names = {*entry.outputs, _journal_name(entry)}
+        try:
+            self.do(lambda: self._engine.refilter(names, wanted))
+        except BadSetting as error:
+            raise ApiError(422, str(error).replace("--", ""), field="filters") from None
 
     # Other objects in its place
 
     def update(self, id_: str, request: UpdateRequest) -> Entry:
         """Have a tracker run another object; raises :class:`ApiError`, and then the old one goes on."""
+        return self.settle(self.replace(id_, request))
+
+    def replace(self, id_: str, request: UpdateRequest) -> Replacing:
+        """Have a tracker run another object; :meth:`settle` is to be called when the trial is over.
+
+        Meanwhile the tracker can be read and stopped. Raises :class:`ApiError`, and then the old one goes on.
+        """
         entry = self.running(id_)
         with entry.busy:
-            if entry.state != "running":
-                raise ApiError(409, f"tracker {id_} has {entry.state}")
-            self._replace(entry, request)
-            self._kept(entry)
-        return entry
+            _check_running(entry)
+            return self._replace(entry, request)
+
+    def settle(self, replacing: Replacing) -> Entry:
+        """Wait for the end of a trial, and take its result; raises :class:`ApiError` if the old object goes on."""
+        wait([replacing.trial])
+        with replacing.entry.busy:
+            self._settle(replacing)
+            if replacing.entry.state == "running":
+                self._kept(replacing.entry)
+        return replacing.entry
 
     def rollback(self, id_: str, generation: int) -> Entry:
         """Have a tracker run the object of an earlier generation; raises :class:`ApiError`."""
         entry = self.running(id_)
         with entry.busy:
+            _check_running(entry)
             numbers = [g.number for g in entry.history]  # the first ones are gone after a restart
-            number = generation or (numbers[entry.at - 1] if entry.at else 0)
+            worked = [g.number for g in entry.history[: entry.at] if g.outcome != "failed"]
+            number = generation or max(worked, default=0)
             if number not in numbers or number == entry.current.number:
                 there = f"{', '.join(map(str, numbers))}, and {entry.current.number} runs"
                 raise ApiError(422, f"there is no earlier generation {number}: there are {there}", field="generation")
             old = entry.requests[numbers.index(number)]
-            self._replace(entry, UpdateRequest(object=old.object, settings=old.settings), base=old)
+            self._settle(self._replace(entry, UpdateRequest(object=old.object, settings=old.settings), base=old))
             self._kept(entry)
         return entry
 
@@ -442,7 +512,9 @@ class Hub:
         *,
         base: TrackerRequest | None = None,
         replaces_settings: bool = False,
-    ) -> None:
+    ) -> Replacing:
+        if entry.on_trial:
+            raise ApiError(409, f"the object of {entry.id} is on trial, which has to end first")
         request = base or entry.request
         whole = base is not None or replaces_settings
         given: dict[str, Value] = update.settings if whole else {**request.settings, **update.settings}
@@ -457,68 +529,98 @@ class Hub:
         except KeyError:
             source.spec.close()
             raise ApiError(409, f"tracker {entry.id} does not run any more") from None
-        except (KernelError, ValueError) as error:
+        except ValueError as error:
+            source.spec.close()
+            raise ApiError(409, str(error)) from None
+        except KernelError as error:
             source.spec.close()
             raise _refused(error) from None
+        except (RuntimeError, CancelledError):
+            source.spec.close()
+            raise self._over_and_done() from None
         except BaseException:
             source.spec.close()
             raise
-        made = Generation(entry.history[-1].number + 1, digest, now(), "on trial", dict(given))
-        try:
-            made.detail = " ".join(future.result())
-        except TrialFailed as failed:
-            made.outcome, made.detail = "failed", str(failed)
-            entry.history.append(made)
-            entry.requests.append(request)
-            raise ApiError(409, f"{failed}: the old object goes on") from None
-        entry.current.outcome = "replaced"
-        made.outcome = "running"
+        made = Generation(0, digest, now(), "on trial", dict(given))
+        entry.on_trial = True
+        return Replacing(entry, source, request, made, future)
+
+    def _settle(self, replacing: Replacing) -> None:
+        entry, source, request, made, trial = replacing
+        entry.on_trial = False
+        made.number = entry.history[-1].number + 1
         entry.history.append(made)
         entry.requests.append(request)
+        try:
+            sentences = self._result(trial)
+        except TrialFailed as failed:
+            made.outcome, made.detail = "failed", str(failed)
+            raise ApiError(409, f"{failed}: the old object goes on") from None
+        entry.current.outcome = "replaced"
+        made.outcome, made.detail = entry.state, " ".join(sentences)
         entry.at = len(entry.history) - 1
         entry.request = msgspec.structs.replace(request, filters=entry.request.filters, outputs=entry.request.outputs)
-        self._describe(entry, source)
+        if entry.state == "running":
+            self._describe(entry, source)
 
     # Readers of a tracker's rows
 
-    def watch(self, entry: Entry) -> None:
-        """Have rows written to a tracker's journal: somebody reads it."""
-        with entry.busy:
-            if entry.linger is not None:
-                entry.linger.cancel()
-                entry.linger = None
-            if not entry.watched and entry.state == "running":
-                wanted = filters_of(entry.request.filters)
-                self.do(lambda: self._watch_again(entry, wanted))
+    # Whether they are kept is known to the engine's thread alone, so that nobody waits for anybody.
 
-    def _watch_again(self, entry: Entry, wanted: Wanted) -> None:
-        before, entry.watched = _journal_name(entry), entry.watched + 1
+    def watch(self, entry: Entry) -> Future[None]:
+        """Have rows written to a tracker's journal: somebody reads it."""
+        return self.submit(lambda: self._watch(entry))
+
+    def _watch(self, entry: Entry) -> None:
+        if entry.linger is not None:
+            entry.linger.cancel()
+            entry.linger = None
+        if entry.watched or entry.state != "running":
+            return
         added = entry.request.add
 
         def open_(streams: Sequence[StreamInfo]) -> Sink:
             return JournalSink(entry.journal, entry.id, streams, added)
 
+        wanted = filters_of(entry.request.filters)
         needs = any(is_of(ACTOR, column) for column in added)
         self._engine.connect(Output(_journal_name(entry), open_, wanted, streams=(entry.id,), processes=needs))
-        with suppress(KeyError):
-            self._engine.disconnect(before)
+        entry.watched = True
 
     def unwatch(self, entry: Entry) -> None:
         """Have no more rows written to a journal that nobody reads, after a while in which readers may come back."""
-        with entry.busy:
-            if entry.readers or not entry.watched or entry.state != "running":
-                return
-            entry.linger = Timer(_LINGER, self._leave, (entry,))
+        if entry.journal.ended and not entry.readers:
+            entry.journal.trim()
+        with suppress(ApiError):
+            self.submit(lambda: self._unwatch(entry))
+
+    def _unwatch(self, entry: Entry) -> None:
+        if entry.watched and not entry.readers and entry.linger is None:
+            entry.linger = Timer(_LINGER, self._lingered, (entry,))
             entry.linger.daemon = True
             entry.linger.start()
 
+    def _lingered(self, entry: Entry) -> None:
+        def leave() -> None:
+            if entry.linger is not None and not entry.readers:
+                self._leave(entry)
+                entry.journal.add(PAUSE, _PAUSED)
+
+        with suppress(ApiError):
+            self.submit(leave)
+
     def _leave(self, entry: Entry) -> None:
-        with entry.busy:
-            if entry.readers or not entry.watched or entry.state != "running":
-                return
-            name, entry.watched = _journal_name(entry), 0
-            with suppress(KeyError, ApiError):
-                self.do(lambda: self._engine.disconnect(name))
+        if entry.linger is not None:
+            entry.linger.cancel()
+            entry.linger = None
+        if entry.watched:
+            entry.watched = False
+            self._engine.disconnect(_journal_name(entry))
+
+    @property
+    def interval(self) -> float:
+        """How often tables are read, in seconds."""
+        return self._interval
 
     # Answers
 
@@ -576,8 +678,14 @@ def _digest(request: TrackerRequest, source: Source) -> str:
         return digest_of(file.read())
 
 
+def _check_running(entry: Entry) -> None:
+    """Raise :class:`ApiError` unless a tracker runs."""
+    if entry.state != "running":
+        raise ApiError(409, f"tracker {entry.id} is {entry.state}")
+
+
 def _journal_name(entry: Entry) -> str:
-    return f"{entry.id}:journal:{entry.watched}"
+    return f"{entry.id}:journal"
 
 
 def _check_filters(running: RunningSource, wanted: Wanted) -> None:

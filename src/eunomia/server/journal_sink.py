@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from eunomia.server.journal import ROW, SCHEMA, Journal
+from eunomia.server.journal import SCHEMA, Journal
 from eunomia.server.models import Column, Stream
 from eunomia.sinks import Key, StreamInfo
 from eunomia.sinks.json import JsonSink
@@ -24,7 +24,7 @@ class _JournalWriter(Writer):
 
     def write(self, data: bytes, rows: Mapping[Key, int], order: Sequence[Key] = ()) -> None:
         """Append whole lines."""
-        self._journal.add(ROW, bytes(data), sum(rows.values()))
+        self._journal.add_rows(bytes(data), sum(rows.values()))
         self._deliver(rows)
 
 
@@ -42,7 +42,7 @@ class JournalSink(JsonSink):
         self._describe([s for s in streams if s.tracker == self._name])
 
     def _describe(self, streams: Sequence[StreamInfo]) -> None:
-        self._journal.add(SCHEMA, msgspec.json.encode(described(streams)) + b"\n", 1)
+        self._journal.add(SCHEMA, msgspec.json.encode(described(streams)) + b"\n")
 
 
 def described(streams: Sequence[StreamInfo], tables: frozenset[str] = frozenset()) -> list[Stream]:

@@ -128,7 +128,7 @@ class Generation(Struct, omit_defaults=True):
 
 
 class Tracker(Struct, omit_defaults=True):
-    """A tracker of this server. ``state`` is running, stopped, or failed."""
+    """A tracker of this server. ``state`` is starting, running, stopped, or failed."""
 
     id: str
     kind: str

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from eunomia import __version__
 from eunomia.server import hub as hubs
-from eunomia.server import inventory
+from eunomia.server import inventory, metrics
 from eunomia.server.auth import require
 from eunomia.server.hub import Hub
+from eunomia.server.metrics import Answers
 from eunomia.server.models import (
     Containers,
     Health,
@@ -35,7 +37,7 @@ from eunomia.server.models import (
 )
 from eunomia.server.opening import described
 from eunomia.server.problems import ApiError, invalid
-from eunomia.server.subscribe import Reader, last_id, wanted
+from eunomia.server.subscribe import Reader, last_id, snapshot, wanted, whole
 from eunomia.source import LARGEST
 
 OPEN = frozenset({"/healthz", "/readyz"})  # answered to everybody who can connect
@@ -121,7 +123,9 @@ async def _patch(request: Request) -> Response:
 async def _update(request: Request) -> Response:
     hub = hub_of(request)
     wish = await body_of(request, UpdateRequest)
-    return answer(hub.shown(await asyncio.to_thread(hub.update, request.path_params["id"], wish)))
+    replacing = await asyncio.to_thread(hub.replace, request.path_params["id"], wish)
+    await asyncio.wait([asyncio.wrap_future(replacing.trial)])  # a minute at most, in which no thread waits
+    return answer(hub.shown(await asyncio.to_thread(hub.settle, replacing)))
 
 
 async def _rollback(request: Request) -> Response:
@@ -144,12 +148,13 @@ async def _ledger(request: Request) -> Response:
 
 
 async def _snapshot(request: Request) -> Response:
-    entry = hub_of(request).get(request.path_params["id"])
-    text = request.query_params.get("rows", "100")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
+    hub = hub_of(request)
+    entry = hub.get(request.path_params["id"])
+    most = whole(request.query_params.get("rows", "100"), "rows")
+    if not 1 <= most <= 10_000:
         raise ApiError(422, "rows is from 1 to 10000", field="rows")
-    rows = [msgspec.json.decode(line) for line in entry.journal.latest(int(text))]
-    return answer(Snapshot(rows))
+    rows = await snapshot(hub, entry, most)
+    return answer(Snapshot(cast("list[dict[str, Any]]", [msgspec.Raw(line) for line in rows])))
 
 
 async def _events(request: Request) -> Response:
@@ -157,42 +162,53 @@ async def _events(request: Request) -> Response:
     entry = hub.get(request.path_params["id"])
     query = request.query_params
     after = last_id(request.headers.get("last-event-id") or query.get("last_event_id"))
-    reader = Reader(hub, entry, wanted(query), after)
+    reader = Reader(hub, entry, wanted(query.multi_items()), after)
     await reader.open()
+    return _Events(reader)
 
-    async def stream() -> AsyncIterator[bytes]:
+
+class _Events(StreamingResponse):
+    """Server-sent events for a reader, which ends with it, also where the client has gone before the first."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        super().__init__(self._events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        yield b"retry: 1000\n\n"
+        async for messages in self._reader.messages():
+            yield b"".join(message.event() for message in messages) or b": alive\n\n"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            yield b"retry: 1000\n\n"
-            async for messages in reader.messages():
-                yield b"".join(message.event() for message in messages) or b": alive\n\n"
+            await super().__call__(scope, receive, send)
         finally:
-            await asyncio.shield(reader.close())
-
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+            self._reader.close()
 
 
 async def websocket(socket: WebSocket) -> None:
     """Send a tracker's rows by WebSocket."""
     hub = hub_of(socket)
+    await socket.accept()
+    query = socket.query_params
     try:
         require(socket.scope, READ)
         entry = hub.get(socket.path_params["id"])
-        reader = Reader(hub, entry, wanted(socket.query_params), last_id(socket.query_params.get("last_event_id")))
+        after = last_id(socket.headers.get("last-event-id") or query.get("last_event_id"))
+        reader = Reader(hub, entry, wanted(query.multi_items()), after)
+        await reader.open()
     except ApiError as error:
-        await socket.accept()
-        await socket.close(4000 + error.status - 400, str(error)[:120])
+        await socket.close(4000 + error.status - 400, str(error).encode()[:120].decode(errors="ignore"))
         return
-    await socket.accept()
-    await reader.open()
     gone = asyncio.create_task(_until_gone(socket))
     sending = asyncio.create_task(_send(socket, reader))
     try:
         await asyncio.wait([gone, sending], return_when=asyncio.FIRST_COMPLETED)
     finally:
+        reader.close()
         for task in (gone, sending):
             task.cancel()
         await asyncio.gather(gone, sending, return_exceptions=True)
-        await asyncio.shield(reader.close())
 
 
 async def _until_gone(socket: WebSocket) -> None:
@@ -233,6 +249,14 @@ async def _containers(request: Request) -> Response:
 
 async def _processes(request: Request) -> Response:
     return answer(await asyncio.to_thread(inventory.processes, hub_of(request)))
+
+
+async def _metrics(request: Request) -> Response:
+    hub = hub_of(request)
+    ledger = await asyncio.to_thread(hub.ledger)
+    answers: Answers = request.app.state.answers
+    shown = [hub.shown(entry) for entry in list(hub.entries.values())]
+    return Response(metrics.text(shown, ledger, answers.by_status), media_type=metrics.TYPE)
 
 
 async def _live(request: Request) -> Response:
@@ -285,7 +309,7 @@ ROUTES = (
         f"{_ID}/snapshot",
         _snapshot,
         READ,
-        "Show the latest rows, while somebody reads the stream.",
+        "Show the latest rows. If nobody reads the stream, it waits for the first, for one interval of tables.",
         gives=Snapshot,
         query=("rows",),
     ),
@@ -296,6 +320,7 @@ ROUTES = (
     ),
     Route("GET", "/v1/containers", _containers, READ, "List the containers that run.", gives=Containers),
     Route("GET", "/v1/processes", _processes, READ, "List the processes that run, as a tree.", gives=Processes),
+    Route("GET", "/metrics", _metrics, READ, "Show the server's own state to Prometheus.", gives=str),
     Route("GET", "/healthz", _live, NOBODY, "Say that the server lives.", gives=Health),
     Route("GET", "/readyz", _ready, NOBODY, "Say whether the engine works.", gives=Health),
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from eunomia.server import systemd
 from eunomia.server.peer import PeerProtocol
 
 _BACKLOG = 128
+_THREADS = 16  # that wait for the engine, or load objects
 _GRACE = 3  # seconds that requests under way have at the end
 
 
@@ -79,6 +82,12 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's log is about a fault: at the end it cancels the streams of those who do not read."""
+    cancels = record.exc_info is not None and record.exc_info[0] is asyncio.CancelledError
+    return not cancels and not str(record.msg).startswith("Cancel ")
+
+
 class Listener:
     """Serves an application on some sockets until :meth:`stop`."""
 
@@ -89,6 +98,7 @@ class Listener:
 
         ``works`` returns while the engine works; a watchdog that runs is told so.
         """
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._servers = [(_server(app, place), place.socket) for place in places]
         self._stopping = stopping
         self._works = works
@@ -100,10 +110,12 @@ class Listener:
 
     async def _serve(self, ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, "api"))
         tasks = [asyncio.create_task(server.serve(sockets=[place])) for server, place in self._servers]
         while not all(server.started for server, _ in self._servers) and not any(task.done() for task in tasks):
             await asyncio.sleep(0.005)
-        ready()
+        if all(server.started for server, _ in self._servers):
+            ready()
         alive = asyncio.create_task(systemd.keep_alive(self._works))
         try:
             await asyncio.gather(*tasks)
@@ -133,6 +145,7 @@ def _server(app: Any, place: Place) -> _Server:
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=64 << 10,
         ws_max_size=1 << 20,
+        ws_ping_timeout=None,  # the answer of a slow reader comes behind all that it has to read
     )
     config.load()
     if place.tls is not None:

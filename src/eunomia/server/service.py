@@ -24,6 +24,7 @@ from eunomia.server.auth import Authentication
 from eunomia.server.config import Config, Declared
 from eunomia.server.hub import Entry, Hub
 from eunomia.server.limits import Bounds, Limits
+from eunomia.server.metrics import Answers
 from eunomia.server.models import TrackerPatch
 from eunomia.server.problems import ApiError
 from eunomia.server.routes import OPEN
@@ -70,14 +71,15 @@ def service(
         stack.enter_context(hub)
         _run_again(hub, state, say)
         _declare(hub, config.trackers, say)
-        api: Application = application(hub, audit)
+        answers = Answers()
+        api: Application = application(hub, audit, answers)
         bounds = _bounds(server.limits)
         api = Authentication(
             Limits(api, bounds), tokens, uids=dict.fromkeys(_members(server.group), _OTHERS), open_paths=OPEN,
             faults=faults,
         )  # fmt: skip
         audit.append({"kind": "server", "pid": os.getpid()}, "server.start", "", "done")
-        listener = Listener(api, places, hub.end_streams, works=lambda: hub.do(lambda: None))
+        listener = Listener(answers.around(api), places, hub.end_streams, works=lambda: hub.do(lambda: None))
         hub.failed = listener.stop
         yield Service(hub, listener, where)
         audit.append({"kind": "server", "pid": os.getpid()}, "server.stop", "", "done")

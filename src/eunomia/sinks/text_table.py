@@ -80,13 +80,9 @@ class TableSink(ByteSink):
             names[at:at] = more
         else:
             names = columns
-            self._histograms = {
-                key: [f for f in fields if f.name in names] for key, fields in self._histograms.items()
-            }
+            self._histograms = {key: [f for f in fields if f.name in names] for key, fields in self._histograms.items()}
         drawn = {f.name for fields in self._histograms.values() for f in fields}
-        self._columns = [
-            TableColumn(n, _column(n, streams), flexible=n == "details") for n in names if n not in drawn
-        ]
+        self._columns = [TableColumn(n, _column(n, streams), flexible=n == "details") for n in names if n not in drawn]
         self._labels = _labels(streams)
         for column in self._columns:
             if column.name == "stream":
@@ -150,9 +146,7 @@ class TableSink(ByteSink):
             )
             self._emit(rows, group, order, sizes)
 
-    def _emit(
-        self, rows: Sequence[str], group: Sequence[Piece], order: Sequence[Key], sizes: list[int]
-    ) -> None:
+    def _emit(self, rows: Sequence[str], group: Sequence[Piece], order: Sequence[Key], sizes: list[int]) -> None:
         if self._since_header < 0:
             self._writer.start(self._header(sizes))
             self._since_header = 0
@@ -183,10 +177,7 @@ class TableSink(ByteSink):
         return self._terminal is not None and sum(sizes) + len(sizes) - 1 > self._line
 
     def _header(self, sizes: list[int]) -> bytes:
-        cells = [
-            c.header.rjust(w) if c.right else c.header.ljust(w)
-            for c, w in zip(self._columns, sizes, strict=True)
-        ]
+        cells = [c.header.rjust(w) if c.right else c.header.ljust(w) for c, w in zip(self._columns, sizes, strict=True)]
         line = " ".join(cells).rstrip()
         if self._overflows(sizes):
             line = cut_to(line, self._line)
@@ -311,9 +302,7 @@ def _column(name: str, streams: Sequence[StreamInfo]) -> Column | None:
 def _labels(streams: Sequence[StreamInfo]) -> dict[Key, str]:
     """Return the values of the column ``stream``, with the tracker if two have a stream of one name."""
     names = [s.stream for s in streams]
-    return {
-        s.key: escape(s.stream if names.count(s.stream) == 1 else f"{s.tracker}/{s.stream}") for s in streams
-    }
+    return {s.key: escape(s.stream if names.count(s.stream) == 1 else f"{s.tracker}/{s.stream}") for s in streams}
 
 
 def _container(identity: Identity) -> str:

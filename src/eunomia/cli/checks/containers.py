@@ -108,9 +108,7 @@ def _is_used(root: DataRoot) -> bool | None:
 def _docker(roots: list[DataRoot]) -> Finding:
     if not roots:
         return Finding("Docker", OK, "none found")
-    shown = ", ".join(
-        dict.fromkeys(root.path + (f" (process {root.pid})" if root.pid else "") for root in roots)
-    )
+    shown = ", ".join(dict.fromkeys(root.path + (f" (process {root.pid})" if root.pid else "") for root in roots))
     if any(_is_used(root) is None for root in roots):
         return Finding("Docker", UNKNOWN, f"data at {shown}, which only root can read", "sudo eunomia doctor")
     return Finding("Docker", OK, f"data at {shown}")

@@ -58,13 +58,9 @@ def _jit() -> Finding:
             "JIT", UNKNOWN, "net.core.bpf_jit_enable can be read by root only, in the first network namespace"
         )
     if value == "0":
-        return Finding(
-            "JIT", WARN, "off: programs are interpreted, slowly", "sysctl -w net.core.bpf_jit_enable=1"
-        )
+        return Finding("JIT", WARN, "off: programs are interpreted, slowly", "sysctl -w net.core.bpf_jit_enable=1")
     if value == "2":
-        return Finding(
-            "JIT", WARN, "on, and each program is written to the log", "sysctl -w net.core.bpf_jit_enable=1"
-        )
+        return Finding("JIT", WARN, "on, and each program is written to the log", "sysctl -w net.core.bpf_jit_enable=1")
     return Finding("JIT", OK, "on")
 
 
@@ -99,9 +95,7 @@ def _cpus() -> Finding:
     online, possible = len(online_cpus()), int(lib.libbpf_num_possible_cpus())
     found = f"{online} online, {possible} possible"
     if possible - online > _MANY:
-        return Finding(
-            "CPUs", WARN, f"{found}: per-CPU maps take memory for all", f"boot with possible_cpus={online}"
-        )
+        return Finding("CPUs", WARN, f"{found}: per-CPU maps take memory for all", f"boot with possible_cpus={online}")
     return Finding("CPUs", OK, found)
 
 
@@ -110,7 +104,5 @@ def _clock() -> Finding:
     if source is None:
         return Finding("clock", UNKNOWN, "the clock source cannot be read")
     if source in _SLOW_CLOCKS:
-        return Finding(
-            "clock", WARN, f"{source}: slow to read, and each event reads it", "boot with tsc=reliable"
-        )
+        return Finding("clock", WARN, f"{source}: slow to read, and each event reads it", "boot with tsc=reliable")
     return Finding("clock", OK, source)

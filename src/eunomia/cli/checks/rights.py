@@ -54,9 +54,7 @@ def _capabilities() -> Finding:
 def _lockdown() -> Finding:
     text = read("/sys/kernel/security/lockdown")
     if text is None:
-        if os.path.exists("/sys/kernel/security/lsm") or "securityfs" not in (
-            read("/proc/filesystems") or ""
-        ):
+        if os.path.exists("/sys/kernel/security/lsm") or "securityfs" not in (read("/proc/filesystems") or ""):
             return Finding("lockdown", OK, "not in this kernel, or off")
         return Finding(
             "lockdown", UNKNOWN, "securityfs is not mounted", "mount -t securityfs none /sys/kernel/security"
@@ -91,16 +89,12 @@ def _memlock() -> Finding:
     if not privileged():
         return Finding("memory for maps", UNKNOWN, f"memlock limit {limit}; only root can check it by making a map")
     if not made:
-        return Finding(
-            "memory for maps", FAIL, f"no map can be made, memlock limit {limit}", "ulimit -l unlimited"
-        )
+        return Finding("memory for maps", FAIL, f"no map can be made, memlock limit {limit}", "ulimit -l unlimited")
     if raised:
         return Finding("memory for maps", OK, f"the memlock limit counts: raised from {limit} when needed")
     if before[0] == resource.RLIM_INFINITY:
         return Finding("memory for maps", OK, "no memlock limit")
-    return Finding(
-        "memory for maps", OK, f"charged to the memory cgroup: the memlock limit, {limit}, does not matter"
-    )
+    return Finding("memory for maps", OK, f"charged to the memory cgroup: the memlock limit, {limit}, does not matter")
 
 
 def _size(limit: int) -> str:

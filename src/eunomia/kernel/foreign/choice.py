@@ -167,9 +167,7 @@ def _check_devices(run: Sequence[Program], given: Mapping[str, Sequence[str]]) -
             device = target.partition(":")[0]
             other = taken.setdefault(device, program.name)
             if other != program.name:
-                raise BadSetting(
-                    f"{device} takes one XDP program: choose one of {other} and {program.name}"
-                )
+                raise BadSetting(f"{device} takes one XDP program: choose one of {other} and {program.name}")
 
 
 def _no_object(spec: Spec, program: Program, given: Sequence[str]) -> BadSetting | None:

@@ -69,9 +69,7 @@ def _reach(raw: bytes, ready: set[int]) -> set[str]:
         kind, count = info >> 24 & 0x1F, info & 0xFFFF
         if kind in _RECORDS:
             start = header + strings + name
-            names.add(
-                raw[start : raw.index(b"\0", start)].decode("utf-8", "backslashreplace").partition("___")[0]
-            )
+            names.add(raw[start : raw.index(b"\0", start)].decode("utf-8", "backslashreplace").partition("___")[0])
             ready.update(struct.unpack_from(_ORDER + "I", raw, at + 16 + 12 * i)[0] for i in range(count))
         elif kind in _REFERENCES:
             ready.add(target)

@@ -136,9 +136,7 @@ def event_types(
 
 
 class _Search:
-    def __init__(
-        self, data: bytes, btf: Btf, uses: Mapping[str, MapUse] | None, padded: Container[str] = ()
-    ) -> None:
+    def __init__(self, data: bytes, btf: Btf, uses: Mapping[str, MapUse] | None, padded: Container[str] = ()) -> None:
         self.btf = btf
         self.padded = padded
         self.uses = uses if uses is not None else bytecode.uses(data)
@@ -368,9 +366,7 @@ class _Search:
     def hint(self, name: str, size: int | None) -> str:
         names = self.candidates(size)
         if not names or _ARGUMENTS.search(names[0]):
-            return (
-                "add `__type(value, struct STRUCT);` to the map, or build with -g and don't strip the object"
-            )
+            return "add `__type(value, struct STRUCT);` to the map, or build with -g and don't strip the object"
         in_map = f"`__type(value, struct {names[0]});` in the map"
         return f"say what it carries: --event {name}={names[0]}, or {in_map}"
 
@@ -537,9 +533,7 @@ def _common_fields(types: Sequence[Type]) -> list[Field]:
     return [
         f
         for f in first
-        if f.bits is None
-        and f.code in _NUMBERS
-        and all((f.offset, f.size, f.name) in there for there in places)
+        if f.bits is None and f.code in _NUMBERS and all((f.offset, f.size, f.name) in there for there in places)
     ]
 
 

@@ -228,13 +228,26 @@ int main(void)
 """
 
 
-def test_a_victim_whose_main_thread_has_ended_is_shown_by_its_process(docker: Docker, removed: list[str], tmp_path: Path):
+def test_a_victim_whose_main_thread_has_ended_is_shown_by_its_process(
+    docker: Docker, removed: list[str], tmp_path: Path
+):
     removed += ["headless"]
     (tmp_path / "hungry.c").write_text(_HUNGRY_THREAD)
     gcc = needs.program("gcc", "gcc")
     subprocess.run([gcc, "-static", "-pthread", "-o", tmp_path / "hungry", tmp_path / "hungry.c"], check=True)
     with tracked("container") as seen:
-        words = ["run", "-d", "--name", "headless", "--memory", "16m", "-v", f"{tmp_path}:/t:ro", docker.image, "/t/hungry"]
+        words = [
+            "run",
+            "-d",
+            "--name",
+            "headless",
+            "--memory",
+            "16m",
+            "-v",
+            f"{tmp_path}:/t:ro",
+            docker.image,
+            "/t/hungry",
+        ]
         done = docker.run(*words, check=False)
         if done.returncode or "does not support memory limit" in done.stderr:
             pytest.skip(f"needs a memory controller that Docker may use: {done.stderr.strip()[-200:]}")

@@ -184,7 +184,9 @@ def test_an_open_by_a_thread_names_the_thread(tmp_path: Path):
 
 def test_none_of_many_is_lost(tmp_path: Path):
     (tmp_path / "file").touch()
-    with tracked("opensnoop", filters=Filters(pids=(os.getpid(),), traces_itself=True)) as seen:  # others on the machine may flood
+    with tracked(
+        "opensnoop", filters=Filters(pids=(os.getpid(),), traces_itself=True)
+    ) as seen:  # others on the machine may flood
         for _ in range(20_000):
             os.close(os.open(tmp_path / "file", os.O_RDONLY))
     account = seen.ledger("open")

@@ -124,7 +124,7 @@ def test_namespaces_are_those_of_proc():
 
 
 def test_every_exit_code_is_told():
-    script = "for i in $(seq 0 255); do sh -c \"exit $i\" & done; wait"
+    script = 'for i in $(seq 0 255); do sh -c "exit $i" & done; wait'
     with tracked("process") as seen:
         shell = subprocess.Popen(["sh", "-c", script])
         shell.wait()

@@ -314,6 +314,31 @@ def test_threads_that_verify_while_tokens_come_and_go_agree_with_the_file(tokens
     assert all(found)
 
 
+def test_threads_may_share_one_object(tokens):
+    """Each change has the file opened again: no thread closes what another one has just opened."""
+    _, text = tokens.create("stays", ["run"], None)
+    failed, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            try:
+                assert tokens.verify(text)
+                canary = os.open("/dev/null", os.O_RDONLY)
+                os.close(canary)
+            except Exception as error:
+                failed.append(error)
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    for _ in range(30):
+        tokens.revoke(tokens.create("goes", ["run"], None)[0].id)
+    stop.set()
+    for thread in asking:
+        thread.join()
+    assert not failed
+
+
 def test_a_killed_writer_leaves_every_token_that_it_printed(tokens):
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)

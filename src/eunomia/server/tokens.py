@@ -254,10 +254,11 @@ class Tokens:
         In a file of its own, and without waiting for the disk: to lose it costs little, and a request should not
         wait, nor change the file that says who may do what.
         """
-        before = self._uses.get(number)
-        if before is not None and abs(now - before) < _NOTED_EVERY:
-            return
-        self._uses[number] = now
+        with self._reading:
+            before = self._uses.get(number)
+            if before is not None and abs(now - before) < _NOTED_EVERY:
+                return
+            self._uses[number] = now
         known = self._current()
         try:
             with private_file.locked(self._lock):

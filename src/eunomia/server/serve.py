@@ -141,6 +141,7 @@ def _server(app: Any, place: Place) -> _Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody else says where a caller is
         timeout_graceful_shutdown=_GRACE,
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=64 << 10,

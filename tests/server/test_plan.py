@@ -5,7 +5,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eunomia.server import plan
@@ -134,6 +134,10 @@ requests = st.builds(
 sets = st.lists(requests, max_size=4, unique_by=lambda r: r.id)
 
 
+at_leisure = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine is shared
+
+
+@at_leisure
 @given(sets, sets, st.booleans())
 def test_applied_once_there_is_nothing_left_to_do(before, after, prune):
     there = [tracker(one) for one in before]
@@ -142,6 +146,7 @@ def test_applied_once_there_is_nothing_left_to_do(before, after, prune):
     assert not [change for change in second if change.changes]
 
 
+@at_leisure
 @given(sets, sets, st.booleans(), st.integers(0, 8))
 def test_rolled_back_a_server_runs_what_it_ran_however_far_the_plan_had_come(before, after, prune, done):
     there = [tracker(one) for one in before]

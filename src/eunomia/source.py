@@ -137,26 +137,25 @@ def _read(path: str) -> bytes:
 
 
 def _open_foreign(path: str, events: Mapping[str, str] | None) -> Spec:
-    return _open_bytes(_read(path), name_of(path), events)
-
-
-def _open_bytes(data: bytes, name: str, events: Mapping[str, str] | None) -> Spec:
     from eunomia.kernel import elf
     from eunomia.kernel.foreign import open_in_child
 
-    elf.check(data, name)
+    data = _read(path)
+    elf.check(data, name_of(path))
     if not open_in_child.survives_opening(data):
         raise BadObject("it is broken: libbpf crashes on it, or does not finish reading it")
-    return Spec(data, name, events)
+    return Spec(data, name_of(path), events)
 
 
 def _pull(word: str, events: Mapping[str, str] | None, registries: Settings | None) -> Source:
+    from eunomia.kernel.foreign import sandbox
     from eunomia.oci import fetch, reference, settings
 
     pulled = fetch.fetch(reference.parse(word), registries or settings.read())
     name, declared = pulled.config.name, pulled.config.tracker
     try:
-        spec = _open_bytes(pulled.object, name, events)
+        sandbox.inspect(pulled.object, name, events)  # by a process without rights, before this one reads it
+        spec = Spec(pulled.object, name, events)
     except BadObject as error:
         raise BadObject(f"{pulled.reference}: {str(error).removeprefix(f'{name}: ')}") from None
     found = None

@@ -333,6 +333,16 @@ def test_an_object_that_is_none_does_not_run(stored, eunomia):
     assert "it is not" in said or "ELF" in said
 
 
+def test_an_object_that_is_refused_by_libbpf_is_read_in_a_process_without_rights(stored, built, eunomia):
+    """The header is right, the rest is not: the error is the sandbox's, and names the artefact."""
+    data = built.read_bytes()[:200] + b"\xff" * 2000
+    about = artefact.Object(digest=digest_of(data), size=len(data), architectures=[platform.machine()])
+    packed = artefact.pack(artefact.Config(name="mine", objects=[about]), [data], {})
+    stored.store("mine", "1", packed.manifest, *packed.blobs.values())
+    said = eunomia("info", f"oci://{stored.host}/mine:1", "--insecure-unsigned").one_line(1)
+    assert said.startswith(f"{stored.host}/mine:1@{packed.digest}: ")
+
+
 def test_compressed_bodies_are_not_unpacked(stored):
     import gzip
 

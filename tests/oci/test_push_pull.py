@@ -104,6 +104,13 @@ def test_unsigned_artefacts_are_refused_unless_asked_for(eunomia, pushed, keys, 
     assert not list(tmp_path.glob("*.o"))
 
 
+def test_not_verifying_is_said_and_is_not_combined_with_a_key(eunomia, pushed, keys, tmp_path):
+    pinned = pushed("trackers/unsigned:2")
+    done = eunomia("pull", pinned, UNSIGNED, cwd=tmp_path)
+    assert done.err == f"eunomia: {pinned}: not verified: signatures are not required\n"
+    assert "give one of them" in eunomia("pull", pinned, UNSIGNED, "--key", keys.public).one_line(2)
+
+
 def test_what_a_registry_does_not_have_is_said(eunomia, registry):
     said = eunomia("pull", f"{registry.host}/trackers/none:1", UNSIGNED).one_line(1)
     assert said == f"{registry.host}/trackers/none:1: the registry does not have it"

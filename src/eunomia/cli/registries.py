@@ -50,6 +50,8 @@ def settings(args: argparse.Namespace, words: Sequence[str]) -> Settings:
     from eunomia.oci import reference
     from eunomia.oci import settings as known
 
+    if getattr(args, "insecure_unsigned", False) and args.key:
+        raise UsageError("--insecure-unsigned: then no signature is verified, by no --key: give one of them")
     registries = [reference.parse(word).registry for word in words]
     return known.read(
         getattr(args, "key", ()),

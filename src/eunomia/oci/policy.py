@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Decides whether something that came from elsewhere may run: by its signatures, its name and its digest.
 
-Pure functions of values: the command line and the server ask the same.
+Pure functions of values: the command line and the server ask the same. For an uploaded object the digest is that of
+its bytes, and a signature has these bytes as its payload (``cosign sign-blob``, ``eunomia sign FILE``).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def decide(policy: Policy, subject: Subject, signatures: Sequence[Signature]) ->
     if not policy.keys:
         if policy.require_signed:
             return Decision(False, "it must be signed, and there is no key to verify signatures with")
-        return Decision(True, "signatures are not required")
+        return Decision(True, "not verified: signatures are not required")
     reasons = []
     for signature in signatures:
         try:
@@ -67,7 +68,7 @@ def decide(policy: Policy, subject: Subject, signatures: Sequence[Signature]) ->
             continue
         return Decision(True, f"signed by {verified.key}", verified.key, verified.identity)
     if not policy.require_signed:
-        return Decision(True, "signatures are not required")
+        return Decision(True, "not verified: signatures are not required")
     if not signatures:
         return Decision(False, "it is not signed")
     return Decision(False, f"no signature of it is accepted: {'; '.join(dict.fromkeys(reasons))}")

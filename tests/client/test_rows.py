@@ -191,6 +191,7 @@ def test_structs_arrays_unions_and_bit_fields_of_others_objects_look_the_same(se
     command = [clang, "-O2", "-g", "-target", "bpf", f"-I/usr/include/{platform.machine()}-linux-gnu", "-xc", "-", "-c"]
     subprocess.run([*command, "-o", object_], input=STRUCT, text=True, check=True)
     spec = Spec.open(object_)
+    spec.choose_scales({"events.slots": "log2"})
     (stream,) = spec.streams.values()
     spec.close()
     chance = random.Random(seed)
@@ -198,6 +199,7 @@ def test_structs_arrays_unions_and_bit_fields_of_others_objects_look_the_same(se
     data = bytes(chance.choice((0, 1, 2, 7, 65, 97, 127)) for _ in range(5 * stream.schema.size))
     one = Batch(stream.schema, data, tracker="t", stream="s", taken=NOON)
     there, told = carried([one], [info(one)])
+    assert b"128 -> 255" in written("table", [one], [info(one)])  # drawn as a histogram
     names = ["time", *list(stream.schema.fields)[1:]]
     for kind in ("table", "csv", "json"):
         assert written(kind, there, told) == written(kind, [one], [info(one)])

@@ -168,7 +168,7 @@ def _hosts(**_: object) -> Iterable[str]:
 def _objects(prefix: str, **_: object) -> Iterable[str]:
     from argcomplete.completers import FilesCompleter
 
-    return FilesCompleter(allowednames=("o",))(prefix)  # type: ignore[no-any-return]
+    return FilesCompleter(allowednames=("o",))(prefix)
 
 
 def _nothing(**_: object) -> Iterable[str]:

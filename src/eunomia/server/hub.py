@@ -306,6 +306,9 @@ class Hub:
             options = options_of(request, source)
             wanted = filters_of(request.filters)
             _check_added(request)
+            shown = [*request.add, *(column for one in request.outputs for column in one.columns)]
+            if any(is_of(ACTOR, column) for column in shown):
+                self.do(self._engine.follow_processes)  # before the tracker is attached
             try:
                 running = self._engine.prepare(source, options)
             except KernelError as error:

@@ -258,6 +258,7 @@ def test_settings_go_to_the_tracker_that_has_them(remote, compiled):
         (["process", "--add", "x"], "--add: there is no column 'x'"),
         (["process", "--comm", ""], "--comm: it is empty"),
         (["procss"], "procss"),
+        (["oci://registry.example/x:1"], "`eunomia pull` it here"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_named(remote, words, said):
@@ -282,18 +283,19 @@ def test_several_are_stopped_and_those_that_are_not_there_are_named(remote):
 
 
 def test_contexts_name_servers_and_their_tokens(eunomia, over_tls, tmp_path):
-    relay_, url, certificate = over_tls
-    (tmp_path / "token").write_text("s3cret\n")
+    url, certificate, token = over_tls
+    (tmp_path / "token").write_text(f"{token}\n")
     (tmp_path / "eunomia").mkdir()
     file = tmp_path / "eunomia/config.toml"
     file.write_text(
         f'default = "here"\n[contexts.here]\nurl = "{url}"\ntoken_file = "{tmp_path}/token"\nca = "{certificate}"\n'
     )
     environment = {"XDG_CONFIG_HOME": str(tmp_path)}
-    assert eunomia("ps", environment=environment).code == 0
-    assert b"Bearer s3cret" in relay_.heard
-    assert eunomia("ps", "--host", "here", environment=environment | {"EUNOMIA_TOKEN": "other"}).code == 0
-    assert b"Bearer other" in relay_.heard
+    assert eunomia("start", "process", environment=environment).out == "process\n"
+    said = eunomia("ps", "--host", "here", environment=environment | {"EUNOMIA_TOKEN": "other"}).one_line(1)
+    assert said == "the token is not known: a token comes from --token-file, $EUNOMIA_TOKEN or a context"
+    words = ["ps", "-o", "json", "--host", "here", "--token-file", tmp_path / "token"]
+    assert json.loads(eunomia(*words, environment=environment | {"EUNOMIA_TOKEN": "other"}).out)["id"] == "process"
     said = eunomia("ps", "--host", "there", environment=environment).one_line(2)
     assert said.startswith(f"there is no context 'there' in {file}: there are here")
     assert "its certificate is not trusted" in eunomia("ps", "--host", url).one_line(1)

@@ -2,28 +2,28 @@
 """A real server, and what stands between it and a client."""
 
 import contextlib
+import json
 import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests import needs
-from tests.server.conftest import server
+from tests.server.conftest import EUNOMIA, Server, server
 
 __all__ = ["server"]
 
 
 class Relay:
-    """Passes connections on to a Unix socket; it can cut them all, and refuse new ones. With TLS if it has a context."""
+    """Passes connections on to a Unix socket; it can cut them all."""
 
-    def __init__(self, listener: socket.socket, target: Path, tls: ssl.SSLContext | None = None) -> None:
-        self._listener, self._target, self._tls = listener, target, tls
+    def __init__(self, listener: socket.socket, target: Path) -> None:
+        self._listener, self._target = listener, target
         self._open: list[socket.socket] = []
-        self.heard = b""
         self.accepted = 0
         listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -32,24 +32,19 @@ class Relay:
         while True:
             try:
                 near, _ = self._listener.accept()
-                if self._tls is not None:
-                    near = self._tls.wrap_socket(near, server_side=True)
-            except ssl.SSLError:
-                continue
             except OSError:
                 return
             self.accepted += 1
             far = socket.socket(socket.AF_UNIX)
             far.connect(str(self._target))
             self._open += [near, far]
-            threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
-            threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
+            threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
+            threading.Thread(target=self._pump, args=(far, near), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, hears: bool) -> None:
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if hears:
-                    self.heard += data
                 sink.sendall(data)
         for one in (source, sink):
             with contextlib.suppress(OSError):
@@ -92,13 +87,24 @@ def certificate(directory: Path, name: str) -> tuple[Path, Path]:
     return cert, key
 
 
+class Secured(NamedTuple):
+    """A server on TCP with TLS, its certificate, and a token of the scope ``run``."""
+
+    url: str
+    certificate: Path
+    token: str
+
+
 @pytest.fixture
-def over_tls(server, tmp_path: Path) -> Iterator[tuple[Relay, str, Path]]:
-    """A relay that speaks TLS, its URL, and its certificate."""
-    cert, key = certificate(tmp_path, "mine")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    listener = socket.create_server(("127.0.0.1", 0))
-    made = Relay(listener, server.socket, context)
-    yield made, f"https://localhost:{listener.getsockname()[1]}", cert
-    made.close()
+def over_tls(tmp_path: Path) -> Iterator[Secured]:
+    needs.root()
+    directory = tmp_path / "secured"
+    directory.mkdir()
+    made, key = certificate(tmp_path, "mine")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    running = Server(directory, "--listen", f"127.0.0.1:{port}", "--tls", f"{made},{key}")
+    command = [EUNOMIA, "token", "create", "test", "--scope", "run", "--state", running.state, "-o", "json"]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    yield Secured(f"https://localhost:{port}", made, told["token"])
+    assert running.stop() == 0, running.errors.read_text()

@@ -15,7 +15,7 @@ from eunomia.client import ApiProblem, Client, NoServer
 from eunomia.client import client as clients
 from eunomia.server import openapi
 from eunomia.server.models import Filters, TrackerPatch, TrackerRequest, UpdateRequest
-from tests.client.conftest import certificate
+from tests.client.conftest import Secured, certificate
 from tests.server.conftest import Server
 
 # Each method of the client, called in some way.
@@ -231,19 +231,19 @@ def test_closing_ends_a_reader_in_another_thread(server: Server):
     assert kinds == ["schema"]
 
 
-def test_tls_needs_a_certificate_that_is_trusted_and_carries_the_token(over_tls, tmp_path: Path):
-    relay, url, cert = over_tls
-    client = Client(url=url, ca=str(cert), token="s3cret")  # noqa: S106
-    assert client.ready().status == "ready"
-    assert b"authorization: Bearer s3cret" in relay.heard
-    client.start(TrackerRequest("process"))
+def test_tls_needs_a_certificate_that_is_trusted_and_carries_the_token(over_tls: Secured, tmp_path: Path):
+    client = Client(url=over_tls.url, ca=str(over_tls.certificate), token=over_tls.token)
+    assert client.start(TrackerRequest("process")).state == "running"
     with client.events("process") as events:
         assert next(iter(events)).kind == "schema"
+    with pytest.raises(ApiProblem) as refused:
+        Client(url=over_tls.url, ca=str(over_tls.certificate)).list()
+    assert refused.value.status == 401
     other, _ = certificate(tmp_path, "other")
     with pytest.raises(NoServer, match="its certificate is not trusted"):
-        Client(url=url, ca=str(other)).ready()
+        Client(url=over_tls.url, ca=str(other)).ready()
     with pytest.raises(NoServer, match="its certificate is not trusted"):
-        Client(url=url).ready()
+        Client(url=over_tls.url).ready()
 
 
 def test_where_no_server_is_the_error_says_what_to_do(tmp_path: Path):

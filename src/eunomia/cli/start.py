@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def go(args: argparse.Namespace) -> int:
     options.check_given(args)
     if args.id and len(args.what) > 1:
         raise UsageError("--id: it is for one tracker")
+    _check_words(args.what)
     if args.event and not any(map(options.is_object, args.what)):
         raise UsageError("--event: it is for objects; trackers declare their structs")
     if len(args.outputs) and len(args.what) > 1:
@@ -85,6 +87,14 @@ def go(args: argparse.Namespace) -> int:
         for note in tracker.notes:
             say(note)
     return 0
+
+
+def _check_words(words: Sequence[str]) -> None:
+    from eunomia.source import is_in_registry
+
+    for word in words:
+        if is_in_registry(word):
+            raise UsageError(f"{word}: a server does not pull: `eunomia pull` it here, and start its object's file")
 
 
 def _wanted(client: Client, args: argparse.Namespace) -> list[Wanted]:

@@ -39,7 +39,7 @@ CALLS: dict[str, Any] = {
     "ready": lambda c: c.ready(),
 }
 # Calls for others than programs that use the client.
-NOT_OURS = {"/healthz", "/metrics", "/start", "/stop", "/list"}
+NOT_OURS = {"/healthz", "/metrics", "/start", "/stop", "/list", "/docs", "/openapi.json", "/v1/trackers/{id}/ws"}
 
 
 class Noted(Exception):

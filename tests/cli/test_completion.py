@@ -33,6 +33,10 @@ def complete(line, cwd="/sys/kernel"):
     [
         ("eunomia ", {*COMMANDS}),
         ("eunomia d", {"doctor"}),
+        ("eunomia start pro", {"process"}),
+        ("eunomia start process --coa", {"--coalesce"}),
+        ("eunomia attach --host unix:/none ", set()),
+        ("eunomia ps -o ", {"table", "json"}),
         ("eunomia run pro", {"process"}),
         ("eunomia run process sys", {"syscall"}),
         ("eunomia run process -o ", {"table", "json", "csv"}),

@@ -21,7 +21,7 @@ NOUNS = {
 }  # fmt: skip
 PARTS = {"containers", "kernel", "kubernetes", "oci", "processes", "sinks", "tracker", "trackers"}
 ENGINE = {"engine", "filters", "ledger", "source"}
-FACES = {"cli", "server"}
+FACES = {"cli", "client", "server"}
 
 # Not before the first row of `eunomia run process`: each costs milliseconds or megabytes there.
 HEAVY = {
@@ -80,6 +80,7 @@ def test_imports_point_inward():
         "trackers": NOUNS | {"tracker", "trackers"},
         **dict.fromkeys(ENGINE, NOUNS | PARTS | ENGINE),
         **{face: NOUNS | PARTS | ENGINE | {face} for face in FACES},
+        "client": NOUNS | PARTS | ENGINE | {"client", "server"},  # of the server only what requests hold
         "cli": NOUNS | PARTS | ENGINE | FACES,  # it starts the server
     }
     wrong = [f"{name} imports {target}" for name, part, target in edges() if part and target not in allowed[part]]
@@ -87,6 +88,20 @@ def test_imports_point_inward():
         f"{'; '.join(wrong)}. Imports point inward (faces -> engine -> parts -> nouns) and parts don't import "
         "each other: let the engine pass what is needed, or move it to the nouns"
     )
+
+
+def test_the_client_needs_nothing_that_the_server_needs():
+    for name, file in modules():
+        if name.startswith("client"):
+            of_server = [i for i in imported(file) if i.startswith("eunomia.server")]
+            wrong = [i for i in of_server if not i.startswith("eunomia.server.models.")]
+            assert not wrong, f"{name} imports {', '.join(wrong)}: it may know eunomia.server.models alone"
+    script = (
+        "import sys; import eunomia.client, eunomia.client.rows, eunomia.client.contexts;"
+        "print(*({'starlette', 'uvicorn', 'h11', 'wsproto', 'asyncio', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_what_is_compared_with_the_kernel_s_time_is_told_by_the_kernel_s_clock():

@@ -69,6 +69,30 @@ def test_the_tutorial_works_from_the_first_block_to_the_last(tmp_path):
     assert re.search(r"removals/removed: emitted \d+, lost 0", removals)
 
 
+def test_the_page_on_servers_works_from_the_first_block_to_the_last(tmp_path):
+    needs.root()
+    needs.program("clang", "clang")
+    said = []
+    try:
+        for language, file, content in BLOCK.findall((ROOT / "docs/remote.md").read_text()):
+            if file:
+                (tmp_path / file).write_text(content)
+            elif language == "sh":
+                said.append(run(content, tmp_path))
+    finally:
+        if (tmp_path / "server.pid").exists():
+            subprocess.run(["kill", (tmp_path / "server.pid").read_text().strip()], check=False, capture_output=True)
+    _, started, attached, logs, replaced, python = said
+    assert re.match(r"process\nID +KIND +STATE .*\nprocess +process +running +1 ", started)
+    assert re.match(r"TIME +STREAM +CONTAINER .*\n", attached)
+    assert re.search(r"exec .* sleep +sleep 0", attached)
+    assert "eunomia: process: lost 0\n" in attached
+    assert re.search(r"started +process", logs)
+    assert logs.endswith("process\n")
+    assert re.search(r"\n1 .* replaced .*\n2 .* replaced .*\n3 .* running ", replaced)
+    assert re.match(r"\d+ \S+ \[.*\]\nstopped\n", python)
+
+
 def commands() -> list[tuple[str, str]]:
     """Return the lines that start eunomia in examples, and where each stands."""
     found = []

@@ -17,6 +17,7 @@ from eunomia.typing import Any
 
 COMMANDS = (
     *("run", "containers", "tree", "list", "info", "doctor", "server", "token", "audit", "completion"),
+    *("start", "ps", "attach", "stop", "update", "rollback", "history", "logs"),
     *("build", "push", "pull", "sign", "verify"),
 )
 

@@ -128,6 +128,7 @@ def _of_containers(*columns: str) -> Completer:
     return complete
 
 
+_PATIENCE = 2.0  # seconds that a shell waits for a server
 _HARMLESS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/:=@"
 
 
@@ -140,6 +141,34 @@ def _formats(prefix: str, **_: object) -> Iterable[str]:
     from argcomplete.completers import FilesCompleter
 
     return [f"{kind}:{name}" for name in FilesCompleter()(file)]
+
+
+def _trackers(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Iterable[str]:
+    """Complete to the trackers that run on the server that is asked for."""
+    from eunomia.client import ApiProblem, Client, contexts
+
+    try:
+        context = contexts.find(getattr(parsed_args, "host", None) or "")
+        token = contexts.token(context, getattr(parsed_args, "token_file", None) or "")
+        found = Client(url=context.url, ca=context.ca, token=token, timeout=_PATIENCE).list()
+    except (OSError, ValueError, ApiProblem):
+        return ()
+    return [one.id for one in found if one.state == "running"]
+
+
+def _hosts(**_: object) -> Iterable[str]:
+    from eunomia.client import contexts
+
+    try:
+        return contexts.names()
+    except ValueError:
+        return ()
+
+
+def _objects(prefix: str, **_: object) -> Iterable[str]:
+    from argcomplete.completers import FilesCompleter
+
+    return FilesCompleter(allowednames=("o",))(prefix)
 
 
 def _nothing(**_: object) -> Iterable[str]:
@@ -162,5 +191,10 @@ _COMPLETERS: dict[str, Completer] = {
     "namespace": _of_containers("pod.namespace"),
     "label": _of_containers("container.labels", "pod.labels"),
     "runtime": _of_containers("container.runtime"),
+    "tracker": _trackers,
+    "trackers": _trackers,
+    "host": _hosts,
+    "object": _objects,
+    **dict.fromkeys(("id", "to", "trial"), _nothing),
     **dict.fromkeys(("rotate", "duration", "count", "interval", "ring_size", "pid", "uid", "comm"), _nothing),
 }

@@ -57,7 +57,7 @@ def add(subparsers: Subparsers) -> None:
 
 def go(args: argparse.Namespace) -> int:
     """Print the containers; return 0."""
-    from eunomia.cli.run import check_given
+    from eunomia.cli.options import check_given
 
     check_given(args)
     if (args.duration or args.count) and not args.watch:

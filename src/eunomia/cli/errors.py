@@ -74,6 +74,10 @@ def failed(error: Exception) -> int:
     if isinstance(error, UsageError | BadSetting | NoSuchTracker | BadReference):
         say(str(error))
         return 2
+    refused = _of_server(error)
+    if refused:
+        say(refused[1])
+        return refused[0]
     if isinstance(error, VerifierError):
         if debug:
             sys.stderr.write(_lines_escaped(error.log))
@@ -86,6 +90,16 @@ def failed(error: Exception) -> int:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         say(f"{what}: this is a bug in eunomia, please report it with the output of EUNOMIA_DEBUG=1")
     return 1
+
+
+def _of_server(error: Exception) -> tuple[int, str] | None:
+    """Return the exit code and the sentence for an error that a server has answered with."""
+    if "eunomia.client" not in sys.modules:
+        return None
+    from eunomia.cli.host import told
+    from eunomia.client import ApiProblem
+
+    return (2 if error.is_usage else 1, told(error)) if isinstance(error, ApiProblem) else None
 
 
 def _of_system(error: OSError) -> str:

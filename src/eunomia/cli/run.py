@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 
-from eunomia.cli import cluster, ready, registries, selectors, settings, stopping, values
+from eunomia.cli import cluster, options, ready, registries, settings, stopping, values
 from eunomia.cli.errors import UsageError, need_proc, say, say_fault, say_without_cgroups
 from eunomia.cli.words import byte_size, lists, number, seconds, shown, words
 from eunomia.cli.words import events as read_events
@@ -70,51 +70,13 @@ def add(subparsers: Any) -> None:
     )
     out.add_argument("--output", metavar="FILE", help="the file for -o, if it does not name one")
     out.add_argument("--rotate", metavar="SIZE", help="rotate files at this size, as in 100MB; five old ones are kept")
-    end = parser.add_argument_group("when")
-    end.add_argument("--duration", metavar="TIME", help="stop after this time, as in 30s, 5m, 1h")
+    end = options.add_end(parser)
     end.add_argument("--count", metavar="N", help="stop after N rows")
-    end.add_argument(
-        "--coalesce", metavar="TIME",
-        help="show the first of equal events at once, and of those that follow within this time (10ms to 1m) one row "
-        "with their count; `eunomia info` says which streams can have it, and what is equal",
-    )  # fmt: skip
     end.add_argument("--interval", metavar="TIME", default="1s", help="how often tables are shown (1s)")
-    only = parser.add_argument_group("only selected rows; options may be repeated, or take several values by comma")
-    only.add_argument("--pid", action="append", default=[], metavar="PID", help="processes, as the host sees them")
-    only.add_argument("--comm", action="append", default=[], metavar="NAME", help="command names")
-    only.add_argument("--uid", action="append", default=[], metavar="UID", help="user ids, as the host sees them")
-    selectors.add(parser)
-    only.add_argument("--self", action="store_true", dest="itself", help="also Eunomia's own events")
+    options.add_filters(parser)
     cluster.add(parser)
-    more = parser.add_argument_group("objects")
-    more.add_argument(
-        "--set", action="append", default=[], metavar="[OBJECT.]NAME=VALUE",
-        help="a setting: a global, a member of one (cfg.min_ns=5, ports[2]=80), an entry of a map (map[KEY]=VALUE)",
-    )  # fmt: skip
-    more.add_argument(
-        "--event",
-        action="append",
-        default=[],
-        metavar="MAP=[FIELD:VALUE=]STRUCT",
-        help="the struct of a buffer's records, of all or of those in which FIELD has this VALUE",
-    )
-    more.add_argument(
-        "--attach", action="append", default=[], metavar="PROGRAM=TARGET",
-        help="what to attach a program to: DEVICE[:ingress], BINARY:FUNCTION, EVENT:RATE, FUNCTION, CATEGORY/NAME, "
-        "a cgroup's directory; may be repeated",
-    )  # fmt: skip
+    more = options.add_objects(parser)
     values.add(more)
-    more.add_argument(
-        "--program", action="append", default=[], metavar="NAME",
-        help="run only these programs of an object; patterns as in 'on_*'; also those that their sections disable",
-    )  # fmt: skip
-    more.add_argument("--skip-program", action="append", default=[], metavar="NAME", help="... all except these")
-    more.add_argument(
-        "--map-size", action="append", default=[], metavar="[OBJECT.]MAP=ENTRIES",
-        help="the size of a map, in entries",
-    )  # fmt: skip
-    more.add_argument("--streams", metavar="A,B,...", help="only these streams")
-    more.add_argument("--ring-size", metavar="SIZE", help="the size of each ring, as in 8MiB")
     registries.add(parser)
     author = parser.add_argument_group("for authors of objects")
     author.add_argument(
@@ -134,19 +96,19 @@ def go(args: argparse.Namespace) -> int:
     """Run until stopped; return 0."""
     from eunomia.source import open_source
 
-    check_given(args)
+    options.check_given(args)
     wanted = _outputs(args)
-    filters = _filters(args)
-    streams, ring_size, window = _streams(args), _ring_size(args), _window(args)
-    duration = seconds(args.duration, "--duration") if args.duration else None
+    filters = options.filters(args)
+    streams, ring_size, window = options.streams(args), options.ring_size(args), options.window(args)
+    duration = options.duration(args)
     interval = seconds(args.interval, "--interval")
     if words([args.columns or ""]) and words(args.add):
         raise UsageError("--add: it adds columns to the usual ones, but --columns names all of them")
     events = read_events(args.event)
-    if events and not any(map(_is_object, args.what)):
+    if events and not any(map(options.is_object, args.what)):
         raise UsageError("--event: it is for objects; trackers declare their structs")
     pulled = registries.for_words(args, args.what)
-    sources = _distinct([open_source(word, events if _is_object(word) else None, pulled) for word in args.what])
+    sources = _distinct([open_source(word, events if options.is_object(word) else None, pulled) for word in args.what])
     values.choose(args, sources)
     _check_streams(sources, streams)
     if window:
@@ -197,7 +159,7 @@ def _watch(
 
     def reopen(at: int) -> Source:
         word = args.what[at]
-        source = open_source(word, events if _is_object(word) else None)
+        source = open_source(word, events if options.is_object(word) else None)
         source.name = now[at].name
         values.choose(args, [*now[:at], source, *now[at + 1 :]])
         return source
@@ -334,48 +296,6 @@ def _loads(
     }
 
 
-def _streams(args: argparse.Namespace) -> tuple[str, ...]:
-    return tuple(words([args.streams])) if args.streams else ()
-
-
-def _ring_size(args: argparse.Namespace) -> int | None:
-    from eunomia.kernel.wait import ring_size
-
-    if not args.ring_size:
-        return None
-    wanted = byte_size(args.ring_size, "--ring-size")
-    if wanted > 1 << 30:
-        raise UsageError(f"--ring-size: {shown(args.ring_size)} is more than 1GiB")
-    return ring_size(wanted)
-
-
-_SHORTEST, _LONGEST = 10**7, 60 * 10**9  # ns of a window in which equal events are counted
-
-
-def _window(args: argparse.Namespace) -> int:
-    """Return the window in which equal events are counted, in ns; 0 where they are not."""
-    if not args.coalesce:
-        return 0
-    window = round(seconds(args.coalesce, "--coalesce") * 1e9)
-    if not _SHORTEST <= window <= _LONGEST:
-        raise UsageError(f"--coalesce: {shown(args.coalesce)} is not between 10ms and 1m")
-    return window
-
-
-def _filters(args: argparse.Namespace) -> Filters:
-    from eunomia.filters import Filters
-
-    return Filters(
-        pids=tuple(number(p, "--pid", 1) for p in words(args.pid)),
-        comms=tuple(words(args.comm)),
-        uids=tuple(number(u, "--uid", 0) for u in words(args.uid)),
-        selectors=selectors.given(args),
-        host_only=args.host_only,
-        containers_only=args.containers_only,
-        traces_itself=args.itself,
-    )
-
-
 def check_output() -> None:
     """Refuse a closed standard output, which is now /dev/null for reading: every row would be lost."""
     import fcntl
@@ -383,19 +303,6 @@ def check_output() -> None:
 
     if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         raise OSError("standard output is closed: redirect it, or name a file with --output")
-
-
-def check_given(args: argparse.Namespace) -> None:
-    """Refuse options with an empty value, as ``--container "$UNSET"``: all rows would be shown."""
-    for name, value in vars(args).items():
-        for word in value if isinstance(value, list) else [value]:
-            if isinstance(word, str) and not word.strip(" ,"):
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{'TRACKER|OBJECT' if name == 'what' else option}: it is empty")
-
-
-def _is_object(word: str) -> bool:
-    return "/" in word or word.endswith(".o")
 
 
 def _distinct(sources: list[Source]) -> list[Source]:

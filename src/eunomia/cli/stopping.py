@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 
-from eunomia.typing import TYPE_CHECKING
+from eunomia.typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from signal import SIG_DFL, SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
-
-    from eunomia.engine import Engine
 else:
     from _signal import SIG_DFL, SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
 
 
-def by_signals(engine: Engine) -> None:
+class Stoppable(Protocol):
+    """What a signal ends."""
+
+    def stop(self) -> None:
+        """End it; a signal handler calls this."""
+
+
+def by_signals(engine: Stoppable) -> None:
     """Have a signal end the run in good order, also while a start is under way; a second one, at once."""
     signalled: list[int] = []
 

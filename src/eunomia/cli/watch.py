@@ -102,7 +102,7 @@ class Watch:
             source.spec.close()
         said = _sentences(source)
         columns = _columns(source)
-        told = _changes(watched.columns, columns)
+        told = changes(watched.columns, columns)
         if told and self._has_csv:
             told.append("csv keeps the columns of its header")
         told += [sentence for sentence in said if sentence not in watched.said]
@@ -136,7 +136,7 @@ def _sentences(source: Source) -> list[str]:
     return [*source.left_out, *(f"{s.name}: {s.hint}" for s in source.spec.streams.values() if s.hint)]
 
 
-def _changes(before: Mapping[str, Iterable[str]], after: Mapping[str, Iterable[str]]) -> list[str]:
+def changes(before: Mapping[str, Iterable[str]], after: Mapping[str, Iterable[str]]) -> list[str]:
     """Return sentences on streams and columns that are new or gone."""
     told = [f"no more stream {name}" for name in before if name not in after]
     told += [f"stream {name} is new" for name in after if name not in before]

@@ -414,7 +414,7 @@ class Engine:
             return
         self._filter.check([o.filters for o in [*self.outputs, output]])
         if output.processes:
-            self._follow_processes()
+            self.follow_processes()
         output.open(self.infos(), self.faults)  # before the kernel lets more pass for it
         self.outputs.append(output)
         try:
@@ -463,7 +463,12 @@ class Engine:
         self._filter.want([(o.filters, o.selection) for o in self.outputs])
         self._plan()
 
-    def _follow_processes(self) -> None:
+    def follow_processes(self) -> None:
+        """Keep the table of processes from now on, in a running engine.
+
+        Do so before a source is added whose rows will show processes: what is attached before the table sees an exec
+        before the table does, so its rows would show the program that the process ran before.
+        """
         assert self._hierarchy is not None
         assert self._waiter is not None
         before = len(self._joins.objects)

@@ -8,6 +8,7 @@ verifier; changes of the engine are submitted to it.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
@@ -29,6 +30,7 @@ from eunomia.filters import Filters as Wanted
 from eunomia.filters import process_mask
 from eunomia.kernel import settings
 from eunomia.kernel.errors import BadSetting, KernelError
+from eunomia.kernel.spec import Spec
 from eunomia.server.journal import END, PAUSE, Journal
 from eunomia.server.journal_sink import JournalSink, described
 from eunomia.server.models import (
@@ -36,6 +38,7 @@ from eunomia.server.models import (
     Generation,
     Kind,
     Ledger,
+    LogLine,
     OutputAccount,
     OutputRequest,
     ReaderAccount,
@@ -59,6 +62,7 @@ MOST = 256  # trackers at a time
 KEPT = 5  # generations of a tracker whose objects are kept
 _LINGER = 60.0  # seconds for which a journal goes on after its last reader has left
 _ENDED = 64  # trackers that have ended and are still shown
+_LOGGED = 256  # lines of a tracker's log that are kept
 _PAUSED = b'{"detail":"nobody read: rows were not kept until here"}\n'
 
 
@@ -92,11 +96,16 @@ class Entry:
         self.linger: Timer | None = None
         self.outputs: list[str] = []
         self.notes: list[str] = []
+        self.log: deque[LogLine] = deque(maxlen=_LOGGED)
         self.on_trial = False  # whether an object is being replaced
         self.variant = ""
         self.infos: list[StreamInfo] = []
         self.tables: frozenset[str] = frozenset()
         self.busy = Lock()  # held while it is changed
+
+    def say(self, kind: str, text: str) -> None:
+        """Add a line to its log."""
+        self.log.append(LogLine(now(), kind, text))
 
     @property
     def lives(self) -> bool:
@@ -183,6 +192,7 @@ class Hub:
         """End what readers read; nothing follows."""
         for entry in list(self.entries.values()):
             if not entry.journal.ended:
+                entry.say(state, detail)
                 entry.journal.add(END, _ended(state, detail))
 
     @property
@@ -263,6 +273,9 @@ class Hub:
                 if not entry.journal.ended:
                     entry.journal.add(END, _ended("failed", str(error)))
                 raise
+        entry.say("started", f"{request.kind or request.object}, {entry.variant}".removesuffix(", "))
+        for note in entry.notes:
+            entry.say("note", note)
         self._forget_ended()
         return entry
 
@@ -293,6 +306,9 @@ class Hub:
             options = options_of(request, source)
             wanted = filters_of(request.filters)
             _check_added(request)
+            shown = [*request.add, *(column for one in request.outputs for column in one.columns)]
+            if any(is_of(ACTOR, column) for column in shown):
+                self.do(self._engine.follow_processes)  # before the tracker is attached
             try:
                 running = self._engine.prepare(source, options)
             except KernelError as error:
@@ -372,14 +388,14 @@ class Hub:
         _check_running(entry)
         return entry
 
-    def stop(self, id_: str) -> Entry:
+    def stop(self, id_: str, why: str = "") -> Entry:
         """Stop a tracker: its remaining rows are passed on, its account stays. Raises :class:`ApiError`."""
         entry = self.running(id_)
         with entry.busy:
             if entry.state != "running":
                 return entry
             self.do(lambda: self._engine.remove(id_))
-            self._end(entry, "stopped", "")
+            self._end(entry, "stopped", why)
             self._stop_after(entry, 0)
             self._forgotten(entry)
         return entry
@@ -391,6 +407,7 @@ class Hub:
             with suppress(KeyError):
                 self.do(partial(self._engine.disconnect, name))
         self.do(lambda: self._leave(entry))
+        entry.say(state, detail)
         entry.journal.add(END, _ended(state, detail))
         if not entry.readers:
             entry.journal.trim()
@@ -408,7 +425,7 @@ class Hub:
     def _over(self, entry: Entry) -> None:
         with suppress(ApiError):
             if self.entries.get(entry.id) is entry:
-                self.stop(entry.id)
+                self.stop(entry.id, "its duration is over")
 
     def _forget_ended(self) -> None:
         with self._lock:
@@ -431,6 +448,7 @@ class Hub:
                 outputs = request.outputs if patch.outputs is UNSET else patch.outputs
                 self._reconnect(entry, outputs, filters)
                 entry.request = msgspec.structs.replace(request, filters=filters, outputs=outputs)
+                entry.say("changed", "filters or outputs")
             if patch.duration is not UNSET:
                 self._stop_after(entry, patch.duration)
             self._kept(entry)
@@ -555,10 +573,12 @@ class Hub:
             sentences = self._result(trial)
         except TrialFailed as failed:
             made.outcome, made.detail = "failed", str(failed)
+            entry.say("failed", f"generation {made.number}: {failed}; the old object goes on")
             raise ApiError(409, f"{failed}: the old object goes on") from None
         entry.current.outcome = "replaced"
         made.outcome, made.detail = entry.state, " ".join(sentences)
         entry.at = len(entry.history) - 1
+        entry.say("updated", f"generation {made.number}: {made.object}" + (f": {made.detail}" if made.detail else ""))
         entry.request = msgspec.structs.replace(request, filters=entry.request.filters, outputs=entry.request.outputs)
         if entry.state == "running":
             self._describe(entry, source)
@@ -580,7 +600,7 @@ class Hub:
         added = entry.request.add
 
         def open_(streams: Sequence[StreamInfo]) -> Sink:
-            return JournalSink(entry.journal, entry.id, streams, added)
+            return JournalSink(entry.journal, entry.id, streams, added, entry.tables)
 
         wanted = filters_of(entry.request.filters)
         needs = any(is_of(ACTOR, column) for column in added)
@@ -657,16 +677,14 @@ class Hub:
 
 def kinds_known() -> list[Kind]:
     """Return the trackers that can be started by name."""
-    from eunomia.kernel.spec import Spec
-
     found = []
     for one in kinds.every():
         if one.broken:
             continue
         spec = Spec.open(one.object, quick=one.quick, derived=one.tracker.derived)
         spec.close()
-        can = {s.name: s.ctype for s in settings.listed(spec.settings, {})}
-        found.append(Kind(one.name, one.tracker.title, list(spec.streams), can))
+        can, maps = _options_known(spec)
+        found.append(Kind(one.name, one.tracker.title, list(spec.streams), can, maps))
     return found
 
 
@@ -682,6 +700,13 @@ def _check_running(entry: Entry) -> None:
     """Raise :class:`ApiError` unless a tracker runs."""
     if entry.state != "running":
         raise ApiError(409, f"tracker {entry.id} is {entry.state}")
+
+
+def _options_known(spec: Spec) -> tuple[dict[str, str], list[str]]:
+    """Return an object's settings with their types, and its maps."""
+    can = {s.name: s.ctype for s in settings.listed(spec.settings, {})}
+    can |= {f"{name}[KEY]": table.types for name, table in spec.tables.items()}
+    return can, [m.name for m in spec.maps.values() if not m.internal]
 
 
 def _journal_name(entry: Entry) -> str:

@@ -8,6 +8,7 @@ description of the streams, have the number of the row before them.
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Lock
@@ -53,6 +54,7 @@ class Journal:
         self._lock = Lock()
         self._listeners: set[Callable[[], None]] = set()
         self.ended = False
+        self.name = secrets.token_hex(8)  # its numbers are not those of another journal
 
     @property
     def last(self) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from eunomia.server.journal import SCHEMA, Journal
-from eunomia.server.models import Column, Stream
+from eunomia.server.models import Column, Histogram, Stream
 from eunomia.sinks import Key, StreamInfo
 from eunomia.sinks.json import JsonSink
 from eunomia.sinks.writer import Writer
+from eunomia.stream_schema import Field
 
 
 class _JournalWriter(Writer):
@@ -31,8 +32,15 @@ class _JournalWriter(Writer):
 class JournalSink(JsonSink):
     """Rows as JSON lines; a line that describes the streams comes first, and again when their columns change."""
 
-    def __init__(self, journal: Journal, name: str, streams: Sequence[StreamInfo], added: Sequence[str]) -> None:
-        self._journal, self._name = journal, name
+    def __init__(
+        self,
+        journal: Journal,
+        name: str,
+        streams: Sequence[StreamInfo],
+        added: Sequence[str],
+        tables: frozenset[str] = frozenset(),
+    ) -> None:
+        self._journal, self._name, self._tables = journal, name, tables
         ours = [s for s in streams if s.tracker == name]
         super().__init__(_JournalWriter(journal), ours, None, added)
         self._describe(ours)
@@ -42,7 +50,7 @@ class JournalSink(JsonSink):
         self._describe([s for s in streams if s.tracker == self._name])
 
     def _describe(self, streams: Sequence[StreamInfo]) -> None:
-        self._journal.add(SCHEMA, msgspec.json.encode(described(streams)) + b"\n")
+        self._journal.add(SCHEMA, msgspec.json.encode(described(streams, self._tables)) + b"\n")
 
 
 def described(streams: Sequence[StreamInfo], tables: frozenset[str] = frozenset()) -> list[Stream]:
@@ -51,7 +59,24 @@ def described(streams: Sequence[StreamInfo], tables: frozenset[str] = frozenset(
         Stream(
             info.stream,
             "table" if info.stream in tables else "events",
-            [Column(f.name, f.meaning or f.ctype, f.doc) for f in info.schema.fields.values()],
+            [_column(field) for field in info.schema.fields.values()],
+            list(info.default_columns),
+            info.whole,
         )
         for info in streams
     ]
+
+
+def _column(field: Field) -> Column:
+    scale = field.scale
+    return Column(
+        field.name,
+        field.ctype or field.meaning,
+        field.doc,
+        field.meaning,
+        field.size,
+        field.hidden,
+        field.none is not None,
+        bool(field.tag),
+        None if scale is None else Histogram(scale.kind, scale.unit, scale.step, scale.more),
+    )

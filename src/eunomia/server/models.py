@@ -100,20 +100,46 @@ class RollbackRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     generation: Annotated[int, Meta(ge=0)] = 0
 
 
+class Histogram(Struct, omit_defaults=True):
+    """How the elements of a histogram count: ``log2``, or ``linear`` in steps; ``more``: the last has no upper end."""
+
+    kind: str
+    unit: str = ""
+    step: int = 1
+    more: bool = False
+
+
 class Column(Struct, omit_defaults=True):
-    """A column of a stream."""
+    """A column of a stream.
+
+    ``type`` is the type in C, ``meaning`` what its numbers stand for, ``size`` its bytes in a record. Tables leave
+    out ``hidden`` columns unless asked for. ``nullable``: there are rows without a value. ``tagged``: another column
+    says which member of a union it is.
+    """
 
     name: str
     type: str
     doc: str = ""
+    meaning: str = ""
+    size: int = 0
+    hidden: bool = False
+    nullable: bool = False
+    tagged: bool = False
+    histogram: Histogram | None = None
 
 
-class Stream(Struct):
-    """A stream of a tracker. ``kind`` is ``events`` or ``table``, which is emptied at each interval."""
+class Stream(Struct, omit_defaults=True):
+    """A stream of a tracker. ``kind`` is ``events`` or ``table``, which is emptied at each interval.
+
+    ``default_columns`` are those of a table for people; empty for all that are not hidden. ``whole`` rows have all
+    columns of a container and its pod.
+    """
 
     name: str
     kind: str
     columns: list[Column]
+    default_columns: list[str] = []
+    whole: bool = False
 
 
 class Generation(Struct, omit_defaults=True):
@@ -151,18 +177,33 @@ class Trackers(Struct):
 
 
 class Kind(Struct, omit_defaults=True):
-    """A tracker that can be started by name."""
+    """A tracker that can be started by name. ``settings`` are by name, with their types."""
 
     kind: str
     question: str
     streams: list[str]
     settings: dict[str, str] = {}
+    maps: list[str] = []
 
 
 class Kinds(Struct):
     """The trackers that can be started by name."""
 
     kinds: list[Kind]
+
+
+class LogLine(Struct):
+    """Something that happened to a tracker. ``kind`` is started, note, changed, updated, failed, or stopped."""
+
+    time: str
+    kind: str
+    text: str
+
+
+class Logs(Struct):
+    """What happened to a tracker, the latest last."""
+
+    lines: list[LogLine]
 
 
 class History(Struct):
@@ -229,13 +270,15 @@ class Processes(Struct):
     processes: list[dict[str, Any]]
 
 
-class Uploaded(Struct):
+class Uploaded(Struct, omit_defaults=True):
     """An object that was uploaded."""
 
     object: str
     size: int
     programs: list[str]
     streams: list[str]
+    settings: list[str] = []
+    maps: list[str] = []
 
 
 class Health(Struct):

@@ -25,6 +25,7 @@ from eunomia.server.models import (
     History,
     Kinds,
     Ledger,
+    Logs,
     Processes,
     RollbackRequest,
     Snapshot,
@@ -139,6 +140,10 @@ async def _history(request: Request) -> Response:
     return answer(History(hub_of(request).get(request.path_params["id"]).history))
 
 
+async def _logs(request: Request) -> Response:
+    return answer(Logs(list(hub_of(request).get(request.path_params["id"]).log)))
+
+
 async def _ledger(request: Request) -> Response:
     hub = hub_of(request)
     id_ = request.path_params.get("id", "")
@@ -164,15 +169,16 @@ async def _events(request: Request) -> Response:
     after = last_id(request.headers.get("last-event-id") or query.get("last_event_id"))
     reader = Reader(hub, entry, wanted(query.multi_items()), after)
     await reader.open()
-    return _Events(reader)
+    return _Events(reader, entry.journal.name)
 
 
 class _Events(StreamingResponse):
     """Server-sent events for a reader, which ends with it, also where the client has gone before the first."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, journal: str) -> None:
         self._reader = reader
-        super().__init__(self._events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+        headers = {"cache-control": "no-store", "eunomia-journal": journal, "eunomia-reader": reader.id}
+        super().__init__(self._events(), media_type="text/event-stream", headers=headers)
 
     async def _events(self) -> AsyncIterator[bytes]:
         yield b"retry: 1000\n\n"
@@ -240,7 +246,8 @@ def _keep(hub: Hub, data: bytes) -> Uploaded:
     found = described(data, "object")
     used = frozenset(g.object for e in list(hub.entries.values()) for g in e.history[-hubs.KEPT :])
     digest = hub.objects.put(data, used)
-    return Uploaded(digest, len(data), [p.name for p in found.programs], [s.name for s in found.streams])
+    programs, streams = [p.name for p in found.programs], [s.name for s in found.streams]
+    return Uploaded(digest, len(data), programs, streams, list(found.settings), [m.name for m in found.maps])
 
 
 async def _containers(request: Request) -> Response:
@@ -303,6 +310,7 @@ ROUTES = (
     ),
     Route("POST", f"{_ID}/rollback", _rollback, RUN, "Go back to an earlier object.", RollbackRequest, Tracker),
     Route("GET", f"{_ID}/history", _history, READ, "List the objects that a tracker has run.", gives=History),
+    Route("GET", f"{_ID}/logs", _logs, READ, "List what happened to a tracker.", gives=Logs),
     Route("GET", f"{_ID}/ledger", _ledger, READ, "Show the accounts of a tracker.", gives=Ledger),
     Route(
         "GET",

@@ -105,7 +105,7 @@ def test_an_empty_file_has_what_is_usual(write):
     found = read(write("")).config
     assert found == config.Config()
     assert (found.server.socket, found.server.listen, found.server.pin) == ("/run/eunomia/eunomia.sock", [], False)
-    assert found.server.require_signed
+    assert not found.server.require_signed
     assert found.trackers == []
 
 

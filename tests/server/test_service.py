@@ -2,6 +2,7 @@
 """The server as a whole: what runs again after a kill, who may call it, and what is written down of it."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eunomia import tracker
 from eunomia.server.audit_verify import verify
 from eunomia.server.state import State
 from eunomia.server.tokens import Scope, Tokens
@@ -285,3 +287,20 @@ def edit(directory: Path, id_: str, stops: str) -> None:
         for entry in state.entries:
             if entry.id == id_:
                 state.put(msgspec.structs.replace(entry, stops=stops))
+
+
+def test_objects_that_may_not_run_are_not_taken(tmp_path: Path):
+    needs.root()
+    data = Path(tracker.find("process").object).read_bytes()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    for number, (line, status) in enumerate(
+        (("require_signed = true", 403), ('allow = ["x/*"]', 403), (f'allow = ["x/y@{digest}"]', 201))
+    ):
+        place = tmp_path / str(number)
+        place.mkdir()
+        (place / "server.toml").write_text(f"[server]\n{line}\n")
+        server = Server(place, "--config", str(place / "server.toml"))
+        try:
+            assert server.ask("POST", "/v1/objects", data).status == status
+        finally:
+            assert server.stop() == 0

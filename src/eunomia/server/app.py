@@ -31,8 +31,13 @@ _PROBLEM = "application/problem+json"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def application(hub: Hub, audit: AuditLog, answers: Answers) -> Starlette:
-    """Return the API to a hub. Who calls is found out around it, see :mod:`eunomia.server.service`."""
+def application(
+    hub: Hub, audit: AuditLog, answers: Answers, accept: Callable[[str], None] = lambda digest: None
+) -> Starlette:
+    """Return the API to a hub. Who calls is found out around it, see :mod:`eunomia.server.service`.
+
+    ``accept`` is called with the digest of an object that is sent, and raises :class:`ApiError` if it may not run here.
+    """
     description = msgspec.json.encode(openapi.description())
 
     async def described(request: Request) -> Response:
@@ -51,7 +56,7 @@ def application(hub: Hub, audit: AuditLog, answers: Answers) -> Starlette:
         ],
         exception_handlers={HTTPException: _http, Exception: _failed},
     )
-    app.state.hub, app.state.answers = hub, answers
+    app.state.hub, app.state.answers, app.state.accept = hub, answers, accept
     return app
 
 

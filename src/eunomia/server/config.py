@@ -68,7 +68,7 @@ class Server(Struct, forbid_unknown_fields=True, omit_defaults=True):
     state: Text = "/var/lib/eunomia"
     interval: Annotated[float, Meta(ge=0.01, le=86400)] = 1
     pin: bool = False
-    require_signed: bool = True
+    require_signed: bool = False
     allow: Annotated[list[Text], Meta(max_length=4096)] = []
     limits: Limits = msgspec.field(default_factory=Limits)
 

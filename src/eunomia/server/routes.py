@@ -36,6 +36,7 @@ from eunomia.server.models import (
     UpdateRequest,
     Uploaded,
 )
+from eunomia.server.objects import digest_of
 from eunomia.server.opening import described
 from eunomia.server.problems import ApiError, invalid
 from eunomia.server.subscribe import Reader, last_id, snapshot, wanted, whole
@@ -239,10 +240,11 @@ async def _upload(request: Request) -> Response:
         data += piece
         if len(data) > LARGEST:
             raise ApiError(413, f"it has more than {LARGEST >> 20} MiB, which no BPF object has")
-    return answer(await asyncio.to_thread(_keep, hub, bytes(data)), 201)
+    return answer(await asyncio.to_thread(_keep, hub, bytes(data), request.app.state.accept), 201)
 
 
-def _keep(hub: Hub, data: bytes) -> Uploaded:
+def _keep(hub: Hub, data: bytes, accept: Callable[[str], None]) -> Uploaded:
+    accept(digest_of(data))
     found = described(data, "object")
     used = frozenset(g.object for e in list(hub.entries.values()) for g in e.history[-hubs.KEPT :])
     digest = hub.objects.put(data, used)

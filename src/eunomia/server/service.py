@@ -72,7 +72,7 @@ def service(
         _run_again(hub, state, say)
         _declare(hub, config.trackers, say)
         answers = Answers()
-        api: Application = application(hub, audit, answers)
+        api: Application = application(hub, audit, answers, lambda digest: _accept(server, digest))
         bounds = _bounds(server.limits)
         api = Authentication(
             Limits(api, bounds), tokens, uids=dict.fromkeys(_members(server.group), _OTHERS), open_paths=OPEN,
@@ -90,6 +90,15 @@ def _bounds(limits: configuration.Limits) -> Bounds:
         limits.body, {"/v1/objects": limits.object}, limits.body_seconds, limits.rate, limits.burst, limits.requests,
         limits.requests_each,
     )  # fmt: skip
+
+
+def _accept(server: configuration.Server, digest: str) -> None:
+    """Raise :class:`ApiError` if an object may not run here."""
+    if server.require_signed:
+        why = "objects must be signed here, and signatures cannot be sent over the API yet"
+        raise ApiError(403, why, field="object")
+    if server.allow and not any(entry.rpartition("@")[2] == digest for entry in server.allow):
+        raise ApiError(403, f"{digest} is not on the list of what may run here", field="object")
 
 
 # Where it listens

@@ -24,12 +24,13 @@ class _InContainer(Server):
         self.docker, self.socket = docker, directory / "eunomia.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
             told.bind(str(directory / "notify"))
-            capabilities = [f"--cap-add={name}" for name in sorted(privileges.SERVER)]
+            # Debian 12's Docker does not know BPF and PERFMON: SYS_ADMIN stands for both
+            given = privileges.SERVER - {"BPF", "PERFMON"} | {"SYS_ADMIN"}
             docker.run(
                 "run", "-d", "--name", "eunomia", "--pid=host", "--cgroupns=host", "--network=none", "--read-only",
-                "--cap-drop=ALL", *capabilities, "--security-opt=seccomp=unconfined",
+                "--cap-drop=ALL", *(f"--cap-add={name}" for name in sorted(given)), "--security-opt=seccomp=unconfined",
                 "-v", "/sys/kernel/tracing:/sys/kernel/tracing:ro", "-v", f"{directory}:/run/eunomia",
-                "-e", "NOTIFY_SOCKET=/run/eunomia/notify", IMAGE,
+                "-e", "NOTIFY_SOCKET=/run/eunomia/notify", IMAGE, "server", "--keep-capability", "SYS_ADMIN",
             )  # fmt: skip
             told.settimeout(1)
             while True:

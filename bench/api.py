@@ -41,7 +41,7 @@ _OPENS = 100_000
 def served() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="eunomia-bench-") as place:
         config = Path(place) / "config.toml"
-        config.write_text("[server.limits]\nrequests = 100000\n")
+        config.write_text("[server.limits]\nrequests = 60000\n")
         server = Server(Path(place), "--config", str(config))
         try:
             yield server

@@ -29,7 +29,7 @@ def free_port() -> int:
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="eunomia-fuzz-") as place:
         config = Path(place) / "config.toml"
-        config.write_text("[server.limits]\nrequests = 100000\n")
+        config.write_text("[server.limits]\nrequests = 60000\n")
         tokens = Tokens(Path(place) / "state")
         _, secret = tokens.create("fuzz", ["admin"], timedelta(days=1))
         tokens.close()

@@ -85,7 +85,7 @@ def test_the_page_on_servers_works_from_the_first_block_to_the_last(tmp_path):
     _, started, attached, logs, replaced, python = said
     assert re.match(r"process\nID +KIND +STATE .*\nprocess +process +running +1 ", started)
     assert re.match(r"TIME +STREAM +CONTAINER .*\n", attached)
-    assert re.search(r"exec .* sleep +sleep 0", attached)
+    assert re.search(r"exec .* sleep +sleep 0.1", attached)
     assert "eunomia: process: lost 0\n" in attached
     assert re.search(r"started +process", logs)
     assert logs.endswith("process\n")

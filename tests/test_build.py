@@ -135,6 +135,6 @@ def test_make_alone_prints_the_menu():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, env=alone)
     targets = [line.split()[1] for line in done.stdout.splitlines()]
     assert targets == [
-        "help", "build", "run", "test", "test-k8s", "test-trees", "test-kernels", "fuzz",
-        "fuzz-native", "lint", "bench", "wheel", "clean", "deps",
+        "help", "build", "run", "test", "test-k8s", "test-image", "test-trees", "test-kernels", "fuzz",
+        "fuzz-uploads", "fuzz-native", "fuzz-api", "api", "lint", "bench", "wheel", "clean", "deps",
     ]  # fmt: skip

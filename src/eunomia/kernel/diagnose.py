@@ -284,6 +284,8 @@ def _attach_error(spec: Spec, program: Program, number: int, log: str, targets: 
 def no_tracepoint(word: str, target: str) -> KernelError:
     """Return the error for a tracepoint that was not found; ``word`` is its kind of section."""
     if word in {"tp", "tracepoint"} and not lib.eu_tracepoint_exists(b"sched", b"sched_switch"):
+        if ffi.errno in {errno.EMFILE, errno.ENFILE}:
+            return KernelError(TOO_MANY_FILES)
         return KernelError("tracefs, which has the numbers of tracepoints, cannot be read: mount it, or run as root")
     return Absent(f"this kernel has no tracepoint {target}", f"tracepoint {target}")
 

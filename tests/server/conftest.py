@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from eunomia.server import openapi
 from tests import needs
 
-KILLS = int(os.environ.get("EUNOMIA_KILLS", "40"))  # times that a writer is killed; 200 before a release
+KILLS = int(os.environ.get("EUNOMIA_KILLS", "15"))  # times that a writer is killed; 200 before a release
 EUNOMIA = Path(sys.executable).with_name("eunomia")
 
 

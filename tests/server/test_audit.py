@@ -379,7 +379,7 @@ def test_an_untouched_log_has_nothing_to_find(log_lines, copy):
     assert verified(log_lines, head_of(log_lines), copy) == (12, head_of(log_lines), [], [])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_changed_byte_is_found_in_its_line(log_lines, copy, data):
     at = data.draw(st.integers(0, len(log_lines) - 1))
@@ -392,7 +392,7 @@ def test_any_changed_byte_is_found_in_its_line(log_lines, copy, data):
     assert {f.line for f in result.findings} <= {at + 1, at + 2}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_changed_members_are_found_even_if_the_line_has_the_right_hash(log_lines, copy, data):
     at = data.draw(st.integers(0, len(log_lines) - 1))
@@ -407,7 +407,7 @@ def test_changed_members_are_found_even_if_the_line_has_the_right_hash(log_lines
     ) in finding.what
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_removed_lines_are_found_and_named(log_lines, copy, data):
     first = data.draw(st.integers(0, 11))
@@ -424,7 +424,7 @@ def test_removed_lines_are_found_and_named(log_lines, copy, data):
         assert "the end is cut off" in finding.what
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.permutations(range(12)))
 def test_reordered_lines_are_found(log_lines, copy, order):
     result = verified([log_lines[i] for i in order], head_of(log_lines), copy)
@@ -445,7 +445,7 @@ def test_two_lines_that_changed_places_are_both_named(log_lines, copy):
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_an_inserted_copy_is_found_where_it_stands(log_lines, copy, data):
     which, at = data.draw(st.integers(0, 11)), data.draw(st.integers(0, 12))
@@ -456,7 +456,7 @@ def test_an_inserted_copy_is_found_where_it_stands(log_lines, copy, data):
     assert (finding.line, finding.what.partition(":")[0]) == (at + 1, "inserted")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_an_inserted_forgery_with_a_right_hash_is_found(log_lines, copy, data):
     at = data.draw(st.integers(0, 11))
@@ -466,7 +466,7 @@ def test_an_inserted_forgery_with_a_right_hash_is_found(log_lines, copy, data):
     assert any("inserted" in f.what and "one of both is forged" in f.what for f in result.findings)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_an_inserted_text_is_found(log_lines, copy, data):
     at = data.draw(st.integers(0, 11))
@@ -475,7 +475,7 @@ def test_an_inserted_text_is_found(log_lines, copy, data):
     assert [f.line for f in result.findings] == [at + 1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10))
 def test_a_log_written_anew_from_some_line_on_is_found_by_the_kept_head(log_lines, copy, at):
     before = decode(log_lines[at - 1]).head if at else Head()
@@ -485,7 +485,7 @@ def test_a_log_written_anew_from_some_line_on_is_found_by_the_kept_head(log_line
     assert "another hash than was noted" in finding.what
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_no_end_can_be_cut_off_behind_the_back_of_the_kept_head(log_lines, copy, data):
     content = b"".join(line + b"\n" for line in log_lines)
@@ -521,7 +521,7 @@ def test_a_changed_last_line_cannot_be_passed_off_as_a_torn_one(tmp_path):
     assert [f.line for f in checked(tmp_path).findings] == [5]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_a_record_of_a_torn_line_covers_no_other_bytes(copy, data):
     head, lines = Head(), []
@@ -577,7 +577,7 @@ def test_lines_that_only_look_like_records_are_refused():
         assert isinstance(decode(signed(text)), str), text[:200]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=2000))
 def test_no_content_makes_verify_fail(copy, content):
     copy.write_bytes(content)

@@ -16,7 +16,7 @@ from tests.contracts import PACKAGE
 # Each layer may import those below it, and itself where that is said. The first word of a module is its part.
 NOUNS = {
     "_native", "arrays", "batch", "cgroup_hierarchy", "columns", "faults", "identity", "kernel_clock", "meaning",
-    "metadata_limits", "process_field", "process_identity", "python_schema", "python_stream", "resolve_in_root",
+    "metadata_limits", "process_field", "process_identity", "python_schema", "python_stream", "resolve_in_root", "sd_notify",
     "stream_schema", "tables", "typing",
 }  # fmt: skip
 PARTS = {"containers", "kernel", "kubernetes", "oci", "processes", "sinks", "tracker", "trackers"}

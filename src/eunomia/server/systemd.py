@@ -8,6 +8,8 @@ import os
 import socket
 from collections.abc import Callable
 
+from eunomia.sd_notify import notify
+
 _FIRST = 3  # SD_LISTEN_FDS_START
 
 
@@ -30,18 +32,6 @@ def watchdog_seconds() -> float:
     if not text.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     return int(text) / 1e6
-
-
-def notify(message: bytes) -> None:
-    """Send a message of sd_notify(3), if a service manager wants to hear any."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path[:1] not in {"/", "@"}:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        try:
-            sender.sendto(message, path.replace("@", "\0", 1) if path[0] == "@" else path)
-        except OSError:
-            return
 
 
 async def keep_alive(works: Callable[[], object]) -> None:

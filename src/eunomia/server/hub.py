@@ -84,7 +84,6 @@ class Entry:
         self.request = request
         self.started = now()
         self.state = "starting"
-        self.detail = ""
         self.journal = Journal()
         self.history = [Generation(1, digest, self.started, "running", dict(request.settings))]
         self.requests = [request]  # by generation
@@ -401,7 +400,7 @@ class Hub:
         return entry
 
     def _end(self, entry: Entry, state: str, detail: str) -> None:
-        entry.state, entry.detail = state, detail
+        entry.state = state
         entry.current.outcome = state
         for name in entry.outputs:
             with suppress(KeyError):
@@ -434,7 +433,10 @@ class Hub:
                 del self.entries[id_]
 
     def patch(self, id_: str, patch: TrackerPatch) -> Entry:
-        """Change a tracker that runs; raises :class:`ApiError`, and then nothing has changed."""
+        """Change a tracker that runs: settings, then filters and outputs, then its duration.
+
+        Raises :class:`ApiError`; what came before the part that failed has changed then.
+        """
         entry = self.running(id_)
         with entry.busy:
             _check_running(entry)

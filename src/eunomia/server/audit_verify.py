@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Finds lines of an audit log that were changed, removed, inserted or moved, and an end that was cut off.
 
-What it cannot find: whoever may write the log can write all of it anew, with right hashes. So the last record's number
-and hash belong on another machine too: ``eunomia audit head`` prints them, and ``verify --head`` compares.
+What it cannot find: somebody who may write the log can write all of it again, with right hashes. So the number and
+hash of the last record belong on another machine too: ``eunomia audit head`` prints them, ``verify --head`` compares.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Kernel structs whose members a program reads as it would any struct's, which costs the workload a tenth of what
- * bpf_probe_read_kernel() does: the current task, and any that an address is known of.
+ * Kernel structs whose members a program reads as it would any struct's, which costs the workload much less than
+ * bpf_probe_read_kernel(): the current task, and any that an address is known of.
  *
  * bpf_get_current_task_btf() does for the task as well. But whenever a pointer is read from its result, which is trusted,
  * Linux 6.4 and later search all of the kernel's BTF by name, four times, to learn whether that pointer can be trusted

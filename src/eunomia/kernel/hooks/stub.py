@@ -21,7 +21,7 @@ class Stub:
         self.table = table.table(name, 1)
         try:
             # The index is a constant, so the kernel writes a direct jump into the stub whenever the slot changes.
-            # A jump by a table costs 15 ns and more where there are retpolines.
+            # A jump by a table costs each event more, above all where there are retpolines.
             calls = code.map_(2, self.table) + code.number(3, 0) + code.call(code.TAIL_CALL)
             self.program = place.load(name, calls + code.EXIT)
         except BaseException:
